@@ -1,0 +1,80 @@
+"""Run Detectron2-style models without Detectron2: inference only, on torchvision.
+
+Nothing is imported before it is used, so ``import litepred`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .errors import CheckpointError, ConfigError, ImageError, LitepredError
+
+if TYPE_CHECKING:
+    from .checkpoint import DetectionCheckpointer
+    from .config import CfgNode, get_cfg
+    from .data import MetadataCatalog, read_image
+    from .modeling import build_backbone, build_model, build_roi_heads
+    from .predictor import DefaultPredictor, Predictor
+    from .structures import BitMasks, Boxes, BoxMode, ImageList, Instances, Keypoints, PolygonMasks, pairwise_iou
+    from .visualizer import draw
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BitMasks",
+    "BoxMode",
+    "Boxes",
+    "CfgNode",
+    "CheckpointError",
+    "ConfigError",
+    "DefaultPredictor",
+    "DetectionCheckpointer",
+    "ImageError",
+    "ImageList",
+    "Instances",
+    "Keypoints",
+    "LitepredError",
+    "MetadataCatalog",
+    "PolygonMasks",
+    "Predictor",
+    "build_backbone",
+    "build_model",
+    "build_roi_heads",
+    "draw",
+    "get_cfg",
+    "pairwise_iou",
+    "read_image",
+]
+
+_HOMES = {
+    "checkpoint": ("DetectionCheckpointer",),
+    "config": ("CfgNode", "get_cfg"),
+    "data": ("MetadataCatalog", "read_image"),
+    "modeling": ("build_backbone", "build_model", "build_roi_heads"),
+    "predictor": ("DefaultPredictor", "Predictor"),
+    "structures": (
+        "BitMasks",
+        "BoxMode",
+        "Boxes",
+        "ImageList",
+        "Instances",
+        "Keypoints",
+        "PolygonMasks",
+        "pairwise_iou",
+    ),
+    "visualizer": ("draw",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

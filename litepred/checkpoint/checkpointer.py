@@ -1,0 +1,212 @@
+"""``DetectionCheckpointer``: weights into a model and back to a file, with Detectron2's names."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterable
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from ..errors import CheckpointError
+from .loading import load_into
+from .readers import read_checkpoint
+
+__all__ = ["DetectionCheckpointer", "resolve_path"]
+
+_LAST = "last_checkpoint"
+_logger = logging.getLogger(__name__)
+
+
+def resolve_path(path: str | PathLike[str]) -> Path:
+    """Turn what a config calls its weights into a local path, which need not exist.
+
+    Raises:
+        CheckpointError: for an address such as ``detectron2://...`` or ``https://...``.
+    """
+    text = os.fspath(path)
+    if "://" in text:
+        raise CheckpointError(
+            f"{text} is an address, but only local files can be loaded: download the file and give its path"
+        )
+    return Path(text)
+
+
+class DetectionCheckpointer:
+    """Load and save a model's weights.
+
+    Args:
+        model: the model; the one inside, if it is wrapped for several devices.
+        save_dir: folder to save into; empty: nothing is saved.
+        save_to_disk: ``False`` makes ``save`` do nothing.
+        **checkpointables: objects with ``state_dict()`` and ``load_state_dict()`` to save and load along.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str | PathLike[str] = "",
+        *,
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
+        self.model: nn.Module = model.module if isinstance(model, (DataParallel, DistributedDataParallel)) else model
+        self.save_dir = os.fspath(save_dir)
+        self.save_to_disk = save_to_disk is not False
+        self.checkpointables: dict[str, Any] = {}
+        for name, item in checkpointables.items():
+            self.add_checkpointable(name, item)
+
+    def add_checkpointable(self, key: str, checkpointable: Any) -> None:
+        """Save and load one more object along with the model.
+
+        Raises:
+            KeyError: the key is taken.
+            TypeError: the object has no ``state_dict()``.
+        """
+        if key in self.checkpointables:
+            raise KeyError(f"the checkpointer already has a checkpointable {key!r}: choose another name")
+        if not hasattr(checkpointable, "state_dict"):
+            raise TypeError(f"{key} is a {type(checkpointable).__name__} without state_dict(): it cannot be saved")
+        self.checkpointables[key] = checkpointable
+
+    def load(
+        self, path: str | PathLike[str], checkpointables: Iterable[str] | None = None, *, strict: bool = True
+    ) -> dict[str, Any]:
+        """Load a checkpoint into the model.
+
+        Args:
+            path: local file; empty: nothing is loaded.
+            checkpointables: which of the other objects to load too, where the file has them; ``None`` for all.
+            strict: refuse a checkpoint that does not fit, and leave the model as it is.
+
+        Returns:
+            What else the file holds, such as ``iteration`` or ``__author__``.
+
+        Raises:
+            CheckpointError: the file cannot be read safely or does not fit; also a ``FileNotFoundError`` where there
+                is no such file.
+        """
+        if not os.fspath(path):
+            _logger.info("No weights given: the model keeps its initial values")
+            return {}
+        file = resolve_path(path)
+        _logger.info("Loading weights from %s", file)
+        checkpoint = read_checkpoint(file)
+        load_into(self.model, checkpoint.model, strict=strict, source=str(file))
+        rest = dict(checkpoint.extra)
+        for name in self.checkpointables if checkpointables is None else checkpointables:
+            if name in rest:
+                self.checkpointables[name].load_state_dict(rest.pop(name))
+        return rest
+
+    def resume_or_load(self, path: str | PathLike[str], *, resume: bool = True) -> dict[str, Any]:
+        """Load the last checkpoint of ``save_dir`` if ``resume`` and there is one, else the model from ``path``."""
+        if resume and self.has_checkpoint():
+            return self.load(self.get_checkpoint_file())
+        return self.load(path, checkpointables=[])
+
+    def has_checkpoint(self) -> bool:
+        """Tell whether ``save_dir`` names a last checkpoint."""
+        return bool(self.save_dir) and (Path(self.save_dir) / _LAST).is_file()
+
+    def get_checkpoint_file(self) -> str:
+        """Return the path of the last checkpoint in ``save_dir``, or an empty text if none is named there."""
+        if not self.has_checkpoint():
+            return ""
+        return os.path.join(self.save_dir, (Path(self.save_dir) / _LAST).read_text(encoding="utf-8").strip())
+
+    def get_all_checkpoint_files(self) -> list[str]:
+        """List the paths of all checkpoints in ``save_dir``, sorted."""
+        folder = Path(self.save_dir)
+        if not self.save_dir or not folder.is_dir():
+            return []
+        return sorted(os.path.join(self.save_dir, file.name) for file in folder.iterdir() if file.suffix in _WRITERS)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Note a file of ``save_dir`` as the last checkpoint, for ``get_checkpoint_file`` and ``resume_or_load``."""
+        _write_whole(Path(self.save_dir) / _LAST, lambda file: file.write(last_filename_basename.encode()))
+
+    def save(self, name: str, **extra: Any) -> None:
+        """Write the model to ``save_dir``, whole or not at all, and note it as the last checkpoint.
+
+        The ending of the name chooses the format: ``.pth`` (torch; added where there is none of the three), ``.pkl``
+        (NumPy arrays as in Detectron2's model zoo) or ``.safetensors``. Detectron2 loads the first two.
+
+        Args:
+            name: file name without a folder, such as ``"model_final"``.
+            **extra: further top-level entries, such as ``iteration=999``. A safetensors file takes text, numbers and
+                truth values only.
+
+        Raises:
+            CheckpointError: the name has a folder in it, or the format cannot hold a value.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        if Path(name).suffix not in _WRITERS:
+            name += ".pth"
+        if Path(name).name != name:
+            raise CheckpointError(
+                f"{name!r} has a folder in it, but checkpoints go to save_dir: give a plain file name"
+            )
+        state = {key: value.detach().cpu() for key, value in self.model.state_dict().items()}
+        rest = {key: item.state_dict() for key, item in self.checkpointables.items()} | extra
+        target = Path(self.save_dir) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _logger.info("Saving weights to %s", target)
+        _write_whole(target, lambda file: _WRITERS[target.suffix](file, state, rest))
+        self.tag_last_checkpoint(name)
+
+
+def _write_torch(file: BinaryIO, state: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    torch.save({"model": state, **rest}, file)
+
+
+def _write_pickle(file: BinaryIO, state: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    arrays = {}
+    for key, value in state.items():
+        try:
+            arrays[key] = value.numpy()
+        except TypeError as error:
+            raise CheckpointError(f"{key} is {value.dtype}, which NumPy does not have: save as .pth") from error
+    pickle.dump({"model": arrays, "__author__": "litepred", **rest}, file, protocol=4)
+
+
+def _write_safetensors(file: BinaryIO, state: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    unfit = [
+        f"{key} ({type(value).__name__})" for key, value in rest.items() if not isinstance(value, (str, int, float))
+    ]
+    if unfit:
+        raise CheckpointError(f"a safetensors file holds text and numbers besides weights, not {', '.join(unfit)}")
+    # The format takes neither tensors that share memory nor strides of their own.
+    copies = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    metadata = {"format": "pt"} | {key: json.dumps(value) for key, value in rest.items()}
+    file.write(safetensors.torch.save(copies, metadata))
+
+
+_WRITERS: dict[str, Callable[[BinaryIO, dict[str, Tensor], dict[str, Any]], None]] = {
+    ".pth": _write_torch,
+    ".pkl": _write_pickle,
+    ".safetensors": _write_safetensors,
+}
+
+
+def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write beside the target and then rename, so that the target is never half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,294 @@
+"""Checkpoints from the network: an address in, a file of the cache folder out.
+
+Under its final name a file is whole and checked, or absent: the bytes arrive in a temporary file beside it, which is
+renamed at the end. Processes that want the same file at once each fill a temporary file of their own, and the last
+rename wins, with the same bytes. That may fetch a file twice, but needs no lock, which could outlive a crash or mean
+nothing on a network drive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import ssl
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse, InvalidURL
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from ..errors import CheckpointError
+from .addresses import resolve_url
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["cache_folder", "download"]
+
+_OFFICIAL = "https://dl.fbaipublicfiles.com/"
+_SUFFIXES = (".pkl", ".pth", ".pt", ".pyth", ".safetensors")
+_TIMEOUT_S = 30.0  # without a single byte
+_TRIES = 4  # in a row that bring the file less than _STEP further
+_STEP = 1 << 20
+_BACKOFF_S = 0.5  # before the second try, then twice as long each time
+_CHUNK = 1 << 17
+_PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that may be others next time
+
+# The hash in a name. After "_" it needs both a letter and a digit: iterations, dates and words are no hashes.
+_HASH = re.compile(r"(?:model_final_|_(?=\d*[a-f])(?=[a-f]*\d))([0-9a-f]{6,})\.(?:pkl|pth|safetensors)$")
+_WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml|!--)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)")
+_logger = logging.getLogger(__name__)
+
+
+class _FailedError(Exception):
+    """A download, or one try at it, came to nothing."""
+
+    def __init__(self, reason: str, *, retry: bool = False, restart: bool = False) -> None:
+        super().__init__(reason)
+        self.retry = retry or restart
+        self.restart = restart  # the bytes so far are of no use
+
+
+def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progress: bool = True) -> Path:
+    """Return the local file of an address, downloading it first unless it is in the cache.
+
+    Args:
+        url: whatever `resolve_url` takes.
+        cache_dir: the folder to look in and to download to; ``None`` for `cache_folder`, after which Detectron2's own
+            cache is looked into as well.
+        progress: show a progress bar on stderr, if that is a terminal.
+
+    Returns:
+        The path of a file whose md5 begins with the hash in its name, if there is one (``model_final_280758.pkl``) and
+        the file was downloaded here. Files that were in the cache are taken as they are.
+
+    Raises:
+        CheckpointError: when the address cannot be used or reached, the server does not answer with the whole file,
+            what it answers is not weights, or the folder cannot be written.
+    """
+    address = resolve_url(url)
+    target = (Path(cache_dir) if cache_dir else cache_folder()).absolute() / _place(address)
+    for file in [target] if cache_dir else [target, _detectron2_file(address)]:
+        if file.is_file():
+            _logger.info("%s is cached in %s", address, file)
+            return file
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    _logger.info("Downloading %s to %s", address, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _fetch(address, part, target.name, progress)
+        _check(part, target.name)
+        _publish(part, target)
+    except _FailedError as error:
+        raise CheckpointError(
+            f"{address} could not be downloaded: {error}. Check the network and the address, or get the file by other "
+            f"means and put it at {target}"
+        ) from error
+    except OSError as error:  # of the disk: the network's are _FailedError by now
+        raise CheckpointError(
+            f"{target} cannot be written ({error}): make room or set LITEPRED_CACHE to a folder that can be written"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+    return target
+
+
+def cache_folder() -> Path:
+    """Return the folder that downloads go to: ``$LITEPRED_CACHE``, else the platform's place for caches."""
+    if chosen := os.environ.get("LITEPRED_CACHE"):
+        return Path(chosen).expanduser()
+    home = Path("~").expanduser()
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "litepred"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "litepred" / "Cache"
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(xdg) if os.path.isabs(xdg) else home / ".cache") / "litepred"
+
+
+def _place(address: str) -> Path:
+    """Return where an address lies in the cache: its path, below its host unless that is the official one."""
+    try:
+        url = urlsplit(address)
+    except ValueError as error:
+        raise CheckpointError(f"{address!r} is not an address: {error}") from error
+    if not url.netloc or url.path.endswith(("/", "/.", "/..")) or not url.path:
+        raise CheckpointError(f"{address} names no file: expected an address such as https://host/folder/model.pth")
+    names = url.path.split("/")
+    if url.query and not names[-1].endswith(_SUFFIXES):  # …/get?id=12: the query is what tells such files apart
+        names[-1] += f"-{hashlib.sha256(url.query.encode()).hexdigest()[:8]}"
+    if not address.startswith(_OFFICIAL):  # elsewhere many files are called /model_final.pth
+        names.insert(0, url.netloc)
+    return Path(*(re.sub(r'[\\:*?"<>|]', "_", name) for name in names if name not in ("", ".", "..")))
+
+
+def _detectron2_file(address: str) -> Path:
+    """Return where Detectron2 caches an address: its path without the host, query included."""
+    root = os.path.expanduser(os.environ.get("FVCORE_CACHE") or os.path.join("~", ".torch", "iopath_cache"))
+    folder = [name for name in urlsplit(address).path.split("/")[:-1] if name not in ("", ".", "..")]
+    return Path(root, *folder, address.rsplit("/", 1)[-1])
+
+
+def _fetch(address: str, part: Path, name: str, progress: bool) -> None:
+    """Fill the new file ``part``, going on after breaks as long as that leads somewhere."""
+    from tqdm import tqdm
+
+    failures = furthest = 0
+    with (
+        part.open("xb") as file,
+        tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=None if progress else True) as bar,
+    ):
+        transfer = _Transfer(address, file, bar)
+        while True:
+            try:
+                transfer.run()
+                break
+            except _FailedError as error:
+                failures = 1 if file.tell() >= furthest + _STEP else failures + 1
+                furthest = max(furthest, file.tell())
+                if not error.retry or failures == _TRIES:
+                    raise
+                if error.restart:
+                    transfer.forget()
+                _logger.info("Trying %s again from byte %d: %s", address, file.tell(), error)
+                time.sleep(_BACKOFF_S * 2 ** (failures - 1))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@dataclass
+class _Transfer:
+    """A file that is arriving: the bytes so far, and what the server said of the whole."""
+
+    address: str
+    file: BinaryIO
+    bar: tqdm[Any]
+    size: int | None = None  # of the whole, if known
+    version: str = ""  # of the whole: an ETag or a date, if known
+
+    def run(self) -> None:
+        """Request, once, what is missing."""
+        have = self.file.tell()
+        headers = {"User-Agent": "litepred", "Accept-Encoding": "identity"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+            if self.version:
+                headers["If-Range"] = self.version
+        with _open(self.address, headers) as response:
+            if response.status == 206:
+                self._go_on(response, have)
+            else:
+                self._start(response)
+            for chunk in _body(response):
+                self.file.write(chunk)
+                self.bar.update(len(chunk))
+        if self.size is not None and self.file.tell() < self.size:
+            raise _FailedError(f"the connection ended after {self.file.tell():,} of {self.size:,} bytes", retry=True)
+
+    def forget(self) -> None:
+        """Throw away the bytes so far."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.bar.reset()
+
+    def _start(self, response: HTTPResponse) -> None:
+        self.forget()
+        self.size = response.length
+        tag = response.headers.get("ETag", "")
+        self.version = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")  # a weak tag won't do
+        self.bar.reset(self.size)
+
+    def _go_on(self, response: HTTPResponse, have: int) -> None:
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        size = int(match[2]) if match and match[2] != "*" else self.size
+        if not match or int(match[1]) != have or self.size not in (None, size):
+            raise _FailedError("the server answers with another part of the file than was asked for", restart=True)
+        self.size = size
+
+
+def _open(address: str, headers: dict[str, str]) -> HTTPResponse:
+    try:
+        response: HTTPResponse = build_opener(_WebRedirects).open(Request(address, headers=headers), timeout=_TIMEOUT_S)
+        return response
+    except HTTPError as error:
+        error.close()
+        raise _FailedError(
+            f"the server answers {error.code} {error.reason}", retry=error.code in _PASSING, restart=error.code == 416
+        ) from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise _network_failure(error) from error
+
+
+def _body(response: HTTPResponse) -> Iterator[bytes]:
+    """Yield the body as it comes; the last byte is only taken if nothing follows, where the length is known."""
+    try:
+        while response.length is None or response.length > 1:
+            chunk = response.read1(min(_CHUNK, (response.length or _CHUNK + 1) - 1))
+            if not chunk:
+                return
+            yield chunk
+        if response.length and len(response.peek(2)) > 1:
+            raise _FailedError("the server sends more bytes than it announces", restart=True)
+        yield response.read1(1)
+    except (OSError, HTTPException) as error:
+        raise _network_failure(error) from error
+
+
+def _network_failure(error: Exception) -> _FailedError:
+    reason = error.reason if isinstance(error, URLError) else error
+    if isinstance(reason, TimeoutError):
+        return _FailedError(f"nothing came for {_TIMEOUT_S:g} seconds", retry=True)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return _FailedError(f"the server's certificate cannot be verified ({reason.verify_message})")
+    final = isinstance(reason, (str, InvalidURL)) or not isinstance(reason, (OSError, HTTPException))
+    return _FailedError(str(reason) or type(reason).__name__, retry=not final)
+
+
+class _WebRedirects(HTTPRedirectHandler):
+    """Follows redirects, but only to http and https, and not from the second to the first."""
+
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
+        scheme = urlsplit(newurl).scheme
+        if scheme not in ("http", "https") or (req.type == "https" and scheme != "https"):
+            raise _FailedError(f"the server redirects from {req.type} to {newurl}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _check(part: Path, name: str) -> None:
+    """Refuse what is not weights, or not those that the hash in the name is of."""
+    with part.open("rb") as file:
+        head = file.read(_CHUNK)
+        if not head:
+            raise _FailedError("the server answers with an empty file")
+        if _WEB_PAGE.match(head):
+            raise _FailedError("the server answers with a web page (sign-in, preview or error) instead of weights")
+        named = _HASH.search(name)
+        if not named:
+            return
+        md5 = hashlib.md5(head, usedforsecurity=False)
+        while chunk := file.read(_CHUNK):
+            md5.update(chunk)
+    if not md5.hexdigest().startswith(named[1]):
+        raise _FailedError(
+            f"the md5 of what came is {md5.hexdigest()}, but the file's name says that it begins with {named[1]}. "
+            "The file is damaged or another one, and was deleted"
+        )
+
+
+def _publish(part: Path, target: Path) -> None:
+    try:
+        os.replace(part, target)
+    except PermissionError:  # Windows, when another process was faster and has the file open
+        if not target.is_file():
+            raise

@@ -1,0 +1,185 @@
+"""Why a checkpoint does not fit a model: its names and shapes compared with the model's, said in config keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
+
+__all__ = ["Shapes", "depth_hint", "explain_misfit", "explain_missing", "explain_unexpected", "group_keys"]
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_GROUPS_SHOWN = 40
+_BLOCKS_OF_RES4 = {2: 18, 6: 50, 23: 101, 36: 152}
+_BACKBONE_KEY = re.compile(r"(backbone\.|bottom_up\.|stem\.|res[2-5]\.|s[1-4]\.b\d|linear\.|fc\.)")
+
+
+class _Part(NamedTuple):
+    """An optional part of a model: its keys, and the settings with and without which a model has it."""
+
+    keys: re.Pattern[str]
+    on: str
+    off: str
+
+
+# The first part that a key belongs to speaks for it.
+_PARTS = tuple(
+    _Part(re.compile(pattern), on, off)
+    for pattern, on, off in (
+        (
+            r"head\.(cls|bbox)_(subnet|score|pred)\.",
+            "MODEL.META_ARCHITECTURE RetinaNet",
+            "MODEL.META_ARCHITECTURE GeneralizedRCNN",
+        ),
+        (r"roi_heads\.", "MODEL.META_ARCHITECTURE GeneralizedRCNN", "MODEL.META_ARCHITECTURE ProposalNetwork"),
+        (
+            r"proposal_generator\.",
+            "MODEL.PROPOSAL_GENERATOR.NAME RPN",
+            "MODEL.PROPOSAL_GENERATOR.NAME PrecomputedProposals",
+        ),
+        (r"roi_heads\.mask_head\.", "MODEL.MASK_ON True", "MODEL.MASK_ON False"),
+        (r"roi_heads\.keypoint_head\.", "MODEL.KEYPOINT_ON True", "MODEL.KEYPOINT_ON False"),
+        (
+            r"sem_seg_head\.",
+            "MODEL.META_ARCHITECTURE PanopticFPN (or SemanticSegmentor)",
+            "MODEL.META_ARCHITECTURE GeneralizedRCNN",
+        ),
+        (
+            r"roi_heads\.box_head\.0\.",
+            "MODEL.ROI_HEADS.NAME CascadeROIHeads",
+            "MODEL.ROI_HEADS.NAME StandardROIHeads",
+        ),
+        (
+            r".*\.conv2_offset\.",
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE with True for the stages of these keys",
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE with False for the stages of these keys",
+        ),
+        *(
+            (pattern + r".*\.norm\.", f"{section}.NORM as it was trained (GN, SyncBN, ...)", f'{section}.NORM ""')
+            for pattern, section in (
+                (r"backbone\.fpn_", "MODEL.FPN"),
+                (r"roi_heads\.box_head\.", "MODEL.ROI_BOX_HEAD"),
+                (r"roi_heads\.mask_head\.", "MODEL.ROI_MASK_HEAD"),
+                (r"sem_seg_head\.", "MODEL.SEM_SEG_HEAD"),
+            )
+        ),
+    )
+)
+
+
+def group_keys(keys: Iterable[str]) -> list[str]:
+    """Shorten names by common prefix, ``a.fc1.{bias, weight}``: at most 40 groups, then a line with the count left."""
+    groups: dict[str, list[str]] = {}
+    for key in sorted(keys):
+        prefix, dot, leaf = key.rpartition(".")
+        groups.setdefault(prefix + dot, []).append(leaf)
+    lines = [
+        prefix + (leaves[0] if len(leaves) == 1 else "{" + ", ".join(leaves) + "}") for prefix, leaves in groups.items()
+    ]
+    if len(lines) > _GROUPS_SHOWN:
+        hidden = sum(len(leaves) for leaves in list(groups.values())[_GROUPS_SHOWN:])
+        lines[_GROUPS_SHOWN:] = [f"... and {len(lines) - _GROUPS_SHOWN} more groups ({hidden} keys)"]
+    return lines
+
+
+def explain_unexpected(unexpected: Collection[str], model: Collection[str]) -> list[str]:
+    """Name the settings that would give the model the parts to which the checkpoint's unused keys belong."""
+    return [part.on for part in _parts_only_in(unexpected, model)]
+
+
+def explain_missing(missing: Collection[str], checkpoint: Collection[str]) -> list[str]:
+    """Name the settings that would free the model of the parts for which the checkpoint has no keys."""
+    return [part.off for part in _parts_only_in(missing, checkpoint)]
+
+
+def _parts_only_in(keys: Collection[str], other: Collection[str]) -> list[_Part]:
+    found, open_keys = [], list(keys)
+    for part in _PARTS:
+        belonging = {key for key in open_keys if part.keys.match(key)}
+        if belonging and not any(part.keys.match(key) for key in other):
+            found.append(part)
+            open_keys = [key for key in open_keys if key not in belonging]
+    return found
+
+
+def _rows(shapes: Shapes, key: str, axis: int = 0) -> int | None:
+    shape = shapes.get(key, ())
+    return shape[axis] if len(shape) > axis else None
+
+
+def _box_classes(shapes: Shapes) -> int | None:
+    for stage in ("", "0."):
+        rows = _rows(shapes, f"roi_heads.box_predictor.{stage}cls_score.weight")
+        if rows is not None:
+            return rows - 1  # the last row is the background
+    return None
+
+
+def _retinanet_classes(shapes: Shapes) -> int | None:
+    rows, box_rows = _rows(shapes, "head.cls_score.weight"), _rows(shapes, "head.bbox_pred.weight")
+    return rows // (box_rows // 4) if rows and box_rows and box_rows >= 4 else None
+
+
+def _depth(shapes: Iterable[str]) -> int | None:
+    keys = [
+        match for key in shapes if (match := re.match(r"(?:backbone\.)?(?:bottom_up\.)?res4\.(\d{1,3})\.(.*)", key))
+    ]
+    depth = _BLOCKS_OF_RES4.get(1 + max((int(match[1]) for match in keys), default=-1))
+    basic_blocks = not any(match[2].startswith("conv3.") for match in keys)
+    return 34 if depth == 50 and basic_blocks else depth
+
+
+_NUMBERS: tuple[tuple[str, Callable[[Shapes], int | None]], ...] = (
+    ("MODEL.ROI_HEADS.NUM_CLASSES", _box_classes),
+    ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", lambda shapes: _rows(shapes, "sem_seg_head.predictor.weight")),
+    (
+        "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS",
+        lambda shapes: _rows(shapes, "roi_heads.keypoint_head.score_lowres.weight", axis=1),
+    ),
+    ("MODEL.RETINANET.NUM_CLASSES", _retinanet_classes),
+    ("MODEL.RESNETS.DEPTH", _depth),
+)
+
+
+def _number_hints(checkpoint: Shapes, model: Shapes) -> dict[str, str]:
+    hints = {}
+    for key, read in _NUMBERS:
+        have, want = read(model), read(checkpoint)
+        if have is not None and want is not None and have != want:
+            hints[key] = f"{key} is {have} but the checkpoint has {want}: set it to {want}"
+    return hints
+
+
+def depth_hint(checkpoint: Shapes, model: Shapes) -> str | None:
+    """Say that the two are ResNets of different depth, which shows in no missing key if the model is the smaller."""
+    return _number_hints(checkpoint, model).get("MODEL.RESNETS.DEPTH")
+
+
+def explain_misfit(checkpoint: Shapes, model: Shapes, missing: Collection[str]) -> list[str]:
+    """Say what likely happened, most telling first, one sentence each; empty if nothing is recognised.
+
+    Args:
+        checkpoint: shapes by name in the file.
+        model: shapes by name in the model.
+        missing: names of the model that the file lacks.
+    """
+    heads_missing = any(not _BACKBONE_KEY.match(key) for key in missing)
+    if heads_missing and checkpoint and all(_BACKBONE_KEY.match(key) for key in checkpoint):
+        return [
+            "this checkpoint is a backbone alone, such as ImageNet weights that training starts from, without heads: "
+            "set MODEL.WEIGHTS to the checkpoint of a trained model"
+        ]
+    if not checkpoint.keys() & model.keys():
+        ours, theirs = (", ".join(list(keys)[:3]) or "(none)" for keys in (model, checkpoint))
+        return [
+            f"this checkpoint is for another architecture: its keys look like {theirs}; this model's look like {ours}"
+        ]
+    has = explain_unexpected(checkpoint.keys() - model.keys(), model)
+    # Keys of another architecture explain what is missing; settings for the missing parts would only lead astray.
+    lacks = [] if any("META_ARCHITECTURE" in setting for setting in has) else explain_missing(missing, checkpoint)
+    return [
+        *_number_hints(checkpoint, model).values(),
+        *(f"the checkpoint has keys that fit {setting}" for setting in has),
+        *(f"the checkpoint lacks keys, which fits {setting}" for setting in lacks),
+    ]

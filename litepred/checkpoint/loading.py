@@ -1,0 +1,146 @@
+"""A state dict into a model: all of it or nothing, and with a report that names every difference."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from .hints import depth_hint, explain_misfit, explain_unexpected, group_keys
+
+__all__ = ["LoadReport", "load_into"]
+
+# A model takes its pixel mean and deviation from the config, never from a file.
+_FROM_CONFIG = ("pixel_mean", "pixel_std")
+_COUNTER = "num_batches_tracked"
+_UNUSED_ENDINGS = (*_FROM_CONFIG, _COUNTER, "fed_loss_cls_weights")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """How a state dict and a model differ; empty where they agree.
+
+    Differences that change no prediction are left out: pixel statistics, cell anchors, batch counters, and statistics
+    that a frozen norm goes without.
+
+    Attributes:
+        missing: names that the model has and the state dict lacks.
+        unexpected: names that the state dict has and the model lacks.
+        mismatched: (name, shape in the state dict, shape in the model) where both have it with different shapes.
+    """
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+
+
+def load_into(
+    model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True, source: str = "the checkpoint"
+) -> LoadReport:
+    """Copy a state dict into a model, casting to the model's types (float16 files into float32 weights).
+
+    Frozen norms of which the state dict has no statistics get mean 0 and variance 1, as Detectron2 gives them.
+    Unused keys are warned about, with the setting that they hint at.
+
+    Args:
+        model: any module, on any device.
+        state: name to tensor.
+        strict: refuse if a key is missing or mis-shaped, or if the ResNets differ in depth; the model is untouched
+            then. Otherwise copy what fits and warn about the rest.
+        source: what to call the state dict in messages.
+
+    Returns:
+        The differences.
+
+    Raises:
+        CheckpointError: ``strict`` and the state dict does not fit; the message says what likely happened.
+    """
+    targets = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+    report = _compare(targets, state)
+    defaults = {key: 0.0 if key.endswith("mean") else 1.0 for key in _frozen_statistics(model) if key not in state}
+    report = replace(report, missing=tuple(key for key in report.missing if key not in defaults))
+    checkpoint_shapes = {key: tuple(value.shape) for key, value in state.items() if not _is_unused(key)}
+    model_shapes = {key: tuple(value.shape) for key, value in targets.items()}
+    if strict and (report.missing or report.mismatched or depth_hint(checkpoint_shapes, model_shapes)):
+        causes = explain_misfit(checkpoint_shapes, model_shapes, report.missing)
+        raise CheckpointError(
+            f"{source} does not fit the model; nothing was loaded.\n{_describe(report, causes)}"
+            "\nTo load what fits all the same, pass strict=False; expect wrong predictions then."
+        )
+    with torch.no_grad():
+        for key, target in targets.items():
+            if key in defaults:
+                target.fill_(defaults[key])
+            elif key in state and key not in _FROM_CONFIG and state[key].shape == target.shape:
+                target.copy_(state[key])
+    _warn(report, source, checkpoint_shapes, model_shapes)
+    return report
+
+
+def _is_unused(key: str) -> bool:
+    return key.endswith(_UNUSED_ENDINGS) or "anchor_generator.cell_anchors." in key
+
+
+def _compare(targets: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> LoadReport:
+    optional = {key for key in targets if key in _FROM_CONFIG or key.endswith(_COUNTER)}
+    return LoadReport(
+        missing=tuple(key for key in targets if key not in state and key not in optional),
+        unexpected=tuple(key for key in state if key not in targets and not _is_unused(key)),
+        mismatched=tuple(
+            (key, tuple(state[key].shape), tuple(target.shape))
+            for key, target in targets.items()
+            if key in state and key not in optional and state[key].shape != target.shape
+        ),
+    )
+
+
+def _frozen_statistics(model: nn.Module) -> set[str]:
+    """Names of the statistics of frozen norms: those whose scale is a buffer too, and not a parameter."""
+    names: set[str] = set()
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        buffers = {name for name, _ in module.named_buffers(recurse=False)}
+        if {"weight", "running_mean", "running_var"} <= buffers:
+            names |= {f"{prefix}.{name}".lstrip(".") for name in ("running_mean", "running_var")}
+    return names
+
+
+def _listing(title: str, lines: Collection[str]) -> list[str]:
+    return [title, *(f"  {line}" for line in lines)] if lines else []
+
+
+def _describe(report: LoadReport, causes: Iterable[str]) -> str:
+    by_key = {key: f"checkpoint {file}, model {model}" for key, file, model in report.mismatched}
+    shown = {key: by_key[key] for key in list(by_key)[:40]}
+    shapes = [f"{key}: {text}" for key, text in shown.items()]
+    if len(by_key) > len(shown):
+        shapes.append(f"... and {len(by_key) - len(shown)} more")
+    return "\n".join(
+        [
+            *_listing("What likely happened:", list(causes)),
+            *_listing(f"Missing in the checkpoint ({len(report.missing)} keys):", group_keys(report.missing)),
+            *_listing(f"Of another shape ({len(by_key)} keys):", shapes),
+            *_listing(f"Not used by the model ({len(report.unexpected)} keys):", group_keys(report.unexpected)),
+        ]
+    )
+
+
+def _warn(
+    report: LoadReport,
+    source: str,
+    checkpoint: Mapping[str, tuple[int, ...]],
+    model: Mapping[str, tuple[int, ...]],
+) -> None:
+    if report.missing or report.mismatched or depth_hint(checkpoint, model):
+        causes = explain_misfit(checkpoint, model, report.missing)
+        text = f"{source} fits the model only in part: what fits was loaded, and predictions will be wrong."
+        warnings.warn(f"{text}\n{_describe(report, causes)}", UserWarning, stacklevel=3)
+    elif report.unexpected:
+        settings = explain_unexpected(report.unexpected, model)
+        hint = f"; they hint at {', '.join(settings)}" if settings else ""
+        keys = "\n  ".join(group_keys(report.unexpected))
+        text = f"{source} has {len(report.unexpected)} keys that the model does not use{hint}:\n  {keys}"
+        warnings.warn(text, UserWarning, stacklevel=3)

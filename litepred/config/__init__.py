@@ -1,0 +1,6 @@
+"""Configs: every key of Detectron2's, its merging rules, and YAML files read as plain data."""
+
+from .configurable import configurable
+from .node import CN, CfgNode, get_cfg
+
+__all__ = ["CN", "CfgNode", "configurable", "get_cfg"]

@@ -1,0 +1,294 @@
+"""The config object: a tree of settings with attribute access, merged from files, lists and other configs."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import os
+import reprlib
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from yacs.config import CfgNode as _YacsNode
+
+from ..errors import ConfigError
+from .compat import RENAMED, upgrade
+from .safe_yaml import merged_mappings, parse_yaml, read_yaml_with_base
+from .schema import DEFAULTS
+
+__all__ = ["CN", "CfgNode", "get_cfg"]
+
+_LEAF_TYPES = (tuple, list, str, int, float, bool, type(None))
+_MAX_LITERAL_LENGTH = 10_000  # longer text could exhaust the stack of Python's parser
+
+
+class _ConfigKeyError(ConfigError, KeyError):
+    """An error about a key, which callers of yacs-style configs expect to be a ``KeyError``."""
+
+    __str__ = Exception.__str__  # KeyError would show the repr of its message
+
+
+class _UnknownKeyError(_ConfigKeyError):
+    """A key that the config does not define."""
+
+
+class CfgNode(_YacsNode):
+    """A section of a config, with every key as an attribute.
+
+    Merging checks each key and value before it changes anything, so that a merge that fails leaves the config as it
+    was. For a key that exists: a mapping merges into a section; lists and tuples take the type of the default
+    (outermost level only); an int becomes a float where the default is one; ``None`` fits every value and is replaced
+    by every value; anything else must have exactly the type of the default. Text is read as a Python literal where it
+    is one (``"(1, 2)"`` is a tuple, ``"1e-3"`` a float), and kept as text otherwise. A key that does not exist is an
+    error, unless ``set_new_allowed(True)`` was called.
+
+    ``freeze()`` makes assigning an attribute an ``AttributeError``; ``clone()`` gives an independent copy;
+    ``dump()`` gives YAML. An attribute named ``COMPUTED_...`` can be set once, even when frozen.
+
+    Args:
+        init_dict: initial content; nested dictionaries become sections.
+        key_list: the names leading to this section, for messages.
+        new_allowed: whether merging may add keys.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        if name.startswith("__"):  # asked for by copy and pickle
+            raise AttributeError(name)
+        close = get_close_matches(name.upper(), [key for key in self if isinstance(key, str)], n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {reprlib.repr(sorted(map(str, self)))}"
+        raise AttributeError(f"this section of the config has no {name!r}; {hint}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("COMPUTED_"):
+            if name in self and self[name] != value:
+                raise _ConfigKeyError(f"{name} is already computed as {self[name]!r} and cannot become {value!r}")
+            self[name] = value
+            return
+        if not self.is_frozen() and not isinstance(value, _YacsNode):
+            _check_leaf(name, value)
+        super().__setattr__(name, value)
+
+    def merge_from_file(self, cfg_filename: str | os.PathLike[str], allow_unsafe: bool = False) -> None:
+        """Merge a YAML file, and the files that its ``_BASE_`` names, into this config.
+
+        Files of older format versions are upgraded. No file can run code.
+
+        Args:
+            cfg_filename: path of the file; a relative ``_BASE_`` is looked up beside it.
+            allow_unsafe: ignored, accepted for Detectron2's callers.
+
+        Raises:
+            ConfigError: A file cannot be read, or a key or value does not fit; nothing is merged then. An unknown key
+                is a ``KeyError`` too.
+        """
+        loaded = self.load_yaml_with_base(cfg_filename, allow_unsafe=allow_unsafe)
+        source = os.fsdecode(cfg_filename)
+        if "VERSION" in self:
+            upgrade(loaded, source, self.get("MODEL", {}).get("META_ARCHITECTURE", ""))
+        try:
+            self._merge(loaded)
+        except ConfigError as error:
+            raise type(error)(f"{source}: {error}") from None
+
+    def merge_from_other_cfg(self, cfg_other: dict[str, Any]) -> None:
+        """Merge another config, or a plain nested dictionary, into this one.
+
+        Args:
+            cfg_other: the keys to set; it is left as it is, and shares no value with this config afterwards.
+
+        Raises:
+            ConfigError: A key or value does not fit; nothing is merged then. An unknown key is a ``KeyError`` too.
+        """
+        if not isinstance(cfg_other, dict):
+            raise ConfigError(f"merge_from_other_cfg takes a CfgNode, got {type(cfg_other).__name__}")
+        self._merge(cfg_other)
+
+    def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
+        """Merge a flat list of keys and values, such as ``["MODEL.DEVICE", "cpu"]``, into this config.
+
+        Args:
+            cfg_list: dotted keys, each followed by its value; later ones win.
+
+        Raises:
+            ConfigError: The list has odd length, or a key or value does not fit; nothing is merged then. An unknown
+                key is a ``KeyError`` too.
+        """
+        if not isinstance(cfg_list, (list, tuple)) or len(cfg_list) % 2:
+            raise ConfigError(f"expected a list KEY, value, KEY, value, ... of even length, got {cfg_list!r}")
+        tree: dict[str, Any] = {}
+        for key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):
+            if not isinstance(key, str):
+                raise ConfigError(f"config keys are dotted names such as 'MODEL.DEVICE', got {key!r}")
+            value = _decode(value)
+            for name in reversed(key.split(".")):
+                value = {name: value}
+            tree = merged_mappings(tree, value, "the list of keys and values")
+        self._merge(tree, decode=False)
+
+    @classmethod
+    def load_yaml_with_base(cls, filename: str | os.PathLike[str], allow_unsafe: bool = False) -> dict[str, Any]:
+        """Read a YAML file and the files that its ``_BASE_`` names, without merging it into a config.
+
+        Args:
+            filename: path of the file.
+            allow_unsafe: ignored: reading never runs code.
+
+        Returns:
+            A plain nested dictionary.
+
+        Raises:
+            ConfigError: A file is missing, empty, not a YAML mapping, or names Python objects.
+        """
+        return read_yaml_with_base(filename)
+
+    @classmethod
+    def load_cfg(cls, cfg_file_obj_or_str: Any) -> CfgNode:
+        """Read a config from YAML text or from an open YAML file.
+
+        Args:
+            cfg_file_obj_or_str: the text, or an object with ``read()``.
+
+        Returns:
+            A config of these keys only.
+
+        Raises:
+            ConfigError: It is no YAML mapping, or an open Python file.
+        """
+        name = getattr(cfg_file_obj_or_str, "name", "<text>")
+        if str(name).endswith(".py"):
+            return cls._load_cfg_py_source(name)
+        read = getattr(cfg_file_obj_or_str, "read", None)
+        content = read() if read is not None else cfg_file_obj_or_str
+        if not isinstance(content, (str, bytes)):
+            raise ConfigError(f"load_cfg takes YAML text or an open file, got {type(content).__name__}")
+        return cls(parse_yaml(content, str(name)))
+
+    @classmethod
+    def _load_cfg_py_source(cls, filename: str) -> CfgNode:
+        raise ConfigError(f"{filename}: litepred never runs a Python file as a config; save it as YAML")
+
+    @classmethod
+    def _create_config_tree_from_dict(cls, dic: dict[str, Any], key_list: list[str]) -> dict[str, Any]:
+        for key, value in dic.items():
+            if not isinstance(value, dict):
+                _check_leaf(".".join((*key_list, str(key))), value)
+        return super()._create_config_tree_from_dict(dic, key_list)
+
+    def _merge(self, changes: dict[str, Any], decode: bool = True) -> None:
+        if "_BASE_" in changes:
+            raise ConfigError("_BASE_ has a meaning in files only; merge the file that it names instead")
+        for section, key, value in list(self._planned(changes, self, (), decode)):
+            section[key] = value
+
+    def _planned(
+        self, changes: dict[str, Any], section: CfgNode, path: tuple[str, ...], decode: bool
+    ) -> Iterator[tuple[CfgNode, str, Any]]:
+        """Yield (section, key, checked value) for each value that would change in or below a section."""
+        for key, value in changes.items():
+            full_key = ".".join((*path, str(key)))
+            if not isinstance(key, str):
+                raise ConfigError(f"config keys are text, got {full_key!r} with a last part of {type(key).__name__}")
+            value = _decode(value) if decode else value
+            if key in section:
+                if isinstance(value, dict) and isinstance(section[key], _YacsNode):
+                    yield from self._planned(value, section[key], (*path, key), decode)
+                else:
+                    yield section, key, _coerce(value, section[key], full_key)
+            elif section.is_new_allowed():
+                yield section, key, self._new_value(value, full_key)
+            elif not self.key_is_deprecated(full_key):
+                raise self._unknown_key(full_key, value)
+
+    def _new_value(self, value: Any, full_key: str) -> Any:
+        if not isinstance(value, dict):
+            _check_leaf(full_key, value)
+            return copy.deepcopy(value)
+        section = type(self)(value, key_list=full_key.split("."))
+        section.set_new_allowed(True)
+        return section
+
+    def _unknown_key(self, full_key: str, value: Any) -> _UnknownKeyError:
+        if self.key_is_renamed(full_key):
+            new_name = self.__dict__[self.RENAMED_KEYS][full_key]
+            hint = f"It was renamed to {new_name if isinstance(new_name, str) else ': '.join(new_name)}."
+        else:
+            if isinstance(value, dict):  # the first value of the unknown section says more about what was meant
+                full_key = next((f"{full_key}.{below}" for below in _dotted_keys(value, leaves=True)), full_key)
+            hint = _suggestion(full_key, list(_dotted_keys(self)))
+        return _UnknownKeyError(
+            f"unknown config key {full_key}. {hint} If a project of your own defines it, add it to the config first, "
+            "or call cfg.set_new_allowed(True) before merging"
+        )
+
+
+CN = CfgNode
+
+
+def get_cfg() -> CfgNode:
+    """Return a new config with every key of Detectron2 at its default.
+
+    Returns:
+        A config that shares nothing with those returned before.
+    """
+    return CfgNode(DEFAULTS)
+
+
+def _decode(value: Any) -> Any:
+    """Read text as the Python literal that it may be; ``literal_eval`` never calls anything."""
+    if not isinstance(value, str) or len(value) > _MAX_LITERAL_LENGTH:
+        return value
+    try:
+        literal = ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return value
+    return literal if type(literal) in (*_LEAF_TYPES, dict) else value
+
+
+def _check_leaf(full_key: str, value: Any) -> None:
+    if type(value) not in _LEAF_TYPES:
+        raise ConfigError(
+            f"{full_key} got {reprlib.repr(value)} of type {type(value).__name__}; a config holds str, int, float, "
+            "bool, None, list, tuple and CfgNode only. Convert it first, such as with str() or float()"
+        )
+
+
+def _coerce(value: Any, current: Any, full_key: str) -> Any:
+    """Convert a value to the type of the one that it replaces, where nothing is lost by it."""
+    wanted, got = type(current), type(value)
+    if isinstance(current, _YacsNode):
+        raise ConfigError(f"{full_key} is a section of the config and takes a mapping, got {reprlib.repr(value)}")
+    if got in _LEAF_TYPES:
+        if got is wanted or value is None or current is None:
+            return copy.deepcopy(value)
+        if {got, wanted} == {tuple, list}:
+            return wanted(copy.deepcopy(value))
+        if got is int and wanted is float and abs(value) < 2**1023:
+            return float(value)
+    shown = f"a section ({reprlib.repr(value)})" if isinstance(value, dict) else f"{got.__name__} {value!r:.100}"
+    advice = " To keep it as text, quote it twice, as in \"'1'\"." if wanted is str else ""
+    raise ConfigError(f"{full_key} takes {wanted.__name__} (now {current!r:.100}), got {shown}.{advice}")
+
+
+def _dotted_keys(node: dict[str, Any], leaves: bool = False) -> Iterator[str]:
+    for key, value in node.items():
+        if not (leaves and isinstance(value, dict)):
+            yield str(key)
+        if isinstance(value, dict):
+            yield from (f"{key}.{below}" for below in _dotted_keys(value, leaves))
+
+
+def _suggestion(full_key: str, known: list[str]) -> str:
+    """Name the keys most like a wrong one: in its own section, else of the same name elsewhere, else of any kind."""
+    if full_key in RENAMED:
+        return f"It is the old name of {RENAMED[full_key]}."
+    wrong = full_key.upper()
+    section, _, leaf = wrong.rpartition(".")
+    siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == section}
+    close = [siblings[name] for name in get_close_matches(leaf, siblings, n=1, cutoff=0.75)]
+    namesakes = [key for key in known if key.rpartition(".")[2] == leaf and key not in close]
+    close += get_close_matches(wrong, namesakes, n=2, cutoff=0)
+    close = close or get_close_matches(wrong, known, n=2)
+    return f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."

@@ -1,0 +1,152 @@
+"""What is known of a data set besides its images: names, colours, numbering."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+from ..errors import LitepredError
+from .datasets import BUILTIN_NAMES, builtin_facts
+
+__all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog", "class_name"]
+
+_OLD_NAMES = {
+    "class_names": "thing_classes",
+    "stuff_class_names": "stuff_classes",
+    "dataset_id_to_contiguous_id": "thing_dataset_id_to_contiguous_id",
+}
+
+
+class Metadata(SimpleNamespace):
+    """Facts about one data set as plain attributes, ``thing_classes`` and ``stuff_classes`` first of all.
+
+    Reading one that was never set raises ``AttributeError``; setting one to a second, different value is refused with
+    ``AssertionError``. The names of old scripts, such as ``class_names``, stand for today's.
+    """
+
+    name: str = "N/A"
+
+    def __getattr__(self, key: str) -> Any:
+        if key in _OLD_NAMES:
+            return getattr(self, _OLD_NAMES[key])
+        if key.startswith("__"):
+            raise AttributeError(key)
+        known = ", ".join(known for known in self.__dict__ if known != "name")
+        raise AttributeError(
+            f"the metadata of {self.name!r} have no {key!r}; they have {known or 'nothing'}: "
+            f"set it with MetadataCatalog.get({self.name!r}).set({key}=...)"
+        )
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        key = _OLD_NAMES.get(key, key)
+        if key in self.__dict__ and self.__dict__[key] != value:
+            raise AssertionError(
+                f"{key!r} of the metadata of {self.name!r} is already {self.__dict__[key]!r} and cannot become "
+                f"{value!r}: use another name, or MetadataCatalog.remove({self.name!r}) first"
+            )
+        self.__dict__[key] = value
+
+    def set(self, **facts: Any) -> Metadata:
+        """Set several attributes; returns itself."""
+        for key, value in facts.items():
+            setattr(self, key, value)
+        return self
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return an attribute, or ``default`` where it was never set."""
+        return self.__dict__.get(_OLD_NAMES.get(key, key), default)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all attributes in a new dict."""
+        return dict(self.__dict__)
+
+
+class _Catalog(UserDict[str, Any]):
+    """A mapping by data set name."""
+
+    def list(self) -> list[str]:
+        """Return the names known so far, the well-known data sets' first."""
+        return [*self.data]
+
+    def remove(self, name: str) -> None:
+        """Forget a data set.
+
+        Raises:
+            KeyError: when it is not known.
+        """
+        del self.data[name]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__.lstrip('_')}(names: {', '.join(self.data)})"
+
+
+class _MetadataCatalog(_Catalog):
+    """`Metadata` by data set name; those of the well-known data sets are there from the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data.update(dict.fromkeys(BUILTIN_NAMES))  # None: not read from its file yet
+
+    def __getitem__(self, name: str) -> Metadata:
+        if self.data[name] is None:
+            self.data[name] = Metadata(name=name, **builtin_facts(name))
+        return self.data[name]
+
+    def get(self, name: str) -> Metadata:  # type: ignore[override]
+        """Return the metadata of a data set: always the same object, an empty one for a name not seen before."""
+        if not name:
+            raise ValueError("a data set's name is empty: expected one as in cfg.DATASETS.TEST")
+        if name not in self.data:
+            self.data[name] = Metadata(name=name)
+        return self[name]
+
+
+class _DatasetCatalog(_Catalog):
+    """Functions that load a data set's records, by its name; litepred registers none that has records to give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data.update((name, partial(_no_records, name)) for name in BUILTIN_NAMES if "page_layout" not in name)
+
+    def register(self, name: str, func: Callable[[], Any]) -> None:
+        """Keep ``func``, which takes nothing and returns the records, a list of dicts, under a new name.
+
+        Raises:
+            AssertionError: when the name is taken or ``func`` cannot be called.
+        """
+        if not callable(func):
+            raise AssertionError(f"{func!r} cannot be called: expected a function that returns the records of {name!r}")
+        if name in self.data:
+            raise AssertionError(f"{name!r} is already registered: use another name, or remove({name!r}) first")
+        self.data[name] = func
+
+    def get(self, name: str) -> Any:  # type: ignore[override]
+        """Call the function of a data set and return its records.
+
+        Raises:
+            KeyError: when the name is not registered.
+            LitepredError: when it is well known, but only its metadata come with litepred.
+        """
+        if name not in self.data:
+            raise KeyError(f"{name!r} is not registered: DatasetCatalog.register({name!r}, func) first")
+        return self.data[name]()
+
+
+def _no_records(name: str) -> Any:
+    raise LitepredError(
+        f"there are no records of {name!r}: litepred ships no data sets, only their metadata. To load it yourself, "
+        f"DatasetCatalog.remove({name!r}) and DatasetCatalog.register({name!r}, func)"
+    )
+
+
+MetadataCatalog = _MetadataCatalog()
+DatasetCatalog = _DatasetCatalog()
+
+
+def class_name(metadata: Metadata, index: int, kind: str = "thing") -> str:
+    """Return the name of a class, ``class_3`` where it is not known; ``kind`` is "thing" or "stuff"."""
+    names = metadata.get(f"{kind}_classes") or ()
+    return names[index] if 0 <= index < len(names) else f"class_{index}"

@@ -1,0 +1,61 @@
+"""Convolutions that carry their norm and activation, plain and deformable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
+
+__all__ = ["Conv2d", "DeformConv", "ModulatedDeformConv"]
+
+
+class Conv2d(nn.Conv2d):
+    """``nn.Conv2d`` followed by an optional ``norm`` module and an optional ``activation`` callable."""
+
+    def __init__(
+        self,
+        *args: Any,
+        norm: nn.Module | None = None,
+        activation: Callable[[Tensor], Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.norm = norm
+        self.activation = activation
+
+    def _finish(self, x: Tensor) -> Tensor:
+        if self.norm is not None:
+            x = self.norm(x)
+        return x if self.activation is None else self.activation(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``x`` (N, C, H, W), normalise, activate."""
+        return self._finish(super().forward(x))
+
+
+class DeformConv(Conv2d):
+    """Deformable convolution (Dai et al. 2017): each kernel tap reads at its own offset.
+
+    ``deformable_groups`` G says how many groups of input channels share offsets: the offset map has 2·G·k·k channels.
+    """
+
+    def __init__(self, *args: Any, deformable_groups: int = 1, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.deformable_groups = deformable_groups
+
+    def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Convolve ``x`` with ``offset`` (N, 2·G·k·k, H', W'), dy before dx for each tap, and ``mask`` (N, G·k·k, …)."""
+        x = deform_conv2d(x, offset, self.weight, self.bias, self.stride, self.padding, self.dilation, mask)
+        return self._finish(x)
+
+
+class ModulatedDeformConv(DeformConv):
+    """Deformable convolution v2 (Zhu et al. 2019): every tap is also weighted by a mask in [0, 1]."""
+
+    def forward(self, x: Tensor, offset_mask: Tensor) -> Tensor:  # type: ignore[override]
+        """Convolve ``x`` with ``offset_mask`` (N, 3·G·k·k, H', W'): two thirds offsets, then the mask's logits."""
+        split = offset_mask.shape[1] // 3 * 2
+        return super().forward(x, offset_mask[:, :split], torch.sigmoid(offset_mask[:, split:]))

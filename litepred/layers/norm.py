@@ -1,0 +1,98 @@
+"""Normalisation layers as they behave at inference, and their choice by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import ConfigError
+
+__all__ = ["FrozenBatchNorm2d", "LayerNorm2d", "get_norm"]
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch normalisation with stored statistics; scale and shift are buffers too.
+
+    A freshly built layer is the exact identity: its variance is ``1 - eps``.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(num_features))
+        self.register_buffer("bias", torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features) - eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``x`` (N, C, H, W) channel by channel."""
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
+        )
+
+    def extra_repr(self) -> str:
+        """Show the constructor's arguments in the module's printed form."""
+        return f"{self.num_features}, eps={self.eps}"
+
+
+class LayerNorm2d(nn.Module):
+    """Layer normalisation over the channels of each pixel."""
+
+    def __init__(self, num_features: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``x`` (N, C, H, W) over C."""
+        mean = x.mean(1, keepdim=True)
+        variance = (x - mean).pow(2).mean(1, keepdim=True)
+        x = (x - mean) / torch.sqrt(variance + self.eps)
+        return self.weight[:, None, None] * x + self.bias[:, None, None]
+
+
+def _group_norm(num_channels: int) -> nn.Module:
+    return nn.GroupNorm(32, num_channels)
+
+
+# The synchronised variants only differ while training: in evaluation they are plain batch normalisation.
+_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "BN": nn.BatchNorm2d,
+    "SyncBN": nn.BatchNorm2d,
+    "nnSyncBN": nn.BatchNorm2d,
+    "naiveSyncBN": nn.BatchNorm2d,
+    "naiveSyncBN_N": nn.BatchNorm2d,
+    "FrozenBN": FrozenBatchNorm2d,
+    "GN": _group_norm,
+    "LN": LayerNorm2d,
+}
+
+
+def get_norm(norm: str | Callable[[int], nn.Module] | None, num_channels: int) -> nn.Module | None:
+    """Build the normalisation layer that a config's ``NORM`` value names, in evaluation mode.
+
+    Args:
+        norm: a name such as ``"BN"``, ``"FrozenBN"`` or ``"GN"``; a callable that takes the number of channels;
+            ``""`` or ``None`` for no normalisation.
+        num_channels: channels of the map to be normalised.
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    if not norm:
+        return None
+    if isinstance(norm, str):
+        if norm not in _NORMS:
+            raise ConfigError(f"unknown normalisation {norm!r}: expected '' or one of {', '.join(_NORMS)}")
+        norm = _NORMS[norm]
+    return norm(num_channels).eval()

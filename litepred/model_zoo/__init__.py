@@ -1,0 +1,6 @@
+"""Detectron2's official models by name: their configs, and the checkpoints released for them."""
+
+from .catalog import get, get_checkpoint_url, get_config, get_config_file
+from .catalog import list_names as list
+
+__all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file", "list"]

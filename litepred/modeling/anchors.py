@@ -1,0 +1,113 @@
+"""Anchors: the boxes that a detector's dense heads refine.
+
+H × W cells of one feature map, A anchors per cell. Flat order: (y · W + x) · A + a, sizes outer and ratios inner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config import CfgNode, configurable
+from ..errors import ConfigError
+from ..layers import InferenceModule, ShapeSpec
+from ..structures import Boxes
+from .build import ANCHOR_GENERATOR_REGISTRY
+
+__all__ = ["DefaultAnchorGenerator"]
+
+
+def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
+    """Boxes of area size² and height / width = ratio around the origin, unrounded: (A, 4)."""
+    boxes = []
+    for size in sizes:
+        for ratio in aspect_ratios:
+            width = math.sqrt(size**2.0 / ratio)
+            height = ratio * width
+            boxes.append([-width / 2.0, -height / 2.0, width / 2.0, height / 2.0])
+    return torch.tensor(boxes)
+
+
+def _per_level(values: Any, levels: int, name: str) -> list[list[float]]:
+    """Spread a config's anchor parameters over the levels: one list for all, or one for each."""
+    values = list(values)
+    if values and not isinstance(values[0], (list, tuple)):
+        values = [values]
+    if len(values) == 1:
+        values = values * levels
+    if len(values) != levels:
+        raise ConfigError(
+            f"MODEL.ANCHOR_GENERATOR.{name} has {len(values)} lists for {levels} feature maps: "
+            f"expected one list for all of them, or {levels}"
+        )
+    return values
+
+
+@ANCHOR_GENERATOR_REGISTRY.register()
+class DefaultAnchorGenerator(InferenceModule):
+    """The same axis-aligned anchors around every cell's corner (Faster R-CNN, FPN).
+
+    Args:
+        sizes: square roots of the anchors' areas in input pixels, a list per level (or one for all).
+        aspect_ratios: height / width, a list per level (or one for all).
+        strides: stride in pixels of each level.
+        offset: where in its cell an anchor is centred, in strides from the top-left corner, in [0, 1).
+
+    Raises:
+        ConfigError: when the lists do not fit the number of levels.
+    """
+
+    box_dim = 4  # numbers that describe a box
+
+    @configurable
+    def __init__(self, *, sizes: Any, aspect_ratios: Any, strides: Sequence[int], offset: float = 0.0) -> None:
+        super().__init__()
+        self.strides = list(strides)
+        self.num_features = len(self.strides)
+        sizes = _per_level(sizes, self.num_features, "SIZES")
+        aspect_ratios = _per_level(aspect_ratios, self.num_features, "ASPECT_RATIOS")
+        if not 0.0 <= offset < 1.0:
+            raise ConfigError(f"MODEL.ANCHOR_GENERATOR.OFFSET is {offset}: expected a number in [0, 1)")
+        self.offset = offset
+        for level, (level_sizes, level_ratios) in enumerate(zip(sizes, aspect_ratios)):
+            self.register_buffer(f"_cell_anchors_{level}", _cell_anchors(level_sizes, level_ratios), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, Any]:
+        """Translate ``MODEL.ANCHOR_GENERATOR`` into arguments."""
+        anchors = cfg.MODEL.ANCHOR_GENERATOR
+        return {
+            "sizes": anchors.SIZES,
+            "aspect_ratios": anchors.ASPECT_RATIOS,
+            "strides": [shape.stride for shape in input_shape],
+            "offset": anchors.OFFSET,
+        }
+
+    @property
+    def cell_anchors(self) -> list[Tensor]:
+        """The anchors around the origin, (A, 4) per level."""
+        return [getattr(self, f"_cell_anchors_{level}") for level in range(self.num_features)]
+
+    @property
+    def num_anchors(self) -> list[int]:
+        """A, per level."""
+        return [len(anchors) for anchors in self.cell_anchors]
+
+    num_cell_anchors = num_anchors
+
+    def forward(self, features: Sequence[Tensor]) -> list[Boxes]:
+        """Return the anchors of each map (N, C, H, W) as H·W·A boxes in input pixels."""
+        anchors = []
+        for feature, stride, cell in zip(features, self.strides, self.cell_anchors):
+            height, width = feature.shape[-2:]
+            start = self.offset * stride
+            x = torch.arange(start, width * stride, stride, dtype=torch.float32, device=cell.device)
+            y = torch.arange(start, height * stride, stride, dtype=torch.float32, device=cell.device)
+            y, x = (axis.reshape(-1) for axis in torch.meshgrid(y, x, indexing="ij"))
+            corners = torch.stack([x, y, x, y], dim=1)  # (H·W, 4)
+            anchors.append(Boxes((corners[:, None] + cell).reshape(-1, 4)))  # (H·W·A, 4)
+        return anchors

@@ -1,0 +1,183 @@
+"""RegNetX and RegNetY (Radosavovic et al. 2020; Dollár et al. 2021): grouped bottlenecks without a bottleneck."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...config import CfgNode
+from ...errors import ConfigError
+from ...layers import InferenceModule, ShapeSpec, get_norm
+from ..build import BACKBONE_REGISTRY
+from .base import Backbone
+from .fpn import FPN, LastLevelMaxPool, fpn_from_config
+from .resnet import Norm
+
+__all__ = ["RegNet", "build_regnetx_4gf_dds_fpn_backbone", "build_regnety_4gf_dds_fpn_backbone"]
+
+
+def _norm(norm: Norm, channels: int) -> nn.Module:
+    return get_norm(norm, channels) or nn.Identity()
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+
+class _Stem(InferenceModule):
+    """One 3×3 convolution of stride 2."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
+        super().__init__()
+        self.conv = _conv(in_channels, out_channels, 3, stride=2)
+        self.bn = _norm(norm, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu_(self.bn(self.conv(x)))
+
+
+class _SqueezeExcite(InferenceModule):
+    """Weight each channel by what the whole map says."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.f_ex = nn.Sequential(
+            nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.f_ex(F.adaptive_avg_pool2d(x, 1))
+
+
+class _Transform(InferenceModule):
+    """1×1, grouped 3×3, perhaps squeeze and excite, 1×1."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, group_width: int, se_ratio: float, norm: Norm
+    ) -> None:
+        super().__init__()
+        self.a = _conv(in_channels, out_channels, 1)
+        self.a_bn = _norm(norm, out_channels)
+        self.b = _conv(out_channels, out_channels, 3, stride, groups=out_channels // group_width)
+        self.b_bn = _norm(norm, out_channels)
+        self.se = _SqueezeExcite(out_channels, round(in_channels * se_ratio)) if se_ratio else None
+        self.c = _conv(out_channels, out_channels, 1)
+        self.c_bn = _norm(norm, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu_(self.a_bn(self.a(x)))
+        x = F.relu_(self.b_bn(self.b(x)))
+        if self.se is not None:
+            x = self.se(x)
+        return self.c_bn(self.c(x))
+
+
+class _Block(InferenceModule):
+    """A residual block; the shortcut is convolved where width or resolution change."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, group_width: int, se_ratio: float, norm: Norm
+    ) -> None:
+        super().__init__()
+        self.proj = None
+        if in_channels != out_channels or stride != 1:
+            self.proj = _conv(in_channels, out_channels, 1, stride)
+            self.bn = _norm(norm, out_channels)
+        self.f = _Transform(in_channels, out_channels, stride, group_width, se_ratio, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.proj is None else self.bn(self.proj(x))
+        return F.relu_(shortcut + self.f(x))
+
+
+class RegNet(Backbone):
+    """A stem and four stages, ``s1`` to ``s4``, of strides 4, 8, 16 and 32.
+
+    Args:
+        depths: blocks of each stage.
+        widths: channels of each stage.
+        group_width: channels per group of the 3×3 convolutions.
+        se_ratio: hidden channels of squeeze and excite, as a share of a block's input; 0 for none.
+        norm: as `get_norm` takes it.
+        out_features: which of ``stem``, ``s1``, … are returned.
+        in_channels: of the image.
+        stem_width: channels of the stem.
+
+    Raises:
+        ConfigError: when a wanted feature does not exist.
+    """
+
+    def __init__(
+        self,
+        *,
+        depths: Sequence[int],
+        widths: Sequence[int],
+        group_width: int,
+        se_ratio: float = 0.0,
+        norm: Norm = "BN",
+        out_features: Sequence[str] = ("s1", "s2", "s3", "s4"),
+        in_channels: int = 3,
+        stem_width: int = 32,
+    ) -> None:
+        super().__init__()
+        self.stem = _Stem(in_channels, stem_width, norm)
+        self._stages = ["stem"]
+        self._out_feature_channels = {"stem": stem_width}
+        self._out_feature_strides = {"stem": 2}
+        channels = stem_width
+        for i, (depth, width) in enumerate(zip(depths, widths), 1):
+            stage = nn.Sequential()
+            for j in range(1, depth + 1):
+                stage.add_module(f"b{j}", _Block(channels, width, 2 if j == 1 else 1, group_width, se_ratio, norm))
+                channels = width
+            self.add_module(f"s{i}", stage)
+            self._stages.append(f"s{i}")
+            self._out_feature_channels[f"s{i}"] = width
+            self._out_feature_strides[f"s{i}"] = 2 ** (i + 1)
+        self._out_features = list(out_features)
+        unknown = [name for name in out_features if name not in self._stages]
+        if unknown:
+            raise ConfigError(f"a RegNet has no feature {', '.join(unknown)}: expected some of {self._stages}")
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Map normalised images (N, C, H, W) to the wanted feature maps."""
+        features = {}
+        for name in self._stages:
+            x = getattr(self, name)(x)
+            if name in self._out_features:
+                features[name] = x
+        return features
+
+
+def _regnet_fpn(
+    cfg: CfgNode,
+    input_shape: ShapeSpec,
+    depths: Sequence[int],
+    widths: Sequence[int],
+    group_width: int,
+    se_ratio: float,
+) -> FPN:
+    bottom_up = RegNet(
+        depths=depths,
+        widths=widths,
+        group_width=group_width,
+        se_ratio=se_ratio,
+        norm=cfg.MODEL.RESNETS.NORM,
+        out_features=cfg.MODEL.FPN.IN_FEATURES,
+        in_channels=input_shape.channels or 3,
+    )
+    return fpn_from_config(cfg, bottom_up, LastLevelMaxPool())
+
+
+@BACKBONE_REGISTRY.register()
+def build_regnetx_4gf_dds_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Build the pyramid of ``MODEL.FPN`` on RegNetX-4GF, with the norm of ``MODEL.RESNETS``."""
+    return _regnet_fpn(cfg, input_shape, (2, 5, 14, 2), (80, 240, 560, 1360), 40, 0.0)
+
+
+@BACKBONE_REGISTRY.register()
+def build_regnety_4gf_dds_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Build the pyramid of ``MODEL.FPN`` on RegNetY-4GF, with the norm of ``MODEL.RESNETS``."""
+    return _regnet_fpn(cfg, input_shape, (2, 6, 12, 2), (128, 192, 512, 1088), 64, 0.25)

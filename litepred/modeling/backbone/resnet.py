@@ -1,0 +1,261 @@
+"""ResNet (He et al. 2015) and ResNeXt (Xie et al. 2017), with the switches of Detectron2's configs.
+
+A stage's blocks keep their resolution but for the first, which may halve it. Convolutions have no bias: a norm follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...config import CfgNode
+from ...errors import ConfigError
+from ...layers import Conv2d, DeformConv, InferenceModule, ModulatedDeformConv, ShapeSpec, get_norm
+from ..build import BACKBONE_REGISTRY
+from .base import Backbone
+
+__all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "ResNet", "build_resnet_backbone", "make_stage"]
+
+Norm = str | Callable[[int], nn.Module]
+
+_BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+def _conv_norm(
+    in_channels: int, out_channels: int, kernel: int, norm: Norm, relu: bool = True, **kwargs: Any
+) -> Conv2d:
+    """A bias-free convolution with its norm and, unless it ends a branch, ReLU."""
+    activation = F.relu_ if relu else None
+    norm_layer = get_norm(norm, out_channels)
+    return Conv2d(in_channels, out_channels, kernel, bias=False, norm=norm_layer, activation=activation, **kwargs)
+
+
+class _ResidualBlock(InferenceModule):
+    """A block's channels and stride, and its shortcut: a 1×1 convolution where the number of channels changes."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.stride = stride
+        self.shortcut = None
+        if in_channels != out_channels:
+            self.shortcut = _conv_norm(in_channels, out_channels, 1, norm, relu=False, stride=stride)
+
+    def _add_shortcut(self, out: Tensor, x: Tensor) -> Tensor:
+        out += x if self.shortcut is None else self.shortcut(x)
+        return F.relu_(out)
+
+
+class BasicBlock(_ResidualBlock):
+    """Two 3×3 convolutions (ResNet-18 and -34)."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, norm: Norm = "BN") -> None:
+        super().__init__(in_channels, out_channels, stride, norm)
+        self.conv1 = _conv_norm(in_channels, out_channels, 3, norm, stride=stride, padding=1)
+        self.conv2 = _conv_norm(out_channels, out_channels, 3, norm, relu=False, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', H / stride, W / stride)."""
+        return self._add_shortcut(self.conv2(self.conv1(x)), x)
+
+
+class BottleneckBlock(_ResidualBlock):
+    """1×1, 3×3 and 1×1 convolutions (ResNet-50 and deeper); the middle one may be grouped, dilated or deformable.
+
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        bottleneck_channels: channels of the 3×3 convolution.
+        stride: of the block.
+        num_groups: groups of the 3×3 convolution.
+        norm: as `get_norm` takes it.
+        stride_in_1x1: put the stride on the first 1×1 convolution (as in the MSRA weights) instead of the 3×3 one.
+        dilation: of the 3×3 convolution.
+        deform: "" for a plain 3×3 convolution, "v1" or "v2" for a deformable one.
+        deform_num_groups: groups of channels that share their offsets.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        bottleneck_channels: int,
+        stride: int = 1,
+        num_groups: int = 1,
+        norm: Norm = "BN",
+        stride_in_1x1: bool = False,
+        dilation: int = 1,
+        deform: str = "",
+        deform_num_groups: int = 1,
+    ) -> None:
+        super().__init__(in_channels, out_channels, stride, norm)
+        stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
+        middle: dict[str, Any] = {"stride": stride_3x3, "padding": dilation, "dilation": dilation}
+        self.conv1 = _conv_norm(in_channels, bottleneck_channels, 1, norm, stride=stride_1x1)
+        self.conv2_offset = None
+        if deform:
+            per_tap = 3 if deform == "v2" else 2
+            self.conv2_offset = Conv2d(bottleneck_channels, per_tap * 9 * deform_num_groups, 3, **middle)
+            self.conv2: Conv2d = (ModulatedDeformConv if deform == "v2" else DeformConv)(
+                bottleneck_channels,
+                bottleneck_channels,
+                3,
+                bias=False,
+                groups=num_groups,
+                deformable_groups=deform_num_groups,
+                norm=get_norm(norm, bottleneck_channels),
+                activation=F.relu_,
+                **middle,
+            )
+        else:
+            self.conv2 = _conv_norm(bottleneck_channels, bottleneck_channels, 3, norm, groups=num_groups, **middle)
+        self.conv3 = _conv_norm(bottleneck_channels, out_channels, 1, norm, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', H / stride, W / stride)."""
+        out = self.conv1(x)
+        out = self.conv2(out) if self.conv2_offset is None else self.conv2(out, self.conv2_offset(out))
+        return self._add_shortcut(self.conv3(out), x)
+
+
+class BasicStem(InferenceModule):
+    """7×7 convolution and max-pooling: stride 4."""
+
+    def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: Norm = "BN") -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.stride = 4
+        self.conv1 = _conv_norm(in_channels, out_channels, 7, norm, stride=2, padding=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, C, H, W) to (N, C', H / 4, W / 4)."""
+        return F.max_pool2d(self.conv1(x), kernel_size=3, stride=2, padding=1)
+
+
+def make_stage(
+    block: type[_ResidualBlock],
+    num_blocks: int,
+    *,
+    in_channels: int,
+    out_channels: int,
+    first_stride: int,
+    **kwargs: Any,
+) -> nn.Sequential:
+    """Chain ``num_blocks`` blocks; the first has ``first_stride`` and changes the channels, the others keep both."""
+    strides = [first_stride] + [1] * (num_blocks - 1)
+    channels = [in_channels] + [out_channels] * (num_blocks - 1)
+    return nn.Sequential(*[block(c, out_channels, stride=s, **kwargs) for c, s in zip(channels, strides)])
+
+
+class ResNet(Backbone):
+    """A stem and up to four stages, ``res2`` to ``res5``.
+
+    Args:
+        stem: has ``out_channels`` and ``stride``.
+        stages: each a sequence of blocks that have ``out_channels`` and ``stride``.
+        out_features: which of ``stem``, ``res2``, … are returned.
+
+    Raises:
+        ConfigError: when a wanted feature does not exist.
+    """
+
+    def __init__(self, stem: Any, stages: Sequence[Any], out_features: Sequence[str]) -> None:
+        super().__init__()
+        self.stem = stem
+        self.stage_names = [f"res{i}" for i in range(2, 2 + len(stages))]
+        channels, stride = stem.out_channels, stem.stride
+        self._out_feature_channels = {"stem": channels}
+        self._out_feature_strides = {"stem": stride}
+        for name, blocks in zip(self.stage_names, stages):
+            self.add_module(name, blocks if isinstance(blocks, nn.Sequential) else nn.Sequential(*blocks))
+            for block in blocks:
+                channels, stride = block.out_channels, stride * block.stride
+            self._out_feature_channels[name], self._out_feature_strides[name] = channels, stride
+        self._out_features = list(out_features)
+        unknown = [name for name in out_features if name not in self._out_feature_channels]
+        if unknown or not out_features:
+            raise ConfigError(
+                f"MODEL.RESNETS.OUT_FEATURES is {list(out_features)}: "
+                f"expected one or more of {list(self._out_feature_channels)}"
+            )
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Map normalised images (N, C, H, W) to the wanted feature maps.
+
+        Raises:
+            ValueError: when ``x`` is not four-dimensional.
+        """
+        if x.ndim != 4:
+            raise ValueError(f"the backbone got a tensor of shape {tuple(x.shape)}: expected a batch, (N, C, H, W)")
+        features = {}
+        for name in ["stem", *self.stage_names]:
+            x = getattr(self, name)(x)
+            if name in self._out_features:
+                features[name] = x
+        return features
+
+
+def block_arguments(cfg: CfgNode, stage: int, *, dilation: int = 1) -> dict[str, Any]:
+    """Translate ``MODEL.RESNETS`` into the arguments of `make_stage` for ``stage`` 2 to 5.
+
+    Raises:
+        ConfigError: for a depth that is not 18, 34, 50, 101 or 152, or switches that basic blocks do not have.
+    """
+    resnets = cfg.MODEL.RESNETS
+    if resnets.DEPTH not in _BLOCKS_PER_STAGE:
+        raise ConfigError(f"MODEL.RESNETS.DEPTH is {resnets.DEPTH}: expected one of {list(_BLOCKS_PER_STAGE)}")
+    basic = resnets.DEPTH < 50
+    factor = 2 ** (stage - 2)
+    out_channels = resnets.RES2_OUT_CHANNELS * factor
+    stride = 1 if stage == 2 or dilation > 1 else 2
+    arguments = {
+        "block": BasicBlock if basic else BottleneckBlock,
+        "num_blocks": _BLOCKS_PER_STAGE[resnets.DEPTH][stage - 2],
+        "in_channels": resnets.STEM_OUT_CHANNELS if stage == 2 else out_channels // 2,
+        "out_channels": out_channels,
+        "first_stride": stride,
+        "norm": resnets.NORM,
+    }
+    deform = resnets.DEFORM_ON_PER_STAGE[stage - 2]
+    if not basic:
+        version = "v2" if resnets.DEFORM_MODULATED else "v1"
+        return arguments | {
+            "bottleneck_channels": resnets.NUM_GROUPS * resnets.WIDTH_PER_GROUP * factor,
+            "num_groups": resnets.NUM_GROUPS,
+            "stride_in_1x1": resnets.STRIDE_IN_1X1,
+            "dilation": dilation,
+            "deform": version if deform else "",
+            "deform_num_groups": resnets.DEFORM_NUM_GROUPS,
+        }
+    for key, value, needed in (
+        ("NUM_GROUPS", resnets.NUM_GROUPS, 1),
+        ("RES5_DILATION", dilation, 1),
+        ("DEFORM_ON_PER_STAGE", deform, False),
+    ):
+        if value != needed:
+            raise ConfigError(
+                f"MODEL.RESNETS.{key} is {value}, but the basic blocks of DEPTH {resnets.DEPTH} need {needed}"
+            )
+    return arguments
+
+
+@BACKBONE_REGISTRY.register()
+def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
+    """Build the ResNet of ``MODEL.RESNETS``, with no stage beyond the last one wanted."""
+    resnets = cfg.MODEL.RESNETS
+    if resnets.RES5_DILATION not in (1, 2):
+        raise ConfigError(f"MODEL.RESNETS.RES5_DILATION is {resnets.RES5_DILATION}: expected 1 or 2")
+    stem = BasicStem(input_shape.channels or 3, resnets.STEM_OUT_CHANNELS, resnets.NORM)
+    names = ["res2", "res3", "res4", "res5"]
+    last = max((names.index(f) + 2 for f in resnets.OUT_FEATURES if f in names), default=1)
+    stages = []
+    for stage in range(2, last + 1):
+        dilation = resnets.RES5_DILATION if stage == 5 else 1
+        stages.append(make_stage(**block_arguments(cfg, stage, dilation=dilation)))
+    return ResNet(stem, stages, resnets.OUT_FEATURES)

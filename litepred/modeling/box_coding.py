@@ -1,0 +1,46 @@
+"""The arithmetic between a reference box and the box that a head predicts from it.
+
+R reference boxes, k boxes predicted for each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["Box2BoxTransform"]
+
+_LARGEST_LOG_SCALE = math.log(1000.0 / 16)  # keeps exp() finite; as in Detectron2
+
+
+class Box2BoxTransform:
+    """Decode (dx, dy, dw, dh): a shift of the centre in box sizes, a log-scale of the size (R-CNN, Girshick 2014).
+
+    Args:
+        weights: the deltas are divided by these four numbers.
+        scale_clamp: upper bound of dw and dh.
+    """
+
+    def __init__(self, weights: Sequence[float], scale_clamp: float = _LARGEST_LOG_SCALE) -> None:
+        self.weights = tuple(float(w) for w in weights)
+        self.scale_clamp = scale_clamp
+
+    def __repr__(self) -> str:
+        return f"Box2BoxTransform(weights={self.weights})"
+
+    def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """Apply ``deltas`` (R, 4·k) to ``boxes`` (R, 4), x1 y1 x2 y2; returns float32 (R, 4·k), unclipped."""
+        deltas = deltas.float().view(len(boxes), deltas.shape[1] // 4, 4)  # (R, k, 4)
+        boxes = boxes.to(deltas.dtype)
+        x1, y1, x2, y2 = (side[:, None] for side in boxes.unbind(1))  # (R, 1) each
+        dx, dy, dw, dh = (d / weight for d, weight in zip(deltas.unbind(2), self.weights))  # (R, k) each
+        width, height = x2 - x1, y2 - y1
+        x = dx * width + (x1 + 0.5 * width)
+        y = dy * height + (y1 + 0.5 * height)
+        half_width = 0.5 * (torch.exp(dw.clamp(max=self.scale_clamp)) * width)
+        half_height = 0.5 * (torch.exp(dh.clamp(max=self.scale_clamp)) * height)
+        corners = [x - half_width, y - half_height, x + half_width, y + half_height]
+        return torch.stack(corners, dim=2).flatten(1)  # (R, 4·k)

@@ -1,0 +1,198 @@
+"""Components by name: the registries, and the functions that build what a config names.
+
+A registered component is a class or a function, litepred's own or a user's, that is called as
+``component(cfg, input_shape)``, or ``component(cfg)`` if it is a meta-architecture.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError
+from ..layers import ShapeSpec
+
+if TYPE_CHECKING:
+    from ..config import CfgNode
+
+__all__ = [
+    "ANCHOR_GENERATOR_REGISTRY",
+    "BACKBONE_REGISTRY",
+    "META_ARCH_REGISTRY",
+    "PROPOSAL_GENERATOR_REGISTRY",
+    "ROI_BOX_HEAD_REGISTRY",
+    "ROI_HEADS_REGISTRY",
+    "ROI_KEYPOINT_HEAD_REGISTRY",
+    "ROI_MASK_HEAD_REGISTRY",
+    "RPN_HEAD_REGISTRY",
+    "SEM_SEG_HEADS_REGISTRY",
+    "Registry",
+    "build_anchor_generator",
+    "build_backbone",
+    "build_box_head",
+    "build_keypoint_head",
+    "build_mask_head",
+    "build_model",
+    "build_proposal_generator",
+    "build_roi_heads",
+    "build_rpn_head",
+    "build_sem_seg_head",
+    "resolve_device",
+]
+
+
+class _UnknownComponentError(ConfigError, KeyError):
+    """A name that no component was registered under; a KeyError too, as callers of registries expect."""
+
+    __str__ = Exception.__str__  # KeyError would print the message in quotes
+
+
+class Registry:
+    """Components of one kind by name.
+
+    Args:
+        name: what the registry holds, for error messages.
+        config_key: the config key whose value names one of its components.
+    """
+
+    def __init__(self, name: str, config_key: str = "") -> None:
+        self._name = name
+        self._config_key = config_key
+        self._components: dict[str, Any] = {}
+
+    def register(self, component: Any = None) -> Any:
+        """Register a class or function under its own name: ``@R.register()``, or ``R.register(component)``.
+
+        Raises:
+            ConfigError: when another component already has the name.
+        """
+        if component is None:
+            return self.register
+        name = component.__name__
+        if self._components.setdefault(name, component) is not component:
+            raise ConfigError(f"{name!r} is already registered in {self._name}: give the new component another name")
+        return component
+
+    def get(self, name: str) -> Any:
+        """Return the component called ``name``.
+
+        Raises:
+            ConfigError: (also a KeyError) when there is none; it names the nearest ones.
+        """
+        if name in self._components:
+            return self._components[name]
+        near = difflib.get_close_matches(name, self._components, n=3) or sorted(self._components)
+        where = f"{self._config_key} is {name!r}, but n" if self._config_key else "N"
+        raise _UnknownComponentError(
+            f"{where}othing of that name is registered in {self._name}: expected {', '.join(near) or '(it is empty)'}. "
+            f"Register a component of your own with @{self._name}.register() before the model is built."
+        )
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._components
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(self._components.items())
+
+    def __repr__(self) -> str:
+        return f"Registry {self._name}: {', '.join(self._components)}"
+
+
+META_ARCH_REGISTRY = Registry("META_ARCH_REGISTRY", "MODEL.META_ARCHITECTURE")
+BACKBONE_REGISTRY = Registry("BACKBONE_REGISTRY", "MODEL.BACKBONE.NAME")
+PROPOSAL_GENERATOR_REGISTRY = Registry("PROPOSAL_GENERATOR_REGISTRY", "MODEL.PROPOSAL_GENERATOR.NAME")
+RPN_HEAD_REGISTRY = Registry("RPN_HEAD_REGISTRY", "MODEL.RPN.HEAD_NAME")
+ANCHOR_GENERATOR_REGISTRY = Registry("ANCHOR_GENERATOR_REGISTRY", "MODEL.ANCHOR_GENERATOR.NAME")
+ROI_HEADS_REGISTRY = Registry("ROI_HEADS_REGISTRY", "MODEL.ROI_HEADS.NAME")
+ROI_BOX_HEAD_REGISTRY = Registry("ROI_BOX_HEAD_REGISTRY", "MODEL.ROI_BOX_HEAD.NAME")
+ROI_MASK_HEAD_REGISTRY = Registry("ROI_MASK_HEAD_REGISTRY", "MODEL.ROI_MASK_HEAD.NAME")
+ROI_KEYPOINT_HEAD_REGISTRY = Registry("ROI_KEYPOINT_HEAD_REGISTRY", "MODEL.ROI_KEYPOINT_HEAD.NAME")
+SEM_SEG_HEADS_REGISTRY = Registry("SEM_SEG_HEADS_REGISTRY", "MODEL.SEM_SEG_HEAD.NAME")
+
+Shapes = Mapping[str, ShapeSpec]
+
+
+def build_model(cfg: CfgNode) -> nn.Module:
+    """Build the model that ``cfg.MODEL.META_ARCHITECTURE`` names, with random weights.
+
+    Returns:
+        The model on ``cfg.MODEL.DEVICE`` (see `resolve_device`), in evaluation mode, its parameters without gradients.
+
+    Raises:
+        ConfigError: when the config names a component that is not registered, or values that do not go together.
+    """
+    device = resolve_device(cfg.MODEL.DEVICE)
+    model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
+    return model.to(device).eval().requires_grad_(False)
+
+
+def build_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> Any:
+    """Build the backbone that ``cfg.MODEL.BACKBONE.NAME`` names; the input has one channel per ``PIXEL_MEAN`` entry."""
+    if input_shape is None:
+        input_shape = ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN))
+    return BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, input_shape).eval()
+
+
+def build_proposal_generator(cfg: CfgNode, input_shape: Shapes) -> Any:
+    """Build what ``cfg.MODEL.PROPOSAL_GENERATOR.NAME`` names; ``None`` for ``PrecomputedProposals``."""
+    name = cfg.MODEL.PROPOSAL_GENERATOR.NAME
+    return None if name == "PrecomputedProposals" else PROPOSAL_GENERATOR_REGISTRY.get(name)(cfg, input_shape).eval()
+
+
+def build_roi_heads(cfg: CfgNode, input_shape: Shapes) -> Any:
+    """Build what ``cfg.MODEL.ROI_HEADS.NAME`` names."""
+    return ROI_HEADS_REGISTRY.get(cfg.MODEL.ROI_HEADS.NAME)(cfg, input_shape).eval()
+
+
+def _builder(registry: Registry, name_of: Callable[[Any], str], doc: str) -> Callable[[CfgNode, Any], Any]:
+    def build(cfg: CfgNode, input_shape: Any) -> Any:
+        return registry.get(name_of(cfg.MODEL))(cfg, input_shape)
+
+    build.__doc__ = doc
+    return build
+
+
+build_rpn_head = _builder(RPN_HEAD_REGISTRY, lambda m: m.RPN.HEAD_NAME, "Build the head of the RPN.")
+build_anchor_generator = _builder(
+    ANCHOR_GENERATOR_REGISTRY, lambda m: m.ANCHOR_GENERATOR.NAME, "Build the anchor generator for a list of features."
+)
+build_box_head = _builder(
+    ROI_BOX_HEAD_REGISTRY, lambda m: m.ROI_BOX_HEAD.NAME, "Build the head before the box predictor."
+)
+build_mask_head = _builder(ROI_MASK_HEAD_REGISTRY, lambda m: m.ROI_MASK_HEAD.NAME, "Build the mask head.")
+build_keypoint_head = _builder(
+    ROI_KEYPOINT_HEAD_REGISTRY, lambda m: m.ROI_KEYPOINT_HEAD.NAME, "Build the keypoint head."
+)
+build_sem_seg_head = _builder(SEM_SEG_HEADS_REGISTRY, lambda m: m.SEM_SEG_HEAD.NAME, "Build the semantic head.")
+
+
+def resolve_device(name: str | torch.device) -> torch.device:
+    """Return the device called ``name``, or the CPU, with one warning, where that device does not exist.
+
+    Raises:
+        ConfigError: when ``name`` is not a device of torch.
+    """
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{name!r} is not a device: expected 'cpu', 'cuda', 'cuda:1', 'mps' …") from error
+    missing = ""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        missing = "this torch sees no CUDA device"
+    elif device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        missing = f"there are {torch.cuda.device_count()} CUDA devices"
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        missing = "this torch has no MPS device"
+    if not missing:
+        return device
+    warnings.warn(
+        f"the device asked for is {str(device)!r}, but {missing}: running on the CPU. "
+        "Set MODEL.DEVICE to 'cpu', or pass device='cpu', to say so yourself.",
+        stacklevel=3,
+    )
+    return torch.device("cpu")

@@ -1,0 +1,97 @@
+"""Regions of interest out of feature maps, each from the level that suits its size.
+
+N images, R boxes over all images, S × S cells of the result.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torchvision.ops import roi_align, roi_pool
+
+from ..errors import ConfigError
+from ..layers import InferenceModule
+from ..structures import Boxes
+
+__all__ = ["ROIPooler", "assign_boxes_to_levels"]
+
+
+def assign_boxes_to_levels(
+    box_lists: Sequence[Boxes], min_level: int, max_level: int, canonical_box_size: float, canonical_level: int
+) -> Tensor:
+    """Return for each of R boxes the index of its pyramid level, counted from ``min_level``: int64 (R,).
+
+    A box of side ``canonical_box_size`` belongs to ``canonical_level``; twice the side is one level up (FPN, eq. 1).
+    """
+    side = torch.sqrt(torch.cat([boxes.area() for boxes in box_lists]))
+    level = torch.floor(canonical_level + torch.log2(side / canonical_box_size + 1e-8))
+    return level.clamp(min=min_level, max=max_level).to(torch.int64) - min_level
+
+
+class ROIPooler(InferenceModule):
+    """Pool boxes out of one or several feature maps.
+
+    Args:
+        output_size: S, or (height, width).
+        scales: of each map, 1 / stride.
+        sampling_ratio: samples per cell and side; 0 adapts it to the box.
+        pooler_type: "ROIAlignV2" (pixel-exact), "ROIAlign" (shifted by half a cell, as Detectron1) or "ROIPool".
+        canonical_box_size: see `assign_boxes_to_levels`.
+        canonical_level: see `assign_boxes_to_levels`.
+
+    Raises:
+        ConfigError: for another type, or scales that are not consecutive powers of two.
+    """
+
+    def __init__(
+        self,
+        output_size: int | tuple[int, int],
+        scales: Sequence[float],
+        sampling_ratio: int,
+        pooler_type: str,
+        canonical_box_size: float = 224,
+        canonical_level: int = 4,
+    ) -> None:
+        super().__init__()
+        self.output_size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+        self.scales = list(scales)
+        align = partial(roi_align, output_size=self.output_size, sampling_ratio=sampling_ratio)
+        poolers: dict[str, Callable[..., Tensor]] = {
+            "ROIAlignV2": partial(align, aligned=True),
+            "ROIAlign": partial(align, aligned=False),
+            "ROIPool": partial(roi_pool, output_size=self.output_size),
+        }
+        if pooler_type not in poolers:
+            raise ConfigError(f"POOLER_TYPE is {pooler_type!r}: litepred has {', '.join(poolers)}")
+        self._pool = poolers[pooler_type]
+        levels = [-math.log2(scale) for scale in scales]
+        if any(level != round(level) for level in levels) or any(b - a != 1 for a, b in itertools.pairwise(levels)):
+            raise ConfigError(f"cannot pool from maps of scale {self.scales}: expected consecutive powers of 1/2")
+        self.min_level, self.max_level = int(levels[0]), int(levels[-1])
+        self.canonical_box_size = canonical_box_size
+        self.canonical_level = canonical_level
+
+    def forward(self, features: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
+        """Pool from ``features``, L maps (N, C, H, W), the boxes of N images, in input pixels.
+
+        Returns:
+            (R, C, S, S), in the order of the boxes, image after image.
+        """
+        image_index = torch.cat([torch.full_like(boxes.tensor[:, :1], i) for i, boxes in enumerate(box_lists)])
+        rois = torch.cat([image_index, torch.cat([boxes.tensor for boxes in box_lists])], dim=1)  # (R, 5)
+        rois = rois.to(features[0].dtype)
+        if len(features) == 1:
+            return self._pool(features[0], rois, spatial_scale=self.scales[0])
+        level = assign_boxes_to_levels(
+            box_lists, self.min_level, self.max_level, self.canonical_box_size, self.canonical_level
+        )
+        pooled = features[0].new_zeros(len(rois), features[0].shape[1], *self.output_size)
+        for i, (feature, scale) in enumerate(zip(features, self.scales)):
+            index = torch.nonzero(level == i)[:, 0]
+            pooled.index_put_((index,), self._pool(feature, rois[index], spatial_scale=scale))
+        return pooled

@@ -1,0 +1,239 @@
+"""The R-CNN family: image → features → proposals → instances → original pixels.
+
+N images, C channels, H × W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import CfgNode, configurable
+from ..errors import ConfigError, ImageError, LitepredError
+from ..layers import InferenceModule
+from ..structures import ImageList, Instances
+from .backbone import Backbone
+from .build import META_ARCH_REGISTRY, build_backbone, build_proposal_generator, build_roi_heads
+from .postprocess import detector_postprocess
+
+__all__ = ["GeneralizedRCNN", "MetaArch", "ProposalNetwork"]
+
+Inputs = Sequence[Mapping[str, Any]]
+
+
+class MetaArch(InferenceModule):
+    """What all whole models share: a backbone, and the way from images to its input.
+
+    Args:
+        backbone: images to feature maps.
+        pixel_mean: per channel, in the order of ``input_format``.
+        pixel_std: per channel; the image minus mean is divided by it.
+        input_format: order of the channels that the model was trained on, "BGR" or "RGB".
+
+    Raises:
+        ConfigError: when mean and standard deviation differ in length.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        input_format: str | None = None,
+        **ignored: Any,
+    ) -> None:
+        super().__init__()
+        if len(pixel_mean) != len(pixel_std):
+            raise ConfigError(
+                f"MODEL.PIXEL_MEAN has {len(pixel_mean)} numbers and MODEL.PIXEL_STD {len(pixel_std)}: "
+                "expected one per channel in both"
+            )
+        self.backbone = backbone
+        self.input_format = input_format
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Translate what all models read of a config into arguments."""
+        return {
+            "backbone": build_backbone(cfg),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+            "input_format": cfg.INPUT.FORMAT,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes; inputs are moved there."""
+        return self.pixel_mean.device
+
+    def preprocess_image(self, batched_inputs: Inputs) -> ImageList:
+        """Normalise the images, pad them at the right and bottom to one size, and batch them.
+
+        Raises:
+            ImageError: when an image is not a (C, H, W) tensor with the model's number of channels.
+        """
+        channels = len(self.pixel_mean)
+        images = []
+        for i, inputs in enumerate(batched_inputs):
+            image = inputs.get("image")
+            if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != channels or not image.numel():
+                came = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else repr(type(image))
+                raise ImageError(
+                    f"input {i} of the model has {came} as its 'image': expected a tensor of shape "
+                    f"({channels}, height, width), height and width at least 1"
+                )
+            images.append((image.to(self.device) - self.pixel_mean) / self.pixel_std)
+        constraints = self.backbone.padding_constraints
+        return ImageList.from_tensors(images, self.backbone.size_divisibility, padding_constraints=constraints)
+
+    def forward(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
+        """Run the model on a batch.
+
+        Args:
+            batched_inputs: a dict per image, with ``image``, a (C, H, W) tensor of any real dtype in 0…255 and in the
+                channel order of ``input_format``; optionally ``height`` and ``width`` of the answers in pixels (else
+                those of ``image``), and ``proposals`` where the model proposes none itself. Ground truth is ignored.
+
+        Returns:
+            A dict per image, in order.
+
+        Raises:
+            ImageError: when an image is not such a tensor.
+        """
+        return self.inference(batched_inputs) if batched_inputs else []
+
+    def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
+        """Run the model on a batch that is not empty; see `forward`."""
+        raise NotImplementedError
+
+
+def output_size(inputs: Mapping[str, Any], image_size: tuple[int, int]) -> tuple[int, int]:
+    """The (height, width) that the answers for one input shall have."""
+    return int(inputs.get("height", image_size[0])), int(inputs.get("width", image_size[1]))
+
+
+@META_ARCH_REGISTRY.register()
+class GeneralizedRCNN(MetaArch):
+    """Backbone, proposal generator, and heads on the proposals.
+
+    Args:
+        proposal_generator: features to proposals; ``None`` when every input brings its ``proposals``.
+        roi_heads: features and proposals to instances.
+        **kwargs: see `MetaArch`.
+    """
+
+    @configurable
+    def __init__(self, *, proposal_generator: nn.Module | None, roi_heads: nn.Module, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.proposal_generator = proposal_generator
+        self.roi_heads: Any = roi_heads
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Translate a config into arguments."""
+        arguments = super().from_config(cfg)
+        shapes = arguments["backbone"].output_shape()
+        return arguments | {
+            "proposal_generator": build_proposal_generator(cfg, shapes),
+            "roi_heads": build_roi_heads(cfg, shapes),
+        }
+
+    def inference(
+        self,
+        batched_inputs: Inputs,
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[Any]:
+        """Run the model on a batch that is not empty.
+
+        Args:
+            batched_inputs: see `forward`.
+            detected_instances: per image, ``pred_boxes`` and ``pred_classes`` in pixels of the network's input; then
+                nothing is proposed or classified, and only masks and keypoints are added to them.
+            do_postprocess: whether to bring the instances to the wanted size.
+
+        Returns:
+            ``{"instances": Instances}`` per image, or the raw `Instances` in pixels of the network's input.
+        """
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        instances = self._detect(batched_inputs, images, features, detected_instances)
+        if not do_postprocess:
+            return instances
+        return self._postprocess(instances, batched_inputs, images.image_sizes)
+
+    def _detect(
+        self,
+        batched_inputs: Inputs,
+        images: ImageList,
+        features: dict[str, Tensor],
+        detected_instances: list[Instances] | None = None,
+    ) -> list[Instances]:
+        if detected_instances is not None:
+            given = [instances.to(self.device) for instances in detected_instances]
+            return self.roi_heads.forward_with_given_boxes(features, given)
+        if self.proposal_generator is not None:
+            proposals, _ = self.proposal_generator(images, features, None)
+        else:
+            proposals = [_given_proposals(i, inputs).to(self.device) for i, inputs in enumerate(batched_inputs)]
+        instances, _ = self.roi_heads(images, features, proposals, None)
+        return instances
+
+    @staticmethod
+    def _postprocess(
+        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Instances]]:
+        return [
+            {"instances": detector_postprocess(result, *output_size(inputs, size))}
+            for result, inputs, size in zip(instances, batched_inputs, image_sizes)
+        ]
+
+
+def _given_proposals(index: int, inputs: Mapping[str, Any]) -> Instances:
+    proposals = inputs.get("proposals")
+    if not isinstance(proposals, Instances) or not proposals.has("proposal_boxes"):
+        raise LitepredError(
+            f"input {index} has no 'proposals', but this model proposes none itself (MODEL.PROPOSAL_GENERATOR.NAME is "
+            "PrecomputedProposals): expected Instances with proposal_boxes in pixels of 'image'"
+        )
+    return proposals
+
+
+@META_ARCH_REGISTRY.register()
+class ProposalNetwork(MetaArch):
+    """A region proposal network alone.
+
+    Args:
+        proposal_generator: features to proposals.
+        **kwargs: see `MetaArch`.
+    """
+
+    @configurable
+    def __init__(self, *, proposal_generator: nn.Module, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.proposal_generator = proposal_generator
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Translate a config into arguments."""
+        arguments = super().from_config(cfg)
+        shapes = arguments["backbone"].output_shape()
+        return arguments | {"proposal_generator": build_proposal_generator(cfg, shapes)}
+
+    def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
+        """Return ``{"proposals": Instances}`` per image, with ``proposal_boxes`` and raw ``objectness_logits``."""
+        images = self.preprocess_image(batched_inputs)
+        proposals, _ = self.proposal_generator(images, self.backbone(images.tensor), None)
+        return [
+            {"proposals": detector_postprocess(result, *output_size(inputs, size))}
+            for result, inputs, size in zip(proposals, batched_inputs, images.image_sizes)
+        ]

@@ -1,0 +1,103 @@
+"""Cascade R-CNN (Cai and Vasconcelos 2018): box heads in a row, each refining the boxes of the one before.
+
+T stages, R proposals over all images, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from ...config import CfgNode, configurable
+from ...errors import ConfigError
+from ...layers import ShapeSpec
+from ...structures import Boxes, Instances
+from ..box_coding import Box2BoxTransform
+from ..build import ROI_HEADS_REGISTRY, build_box_head
+from .fast_rcnn import FastRCNNOutputLayers, fast_rcnn_inference
+from .standard import Features, StandardROIHeads, build_pooler, pooled_shape, proposal_list
+
+__all__ = ["CascadeROIHeads"]
+
+
+@ROI_HEADS_REGISTRY.register()
+class CascadeROIHeads(StandardROIHeads):
+    """`StandardROIHeads` whose box branch has T stages; scores are averaged over them, boxes are the last stage's.
+
+    Args:
+        box_heads: T heads.
+        box_predictors: T predictors with class-agnostic boxes.
+        **kwargs: see `StandardROIHeads`.
+
+    Raises:
+        ConfigError: when the two differ in number.
+    """
+
+    @configurable
+    def __init__(self, *, box_heads: Sequence[nn.Module], box_predictors: Sequence[nn.Module], **kwargs: Any) -> None:
+        if len(box_heads) != len(box_predictors) or not box_heads:
+            raise ConfigError(
+                f"a cascade got {len(box_heads)} heads and {len(box_predictors)} predictors: expected pairs"
+            )
+        super().__init__(box_head=nn.ModuleList(box_heads), box_predictor=nn.ModuleList(box_predictors), **kwargs)
+        self.num_cascade_stages = len(box_heads)
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        cascade = cfg.MODEL.ROI_BOX_CASCADE_HEAD
+        if not cfg.MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG:
+            raise ConfigError(
+                "CascadeROIHeads needs MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG True: stages pass on one box"
+            )
+        if len(cascade.BBOX_REG_WEIGHTS) != len(cascade.IOUS):
+            raise ConfigError(
+                f"MODEL.ROI_BOX_CASCADE_HEAD has {len(cascade.BBOX_REG_WEIGHTS)} BBOX_REG_WEIGHTS and "
+                f"{len(cascade.IOUS)} IOUS: expected one of each per stage"
+            )
+        in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
+        pooler = build_pooler(cfg.MODEL.ROI_BOX_HEAD, input_shape, in_features)
+        heads, predictors = [], []
+        for weights in cascade.BBOX_REG_WEIGHTS:
+            heads.append(build_box_head(cfg, pooled_shape(pooler, input_shape, in_features)))
+            shape, transform = heads[-1].output_shape, Box2BoxTransform(weights=weights)
+            predictors.append(FastRCNNOutputLayers(cfg, shape, box2box_transform=transform))
+        return {
+            "box_in_features": in_features,
+            "box_pooler": pooler,
+            "box_heads": heads,
+            "box_predictors": predictors,
+        }
+
+    def _forward_box(self, features: Features, proposals: Any) -> list[Instances]:
+        proposals = proposal_list(proposals)
+        sizes = [p.image_size for p in proposals]
+        maps = [features[name] for name in self.box_in_features]
+        stage_scores: list[Sequence[Any]] = []  # per stage and image (Ri, K + 1)
+        boxes: Sequence[Any] = ()
+        stages: Any = zip(self.box_head, self.box_predictor)  # type: ignore[call-overload]
+        for head, predictor in stages:
+            if stage_scores:
+                proposals = [_as_proposals(b, size) for b, size in zip(boxes, sizes)]
+            predictions = predictor(head(self.box_pooler(maps, [p.proposal_boxes for p in proposals])))
+            boxes = predictor.predict_boxes(predictions, proposals)
+            stage_scores.append(predictor.predict_probs(predictions, proposals))
+        # Multiplied by the reciprocal, as Detectron2 does: dividing by T gives other bits.
+        scores = [sum(image_scores) * (1.0 / len(stage_scores)) for image_scores in zip(*stage_scores)]
+        detections, _ = fast_rcnn_inference(
+            boxes,
+            scores,
+            sizes,
+            predictor.test_score_thresh,
+            predictor.test_nms_thresh,
+            predictor.test_topk_per_image,
+        )
+        return detections
+
+
+def _as_proposals(boxes: Any, image_size: tuple[int, int]) -> Instances:
+    """Clip one stage's boxes (Ri, 4) for the next; none is dropped, so that the rows of all stages correspond."""
+    clipped = Boxes(boxes)
+    clipped.clip(image_size)
+    return Instances(image_size, proposal_boxes=clipped)

@@ -1,0 +1,163 @@
+"""Class scores and refined boxes of Fast R-CNN (Girshick 2015), and the choice of what is reported.
+
+R proposals over all images, K classes; a proposal may yield a detection of several classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import batched_nms
+
+from ...config import CfgNode, configurable
+from ...layers import InferenceModule, ShapeSpec
+from ...structures import Boxes, Instances
+from ..box_coding import Box2BoxTransform
+
+__all__ = ["FastRCNNOutputLayers", "fast_rcnn_inference", "fast_rcnn_inference_single_image"]
+
+
+def fast_rcnn_inference(
+    boxes: Sequence[Tensor],
+    scores: Sequence[Tensor],
+    image_shapes: Sequence[tuple[int, int]],
+    score_thresh: float,
+    nms_thresh: float,
+    topk_per_image: int,
+) -> tuple[list[Instances], list[Tensor]]:
+    """Call `fast_rcnn_inference_single_image` for each image; returns the detections and their proposals' indices."""
+    results = [
+        fast_rcnn_inference_single_image(b, s, shape, score_thresh, nms_thresh, topk_per_image)
+        for b, s, shape in zip(boxes, scores, image_shapes)
+    ]
+    return [detections for detections, _ in results], [indices for _, indices in results]
+
+
+def fast_rcnn_inference_single_image(
+    boxes: Tensor,
+    scores: Tensor,
+    image_shape: tuple[int, int],
+    score_thresh: float,
+    nms_thresh: float,
+    topk_per_image: int,
+) -> tuple[Instances, Tensor]:
+    """Threshold, suppress overlaps within each class, keep the best.
+
+    Args:
+        boxes: (R, 4·K) float, or (R, 4) when all classes share a box.
+        scores: (R, K + 1) float, background last.
+        image_shape: (height, width) to clip to.
+        score_thresh: a detection's score must exceed it.
+        nms_thresh: a box goes when its IoU with a better one of its class exceeds this.
+        topk_per_image: detections kept; negative for all.
+
+    Returns:
+        An `Instances` with ``pred_boxes``, ``scores`` and ``pred_classes`` int64, best first; and the index of the
+        proposal that each came from, int64.
+    """
+    finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
+    kept_rows = None
+    if not finite.all():
+        kept_rows = torch.nonzero(finite)[:, 0]
+        boxes, scores = boxes[finite], scores[finite]
+    scores = scores[:, :-1]
+    clipped = Boxes(boxes.reshape(-1, 4))
+    clipped.clip(image_shape)
+    boxes = clipped.tensor.view(len(scores), boxes.shape[1] // 4, 4)  # (R, K or 1, 4)
+
+    candidates = torch.nonzero(scores > score_thresh)  # (candidates, 2): proposal, class
+    rows, classes = candidates.unbind(1)
+    boxes = boxes[rows, 0] if boxes.shape[1] == 1 else boxes[rows, classes]
+    scores = scores[rows, classes]
+    keep = batched_nms(boxes.float(), scores, classes, nms_thresh)
+    if topk_per_image >= 0:
+        keep = keep[:topk_per_image]
+    result = Instances(image_shape, pred_boxes=Boxes(boxes[keep]), scores=scores[keep], pred_classes=classes[keep])
+    rows = rows[keep]
+    return result, rows if kept_rows is None else kept_rows[rows]
+
+
+class FastRCNNOutputLayers(InferenceModule):
+    """The two linear predictors of a box head, and the reading of their answers.
+
+    Args:
+        input_shape: of the head's output; a map is flattened.
+        box2box_transform: decodes the deltas.
+        num_classes: K, without background.
+        test_score_thresh: see `fast_rcnn_inference_single_image`, as the next two.
+        test_nms_thresh: …
+        test_topk_per_image: …
+        cls_agnostic_bbox_reg: one box for all classes instead of one each.
+        use_sigmoid_ce: scores are sigmoids, class by class, instead of a softmax.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        box2box_transform: Box2BoxTransform,
+        num_classes: int,
+        test_score_thresh: float = 0.0,
+        test_nms_thresh: float = 0.5,
+        test_topk_per_image: int = 100,
+        cls_agnostic_bbox_reg: bool = False,
+        use_sigmoid_ce: bool = False,
+    ) -> None:
+        super().__init__()
+        inputs = (input_shape.channels or 0) * (input_shape.width or 1) * (input_shape.height or 1)
+        self.num_classes = num_classes
+        self.cls_score = nn.Linear(inputs, num_classes + 1)
+        self.bbox_pred = nn.Linear(inputs, 4 if cls_agnostic_bbox_reg else 4 * num_classes)
+        self.box2box_transform = box2box_transform
+        self.test_score_thresh = test_score_thresh
+        self.test_nms_thresh = test_nms_thresh
+        self.test_topk_per_image = test_topk_per_image
+        self.use_sigmoid_ce = use_sigmoid_ce
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Translate ``MODEL.ROI_HEADS``, ``MODEL.ROI_BOX_HEAD`` and ``TEST`` into arguments."""
+        head = cfg.MODEL.ROI_BOX_HEAD
+        return {
+            "input_shape": input_shape,
+            "box2box_transform": Box2BoxTransform(weights=head.BBOX_REG_WEIGHTS),
+            "num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            "cls_agnostic_bbox_reg": head.CLS_AGNOSTIC_BBOX_REG,
+            "use_sigmoid_ce": head.USE_SIGMOID_CE,
+            "test_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+            "test_nms_thresh": cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+            "test_topk_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+        }
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map features (R, D) to class logits (R, K + 1) and deltas (R, 4·K or 4)."""
+        x = x.flatten(1)
+        return self.cls_score(x), self.bbox_pred(x)
+
+    def inference(
+        self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
+    ) -> tuple[list[Instances], list[Tensor]]:
+        """Turn what `forward` returned for ``proposals`` into detections; see `fast_rcnn_inference`."""
+        return fast_rcnn_inference(
+            self.predict_boxes(predictions, proposals),
+            self.predict_probs(predictions, proposals),
+            [p.image_size for p in proposals],
+            self.test_score_thresh,
+            self.test_nms_thresh,
+            self.test_topk_per_image,
+        )
+
+    def predict_boxes(self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]) -> tuple[Tensor, ...]:
+        """Decode the deltas: per image (Ri, 4·K or 4), unclipped."""
+        boxes = torch.cat([p.proposal_boxes.tensor for p in proposals])
+        return self.box2box_transform.apply_deltas(predictions[1], boxes).split([len(p) for p in proposals])
+
+    def predict_probs(self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]) -> tuple[Tensor, ...]:
+        """Return the class scores: per image (Ri, K + 1), background last."""
+        logits = predictions[0]
+        scores = logits.sigmoid() if self.use_sigmoid_ce else logits.softmax(dim=-1)
+        return scores.split([len(p) for p in proposals])

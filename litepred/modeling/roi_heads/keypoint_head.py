@@ -1,0 +1,91 @@
+"""Mask R-CNN's keypoint branch: a heatmap per keypoint.
+
+D detections over all images, K keypoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...config import CfgNode, configurable
+from ...layers import Conv2d, InferenceModule, ShapeSpec
+from ...structures import Instances
+from ...structures.keypoints import heatmaps_to_keypoints
+from ..build import ROI_KEYPOINT_HEAD_REGISTRY
+
+__all__ = ["BaseKeypointRCNNHead", "KRCNNConvDeconvUpsampleHead", "keypoint_rcnn_inference"]
+
+
+def keypoint_rcnn_inference(logits: Tensor, instances: Sequence[Instances]) -> None:
+    """Give each of ``instances`` its ``pred_keypoints`` (Di, K, 3), as x, y, score, and ``pred_keypoint_heatmaps``.
+
+    Args:
+        logits: (D, K, H, W) float.
+        instances: per image, with ``pred_boxes``, in whose pixels the keypoints are given.
+    """
+    boxes = torch.cat([i.pred_boxes.tensor for i in instances])
+    keypoints = heatmaps_to_keypoints(logits, boxes)[:, :, [0, 1, 3]]  # (D, K, 4) of x, y, logit, score
+    sizes = [len(i) for i in instances]
+    for points, maps, result in zip(keypoints.split(sizes), logits.split(sizes), instances):
+        result.pred_keypoints = points
+        result.pred_keypoint_heatmaps = maps
+
+
+class BaseKeypointRCNNHead(InferenceModule):
+    """A keypoint head is its `layers`: pooled boxes to heatmaps. Subclass it for a head of your own."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Contribute nothing; subclasses add their arguments."""
+        return {}
+
+    def layers(self, x: Tensor) -> Tensor:
+        """Map pooled boxes (D, C, S, S) to logits (D, K, H, W)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, instances: list[Instances]) -> list[Instances]:
+        """Predict keypoints for pooled boxes (D, C, S, S) and set them on ``instances``."""
+        keypoint_rcnn_inference(self.layers(x), instances)
+        return instances
+
+
+@ROI_KEYPOINT_HEAD_REGISTRY.register()
+class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
+    """3×3 convolutions with ReLU, a transposed one, and bilinear enlargement: four times the pooled resolution.
+
+    Args:
+        input_shape: of the pooled boxes.
+        num_keypoints: K.
+        conv_dims: output channels of each convolution.
+    """
+
+    @configurable
+    def __init__(self, input_shape: ShapeSpec, *, num_keypoints: int, conv_dims: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        channels = input_shape.channels or 0
+        self._convs = [f"conv_fcn{i}" for i in range(1, len(conv_dims) + 1)]
+        for name, dim in zip(self._convs, conv_dims):
+            self.add_module(name, Conv2d(channels, dim, 3, padding=1, activation=F.relu_))
+            channels = dim
+        self.score_lowres = nn.ConvTranspose2d(channels, num_keypoints, 4, stride=2, padding=1)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Translate ``MODEL.ROI_KEYPOINT_HEAD`` into arguments."""
+        head = cfg.MODEL.ROI_KEYPOINT_HEAD
+        return super().from_config(cfg, input_shape) | {
+            "input_shape": input_shape,
+            "num_keypoints": head.NUM_KEYPOINTS,
+            "conv_dims": head.CONV_DIMS,
+        }
+
+    def layers(self, x: Tensor) -> Tensor:
+        """Map pooled boxes (D, C, S, S) to logits (D, K, 4·S, 4·S)."""
+        for name in self._convs:
+            x = getattr(self, name)(x)
+        return F.interpolate(self.score_lowres(x), scale_factor=2, mode="bilinear", align_corners=False)

@@ -1,0 +1,111 @@
+"""The C4 head: the backbone's last stage runs on every region instead of on the image.
+
+N images, R regions over all images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...config import CfgNode, configurable
+from ...errors import ConfigError
+from ...layers import ShapeSpec
+from ...structures import ImageList, Instances
+from ..backbone.resnet import BottleneckBlock, block_arguments, make_stage
+from ..build import ROI_HEADS_REGISTRY, build_mask_head
+from .fast_rcnn import FastRCNNOutputLayers
+from .standard import Features, ROIHeads, build_pooler, proposal_list
+
+__all__ = ["Res5ROIHeads"]
+
+
+@ROI_HEADS_REGISTRY.register()
+class Res5ROIHeads(ROIHeads):
+    """One pooler and ``res5`` shared by the box and the mask branch (Mask R-CNN, figure 4 left).
+
+    Args:
+        in_features: name of the one map that regions are pooled from.
+        pooler: boxes to (R, C, S, S).
+        res5: pooled boxes to (R, C', S / 2, S / 2).
+        box_predictor: features to detections.
+        mask_head: ``None`` for no masks.
+        **kwargs: see `ROIHeads`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_features: Sequence[str],
+        pooler: nn.Module,
+        res5: nn.Module,
+        box_predictor: Any,
+        mask_head: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.in_features = list(in_features)
+        self.pooler = pooler
+        self.res5 = res5
+        self.box_predictor: Any = box_predictor
+        self.mask_on = mask_head is not None
+        if mask_head is not None:
+            self.mask_head = mask_head
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
+        """Translate ``MODEL.ROI_HEADS``, ``MODEL.ROI_BOX_HEAD`` and ``MODEL.RESNETS`` into arguments."""
+        in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
+        if len(in_features) != 1 or cfg.MODEL.KEYPOINT_ON:
+            raise ConfigError(
+                f"Res5ROIHeads with MODEL.ROI_HEADS.IN_FEATURES {in_features} and MODEL.KEYPOINT_ON "
+                f"{cfg.MODEL.KEYPOINT_ON}: it takes one feature and has no keypoints; StandardROIHeads has both"
+            )
+        shapes = input_shape or {}
+        pooler = build_pooler(cfg.MODEL.ROI_BOX_HEAD, shapes, in_features)
+        res5 = cls._build_res5_block(cfg)
+        last: Any = res5[-1]
+        channels = last.out_channels
+        height, width = pooler.output_size
+        arguments = super().from_config(cfg) | {
+            "in_features": in_features,
+            "pooler": pooler,
+            "res5": res5,
+            "box_predictor": FastRCNNOutputLayers(cfg, ShapeSpec(channels=channels, height=1, width=1)),
+        }
+        if cfg.MODEL.MASK_ON:
+            shape = ShapeSpec(channels=channels, height=height // 2, width=width // 2)
+            arguments["mask_head"] = build_mask_head(cfg, shape)
+        return arguments
+
+    @classmethod
+    def _build_res5_block(cls, cfg: CfgNode) -> nn.Sequential:
+        arguments = block_arguments(cfg, 5)
+        if arguments["block"] is not BottleneckBlock or arguments["deform"]:
+            raise ConfigError("Res5ROIHeads needs MODEL.RESNETS.DEPTH 50 or more, and no deformable res5")
+        return make_stage(**arguments)
+
+    def _shared_roi_transform(self, features: Features, boxes: Sequence[Any]) -> Tensor:
+        return self.res5(self.pooler([features[name] for name in self.in_features], boxes))
+
+    def forward(
+        self, images: ImageList, features: dict[str, Tensor], proposals: Any, targets: Any = None
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """Detect in each image; see `StandardROIHeads.forward`."""
+        return self.forward_with_given_boxes(features, self._forward_box(features, proposals)), {}
+
+    def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        """Add masks to ``instances``, which have ``pred_boxes`` and ``pred_classes``."""
+        if not self.mask_on:
+            return instances
+        return self.mask_head(self._shared_roi_transform(features, [i.pred_boxes for i in instances]), instances)
+
+    def _forward_box(self, features: Features, proposals: Any) -> list[Instances]:
+        proposals = proposal_list(proposals)
+        regions = self._shared_roi_transform(features, [p.proposal_boxes for p in proposals])
+        predictions = self.box_predictor(regions.mean(dim=(2, 3)))
+        detections, _ = self.box_predictor.inference(predictions, proposals)
+        return detections

@@ -1,0 +1,215 @@
+"""ROI heads that pool each region once per task: boxes first, then masks and keypoints on the boxes found.
+
+N images, R regions over all images.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...config import CfgNode, configurable
+from ...layers import InferenceModule, ShapeSpec
+from ...structures import Boxes, ImageList, Instances
+from ..build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head
+from ..poolers import ROIPooler
+from ..rpn import Proposals
+from .fast_rcnn import FastRCNNOutputLayers
+
+__all__ = ["ROIHeads", "StandardROIHeads", "build_pooler", "pooled_shape", "proposal_list"]
+
+Features = Mapping[str, Tensor]
+
+
+def proposal_list(proposals: Proposals | Sequence[Instances]) -> Sequence[Instances]:
+    """Return the per-image list out of what a proposal generator returned, or the list itself."""
+    return proposals[0] if isinstance(proposals, tuple) else proposals
+
+
+def build_pooler(section: CfgNode, input_shape: Mapping[str, ShapeSpec], in_features: Sequence[str]) -> ROIPooler:
+    """Build the pooler of a head's config section (``POOLER_RESOLUTION`` and so on) over the named maps."""
+    return ROIPooler(
+        output_size=section.POOLER_RESOLUTION,
+        scales=[1.0 / (input_shape[name].stride or 1) for name in in_features],
+        sampling_ratio=section.POOLER_SAMPLING_RATIO,
+        pooler_type=section.POOLER_TYPE,
+    )
+
+
+class ROIHeads(InferenceModule):
+    """What a model asks of its ROI heads; subclass it for heads of your own.
+
+    Args:
+        num_classes: foreground classes.
+    """
+
+    @configurable
+    def __init__(self, *, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
+        """Translate ``MODEL.ROI_HEADS`` into arguments."""
+        return {"num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES}
+
+    def forward(
+        self, images: ImageList, features: dict[str, Tensor], proposals: Any, targets: Any = None
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """Detect; returns per image an `Instances`, and an empty dict where Detectron2 has losses."""
+        raise NotImplementedError
+
+    def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        """Add what the heads predict for boxes and classes that are given."""
+        raise NotImplementedError
+
+
+@ROI_HEADS_REGISTRY.register()
+class StandardROIHeads(ROIHeads):
+    """Separate poolers and heads for boxes, masks and keypoints (Mask R-CNN on a pyramid).
+
+    Args:
+        box_in_features: names of the maps that boxes are pooled from.
+        box_pooler: boxes to (R, C, S, S).
+        box_head: pooled boxes to features.
+        box_predictor: features to detections.
+        mask_in_features: as for boxes; ``None`` for no masks.
+        mask_pooler: …
+        mask_head: …
+        keypoint_in_features: as for boxes; ``None`` for no keypoints.
+        keypoint_pooler: …
+        keypoint_head: …
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        box_in_features: Sequence[str],
+        box_pooler: nn.Module,
+        box_head: nn.Module,
+        box_predictor: nn.Module,
+        mask_in_features: Sequence[str] | None = None,
+        mask_pooler: Any = None,
+        mask_head: Any = None,
+        keypoint_in_features: Sequence[str] | None = None,
+        keypoint_pooler: Any = None,
+        keypoint_head: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.in_features = self.box_in_features = list(box_in_features)
+        self.box_pooler = box_pooler
+        self.box_head = box_head
+        self.box_predictor: Any = box_predictor
+        self.mask_on = mask_in_features is not None
+        if mask_in_features is not None:
+            self.mask_in_features = list(mask_in_features)
+            self.mask_pooler = mask_pooler
+            self.mask_head = mask_head
+        self.keypoint_on = keypoint_in_features is not None
+        if keypoint_in_features is not None:
+            self.keypoint_in_features = list(keypoint_in_features)
+            self.keypoint_pooler = keypoint_pooler
+            self.keypoint_head = keypoint_head
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
+        """Translate the sections of the ROI heads into arguments, one ``_init_*_head`` for each task."""
+        arguments = super().from_config(cfg)
+        # A subclass may override these as ordinary methods and call them itself: then they are not for us.
+        for init in (cls._init_box_head, cls._init_mask_head, cls._init_keypoint_head):
+            if inspect.ismethod(init):
+                arguments |= init(cfg, input_shape)
+        return arguments
+
+    @classmethod
+    def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
+        pooler = build_pooler(cfg.MODEL.ROI_BOX_HEAD, input_shape, in_features)
+        box_head = build_box_head(cfg, pooled_shape(pooler, input_shape, in_features))
+        return {
+            "box_in_features": in_features,
+            "box_pooler": pooler,
+            "box_head": box_head,
+            "box_predictor": FastRCNNOutputLayers(cfg, box_head.output_shape),
+        }
+
+    @classmethod
+    def _init_mask_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        if not cfg.MODEL.MASK_ON:
+            return {}
+        return _task_head("mask", cfg, cfg.MODEL.ROI_MASK_HEAD, build_mask_head, input_shape)
+
+    @classmethod
+    def _init_keypoint_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        if not cfg.MODEL.KEYPOINT_ON:
+            return {}
+        return _task_head("keypoint", cfg, cfg.MODEL.ROI_KEYPOINT_HEAD, build_keypoint_head, input_shape)
+
+    def forward(
+        self, images: ImageList, features: dict[str, Tensor], proposals: Any, targets: Any = None
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """Detect in each image.
+
+        Args:
+            images: unused; part of the contract.
+            features: maps (N, C, H, W) by name.
+            proposals: per image an `Instances` with ``proposal_boxes``, or what the proposal generator returned.
+            targets: accepted for Detectron2's signature and ignored.
+
+        Returns:
+            Per image an `Instances` with ``pred_boxes`` in pixels of the network's input, ``scores``,
+            ``pred_classes`` and what the other heads add; and an empty dict where Detectron2 has losses.
+        """
+        return self.forward_with_given_boxes(features, self._forward_box(features, proposals)), {}
+
+    def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        """Add masks and keypoints to ``instances``, which have ``pred_boxes`` and ``pred_classes``."""
+        return self._forward_keypoint(features, self._forward_mask(features, instances))
+
+    def _forward_box(self, features: Features, proposals: Any) -> list[Instances]:
+        proposals = proposal_list(proposals)
+        maps = [features[name] for name in self.box_in_features]
+        pooled = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
+        predictions = self.box_predictor(self.box_head(pooled))
+        detections, _ = self.box_predictor.inference(predictions, proposals)
+        return detections
+
+    def _forward_mask(self, features: Features, instances: list[Instances]) -> list[Instances]:
+        if not self.mask_on:
+            return instances
+        pooled = _pool_detections(self.mask_pooler, features, self.mask_in_features, instances)
+        return self.mask_head(pooled, instances)
+
+    def _forward_keypoint(self, features: Features, instances: list[Instances]) -> list[Instances]:
+        if not self.keypoint_on:
+            return instances
+        pooled = _pool_detections(self.keypoint_pooler, features, self.keypoint_in_features, instances)
+        return self.keypoint_head(pooled, instances)
+
+
+def pooled_shape(pooler: ROIPooler, input_shape: Mapping[str, ShapeSpec], in_features: Sequence[str]) -> ShapeSpec:
+    """The shape of what ``pooler`` returns for one box."""
+    height, width = pooler.output_size
+    return ShapeSpec(channels=input_shape[in_features[0]].channels, height=height, width=width)
+
+
+def _task_head(
+    task: str, cfg: CfgNode, section: CfgNode, build: Any, input_shape: Mapping[str, ShapeSpec]
+) -> dict[str, Any]:
+    in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
+    pooler = build_pooler(section, input_shape, in_features)
+    return {
+        f"{task}_in_features": in_features,
+        f"{task}_pooler": pooler,
+        f"{task}_head": build(cfg, pooled_shape(pooler, input_shape, in_features)),
+    }
+
+
+def _pool_detections(pooler: Any, features: Features, names: Sequence[str], instances: Sequence[Instances]) -> Tensor:
+    boxes: list[Boxes] = [i.pred_boxes for i in instances]
+    return pooler([features[name] for name in names], boxes)

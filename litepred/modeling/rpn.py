@@ -1,0 +1,207 @@
+"""The region proposal network (Ren et al. 2015): anchors in, the most promising boxes of each image out.
+
+N images, L feature maps of H × W cells, A anchors per cell, B = H·W·A anchors of one map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import batched_nms
+
+from ..config import CfgNode, configurable
+from ..layers import Conv2d, InferenceModule, ShapeSpec
+from ..structures import Boxes, ImageList, Instances
+from .box_coding import Box2BoxTransform
+from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_anchor_generator, build_rpn_head
+
+__all__ = ["RPN", "Proposals", "StandardRPNHead", "find_top_rpn_proposals"]
+
+
+class Proposals(NamedTuple):
+    """What a proposal generator returns; it unpacks as ``proposals, _`` and passes whole to the ROI heads."""
+
+    instances: list[Instances]
+    losses: dict[str, Tensor]
+
+
+@RPN_HEAD_REGISTRY.register()
+class StandardRPNHead(InferenceModule):
+    """3×3 convolutions shared by two 1×1 predictors: one objectness logit and four box deltas per anchor.
+
+    Args:
+        in_channels: channels of every feature map.
+        num_anchors: A.
+        box_dim: numbers per box.
+        conv_dims: output channels of each 3×3 convolution; -1 keeps the number.
+    """
+
+    @configurable
+    def __init__(
+        self, *, in_channels: int, num_anchors: int, box_dim: int = 4, conv_dims: Sequence[int] = (-1,)
+    ) -> None:
+        super().__init__()
+        convs = []
+        channels = in_channels
+        for dim in conv_dims:
+            out_channels = channels if dim == -1 else dim
+            convs.append(Conv2d(channels, out_channels, 3, padding=1, activation=F.relu))
+            channels = out_channels
+        if len(convs) == 1:  # checkpoints call a single one "conv", several "conv.conv0", "conv.conv1" …
+            self.conv: nn.Module = convs[0]
+        else:
+            self.conv = nn.Sequential()
+            for i, conv in enumerate(convs):
+                self.conv.add_module(f"conv{i}", conv)
+        self.objectness_logits = nn.Conv2d(channels, num_anchors, 1)
+        self.anchor_deltas = nn.Conv2d(channels, num_anchors * box_dim, 1)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, Any]:
+        """Translate ``MODEL.RPN`` and the anchors' count into arguments."""
+        anchor_generator = build_anchor_generator(cfg, input_shape)
+        return {
+            "in_channels": input_shape[0].channels,
+            "num_anchors": anchor_generator.num_anchors[0],
+            "box_dim": anchor_generator.box_dim,
+            "conv_dims": cfg.MODEL.RPN.CONV_DIMS,
+        }
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Map each feature (N, C, H, W) to logits (N, A, H, W) and deltas (N, 4·A, H, W)."""
+        hidden = [self.conv(feature) for feature in features]
+        return [self.objectness_logits(x) for x in hidden], [self.anchor_deltas(x) for x in hidden]
+
+
+def find_top_rpn_proposals(
+    boxes: list[Tensor],
+    logits: list[Tensor],
+    image_sizes: Sequence[tuple[int, int]],
+    nms_thresh: float,
+    post_nms_topk: int,
+    min_box_size: float,
+) -> list[Instances]:
+    """Clip the candidates of all levels, suppress overlaps within each level, keep the best over all levels.
+
+    Args:
+        boxes: candidates of each level, (N, B', 4).
+        logits: their objectness, (N, B').
+        image_sizes: unpadded (height, width) of the N images.
+        nms_thresh: a box goes when its IoU with a better one of its level exceeds this.
+        post_nms_topk: proposals kept per image.
+        min_box_size: both sides must be longer than this, in pixels.
+
+    Returns:
+        N `Instances` with ``proposal_boxes`` and ``objectness_logits``, best first.
+    """
+    level = torch.cat([torch.full_like(s[0], i, dtype=torch.int64) for i, s in enumerate(logits)])
+    all_boxes, all_logits = torch.cat(boxes, dim=1), torch.cat(logits, dim=1)  # (N, ΣB', 4), (N, ΣB')
+    results = []
+    for image_boxes, scores, image_size in zip(all_boxes, all_logits, image_sizes):
+        levels = level
+        finite = torch.isfinite(image_boxes).all(dim=1) & torch.isfinite(scores)
+        if not finite.all():
+            image_boxes, scores, levels = image_boxes[finite], scores[finite], levels[finite]
+        candidates = Boxes(image_boxes)
+        candidates.clip(image_size)
+        large = candidates.nonempty(threshold=min_box_size)
+        if not large.all():
+            candidates, scores, levels = candidates[large], scores[large], levels[large]
+        keep = batched_nms(candidates.tensor, scores, levels, nms_thresh)[:post_nms_topk]
+        results.append(Instances(image_size, proposal_boxes=candidates[keep], objectness_logits=scores[keep]))
+    return results
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class RPN(InferenceModule):
+    """Score every anchor of the chosen feature maps and return the best boxes.
+
+    Args:
+        in_features: names of the feature maps.
+        head: maps features to logits and deltas.
+        anchor_generator: maps features to anchors.
+        box2box_transform: decodes deltas.
+        pre_nms_topk: candidates per level that enter NMS.
+        post_nms_topk: proposals per image, over all levels.
+        nms_thresh: IoU above which the lower-scored of two boxes of a level goes.
+        min_box_size: both sides of a proposal must be longer, in pixels.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_features: Sequence[str],
+        head: nn.Module,
+        anchor_generator: nn.Module,
+        box2box_transform: Box2BoxTransform,
+        pre_nms_topk: int,
+        post_nms_topk: int,
+        nms_thresh: float = 0.7,
+        min_box_size: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.in_features = list(in_features)
+        self.rpn_head = head
+        self.anchor_generator = anchor_generator
+        self.box2box_transform = box2box_transform
+        self.pre_nms_topk = pre_nms_topk
+        self.post_nms_topk = post_nms_topk
+        self.nms_thresh = nms_thresh
+        self.min_box_size = float(min_box_size)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        """Translate ``MODEL.RPN`` and ``MODEL.PROPOSAL_GENERATOR`` into arguments."""
+        rpn = cfg.MODEL.RPN
+        shapes = [input_shape[name] for name in rpn.IN_FEATURES]
+        return {
+            "in_features": rpn.IN_FEATURES,
+            "head": build_rpn_head(cfg, shapes),
+            "anchor_generator": build_anchor_generator(cfg, shapes),
+            "box2box_transform": Box2BoxTransform(weights=rpn.BBOX_REG_WEIGHTS),
+            "pre_nms_topk": rpn.PRE_NMS_TOPK_TEST,
+            "post_nms_topk": rpn.POST_NMS_TOPK_TEST,
+            "nms_thresh": rpn.NMS_THRESH,
+            "min_box_size": cfg.MODEL.PROPOSAL_GENERATOR.MIN_SIZE,
+        }
+
+    def forward(self, images: ImageList, features: dict[str, Tensor], gt_instances: Any = None) -> Proposals:
+        """Propose boxes for each image.
+
+        Args:
+            images: only their ``image_sizes`` are read.
+            features: maps (N, C, H, W) by name.
+            gt_instances: accepted for Detectron2's signature and ignored.
+
+        Returns:
+            A pair: per image an `Instances` with ``proposal_boxes`` (pixels of the network's input) and
+            ``objectness_logits``, best first; and an empty dict where Detectron2 has losses.
+        """
+        maps = [features[name] for name in self.in_features]
+        anchors = self.anchor_generator(maps)
+        logits, deltas = self.rpn_head(maps)
+        boxes, scores = [], []
+        for level_anchors, level_logits, level_deltas in zip(anchors, logits, deltas):
+            level_boxes, level_scores = self._candidates(level_anchors.tensor, level_logits, level_deltas)
+            boxes.append(level_boxes)
+            scores.append(level_scores)
+        proposals = find_top_rpn_proposals(
+            boxes, scores, images.image_sizes, self.nms_thresh, self.post_nms_topk, self.min_box_size
+        )
+        return Proposals(proposals, {})
+
+    def _candidates(self, anchors: Tensor, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
+        """Pick the best-scored anchors of one level and decode only those: (N, B', 4) and (N, B')."""
+        n, _, height, width = logits.shape
+        logits = logits.permute(0, 2, 3, 1).flatten(1)  # (N, B)
+        deltas = deltas.view(n, -1, anchors.shape[1], height, width).permute(0, 3, 4, 1, 2)  # (N, H, W, A, 4)
+        deltas = deltas.flatten(1, 3)  # (N, B, 4)
+        top, index = logits.topk(min(logits.shape[1], self.pre_nms_topk), dim=1)
+        deltas = deltas.gather(1, index[..., None].expand(-1, -1, deltas.shape[2])).flatten(0, 1)  # (N·B', 4)
+        boxes = self.box2box_transform.apply_deltas(deltas, anchors[index].flatten(0, 1))
+        return boxes.view(n, -1, anchors.shape[1]), top

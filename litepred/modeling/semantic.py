@@ -1,0 +1,125 @@
+"""Semantic segmentation: a class for every pixel.
+
+N images, C channels, K classes, H × W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import CfgNode, configurable
+from ..layers import Conv2d, InferenceModule, ShapeSpec, get_norm
+from .build import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_sem_seg_head
+from .postprocess import sem_seg_postprocess
+from .rcnn import Inputs, MetaArch, output_size
+
+__all__ = ["SemSegFPNHead", "SemanticSegmentor"]
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class SemSegFPNHead(InferenceModule):
+    """Bring every level of a pyramid to one stride, add them, predict (Panoptic FPN, Kirillov et al. 2019).
+
+    Args:
+        input_shape: of the maps to use, by name.
+        num_classes: K.
+        conv_dims: channels of the 3×3 convolutions.
+        common_stride: in pixels, at which the levels are added.
+        norm: as `get_norm` takes it.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: Mapping[str, ShapeSpec],
+        *,
+        num_classes: int,
+        conv_dims: int,
+        common_stride: int,
+        norm: Any = None,
+    ) -> None:
+        super().__init__()
+        by_stride = sorted(input_shape.items(), key=lambda item: item[1].stride or 0)
+        self.in_features = [name for name, _ in by_stride]
+        self.common_stride = common_stride
+        for name, shape in by_stride:
+            stride, channels = shape.stride or 1, shape.channels
+            layers: list[nn.Module] = []
+            for _ in range(max(1, int(np.log2(stride) - np.log2(common_stride)))):
+                norm_layer = get_norm(norm, conv_dims)
+                layers.append(
+                    Conv2d(channels, conv_dims, 3, padding=1, bias=not norm, norm=norm_layer, activation=F.relu_)
+                )
+                channels = conv_dims
+                if stride != common_stride:
+                    layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+            self.add_module(name, nn.Sequential(*layers))
+        self.predictor = nn.Conv2d(conv_dims, num_classes, 1)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        """Translate ``MODEL.SEM_SEG_HEAD`` into arguments."""
+        head = cfg.MODEL.SEM_SEG_HEAD
+        return {
+            "input_shape": {name: shape for name, shape in input_shape.items() if name in head.IN_FEATURES},
+            "num_classes": head.NUM_CLASSES,
+            "conv_dims": head.CONVS_DIM,
+            "common_stride": head.COMMON_STRIDE,
+            "norm": head.NORM,
+        }
+
+    def forward(self, features: Mapping[str, Tensor], targets: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Map the pyramid to logits (N, K, H, W) at the padded input's size, and an empty dict in place of losses."""
+        logits = F.interpolate(
+            self.layers(features), scale_factor=self.common_stride, mode="bilinear", align_corners=False
+        )
+        return logits, {}
+
+    def layers(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Map the pyramid to logits at the common stride."""
+        total: Any = None
+        for name in self.in_features:
+            level = getattr(self, name)(features[name])
+            total = level if total is None else total + level
+        return self.predictor(total)
+
+
+@META_ARCH_REGISTRY.register()
+class SemanticSegmentor(MetaArch):
+    """A backbone and a semantic head.
+
+    Args:
+        sem_seg_head: features to logits.
+        **kwargs: see `MetaArch`.
+    """
+
+    @configurable
+    def __init__(self, *, sem_seg_head: nn.Module, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.sem_seg_head = sem_seg_head
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Translate a config into arguments."""
+        arguments = super().from_config(cfg)
+        shapes = arguments["backbone"].output_shape()
+        return arguments | {"sem_seg_head": build_sem_seg_head(cfg, shapes)}
+
+    def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
+        """Return ``{"sem_seg": logits}`` per image, (K, H, W) float in the wanted size."""
+        images = self.preprocess_image(batched_inputs)
+        logits, _ = self.sem_seg_head(self.backbone(images.tensor), None)
+        return [{"sem_seg": r} for r in resized_logits(logits, batched_inputs, images.image_sizes)]
+
+
+def resized_logits(logits: Tensor, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Bring logits (N, K, H, W) of padded images to the size that each input wants."""
+    return [
+        sem_seg_postprocess(image_logits, size, *output_size(inputs, size))
+        for image_logits, inputs, size in zip(logits, batched_inputs, image_sizes)
+    ]

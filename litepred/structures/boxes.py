@@ -1,0 +1,285 @@
+"""Axis-aligned boxes of one image.
+
+N, M boxes; a row is x1 y1 x2 y2 in absolute pixels, float32, and a box is x2 - x1 wide (no + 1).
+Sizes are (height, width), points are (x, y).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from enum import IntEnum, unique
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = [
+    "BoxMode",
+    "Boxes",
+    "matched_pairwise_iou",
+    "pairwise_intersection",
+    "pairwise_ioa",
+    "pairwise_iou",
+    "pairwise_point_box_distance",
+]
+
+
+@unique
+class BoxMode(IntEnum):
+    """The ways to write a box; the integers are part of annotation files.
+
+    ``ABS`` modes are in pixels, ``REL`` modes in fractions of the image (named, but not convertible).
+    ``XYWH`` starts at the top left corner; ``XYWHA`` at the centre, with an angle in degrees counter-clockwise.
+    """
+
+    XYXY_ABS = 0
+    XYWH_ABS = 1
+    XYXY_REL = 2
+    XYWH_REL = 3
+    XYWHA_ABS = 4
+
+    @staticmethod
+    def convert(box: Any, from_mode: BoxMode | int, to_mode: BoxMode | int) -> Any:
+        """Rewrite one or many boxes in another mode.
+
+        Args:
+            box: one box as a list or tuple of 4 or 5 numbers, or an (N, 4) or (N, 5) ndarray or tensor.
+            from_mode: the mode that ``box`` is in.
+            to_mode: the mode to return.
+
+        Returns:
+            The boxes in the type and dtype that came (``box`` itself when the modes are equal, else a new object).
+            Rotated boxes become their upright bounding rectangles. Floats in a list have float32 precision.
+
+        Raises:
+            AssertionError: for a relative mode.
+            NotImplementedError: for a pair of modes without a conversion.
+            ValueError: when a box has the wrong number of values.
+        """
+        if from_mode == to_mode:
+            return box
+        source, target = BoxMode(from_mode), BoxMode(to_mode)
+        if not {source, target}.isdisjoint({BoxMode.XYXY_REL, BoxMode.XYWH_REL}):
+            raise AssertionError(
+                f"cannot convert {source.name} to {target.name}: only absolute modes are supported, "
+                "multiply relative boxes by the image width and height first"
+            )
+        if isinstance(box, (list, tuple)):
+            if len(box) not in (4, 5):
+                raise ValueError(
+                    f"a box came as a {type(box).__name__} of length {len(box)}: expected 4 or 5 numbers "
+                    "(pass many boxes as an ndarray or tensor)"
+                )
+            return type(box)(_convert(torch.tensor(box), source, target).tolist())
+        if isinstance(box, np.ndarray):
+            return _convert(torch.from_numpy(np.array(box, order="C")), source, target).numpy()
+        return _convert(box, source, target)
+
+
+def _convert(box: Tensor, source: BoxMode, target: BoxMode) -> Tensor:
+    """Convert boxes in the last dimension of ``box`` into a new tensor of the same dtype."""
+    first, size, rest = box[..., :2], box[..., 2:4], box[..., 4:]
+    if (source, target) == (BoxMode.XYWH_ABS, BoxMode.XYXY_ABS):
+        return torch.cat((first, size + first, rest), dim=-1)
+    if (source, target) == (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS):
+        return torch.cat((first, size - first, rest), dim=-1)
+    if (source, target) == (BoxMode.XYWH_ABS, BoxMode.XYWHA_ABS):
+        center = first.double() + size.double() / 2.0
+        return torch.cat((center, size.double(), torch.zeros_like(center[..., :1])), dim=-1).to(box.dtype)
+    if (source, target) == (BoxMode.XYWHA_ABS, BoxMode.XYXY_ABS):
+        if box.shape[-1] != 5:
+            raise ValueError(f"XYWHA boxes came with {box.shape[-1]} values each: expected 5 (x, y, w, h, angle)")
+        x, y, w, h, degrees = box.double().unbind(-1)
+        cos = torch.cos(degrees * math.pi / 180.0).abs()
+        sin = torch.sin(degrees * math.pi / 180.0).abs()
+        width, height = cos * w + sin * h, cos * h + sin * w
+        x1, y1 = x - width / 2.0, y - height / 2.0
+        return torch.stack((x1, y1, x1 + width, y1 + height), dim=-1).to(box.dtype)
+    raise NotImplementedError(f"no conversion from {source.name} to {target.name}: go through XYWH_ABS or XYXY_ABS")
+
+
+class Boxes:
+    """N boxes of one image.
+
+    Iterating gives (4,) tensors; indexing gives ``Boxes`` that share storage wherever the indexing of a tensor does.
+
+    Args:
+        tensor: (N, 4) x1 y1 x2 y2 in pixels. A float32 tensor is kept without a copy; another dtype, a list or an
+            ndarray becomes float32 (on the CPU for the last two). Anything without elements becomes (0, 4).
+
+    Attributes:
+        tensor: (N, 4) float32.
+
+    Raises:
+        AssertionError: for any other shape.
+    """
+
+    tensor: Tensor
+
+    def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
+        if isinstance(tensor, Tensor):
+            tensor = tensor.to(torch.float32)
+        else:
+            tensor = torch.as_tensor(tensor, dtype=torch.float32, device="cpu")
+        if tensor.numel() == 0:
+            tensor = tensor.reshape(-1, 4)  # (0, 4)
+        if tensor.ndim != 2 or tensor.shape[1] != 4:
+            raise AssertionError(f"boxes came with shape {tuple(tensor.shape)}: expected (N, 4), x1 y1 x2 y2 per row")
+        self.tensor = tensor
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the tensor."""
+        return self.tensor.device
+
+    def clone(self) -> Boxes:
+        """Return a copy with its own storage."""
+        return Boxes(self.tensor.clone())
+
+    def to(self, device: torch.device | str | int) -> Boxes:
+        """Return the boxes on ``device``; they stay float32, so no dtype is taken."""
+        return Boxes(self.tensor.to(device=device))
+
+    def area(self) -> Tensor:
+        """Return the areas, (N,) float32, in square pixels; negative when one side is inverted."""
+        width, height = self._sides()
+        return width * height
+
+    def nonempty(self, threshold: float = 0.0) -> Tensor:
+        """Return an (N,) bool tensor: whether both sides are longer than ``threshold`` pixels."""
+        width, height = self._sides()
+        return (width > threshold) & (height > threshold)
+
+    def clip(self, box_size: tuple[int, int]) -> None:
+        """Limit x to [0, width] and y to [0, height].
+
+        ``self.tensor`` becomes a new tensor; one that was shared with others keeps its values.
+
+        Args:
+            box_size: (height, width) of the image in pixels.
+
+        Raises:
+            AssertionError: when a coordinate is infinite or NaN.
+        """
+        if not torch.isfinite(self.tensor).all():
+            raise AssertionError(
+                "cannot clip infinite or NaN boxes: check that the weights fit the model and that the image is finite"
+            )
+        height, width = box_size
+        x1, y1, x2, y2 = self.tensor.unbind(1)
+        clipped = [x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)]
+        self.tensor = torch.stack(clipped, dim=1)  # (N, 4)
+
+    def scale(self, scale_x: float, scale_y: float) -> None:
+        """Multiply the coordinates in place, in the storage that other objects may share."""
+        self.tensor[:, 0::2] *= scale_x
+        self.tensor[:, 1::2] *= scale_y
+
+    def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> Tensor:
+        """Tell which boxes lie inside an image.
+
+        Args:
+            box_size: (height, width) of the image in pixels.
+            boundary_threshold: how many pixels a box may stick out. The right and bottom limits are exclusive.
+
+        Returns:
+            (N,) bool.
+        """
+        height, width = box_size
+        x1, y1, x2, y2 = self.tensor.unbind(1)
+        starts_inside = (x1 >= -boundary_threshold) & (y1 >= -boundary_threshold)
+        return starts_inside & (x2 < width + boundary_threshold) & (y2 < height + boundary_threshold)
+
+    def get_centers(self) -> Tensor:
+        """Return the box centres, (N, 2) float32, x y."""
+        return (self.tensor[:, :2] + self.tensor[:, 2:]) / 2
+
+    @classmethod
+    def cat(cls, boxes_list: Sequence[Boxes]) -> Boxes:
+        """Join boxes into a new object that never shares storage with its parts.
+
+        Args:
+            boxes_list: a list or tuple of ``Boxes``; an empty one gives no boxes.
+
+        Raises:
+            AssertionError: when the argument is not a list or tuple, or holds anything but ``Boxes``.
+        """
+        if not isinstance(boxes_list, (list, tuple)) or not all(isinstance(boxes, Boxes) for boxes in boxes_list):
+            raise AssertionError("Boxes.cat expects a list or tuple of Boxes only: wrap raw tensors in Boxes first")
+        return cls(torch.cat([boxes.tensor for boxes in boxes_list]) if boxes_list else torch.empty(0))
+
+    def _sides(self) -> tuple[Tensor, Tensor]:
+        x1, y1, x2, y2 = self.tensor.unbind(1)
+        return x2 - x1, y2 - y1
+
+    def __getitem__(self, item: Any) -> Boxes:
+        """Select boxes by int (gives one box), slice, list, ndarray, or bool or integer tensor."""
+        if isinstance(item, int):
+            return Boxes(self.tensor[item].view(1, -1))
+        selected = self.tensor[item]
+        if selected.ndim != 2:
+            raise AssertionError(
+                f"index {item!r} selects a tensor of shape {tuple(selected.shape)} instead of rows: "
+                "use a Python int, a slice, or a one-dimensional list, array or tensor"
+            )
+        return Boxes(selected)
+
+    def __len__(self) -> int:
+        return self.tensor.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield from self.tensor
+
+    def __repr__(self) -> str:
+        return f"Boxes({self.tensor})"
+
+
+def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """Return the intersection areas in square pixels, (N, M) float32, of N boxes with M boxes."""
+    first, second = boxes1.tensor[:, None], boxes2.tensor  # (N, 1, 4), (M, 4)
+    low, high = torch.maximum(first[..., :2], second[:, :2]), torch.minimum(first[..., 2:], second[:, 2:])
+    sides = (high - low).clamp(min=0)  # (N, M, 2)
+    return sides[..., 0] * sides[..., 1]
+
+
+def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """Return intersection over union, (N, M) float32 in [0, 1], of N boxes with M boxes; 0 without overlap."""
+    intersection = pairwise_intersection(boxes1, boxes2)
+    union = boxes1.area()[:, None] + boxes2.area() - intersection
+    return torch.where(intersection > 0, intersection / union, torch.zeros_like(intersection))
+
+
+def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """Return intersection over the area of ``boxes2``, (N, M) float32 in [0, 1]; 0 without overlap."""
+    intersection = pairwise_intersection(boxes1, boxes2)
+    return torch.where(intersection > 0, intersection / boxes2.area(), torch.zeros_like(intersection))
+
+
+def pairwise_point_box_distance(points: Tensor, boxes: Boxes) -> Tensor:
+    """Measure how far points lie inside the sides of boxes.
+
+    Args:
+        points: (N, 2) x y in pixels.
+        boxes: M boxes.
+
+    Returns:
+        (N, M, 4): distances to the left, top, right and bottom side, all positive for a point inside.
+    """
+    start, end = boxes.tensor[:, :2], boxes.tensor[:, 2:]
+    return torch.cat((points[:, None] - start, end - points[:, None]), dim=2)  # (N, M, 4)
+
+
+def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """Return the intersection over union of boxes with the same index, (N,) float32; NaN for two empty boxes.
+
+    Raises:
+        ValueError: when the numbers of boxes differ.
+    """
+    if len(boxes1) != len(boxes2):
+        raise ValueError(f"got {len(boxes1)} and {len(boxes2)} boxes: matched boxes need the same number on both sides")
+    first, second = boxes1.tensor, boxes2.tensor
+    sides = (torch.minimum(first[:, 2:], second[:, 2:]) - torch.maximum(first[:, :2], second[:, :2])).clamp(min=0)
+    intersection = sides[:, 0] * sides[:, 1]
+    return intersection / (boxes1.area() + boxes2.area() - intersection)

@@ -1,0 +1,158 @@
+"""The instances (detections, proposals) of one image, as named fields of equal length."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Instances"]
+
+
+class Instances:
+    """N instances of one image; every field holds one entry per instance.
+
+    Fields are read and set as attributes. Any type with a length can be a field; to be moved, indexed or joined with
+    the others it needs ``to``, ``__getitem__`` and ``cat``. Names that start with an underscore are plain attributes.
+
+    Args:
+        image_size: (height, width) in pixels of the image that coordinates refer to.
+        **kwargs: initial fields.
+
+    Raises:
+        AssertionError: when the fields differ in length.
+    """
+
+    def __init__(self, image_size: tuple[int, int], **kwargs: Any) -> None:
+        self._image_size = image_size
+        self._fields: dict[str, Any] = {}
+        for name, value in kwargs.items():
+            self.set(name, value)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels; read-only."""
+        return self._image_size
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            super().__setattr__(name, value)
+        elif name == "image_size":
+            raise AttributeError("image_size is read-only: build Instances(image_size, **old.get_fields()) instead")
+        else:
+            self.set(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        # reached for absent attributes only; pickle and copy ask for some before _fields exists
+        fields = self.__dict__.get("_fields", {})
+        if name not in fields:
+            raise AttributeError(f"Instances has no field {name!r}: its fields are {sorted(fields)}")
+        return fields[name]
+
+    def set(self, name: str, value: Any) -> None:
+        """Add or replace a field.
+
+        Args:
+            name: the field's name.
+            value: anything with a length, which must be the number of instances once there is a field.
+
+        Raises:
+            AssertionError: when the length differs from that of the present fields.
+            TypeError: when the value has no length.
+        """
+        length = len(value)
+        if self._fields and length != len(self):
+            raise AssertionError(f"field {name!r} came with length {length}: expected {len(self)}, one per instance")
+        self._fields[name] = value
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a field ``name``."""
+        return name in self._fields
+
+    def get(self, name: str) -> Any:
+        """Return the field ``name``; a KeyError is raised when it is absent."""
+        return self._fields[name]
+
+    def remove(self, name: str) -> None:
+        """Delete the field ``name``; a KeyError is raised when it is absent."""
+        del self._fields[name]
+
+    def get_fields(self) -> dict[str, Any]:
+        """Return the fields by name: the live dict, changes to it change the instances."""
+        return self._fields
+
+    def to(self, *args: Any, **kwargs: Any) -> Instances:
+        """Return new instances whose fields went through their ``to(*args, **kwargs)``; those without it are kept."""
+        moved = {k: v.to(*args, **kwargs) if hasattr(v, "to") else v for k, v in self._fields.items()}
+        return _build(self._image_size, moved)
+
+    @staticmethod
+    def cat(instance_lists: Sequence[Instances]) -> Instances:
+        """Join instances of one image size; the fields of the first decide, further ones are dropped.
+
+        Args:
+            instance_lists: at least one ``Instances``; a single one is returned as it is.
+
+        Returns:
+            The instances in the order given.
+
+        Raises:
+            AssertionError: when the list is empty, holds another type, or the image sizes differ.
+            KeyError: when a later one lacks a field of the first.
+            ValueError: when a field is neither a tensor, a list nor of a type with ``cat``.
+        """
+        if not instance_lists or not all(isinstance(instances, Instances) for instances in instance_lists):
+            raise AssertionError("Instances.cat expects at least one Instances and no other type")
+        first = instance_lists[0]
+        if len(instance_lists) == 1:
+            return first
+        sizes = [instances.image_size for instances in instance_lists]
+        if any(size != sizes[0] for size in sizes):
+            raise AssertionError(f"Instances.cat got the image sizes {sizes}: they must be equal, join per image")
+        return _build(sizes[0], {k: _cat_field(k, [i.get(k) for i in instance_lists]) for k in first._fields})
+
+    def __getitem__(self, item: Any) -> Instances:
+        """Select instances by Python int (gives one), slice, or whatever all fields take: a list, mask or indices."""
+        if type(item) is int:
+            length = len(self)
+            if not -length <= item < length:
+                raise IndexError(f"instance {item} was asked for, but there are {length}")
+            item = slice(item % length, item % length + 1)
+        return _build(self._image_size, {k: v[item] for k, v in self._fields.items()})
+
+    def __len__(self) -> int:
+        for value in self._fields.values():
+            return len(value)
+        raise NotImplementedError("Instances without fields has no length: set a field first")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise NotImplementedError("Instances cannot be iterated or searched with `in`: use has(name), or index by int")
+
+    def __repr__(self) -> str:
+        count, (height, width) = len(self) if self._fields else 0, self._image_size
+        counts = f"num_instances={count}, image_height={height}, image_width={width}"
+        fields = ", ".join(f"{k}: {v}" for k, v in self._fields.items())
+        return f"{type(self).__name__}({counts}, fields=[{fields}])"
+
+
+def _build(image_size: tuple[int, int], fields: dict[str, Any]) -> Instances:
+    """Make instances from a dict, so that a field may have any name (``image_size`` and ``self`` too)."""
+    result = Instances(image_size)
+    for name, value in fields.items():
+        result.set(name, value)
+    return result
+
+
+def _cat_field(name: str, values: list[Any]) -> Any:
+    """Join the values of one field of several instances."""
+    kind = type(values[0])
+    if isinstance(values[0], Tensor):
+        return torch.cat(values, dim=0)
+    if isinstance(values[0], list):
+        return list(itertools.chain.from_iterable(values))
+    if hasattr(kind, "cat"):
+        return kind.cat(values)
+    raise ValueError(f"field {name!r} is of type {kind.__name__}: only tensors, lists and types with cat can be joined")

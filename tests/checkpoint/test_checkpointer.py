@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors
+import torch
+from torch import nn
+
+from litepred.checkpoint import DetectionCheckpointer, read_checkpoint, resolve_path
+from litepred.errors import CheckpointError
+
+
+def model(value: float = 0.0) -> nn.Module:
+    built = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)).eval()
+    for tensor in built.state_dict().values():
+        tensor.fill_(value)
+    return built
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(a[0] == b[0] and torch.equal(a[1], b[1]) for a, b in pairs)
+
+
+def test_an_empty_path_loads_nothing() -> None:
+    built = model(1)
+    assert DetectionCheckpointer(built).load("") == {}
+    assert same(built, model(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("model_final", "model_final.pth"),
+        ("model_999", "model_999.pth"),
+        ("v1.2", "v1.2.pth"),
+        ("a.pth", "a.pth"),
+        ("a.pkl", "a.pkl"),
+        ("a.safetensors", "a.safetensors"),
+    ],
+)
+def test_save_and_load(name: str, file: str, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    saver = DetectionCheckpointer(model(3), folder)
+    saver.save(name, iteration=7, note="é", loss=0.5)
+    assert {entry.name for entry in folder.iterdir()} == {file, "last_checkpoint"}
+    assert saver.get_checkpoint_file() == str(folder / file)
+    assert saver.get_all_checkpoint_files() == [str(folder / file)]
+    built = model()
+    rest = DetectionCheckpointer(built).load(folder / file)
+    rest.pop("__author__", None)
+    assert rest == {"iteration": 7, "note": "é", "loss": 0.5}
+    assert same(built, model(3))
+
+
+def test_what_the_formats_hold(tmp_path: Path) -> None:
+    saver = DetectionCheckpointer(model(3), str(tmp_path))
+    for name in ("a.pth", "a.pkl", "a.safetensors"):
+        saver.save(name, iteration=7, note="x")
+    keys = list(model().state_dict())
+    loaded = torch.load(tmp_path / "a.pth", weights_only=True)
+    assert (list(loaded["model"]), loaded["iteration"]) == (keys, 7)
+    pickled = pickle.loads((tmp_path / "a.pkl").read_bytes())
+    assert list(pickled) == ["model", "__author__", "iteration", "note"]
+    assert list(pickled["model"]) == keys
+    assert all(type(value) is np.ndarray for value in pickled["model"].values())
+    with safetensors.safe_open(tmp_path / "a.safetensors", framework="pt") as opened:
+        assert opened.metadata() == {"format": "pt", "iteration": "7", "note": '"x"'}
+        assert set(opened.keys()) == set(keys)
+
+
+@pytest.mark.parametrize("name", ["a.pth", "a.pkl", "a.safetensors"])
+def test_tensors_that_share_memory_or_have_other_strides(name: str, tmp_path: Path) -> None:
+    built = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Conv2d(4, 4, 3).to(memory_format=torch.channels_last))
+    built[1].weight = built[0].weight
+    DetectionCheckpointer(built, tmp_path).save(name)
+    model = read_checkpoint(tmp_path / name).model
+    assert all(torch.equal(model[key], value) for key, value in built.state_dict().items())
+
+
+@pytest.mark.parametrize("options", [{"save_dir": ""}, {"save_dir": "folder", "save_to_disk": False}])
+def test_nothing_is_saved_when_told_so(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    DetectionCheckpointer(model(), **options).save("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+class Interrupting:
+    """Stops the writing of the file that holds it."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("disk")], ids=repr)
+@pytest.mark.parametrize("name", ["x.pth", "x.pkl"])
+def test_a_file_is_written_whole_or_not_at_all(name: str, error: BaseException, tmp_path: Path) -> None:
+    saver = DetectionCheckpointer(model(1), tmp_path)
+    with pytest.raises(type(error)):
+        saver.save(name, stop=Interrupting(error))
+    assert list(tmp_path.iterdir()) == []
+    saver.save(name)
+    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    with pytest.raises(type(error)):
+        DetectionCheckpointer(model(2), tmp_path).save(name, stop=Interrupting(error))
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
+def test_a_failing_rename_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(PermissionError):
+        DetectionCheckpointer(model(), tmp_path).save("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "expected"),
+    [
+        ("sub/x", {}, "has a folder in it"),
+        ("x.safetensors", {"cfg": {"a": 1}, "n": 1}, r"not cfg \(dict\)"),
+        ("x.safetensors", {"sizes": [1]}, r"not sizes \(list\)"),
+    ],
+)
+def test_what_cannot_be_saved(name: str, extra: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=expected):
+        DetectionCheckpointer(model(), tmp_path).save(name, **extra)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_type_that_numpy_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"0\.weight is torch\.bfloat16.*save as \.pth"):
+        DetectionCheckpointer(model().to(torch.bfloat16), tmp_path).save("x.pkl")
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
+    for checkpointer in (DetectionCheckpointer(model(), tmp_path), DetectionCheckpointer(model())):
+        assert not checkpointer.has_checkpoint()
+        assert checkpointer.get_checkpoint_file() == ""
+        assert checkpointer.get_all_checkpoint_files() == []
+    assert DetectionCheckpointer(model(), tmp_path / "none").get_all_checkpoint_files() == []
+
+
+def test_only_checkpoints_are_listed(tmp_path: Path) -> None:
+    for name in ("b.pth", "a.pkl", "c.safetensors", "log.txt", ".x.pth.1.tmp"):
+        (tmp_path / name).touch()
+    listed = DetectionCheckpointer(model(), tmp_path).get_all_checkpoint_files()
+    assert [os.path.basename(file) for file in listed] == ["a.pkl", "b.pth", "c.safetensors"]
+
+
+@pytest.mark.parametrize(("resume", "expected"), [(True, 5), (False, 4)])
+def test_resume_or_load(resume: bool, expected: float, tmp_path: Path) -> None:
+    DetectionCheckpointer(model(4), tmp_path / "other").save("base")
+    DetectionCheckpointer(model(5), tmp_path / "run").save("last")
+    built = model()
+    checkpointer = DetectionCheckpointer(built, tmp_path / "run")
+    checkpointer.resume_or_load(str(tmp_path / "other" / "base.pth"), resume=resume)
+    assert same(built, model(expected))
+
+
+def test_resume_without_a_checkpoint_loads_the_given_one(tmp_path: Path) -> None:
+    DetectionCheckpointer(model(4), tmp_path / "other").save("base")
+    built = model()
+    DetectionCheckpointer(built, tmp_path / "run").resume_or_load(tmp_path / "other" / "base.pth", resume=True)
+    assert same(built, model(4))
+
+
+def test_other_objects_are_saved_and_loaded_along(tmp_path: Path) -> None:
+    DetectionCheckpointer(model(), tmp_path, head=nn.Linear(1, 1), tail=nn.Linear(1, 2)).save("x", iteration=1)
+    head, tail = nn.Linear(1, 1), nn.Linear(1, 2)
+    before = head.weight.clone(), tail.weight.clone()
+    checkpointer = DetectionCheckpointer(model(), head=head, tail=tail)
+    rest = checkpointer.load(tmp_path / "x.pth", checkpointables=["head"])
+    assert set(rest) == {"iteration", "tail"}
+    assert not torch.equal(head.weight, before[0])
+    assert torch.equal(tail.weight, before[1])
+    assert set(checkpointer.load(tmp_path / "x.pth")) == {"iteration"}
+    assert not torch.equal(tail.weight, before[1])
+
+
+def test_checkpointables_are_checked() -> None:
+    checkpointer = DetectionCheckpointer(model(), head=nn.Linear(1, 1))
+    with pytest.raises(KeyError, match="head"):
+        checkpointer.add_checkpointable("head", nn.Linear(1, 1))
+    with pytest.raises(TypeError, match=r"without state_dict\(\)"):
+        checkpointer.add_checkpointable("other", 3)
+
+
+def test_a_wrapped_model_is_unwrapped(tmp_path: Path) -> None:
+    DetectionCheckpointer(nn.DataParallel(model(2)), tmp_path).save("x")
+    assert set(read_checkpoint(tmp_path / "x.pth").model) == set(model().state_dict())
+
+
+def test_strict_is_passed_on(tmp_path: Path) -> None:
+    DetectionCheckpointer(nn.Sequential(nn.Conv2d(2, 3, 1)), tmp_path).save("x")
+    built = model()
+    with pytest.raises(CheckpointError, match=r"x\.pth does not fit(.|\n)*1\.\{bias"):
+        DetectionCheckpointer(built).load(tmp_path / "x.pth")
+    assert same(built, model())
+    with pytest.warns(UserWarning, match=r"x\.pth fits the model only in part"):
+        DetectionCheckpointer(built).load(tmp_path / "x.pth", strict=False)
+    assert not same(built, model())
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        DetectionCheckpointer(model()).load(tmp_path / "none.pth")
+    assert isinstance(caught.value, CheckpointError)
+
+
+@pytest.mark.parametrize("path", ["x.pth", Path("a") / "x.pth", "C:\\models\\x.pth", "x.pth?dl=1"])
+def test_local_paths(path: str | Path) -> None:
+    assert resolve_path(path) == Path(path)
+
+
+@pytest.mark.parametrize("address", ["detectron2://a/b.pkl", "https://host/x.pth", "catalog://ImageNetPretrained/x"])
+def test_addresses_are_refused(address: str) -> None:
+    with pytest.raises(CheckpointError, match=r"is an address.*download the file"):
+        DetectionCheckpointer(model()).load(address)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pytest
+
+from litepred.checkpoint.hints import (
+    Shapes,
+    depth_hint,
+    explain_misfit,
+    explain_missing,
+    explain_unexpected,
+    group_keys,
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ([], []),
+        (["mean"], ["mean"]),
+        (["a.fc1.weight"], ["a.fc1.weight"]),
+        (["a.fc2.weight", "a.fc1.weight", "a.fc1.bias"], ["a.fc1.{bias, weight}", "a.fc2.weight"]),
+    ],
+)
+def test_group_keys(keys: list[str], expected: list[str]) -> None:
+    assert group_keys(keys) == expected
+
+
+def test_group_keys_shortens_a_long_list() -> None:
+    lines = group_keys(f"l{index:03}.{leaf}" for index in range(50) for leaf in ("weight", "bias"))
+    assert len(lines) == 41
+    assert lines[-1] == "... and 10 more groups (20 keys)"
+
+
+def resnet(blocks: int, convs: int = 3, prefix: str = "backbone.bottom_up.") -> Shapes:
+    return {f"{prefix}res4.{block}.conv{conv}.weight": (1,) for block in range(blocks) for conv in range(1, convs + 1)}
+
+
+def box_predictor(classes: int, stage: str = "") -> Shapes:
+    return {f"roi_heads.box_predictor.{stage}cls_score.weight": (classes + 1, 8)}
+
+
+def retinanet(classes: int, anchors: int = 9) -> Shapes:
+    return {"head.cls_score.weight": (anchors * classes, 8, 3, 3), "head.bbox_pred.weight": (anchors * 4, 8, 3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "model", "expected"),
+    [
+        (
+            box_predictor(5),
+            box_predictor(80),
+            "MODEL.ROI_HEADS.NUM_CLASSES is 80 but the checkpoint has 5: set it to 5",
+        ),
+        (
+            box_predictor(5, "0."),
+            box_predictor(80, "0."),
+            "MODEL.ROI_HEADS.NUM_CLASSES is 80 but the checkpoint has 5: set it to 5",
+        ),
+        (
+            {"sem_seg_head.predictor.weight": (3, 8, 1, 1)},
+            {"sem_seg_head.predictor.weight": (54, 8, 1, 1)},
+            "MODEL.SEM_SEG_HEAD.NUM_CLASSES is 54 but the checkpoint has 3: set it to 3",
+        ),
+        (
+            {"roi_heads.keypoint_head.score_lowres.weight": (8, 4, 4, 4)},
+            {"roi_heads.keypoint_head.score_lowres.weight": (8, 17, 4, 4)},
+            "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is 17 but the checkpoint has 4: set it to 4",
+        ),
+        (
+            retinanet(2),
+            retinanet(80),
+            "MODEL.RETINANET.NUM_CLASSES is 80 but the checkpoint has 2: set it to 2",
+        ),
+        (retinanet(80, anchors=3), retinanet(80), None),
+        (resnet(23), resnet(6), "MODEL.RESNETS.DEPTH is 50 but the checkpoint has 101: set it to 101"),
+        (resnet(6), resnet(36), "MODEL.RESNETS.DEPTH is 152 but the checkpoint has 50: set it to 50"),
+        (resnet(6, convs=2), resnet(6), "MODEL.RESNETS.DEPTH is 50 but the checkpoint has 34: set it to 34"),
+        (resnet(2, convs=2, prefix="backbone."), resnet(6, prefix="backbone."), "MODEL.RESNETS.DEPTH is 50 but the"),
+        (resnet(5), resnet(6), None),
+        (resnet(6), resnet(6), None),
+    ],
+)
+def test_numbers_that_differ(checkpoint: Shapes, model: Shapes, expected: str | None) -> None:
+    head = {"anchor": (1,)}  # something in common, and not a backbone alone
+    hints = explain_misfit({**checkpoint, **head}, {**model, **head}, [])
+    assert [hint for hint in hints if expected is None or hint.startswith(expected)] == hints
+    assert len(hints) == (expected is not None)
+    assert (depth_hint(checkpoint, model) is not None) == (expected is not None and "DEPTH" in expected)
+
+
+RCNN = ("backbone.fpn_lateral2.weight", "proposal_generator.rpn_head.conv.weight", "roi_heads.box_head.fc1.weight")
+RCNN_NORM = (
+    *RCNN,
+    "roi_heads.mask_head.mask_fcn1.weight",
+    "roi_heads.box_head.conv1.weight",
+    "sem_seg_head.p2.0.weight",
+)
+
+
+@pytest.mark.parametrize(
+    ("unexpected", "model", "expected"),
+    [
+        ([], RCNN, []),
+        (["something.else"], RCNN, []),
+        (["roi_heads.mask_head.deconv.weight"], RCNN, ["MODEL.MASK_ON True"]),
+        (["roi_heads.mask_head.mask_fcn1.norm.weight"], RCNN, ["MODEL.MASK_ON True"]),
+        (["roi_heads.keypoint_head.conv_fcn1.bias"], RCNN, ["MODEL.KEYPOINT_ON True"]),
+        (["sem_seg_head.predictor.weight"], RCNN, ["MODEL.META_ARCHITECTURE PanopticFPN (or SemanticSegmentor)"]),
+        (["backbone.bottom_up.res4.0.conv2_offset.weight"], RCNN, ["MODEL.RESNETS.DEFORM_ON_PER_STAGE"]),
+        (["roi_heads.box_head.0.fc1.weight"], RCNN, ["MODEL.ROI_HEADS.NAME CascadeROIHeads"]),
+        (
+            ["roi_heads.box_head.fc1.weight", "roi_heads.mask_head.x.y"],
+            RCNN[:2],
+            ["MODEL.META_ARCHITECTURE Generalized"],
+        ),
+        (["proposal_generator.rpn_head.conv.weight"], RCNN[2:], ["MODEL.PROPOSAL_GENERATOR.NAME RPN"]),
+        (["head.cls_score.weight"], RCNN, ["MODEL.META_ARCHITECTURE RetinaNet"]),
+        (["backbone.fpn_lateral2.norm.weight"], RCNN, ["MODEL.FPN.NORM"]),
+        (["roi_heads.box_head.conv1.norm.bias"], RCNN_NORM, ["MODEL.ROI_BOX_HEAD.NORM"]),
+        (["roi_heads.mask_head.mask_fcn1.norm.bias"], RCNN_NORM, ["MODEL.ROI_MASK_HEAD.NORM"]),
+        (["sem_seg_head.p2.0.norm.bias"], RCNN_NORM, ["MODEL.SEM_SEG_HEAD.NORM"]),
+        (
+            ["roi_heads.mask_head.x", "roi_heads.keypoint_head.x"],
+            RCNN,
+            ["MODEL.MASK_ON True", "MODEL.KEYPOINT_ON True"],
+        ),
+    ],
+)
+def test_settings_that_unused_keys_hint_at(unexpected: list[str], model: Collection[str], expected: list[str]) -> None:
+    settings = explain_unexpected(unexpected, model)
+    assert len(settings) == len(expected)
+    assert all(setting.startswith(start) for setting, start in zip(settings, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"),
+    [
+        ([], []),
+        (["roi_heads.mask_head.deconv.weight"], ["MODEL.MASK_ON False"]),
+        (["backbone.fpn_lateral2.norm.weight"], ['MODEL.FPN.NORM ""']),
+        (["roi_heads.box_head.0.fc1.weight"], ["MODEL.ROI_HEADS.NAME StandardROIHeads"]),
+    ],
+)
+def test_settings_that_missing_keys_hint_at(missing: list[str], expected: list[str]) -> None:
+    assert explain_missing(missing, RCNN) == expected
+
+
+@pytest.mark.parametrize("prefix", ["", "backbone.", "backbone.bottom_up."])
+def test_a_backbone_alone_is_recognised(prefix: str) -> None:
+    checkpoint = {f"{prefix}stem.conv1.weight": (1,), f"{prefix}res2.0.conv1.weight": (1,)}
+    model = {"backbone.bottom_up.stem.conv1.weight": (1,), "roi_heads.box_head.fc1.weight": (1,)}
+    (hint,) = explain_misfit(checkpoint, model, model.keys() - checkpoint.keys())
+    assert "a backbone alone" in hint
+
+
+def test_another_architecture_is_recognised() -> None:
+    checkpoint = {"encoder.0.weight": (1,), "decoder.0.weight": (1,)}
+    (hint,) = explain_misfit(checkpoint, dict.fromkeys(RCNN, (1,)), RCNN)
+    assert hint.startswith(
+        "this checkpoint is for another architecture: its keys look like encoder.0.weight, decoder.0.weight; "
+        "this model's look like backbone."
+    )
+
+
+def test_keys_of_another_architecture_silence_hints_about_what_is_missing() -> None:
+    checkpoint = {RCNN[0]: (1,), "head.cls_score.weight": (1,)}
+    hints = explain_misfit(checkpoint, dict.fromkeys(RCNN, (1,)), RCNN[1:])
+    assert hints == ["the checkpoint has keys that fit MODEL.META_ARCHITECTURE RetinaNet"]

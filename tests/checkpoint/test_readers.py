@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from litepred.checkpoint import read_checkpoint
+from litepred.checkpoint.readers import to_tensor
+from litepred.errors import CheckpointError
+
+STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])}
+ARRAYS = {key: value.numpy() for key, value in STATE.items()}
+
+
+def write_safetensors(path: Path) -> None:
+    safetensors.torch.save_file(STATE, path, {"format": "pt", "iteration": "7", "note": "plain words"})
+
+
+def write_torch(path: Path) -> None:
+    torch.save({"model": STATE, "iteration": 7}, path)
+
+
+def write_legacy(path: Path) -> None:
+    torch.save({"model": STATE, "iteration": 7}, path, _use_new_zipfile_serialization=False)
+
+
+def write_pickle(path: Path, protocol: int = 4) -> None:
+    path.write_bytes(pickle.dumps({"model": ARRAYS, "__author__": "me"}, protocol))
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "safetensors": write_safetensors,
+    "torch": write_torch,
+    "torch-legacy": write_legacy,
+    "pickle": write_pickle,
+}
+
+
+def assert_state(model: dict[str, torch.Tensor]) -> None:
+    assert model.keys() == STATE.keys()
+    for key, value in STATE.items():
+        assert model[key].dtype == value.dtype
+        assert torch.equal(model[key], value)
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pkl", ".safetensors", ".bin", ""])
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_the_content_tells_the_kind_not_the_name(kind: str, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model{ending}"
+    WRITERS[kind](path)
+    checkpoint = read_checkpoint(path)
+    assert checkpoint.format == kind
+    assert_state(checkpoint.model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra", "metadata"),
+    [
+        (
+            "safetensors",
+            {"iteration": 7, "note": "plain words"},
+            {"format": "pt", "iteration": "7", "note": "plain words"},
+        ),
+        ("torch", {"iteration": 7}, {}),
+        ("torch-legacy", {"iteration": 7}, {}),
+        ("pickle", {"__author__": "me"}, {}),
+    ],
+)
+def test_other_entries(kind: str, extra: dict[str, Any], metadata: dict[str, str], tmp_path: Path) -> None:
+    WRITERS[kind](tmp_path / "x")
+    checkpoint = read_checkpoint(str(tmp_path / "x"))
+    assert checkpoint.extra == extra
+    assert checkpoint.metadata == metadata
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_every_pickle_protocol(protocol: int, tmp_path: Path) -> None:
+    write_pickle(tmp_path / "x.pkl", protocol)
+    assert_state(read_checkpoint(tmp_path / "x.pkl").model)
+
+
+@pytest.mark.parametrize(
+    ("data", "extra"),
+    [
+        (STATE, {}),
+        (ARRAYS, {}),
+        ({"model": STATE}, {}),
+        ({"model": ARRAYS, "optimizer": {"lr": 0.1}}, {"optimizer": {"lr": 0.1}}),
+        ({"state_dict": STATE, "epoch": 3}, {"epoch": 3}),
+        ({f"module.{key}": value for key, value in STATE.items()}, {}),
+        ({"model": {f"module.{key}": value for key, value in STATE.items()}, "best": np.float64(0.5)}, {"best": 0.5}),
+        ({"model": {key: torch.nn.Parameter(v) if v.is_floating_point() else v for key, v in STATE.items()}}, {}),
+    ],
+    ids=["tensors", "arrays", "model", "model of arrays", "state_dict", "module.", "model of module.", "parameters"],
+)
+def test_where_the_state_dict_is(data: Any, extra: dict[str, Any], tmp_path: Path) -> None:
+    torch.save(data, tmp_path / "x.pth")
+    checkpoint = read_checkpoint(tmp_path / "x.pth")
+    assert_state(checkpoint.model)
+    assert checkpoint.extra == extra
+    assert not any(value.requires_grad for value in checkpoint.model.values())
+
+
+def test_a_prefix_that_not_all_names_have_stays(tmp_path: Path) -> None:
+    torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "x.pth")
+    assert set(read_checkpoint(tmp_path / "x.pth").model) == {"module.a", "b"}
+
+
+@pytest.mark.parametrize("asked", ["x.pth", "x.pth?dl=1", "x.pth?matching_heuristics=True"])
+def test_a_query_tail_is_dropped(asked: str, tmp_path: Path) -> None:
+    write_torch(tmp_path / "x.pth")
+    assert_state(read_checkpoint(tmp_path / asked).model)
+
+
+def test_a_file_whose_name_has_the_tail_is_read(tmp_path: Path) -> None:
+    torch.save({"other": torch.ones(1)}, tmp_path / "x.pth")
+    write_torch(tmp_path / "x.pth?dl=1")
+    assert_state(read_checkpoint(tmp_path / "x.pth?dl=1").model)
+
+
+def test_a_recompressed_torch_archive_is_read(tmp_path: Path) -> None:
+    write_torch(tmp_path / "x.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "x.pth") as source,
+        zipfile.ZipFile(tmp_path / "y.pth", "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for entry in source.infolist():
+            target.writestr(entry.filename, source.read(entry))
+    assert_state(read_checkpoint(tmp_path / "y.pth").model)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_truncated_files(kind: str, share: float, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    WRITERS[kind](path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(CheckpointError, match=r"cut short|empty|no known kind|text file"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_the_last_byte_missing(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    WRITERS[kind](path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="cut short or damaged"):
+        read_checkpoint(path)
+
+
+def archive(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        for name in names:
+            target.writestr(name, b"\x80\x02}.")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "is empty"),
+        (b"\n<!DOCTYPE html>\n<html>", "is a web page.*direct link"),
+        (b"<html><body>Sign in</body>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", "Git LFS pointer.*git lfs pull"),
+        (b"MODEL:\n  WEIGHTS: x.pth\n", r"text file \(it starts 'MODEL:'\).*config"),
+        (b'{"a": 1}', "text file"),
+        (b"(c) 2020 somebody.\n", "text file"),
+        ("MODÈLE: é".encode(), "text file"),
+        ("MODEL:".encode("utf-16"), "text file"),
+        (b"\x1f\x8b\x08\x00rest", "compressed archive: unpack"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x93NUMPY\x01\x00", "single NumPy array"),
+        (b"\x00\x01\x02\x03 what", r"no known kind of checkpoint \(first bytes 00 01 02 03"),
+        ((10_000).to_bytes(8, "little") + b'{"a"', "cut short: its safetensors header"),
+        ((20).to_bytes(8, "little") + b"{" + b"x" * 40, "cut short or damaged"),
+        (archive(), r"zip archive that torch.save did not write \(it holds nothing\)"),
+        (archive("runs/model_final.pth"), "zip archive.*runs/model_final.pth.*unpack"),
+        (archive("m/data.pkl", "m/constants.pkl", "m/code/x.py"), "TorchScript"),
+        (pickle.dumps([1, 2]), "type list, but expected a dict"),
+        (pickle.dumps({}), "state dict is empty"),
+        (pickle.dumps({"model": {}}), "state dict is empty"),
+        (pickle.dumps({"blobs": {"a": np.ones(1)}, "x": 1}), r"no weights found.*'blobs' \(dict\), 'x' \(int\)"),
+        (pickle.dumps({"model": {"a": 3}}), "a has type int, but expected a tensor"),
+        (pickle.dumps({"model": {3: np.ones(1)}}), r"name in its state dict is 3 \(int\)"),
+        (pickle.dumps({"model": {"a": np.ones(1, np.uint16)}}), "a: an array of type uint16"),
+        (pickle.dumps({"model": {"a": np.array(["x"])}}), "a: an array of type <U1"),
+        (pickle.dumps({"model": {"a": np.array([None])}}), "array of Python objects"),
+        (b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.", "asks for os.system.*never runs code"),
+        (b"cos\nsystem\n(S'ls'\ntR.", "asks for os.system.*never runs code"),
+        (b"\x80\x02}q\x00h\x05s.", "cut short or damaged"),
+    ],
+)
+def test_what_is_no_checkpoint_is_named(content: bytes, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=expected) as caught:
+        read_checkpoint(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_new_pickle_protocol_in_a_torch_file_is_named(legacy: bool, tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "x.pth", pickle_protocol=4, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CheckpointError, match=r"pickle_protocol=4.*save it again"):
+        read_checkpoint(tmp_path / "x.pth")
+
+
+def test_a_tar_archive_in_a_torch_file_is_not_unpacked(tmp_path: Path) -> None:
+    name = "\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a member whose name reads as torch's legacy magic
+    path = tmp_path / "x.pth"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT, encoding="latin1") as target:
+        target.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(CheckpointError, match="tar archive"):
+        read_checkpoint(path)
+
+
+def test_a_storage_larger_than_the_file_is_refused(tmp_path: Path) -> None:
+    write_torch(tmp_path / "x.pth")
+    with zipfile.ZipFile(tmp_path / "x.pth") as source, zipfile.ZipFile(tmp_path / "y.pth", "w") as target:
+        for entry in source.infolist():
+            data = source.read(entry)
+            if entry.filename.endswith("data.pkl"):
+                assert data.count(b"K\x06tq") == 1
+                data = data.replace(b"K\x06tq", b"J\xff\xff\xff\x0ftq").replace(
+                    b"K\x02K\x03\x86", b"J\xff\xff\xff\x07K\x02\x86"
+                )
+            target.writestr(entry.filename, data)
+    with pytest.raises(CheckpointError, match="cut short or damaged"):
+        read_checkpoint(tmp_path / "y.pth")
+
+
+@pytest.mark.parametrize("path", ["missing.pth", "missing.pth?dl=1", "no/such/folder/x.pth"])
+def test_a_missing_file_is_also_a_file_not_found_error(path: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint file.*check the path") as caught:
+        read_checkpoint(tmp_path / path)
+    assert isinstance(caught.value, CheckpointError)
+
+
+def test_a_directory_is_named_with_what_is_in_it(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is a directory: expected a checkpoint file$"):
+        read_checkpoint(tmp_path)
+    (tmp_path / "model_final.pth").touch()
+    with pytest.raises(CheckpointError, match=r"is a directory.*such as .*model_final\.pth"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((0, 4), np.float32),
+        np.array(3, np.int64),
+        np.arange(4, dtype=">f4"),
+        np.arange(4.0)[::-1],
+        np.asfortranarray(np.ones((2, 3))),
+        np.frombuffer(b"\x01\x02", np.uint8),
+        np.array([True]),
+    ],
+    ids=["no elements", "no dimensions", "big-endian", "backwards", "column order", "read-only", "bool"],
+)
+@pytest.mark.filterwarnings("error")
+def test_to_tensor(array: np.ndarray[Any, Any]) -> None:
+    tensor = to_tensor(array)
+    assert tensor.shape == array.shape
+    np.testing.assert_array_equal(tensor.numpy(), array)
+    assert tensor.numpy().dtype == array.dtype.newbyteorder("=")
+
+
+def test_to_tensor_shares_memory_where_it_may() -> None:
+    array = np.zeros(3, np.float32)
+    to_tensor(array)[0] = 5
+    assert array[0] == 5
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, object, "S3", "V4", np.complex64])
+def test_to_tensor_refuses_what_is_not_weights(dtype: Any) -> None:
+    with pytest.raises(CheckpointError, match="is not weights"):
+        to_tensor(np.zeros(2, dtype))
