@@ -62,7 +62,10 @@ def mask_rcnn() -> Predictor:
 def network_input(name: str, short_edge: int, **kwargs: int) -> dict:
     resize = ResizeShortestEdge(short_edge, 640)
     array = image(name)
-    return {"image": torch.as_tensor(resize.get_transform(array).apply_image(array).transpose(2, 0, 1).copy()), **kwargs}
+    return {
+        "image": torch.as_tensor(resize.get_transform(array).apply_image(array).transpose(2, 0, 1).copy()),
+        **kwargs,
+    }
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,9 @@ def test_given_proposals_match():
 @pytest.mark.parametrize(
     "name",
     [
-        name if name.split("/")[1] + "__coffee" in {q.split("__", 1)[1] for q in QUICK} else pytest.param(name, marks=pytest.mark.zoo)
+        name
+        if name.split("/")[1] + "__coffee" in {q.split("__", 1)[1] for q in QUICK}
+        else pytest.param(name, marks=pytest.mark.zoo)
         for name in ZOO_SHAPES
     ],
 )

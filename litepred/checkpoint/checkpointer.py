@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..errors import CheckpointError
+from .download import download
 from .loading import load_into
 from .readers import read_checkpoint
 
@@ -29,15 +30,13 @@ _logger = logging.getLogger(__name__)
 def resolve_path(path: str | PathLike[str]) -> Path:
     """Turn what a config calls its weights into a local path, which need not exist.
 
+    An address (``detectron2://...``, ``catalog://...``, ``https://...``) is downloaded unless it is in the cache.
+
     Raises:
-        CheckpointError: for an address such as ``detectron2://...`` or ``https://...``.
+        CheckpointError: when an address cannot be downloaded.
     """
     text = os.fspath(path)
-    if "://" in text:
-        raise CheckpointError(
-            f"{text} is an address, but only local files can be loaded: download the file and give its path"
-        )
-    return Path(text)
+    return download(text) if "://" in text else Path(text)
 
 
 class DetectionCheckpointer:
@@ -84,7 +83,7 @@ class DetectionCheckpointer:
         """Load a checkpoint into the model.
 
         Args:
-            path: local file; empty: nothing is loaded.
+            path: local file or address (see `resolve_path`); empty: nothing is loaded.
             checkpointables: which of the other objects to load too, where the file has them; ``None`` for all.
             strict: refuse a checkpoint that does not fit, and leave the model as it is.
 

@@ -193,8 +193,10 @@ class _Transfer:
             for chunk in _body(response):
                 self.file.write(chunk)
                 self.bar.update(len(chunk))
-        if self.size is not None and self.file.tell() < self.size:
-            raise _FailedError(f"the connection ended after {self.file.tell():,} of {self.size:,} bytes", retry=True)
+        came = self.file.tell()
+        if self.size is not None and came != self.size:
+            reason = f"the connection ended after {came:,} of {self.size:,} bytes"
+            raise _FailedError(reason, retry=True, restart=came > self.size)
 
     def forget(self) -> None:
         """Throw away the bytes so far."""
@@ -249,10 +251,9 @@ def _network_failure(error: Exception) -> _FailedError:
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, TimeoutError):
         return _FailedError(f"nothing came for {_TIMEOUT_S:g} seconds", retry=True)
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return _FailedError(f"the server's certificate cannot be verified ({reason.verify_message})")
-    final = isinstance(reason, (str, InvalidURL)) or not isinstance(reason, (OSError, HTTPException))
-    return _FailedError(str(reason) or type(reason).__name__, retry=not final)
+    final = isinstance(reason, (ssl.SSLCertVerificationError, InvalidURL))
+    passing = isinstance(reason, (OSError, HTTPException)) and not final
+    return _FailedError(str(reason) or type(reason).__name__, retry=passing)
 
 
 class _WebRedirects(HTTPRedirectHandler):

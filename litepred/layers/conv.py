@@ -47,7 +47,7 @@ class DeformConv(Conv2d):
         self.deformable_groups = deformable_groups
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """Convolve ``x`` with ``offset`` (N, 2·G·k·k, H', W'), dy before dx for each tap, and ``mask`` (N, G·k·k, …)."""
+        """Convolve ``x`` with ``offset`` (N, 2·G·k·k, H', W'), dy before dx for each tap, ``mask`` (N, G·k·k, …)."""
         x = deform_conv2d(x, offset, self.weight, self.bias, self.stride, self.padding, self.dilation, mask)
         return self._finish(x)
 

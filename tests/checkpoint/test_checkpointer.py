@@ -226,6 +226,11 @@ def test_local_paths(path: str | Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["detectron2://a/b.pkl", "https://host/x.pth", "catalog://ImageNetPretrained/x"])
-def test_addresses_are_refused(address: str) -> None:
-    with pytest.raises(CheckpointError, match=r"is an address.*download the file"):
-        DetectionCheckpointer(model()).load(address)
+def test_addresses_are_downloaded(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("litepred.checkpoint.checkpointer.download", {address: tmp_path / "x.pth"}.__getitem__)
+    assert resolve_path(address) == tmp_path / "x.pth"
+
+
+def test_addresses_of_other_kinds_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="plain path"):
+        DetectionCheckpointer(model()).load("file:///x.pth")

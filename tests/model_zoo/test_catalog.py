@@ -47,24 +47,32 @@ def test_every_config_loads_with_the_values_its_name_tells(name):
     assert ("keypoint" in stem) == model.KEYPOINT_ON
     if depth := re.search(r"[RX]_(\d+)", stem):
         assert int(depth[1]) == model.RESNETS.DEPTH
-    assert (("X_1" in stem) and (32, 8)) or (1, 64) == (model.RESNETS.NUM_GROUPS, model.RESNETS.WIDTH_PER_GROUP)
+    groups = (32, 8) if "X_1" in stem else (1, 64)
+    assert groups == (model.RESNETS.NUM_GROUPS, model.RESNETS.WIDTH_PER_GROUP)
     assert ("cascade" in stem) == (model.ROI_HEADS.NAME == "CascadeROIHeads")
-    assert model.RESNETS.DEFORM_ON_PER_STAGE == ([False, True, True, True] if "dconv" in stem else [False] * 4)
-    backbone, roi_heads, features, pre_nms = {
-        "C4": ("build_resnet_backbone", "Res5ROIHeads", ["res4"], 6000),
-        "DC5": ("build_resnet_backbone", "StandardROIHeads", ["res5"], 6000),
-    }.get(stem.split("_")[4] if stem.count("_") > 3 else stem[-2:], (None, None, ["p2", "p3", "p4", "p5", "p6"], 1000))
+    assert ([False, True, True, True] if "dconv" in stem else [False] * 4) == model.RESNETS.DEFORM_ON_PER_STAGE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_has_the_backbone_and_features_of_its_kind(name):
+    cfg = load(name)
+    model, stem = cfg.MODEL, name.split("/")[1]
     if "retinanet" in stem:
         assert model.BACKBONE.NAME == "build_retinanet_resnet_fpn_backbone"
-        return
-    assert model.RPN.IN_FEATURES == features
-    if "rpn" not in stem:
-        assert (model.RPN.PRE_NMS_TOPK_TEST, model.RPN.POST_NMS_TOPK_TEST) == (pre_nms, 1000)
-    if roi_heads:
-        assert (model.BACKBONE.NAME, model.ROI_HEADS.NAME) == (backbone, roi_heads)
+    elif "C4" in stem:
+        assert (model.BACKBONE.NAME, model.ROI_HEADS.NAME) == ("build_resnet_backbone", "Res5ROIHeads")
+        assert (model.RPN.IN_FEATURES, model.ROI_BOX_HEAD.POOLER_RESOLUTION) == (["res4"], 14)
+    elif "DC5" in stem:
+        assert (model.BACKBONE.NAME, model.ROI_HEADS.NAME) == ("build_resnet_backbone", "StandardROIHeads")
+        assert (model.RPN.IN_FEATURES, model.ROI_BOX_HEAD.POOLER_RESOLUTION) == (["res5"], 7)
+        assert (model.RPN.PRE_NMS_TOPK_TEST, model.ROI_MASK_HEAD.NUM_CONV) == (6000, 4)
     else:
-        assert model.BACKBONE.NAME.endswith("fpn_backbone")
-        assert (model.ROI_BOX_HEAD.POOLER_RESOLUTION, model.ROI_MASK_HEAD.POOLER_RESOLUTION) == (7, 14)
+        assert model.BACKBONE.NAME.endswith("_fpn_backbone")
+        assert (model.RPN.IN_FEATURES, model.ROI_HEADS.IN_FEATURES) == (
+            ["p2", "p3", "p4", "p5", "p6"],
+            ["p2", "p3", "p4", "p5"],
+        )
+        assert (model.RPN.PRE_NMS_TOPK_TEST, model.ROI_BOX_HEAD.POOLER_RESOLUTION) == (1000, 7)
 
 
 # PIXEL_STD, STRIDE_IN_1X1 and the norm vary on their own: none follows from another, or from the name.
@@ -115,7 +123,9 @@ def test_normalisation(name, std, stride_in_1x1, norm):
             "COCO-Detection/retinanet_R_101_FPN_3x",
             {
                 "MODEL.META_ARCHITECTURE": "RetinaNet",
-                "MODEL.ANCHOR_GENERATOR.SIZES": [[s, s * 2 ** (1 / 3), s * 2 ** (2 / 3)] for s in (32, 64, 128, 256, 512)],
+                "MODEL.ANCHOR_GENERATOR.SIZES": [
+                    [s, s * 2 ** (1 / 3), s * 2 ** (2 / 3)] for s in (32, 64, 128, 256, 512)
+                ],
                 "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
             },
         ),
@@ -243,7 +253,7 @@ def test_checkpoint_addresses(name):
 def test_some_checkpoint_addresses(name, tail):
     url = model_zoo.get_checkpoint_url(name)
     assert url.endswith(tail)
-    assert model_zoo.get_config(name, trained=True).MODEL.WEIGHTS == url
+    assert url == model_zoo.get_config(name, trained=True).MODEL.WEIGHTS
 
 
 def test_no_two_models_share_a_checkpoint():

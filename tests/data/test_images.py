@@ -1,0 +1,215 @@
+"""Reading, accepting and resizing images."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from golden_answers import ASSETS
+from PIL import Image
+
+from litepred.data import ResizeShortestEdge, ResizeTransform, as_array, read_image
+from litepred.errors import ImageError, LitepredError
+
+rng = np.random.default_rng(0)
+BGR = rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+GRAY = BGR[:, :, 0].copy()
+
+
+class TestAsArray:
+    @pytest.mark.parametrize(
+        ("image", "expected"),
+        [
+            (np.zeros((1, 1, 3), np.uint8), np.zeros((1, 1, 3), np.uint8)),
+            (BGR, BGR),
+            (np.asfortranarray(BGR), BGR),
+            (BGR[:, ::-1][:, ::-1], BGR),
+            (BGR[:, :, ::-1], BGR[:, :, ::-1]),
+            (np.dstack([BGR, GRAY]), BGR),
+            (GRAY, np.dstack([GRAY] * 3)),
+            (GRAY[:, :, None], np.dstack([GRAY] * 3)),
+            (Image.fromarray(BGR[:, :, ::-1].copy()), BGR),
+            (Image.fromarray(GRAY), np.dstack([GRAY] * 3)),
+            (Image.fromarray(np.dstack([BGR[:, :, ::-1], GRAY])), BGR),
+        ],
+        ids=["1x1", "plain", "fortran", "strided", "negative", "bgra", "HW", "HW1", "pil", "pil-L", "pil-RGBA"],
+    )
+    def test_accepts(self, image, expected):
+        array = as_array(image)
+        assert array.flags.c_contiguous
+        np.testing.assert_array_equal(array, expected)
+
+    def test_read_only_input_stays_as_it_is(self):
+        image = BGR.copy()
+        image.flags.writeable = False
+        np.testing.assert_array_equal(as_array(image, format="RGB"), BGR[:, :, ::-1])
+
+    def test_model_of_one_channel(self):
+        np.testing.assert_array_equal(as_array(GRAY, channels=1), GRAY[:, :, None])
+        np.testing.assert_array_equal(as_array(Image.fromarray(GRAY), channels=1), GRAY[:, :, None])
+
+    @pytest.mark.parametrize(
+        ("image", "message"),
+        [
+            (np.zeros((0, 0, 3), np.uint8), r"shape \(0, 0, 3\).*at least 1"),
+            (np.zeros((4, 0), np.uint8), "at least 1"),
+            (np.zeros((), np.uint8), "expected uint8"),
+            (np.zeros((2, 4, 4, 3), np.uint8), r"\(2, 4, 4, 3\)"),
+            (np.zeros((4, 4, 2), np.uint8), "2 channels"),
+            (np.zeros((3, 4, 5), np.uint8), "5 channels"),
+            (np.zeros((4, 4, 3), np.float32), "float32.*astype"),
+            (np.zeros((4, 4, 3), np.uint16), "uint16"),
+            (np.zeros((4, 4, 3), bool), "bool"),
+            (np.full((4, 4, 3), None), "object"),
+            (torch.zeros(3, 4, 4), r"Tensor is not an image.*\.numpy\(\)"),
+            (None, "NoneType is not an image"),
+            (b"abc", "bytes is not an image"),
+        ],
+        ids=lambda value: None,
+    )
+    def test_refuses(self, image, message):
+        with pytest.raises(ImageError, match=message):
+            as_array(image)
+
+
+class TestReadImage:
+    def test_png_equals_opencv(self):
+        path = ASSETS / "images" / "coffee.png"
+        array = read_image(path)
+        np.testing.assert_array_equal(array, cv2.imread(str(path)))
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        np.testing.assert_array_equal(read_image(path, "RGB"), array[:, :, ::-1])
+        assert read_image(path, "L").shape == (*array.shape[:2], 1)
+
+    def test_jpeg_is_close_to_opencv(self):
+        path = ASSETS / "page_layout" / "ltnews_2col_warped.jpg"
+        assert np.abs(read_image(path).astype(int) - cv2.imread(str(path)).astype(int)).max() <= 3
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_exif_rotation_is_applied(self, tmp_path, orientation):
+        upright = np.zeros((4, 8, 3), np.uint8)
+        upright[0, 0] = 255  # the corner that tells the eight cases apart
+        upright[0, 1] = (0, 0, 255)
+        stored = {  # how a camera would have stored it
+            1: upright,
+            2: upright[:, ::-1],
+            3: upright[::-1, ::-1],
+            4: upright[::-1],
+            5: upright.transpose(1, 0, 2),
+            6: upright.transpose(1, 0, 2)[::-1],
+            7: upright.transpose(1, 0, 2)[::-1, ::-1],
+            8: upright.transpose(1, 0, 2)[:, ::-1],
+        }[orientation]
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / "turned.png"
+        Image.fromarray(stored[:, :, ::-1].copy()).save(path, exif=exif)
+        np.testing.assert_array_equal(read_image(path), upright)
+        with Image.open(path) as image:
+            np.testing.assert_array_equal(as_array(image), upright)
+
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
+    def test_modes_of_pillow(self, tmp_path, mode):
+        path = tmp_path / "image.tif"
+        Image.fromarray(BGR[:, :, ::-1].copy()).convert(mode).save(path)
+        assert read_image(path).shape == BGR.shape
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(ImageError, match=r"there is no file.*nowhere\.png"):
+            read_image(tmp_path / "nowhere.png")
+
+    def test_directory(self, tmp_path):
+        with pytest.raises(ImageError, match="is a directory: expected an image file"):
+            read_image(tmp_path)
+
+    @pytest.mark.parametrize("content", [b"", b"no picture at all", b"<html></html>"])
+    def test_text_named_jpg(self, tmp_path, content):
+        path = tmp_path / "page.jpg"
+        path.write_bytes(content)
+        with pytest.raises(ImageError, match=f"{len(content)} bytes"):
+            read_image(path)
+
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+    @pytest.mark.parametrize("name", ["images/coffee.png", "page_layout/ltnews_2col_warped.jpg"])
+    def test_truncated_file(self, tmp_path, name, share):
+        content = (ASSETS / name).read_bytes()
+        path = tmp_path / name.split("/")[1]
+        path.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(ImageError, match="is the file complete"):
+            read_image(path)
+
+    def test_decompression_bomb(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+        path = tmp_path / "bomb.png"
+        Image.new("L", (100, 100)).save(path)
+        with pytest.raises(ImageError, match="decompression bomb"):
+            read_image(path)
+
+    def test_errors_are_of_the_family(self):
+        assert issubclass(ImageError, LitepredError)
+
+
+class TestResize:
+    @pytest.mark.parametrize(
+        ("size_hw", "expected"),
+        [
+            ((480, 640), (800, 1067)),
+            ((427, 640), (800, 1199)),
+            ((100, 1000), (133, 1333)),
+            ((1080, 1920), (750, 1333)),
+            ((304, 608), (667, 1333)),  # scaled in two steps and rounded half up: one step gives 666
+            ((1, 1000), (1, 1333)),
+            ((1000, 1), (1333, 1)),
+            ((1, 100_000), (1, 1333)),
+            ((1, 1), (800, 800)),
+            ((800, 1333), (800, 1333)),
+        ],
+    )
+    def test_output_shape(self, size_hw, expected):
+        assert ResizeShortestEdge.get_output_shape(*size_hw, 800, 1333) == expected
+
+    @pytest.mark.parametrize("short_edge", [0, [0, 0]])
+    def test_zero_leaves_the_image_alone(self, short_edge):
+        transform = ResizeShortestEdge(short_edge, 1333).get_transform(BGR)
+        assert transform.apply_image(BGR) is BGR
+
+    def test_a_pair_as_in_detectron2(self):
+        resized = ResizeShortestEdge([12, 12], 1333).get_transform(BGR).apply_image(BGR)
+        assert resized.shape == (14, 12, 3)
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_uint8_goes_through_pillow(self, channels):
+        image = rng.integers(0, 256, (40, 60, channels), dtype=np.uint8)
+        resized = ResizeTransform(40, 60, 17, 23).apply_image(image)
+        planes = [
+            np.asarray(Image.fromarray(image[:, :, c].copy()).resize((23, 17), Image.Resampling.BILINEAR))
+            for c in range(channels)
+        ]
+        np.testing.assert_array_equal(resized, np.dstack(planes))
+
+    def test_two_dimensions_stay_two(self):
+        assert ResizeTransform(6, 5, 3, 4).apply_image(GRAY).shape == (3, 4)
+
+    def test_float_is_not_smoothed(self):
+        image = np.zeros((4, 4, 3), np.float32)
+        image[1::2] = 1.0
+        resized = ResizeTransform(4, 4, 2, 2).apply_image(image)
+        assert resized.dtype == np.float32
+        np.testing.assert_array_equal(resized, np.full((2, 2, 3), 0.5, np.float32))
+
+    @pytest.mark.parametrize("dtype", [np.int32, np.uint16, bool])
+    def test_other_types_are_refused(self, dtype):
+        with pytest.raises(ImageError, match="expected uint8 or a float type"):
+            ResizeTransform(6, 5, 3, 4).apply_image(BGR.astype(dtype))
+
+    def test_another_size_than_announced(self):
+        with pytest.raises(ImageError, match=r"\(6, 5\).*\(5, 6\)"):
+            ResizeTransform(5, 6, 3, 4).apply_image(BGR)
+
+    def test_coordinates_there_and_back(self):
+        transform = ResizeTransform(6, 5, 12, 20)
+        moved = transform.apply_coords(np.array([[1.0, 2.0]]))
+        np.testing.assert_allclose(moved, [[4.0, 4.0]])
+        np.testing.assert_allclose(transform.inverse().apply_coords(moved), [[1.0, 2.0]])

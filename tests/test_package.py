@@ -1,0 +1,115 @@
+"""The package as a whole: what importing it costs, what it exports, and that README and examples are true."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import litepred
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
+def test_importing_costs_nothing():
+    heavy = run(
+        "import sys, litepred; print([m for m in ('torch', 'torchvision', 'cv2', 'numpy', 'PIL') if m in sys.modules])"
+    )
+    assert heavy.strip() == "[]"
+
+
+def test_the_predictor_needs_no_opencv_and_no_drawing():
+    code = (
+        "import sys; from litepred import Predictor; Predictor()('weights/example_page.png');"
+        "print([m for m in ('cv2', 'matplotlib', 'litepred.visualizer', 'pycocotools') if m in sys.modules])"
+    )
+    assert run(code).strip() == "[]"
+
+
+@pytest.mark.parametrize("name", litepred.__all__)
+def test_exports(name):
+    assert getattr(litepred, name) is not None
+    assert name in dir(litepred)
+
+
+def test_an_unknown_name():
+    with pytest.raises(AttributeError, match=r"no attribute 'Trainer'; it has .*Predictor"):
+        litepred.Trainer  # noqa: B018
+
+
+def test_readme_python_runs(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    namespace: dict = {}
+    blocks = [code for language, code in BLOCKS if language == "python"]
+    assert len(blocks[0].strip().splitlines()) <= 6  # five lines and a blank one
+    for code in blocks:
+        exec(compile(code, "README.md", "exec"), namespace)
+    assert "'text'" in capsys.readouterr().out
+    assert namespace["picture"].shape == namespace["image"].shape
+
+
+def test_readme_commands_are_what_ci_runs():
+    """.ci/run executes README's bash blocks themselves; each must be one."""
+    commands = [code.strip() for language, code in BLOCKS if language == "bash"]
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for number in range(1, len(commands) + 1):
+        assert f'eval "$(readme_command {number})"' in ci
+    assert {language for language, _ in BLOCKS} == {"python", "bash"}
+    assert len(commands) == 2
+    printed = subprocess.run(
+        [
+            "bash",
+            "-c",
+            ci[ci.index("readme_command()") : ci.index("python3 -m venv")] + "readme_command 1; readme_command 2",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert printed.stdout.strip().splitlines() == commands
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples_run(path):
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_floors_import_downwards_only():
+    """design: a module imports only from floors below its own, so there are no circles between rooms."""
+    floor = {
+        **dict.fromkeys(("errors", "structures"), 1),
+        **dict.fromkeys(("config", "checkpoint", "data", "layers"), 2),
+        **dict.fromkeys(("modeling", "model_zoo", "visualizer", "default_model"), 3),
+        "predictor": 4,
+        "cli": 5,
+    }
+    allowed = {("modeling", "config"), ("modeling", "layers"), ("model_zoo", "modeling"), ("structures", "layers")}
+    wrong = []
+    package = ROOT / "litepred"
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package).with_suffix("").parts
+        if parts[0] not in floor:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            base = parts[: len(parts) - node.level]
+            target = (*base, *(node.module or "").split("."))[0]
+            if not target or target == parts[0] or target not in floor:
+                continue
+            if floor[target] >= floor[parts[0]] and (parts[0], target) not in allowed:
+                wrong.append(f"{'/'.join(parts)} imports {target}")
+    assert wrong == []

@@ -1,0 +1,285 @@
+"""The face of the package, on the model that comes with it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from golden_answers import ASSETS, differences, load
+from PIL import Image
+
+import litepred
+from litepred import ConfigError, DefaultPredictor, DetectionCheckpointer, ImageError, Predictor, get_cfg
+from litepred.data import ResizeShortestEdge
+from litepred.default_model import default_config, example_page
+
+PAGES = sorted(path for path in (ASSETS / "page_layout").iterdir() if path.suffix in (".png", ".jpg"))
+
+
+def page(name: str) -> np.ndarray:
+    array = cv2.imread(str(ASSETS / "page_layout" / name))
+    assert array is not None
+    return array
+
+
+def assert_same(ours, theirs, score=5e-4, box_px=0.02):
+    """Two answers on one image agree, and come in the same order."""
+    one, other = ours["instances"], theirs["instances"]
+    assert one.image_size == other.image_size
+    torch.testing.assert_close(one.scores, other.scores, rtol=0, atol=score)
+    torch.testing.assert_close(one.pred_boxes.tensor, other.pred_boxes.tensor, rtol=0, atol=box_px)
+    assert torch.equal(one.pred_classes, other.pred_classes)
+    assert (one.pred_masks != other.pred_masks).sum() <= 2e-4 * one.pred_masks.numel()
+    assert (ours["sem_seg"].argmax(0) != theirs["sem_seg"].argmax(0)).float().mean() <= 2e-4
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+    def test_pages_match_detectron2(self, page_predictor, path):
+        golden = load(path.with_suffix(".npz"))
+        assert differences(page_predictor(cv2.imread(str(path))), golden) == []
+
+    def test_the_standard_dict(self, page_predictor):
+        image = page("skimage_page.png")
+        outputs = page_predictor(image)
+        assert list(outputs) == ["sem_seg", "instances", "panoptic_seg"]
+        instances = outputs["instances"]
+        height, width = image.shape[:2]
+        assert instances.image_size == (height, width)
+        assert instances.pred_masks.shape == (len(instances), height, width)
+        assert instances.pred_masks.dtype == torch.bool
+        assert outputs["sem_seg"].shape == (3, height, width)
+        assert outputs["panoptic_seg"][0].shape == (height, width)
+        assert not outputs["sem_seg"].requires_grad
+        instances.pred_boxes.tensor[:] += 1  # results are the user's to change
+
+    def test_attributes_of_detectron2s_predictor(self, page_predictor):
+        assert page_predictor.cfg.MODEL.META_ARCHITECTURE == "PanopticFPN"
+        assert page_predictor.metadata.thing_classes == ["text", "title", "list", "table", "figure"]
+        assert isinstance(page_predictor.aug, ResizeShortestEdge)
+        assert page_predictor.input_format == "BGR"
+        assert not page_predictor.model.training
+        assert DefaultPredictor is Predictor
+        with pytest.raises(litepred.LitepredError, match="only runs inference"):
+            page_predictor.model.train()
+
+    def test_the_same_bits_twice(self, page_predictor):
+        image = page("skimage_page.png")
+        first, second = page_predictor(image), page_predictor(image)
+        assert torch.equal(first["instances"].pred_boxes.tensor, second["instances"].pred_boxes.tensor)
+        assert torch.equal(first["sem_seg"], second["sem_seg"])
+
+    @pytest.mark.parametrize("size_hw", [(1, 1), (1, 300), (300, 1), (31, 33)])
+    def test_tiny_and_thin_images(self, page_predictor, size_hw):
+        outputs = page_predictor(np.full((*size_hw, 3), 255, np.uint8))
+        assert outputs["instances"].image_size == size_hw
+        assert outputs["sem_seg"].shape[1:] == size_hw
+        assert torch.isfinite(outputs["instances"].pred_boxes.tensor).all()
+
+
+class TestInput:
+    def test_every_way_to_bring_one_image(self, page_predictor):
+        path = ASSETS / "page_layout" / "skimage_page.png"  # gray in the file
+        array = cv2.imread(str(path))
+        expected = page_predictor(array)
+        with Image.open(path) as pil:
+            pil.load()
+        ways = {
+            "str": str(path),
+            "Path": path,
+            "PIL": pil,
+            "PIL RGB": pil.convert("RGB"),
+            "HW": array[:, :, 0],
+            "HW1": array[:, :, :1],
+            "BGRA": np.dstack([array, np.full(array.shape[:2], 7, np.uint8)]),
+            "negative strides": np.ascontiguousarray(array[::-1, ::-1])[::-1, ::-1],
+        }
+        for way, image in ways.items():
+            outputs = page_predictor(image)
+            assert torch.equal(outputs["instances"].pred_boxes.tensor, expected["instances"].pred_boxes.tensor), way
+
+    def test_colour_order_of_arrays_and_pillow(self, page_predictor):
+        array = page("dotguide_figures.png")
+        expected = page_predictor(array)["sem_seg"]
+        rgb = np.ascontiguousarray(array[:, :, ::-1])
+        assert torch.equal(page_predictor(Image.fromarray(rgb))["sem_seg"], expected)
+        assert torch.equal(page_predictor(rgb[:, :, ::-1])["sem_seg"], expected)
+        assert not torch.equal(page_predictor(rgb)["sem_seg"], expected)
+
+    @pytest.mark.parametrize(
+        "image",
+        [None, [], np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3)), "nowhere.png", ".", torch.zeros(3, 8, 8)],
+    )
+    def test_what_is_no_image(self, page_predictor, image):
+        with pytest.raises(ImageError):
+            page_predictor(image)
+
+    def test_rgb_models_get_rgb(self):
+        cfg = default_config()
+        bgr = Predictor(cfg)._model_input(page("dotguide_figures.png"))["image"]
+        cfg.INPUT.FORMAT = "RGB"
+        rgb = Predictor(cfg)._model_input(page("dotguide_figures.png"))["image"]
+        assert torch.equal(rgb, bgr.flip(0))
+
+
+class TestBatch:
+    @pytest.mark.parametrize("images", [[], (), iter(())])
+    def test_nothing(self, page_predictor, images):
+        assert list(page_predictor.batch(images)) == []
+
+    @pytest.mark.parametrize("batch_size", [1, 3, 100])
+    def test_order_kept_and_answers_as_one_by_one(self, page_predictor, batch_size):
+        one, other = page("skimage_page.png"), page("ltnews_2col.png")
+        images = [one, other, other[:, ::-1], one[:, :380], one, np.full((8, 8), 9, np.uint8)]
+        batched = list(page_predictor.batch(images, batch_size=batch_size))
+        assert len(batched) == len(images)
+        for outputs, image in zip(batched, images):
+            assert_same(outputs, page_predictor(image))
+
+    def test_images_of_one_padded_size_share_a_batch(self, page_predictor, monkeypatch):
+        sizes = []
+        run = page_predictor._run
+        monkeypatch.setattr(page_predictor, "_run", lambda inputs: sizes.append(len(inputs)) or run(inputs))
+        one = page("skimage_page.png")
+        list(page_predictor.batch([one, one[:100, :100], one], batch_size=3))
+        assert sorted(sizes) == [1, 2]
+
+    def test_images_are_taken_as_needed(self, page_predictor):
+        taken = []
+
+        def source():
+            for i in range(100):
+                taken.append(i)
+                yield np.zeros((8, 8, 3), np.uint8)
+
+        results = page_predictor.batch(source(), batch_size=2)
+        assert taken == []
+        next(results)
+        assert taken == [0, 1]
+
+    @pytest.mark.parametrize(
+        "single", ["page.png", Path("page.png"), np.zeros((8, 8, 3), np.uint8), Image.new("L", (8, 8))]
+    )
+    def test_a_single_image_is_refused(self, page_predictor, single):
+        with pytest.raises(ImageError, match="expected a list of images"):
+            page_predictor.batch(single)
+
+    def test_batch_size(self, page_predictor):
+        with pytest.raises(ValueError, match="expected 1 or more"):
+            page_predictor.batch([], batch_size=0)
+
+
+class TestConstruction:
+    def test_a_full_config_and_a_checkpoint_by_path(self, page_predictor, tmp_path):
+        """As a user comes: a dumped config without weights in it, and a .pth beside it."""
+        cfg = default_config()
+        cfg.MODEL.WEIGHTS = ""
+        (tmp_path / "config.yaml").write_text(cfg.dump())
+        DetectionCheckpointer(page_predictor.model, str(tmp_path)).save("model_final")
+        predictor = Predictor(tmp_path / "config.yaml", weights=tmp_path / "model_final.pth")
+        assert_same(predictor(page("skimage_page.png")), page_predictor(page("skimage_page.png")), 0, 0)
+
+    def test_the_users_config_stays_as_it_is(self):
+        cfg = default_config()
+        cfg.freeze()
+        before = cfg.dump()
+        predictor = Predictor(cfg, device="cpu", weights=cfg.MODEL.WEIGHTS)
+        assert cfg.dump() == before
+        assert predictor.cfg is not cfg
+        assert predictor.cfg.is_frozen()
+
+    def test_no_weights_is_told(self):
+        cfg = default_config()
+        cfg.MODEL.WEIGHTS = ""
+        with pytest.warns(UserWarning, match="random weights"):
+            Predictor(cfg)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+    @pytest.mark.parametrize("by", ["config", "argument"])
+    def test_cuda_where_none_is(self, by):
+        cfg = default_config()
+        cfg.MODEL.DEVICE = "cuda" if by == "config" else "cpu"
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            predictor = Predictor(cfg, device="cuda:0" if by == "argument" else None)
+        assert [str(w.message) for w in caught if "running on the CPU" in str(w.message)] == [str(caught[0].message)]
+        assert len(caught) == 1
+        assert predictor.model.device.type == "cpu"
+        assert predictor.cfg.MODEL.DEVICE == "cpu"
+
+    @pytest.mark.parametrize(
+        ("cfg", "message"),
+        [
+            ({}, "dict is not a config"),
+            ("nowhere.yaml", "nowhere.yaml"),
+            (".", "not a file"),
+        ],
+    )
+    def test_what_is_no_config(self, cfg, message):
+        with pytest.raises(ConfigError, match=message):
+            Predictor(cfg)
+
+    @pytest.mark.parametrize(
+        ("key", "value", "message"),
+        [
+            ("MODEL.DEVICE", "gpu", "'gpu' is not a device"),
+            ("INPUT.FORMAT", "HSV", "expected 'BGR' or 'RGB'"),
+            ("MODEL.META_ARCHITECTURE", "PanopticFNP", "PanopticFPN"),
+            ("MODEL.PIXEL_STD", [1.0], "one per channel"),
+            ("MODEL.RESNETS.DEPTH", 51, "expected one of"),
+        ],
+    )
+    def test_values_that_do_not_work(self, key, value, message):
+        cfg = default_config()
+        cfg.merge_from_list([key, value])
+        with pytest.raises(ConfigError, match=message):
+            Predictor(cfg)
+
+    def test_a_config_with_a_typo(self, tmp_path):
+        (tmp_path / "config.yaml").write_text("MODEL:\n  ROI_HEADS:\n    NUM_CLASES: 5\n")
+        with pytest.raises(ConfigError, match=r"MODEL\.ROI_HEADS\.NUM_CLASES.*MODEL\.ROI_HEADS\.NUM_CLASSES"):
+            Predictor(tmp_path / "config.yaml")
+
+    def test_a_class_count_that_differs(self):
+        cfg = default_config()
+        cfg.MODEL.ROI_HEADS.NUM_CLASSES = 80
+        with pytest.raises(
+            litepred.CheckpointError, match=r"MODEL\.ROI_HEADS\.NUM_CLASSES is 80 but the checkpoint has 5: set it to 5"
+        ):
+            Predictor(cfg)
+
+    def test_a_checkpoint_for_another_model(self, tmp_path):
+        torch.save({"model": {"encoder.layer.0.weight": torch.zeros(3)}}, tmp_path / "other.pth")
+        with pytest.raises(litepred.CheckpointError, match="another"):
+            Predictor(weights=tmp_path / "other.pth")
+
+    def test_a_pickle_that_would_run_a_command(self, tmp_path):
+        marker = tmp_path / "ran"
+
+        class Hostile:
+            def __reduce__(self):
+                return os.system, (f"touch {marker}",)
+
+        (tmp_path / "model.pkl").write_bytes(pickle.dumps({"model": Hostile(), "__author__": "x"}))
+        with pytest.raises(litepred.CheckpointError, match="system"):
+            Predictor(weights=tmp_path / "model.pkl")
+        assert not marker.exists()
+
+
+class TestUnknownNames:
+    def test_a_model_without_a_data_set(self):
+        cfg = default_config()
+        cfg.DATASETS.TEST = ()
+        predictor = Predictor(cfg)
+        assert predictor.metadata.get("thing_classes") is None
+        assert litepred.draw(page("skimage_page.png"), predictor(page("skimage_page.png"))).shape == (191, 384, 3)
+
+    def test_defaults_of_get_cfg_are_not_touched(self):
+        assert get_cfg().MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
+        assert example_page().is_file()
