@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from . import model_zoo
 from .checkpoint import DetectionCheckpointer
 from .config import CfgNode, get_cfg
 from .data import Metadata, MetadataCatalog, ResizeShortestEdge, as_array
@@ -26,11 +27,12 @@ class Predictor:
     """Run a trained model on images.
 
     Args:
-        cfg: a config, or the path of a YAML file; without one, the document-page model that comes with the package.
-            It is copied, not changed.
+        cfg: a config, which is copied, not changed; or the path of a YAML file; or the name of a model of the zoo,
+            whose released checkpoint is downloaded. Without one, the document-page model of the package itself.
         weights: path of a checkpoint, instead of the config's ``MODEL.WEIGHTS``.
         device: such as "cpu" or "cuda:1", instead of the config's ``MODEL.DEVICE``. Where that device does not exist
             the model runs on the CPU, with a warning.
+        class_names: names of the classes in order, instead of what is known of the data set.
 
     Attributes:
         cfg: the config in use.
@@ -50,12 +52,13 @@ class Predictor:
         *,
         weights: str | os.PathLike[str] | None = None,
         device: str | torch.device | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self.cfg = _load_config(cfg, weights, device)
         self.input_format: str = self.cfg.INPUT.FORMAT
         if self.input_format not in ("BGR", "RGB"):
             raise ConfigError(f"INPUT.FORMAT is {self.input_format!r}: expected 'BGR' or 'RGB'")
-        self.metadata = MetadataCatalog.get(self.cfg.DATASETS.TEST[0]) if len(self.cfg.DATASETS.TEST) else Metadata()
+        self.metadata = _metadata(self.cfg, class_names)
         self.aug = ResizeShortestEdge(self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST)
         self.model = build_model(self.cfg)
         if self.cfg.MODEL.WEIGHTS:
@@ -143,8 +146,7 @@ def _load_config(cfg: Any, weights: Any, device: Any) -> CfgNode:
     if cfg is None:
         cfg = default_config()
     elif isinstance(cfg, (str, os.PathLike)):
-        path, cfg = cfg, get_cfg()
-        cfg.merge_from_file(path)
+        cfg = _named_config(os.fspath(cfg), trained=weights is None)
     elif isinstance(cfg, CfgNode):
         cfg = cfg.clone()
     else:
@@ -159,3 +161,36 @@ def _load_config(cfg: Any, weights: Any, device: Any) -> CfgNode:
     if frozen:
         cfg.freeze()
     return cfg
+
+
+def _named_config(name: str, trained: bool) -> CfgNode:
+    """Read a YAML file, or take a model of the zoo, where there is no such file."""
+    if not os.path.exists(name):
+        try:
+            return model_zoo.get_config(name, trained)
+        except ConfigError as error:
+            raise ConfigError(
+                f"there is no file {name!r} in {os.getcwd()!r}, and as a model's name: {error}"
+            ) from error
+    cfg = get_cfg()
+    cfg.merge_from_file(name)
+    return cfg
+
+
+def _metadata(cfg: CfgNode, class_names: Sequence[str] | None) -> Metadata:
+    """What the catalog knows of the config's data set, or the names that the user gives."""
+    name = cfg.DATASETS.TEST[0] if len(cfg.DATASETS.TEST) else "N/A"
+    if class_names is None:
+        return MetadataCatalog.get(name) if len(cfg.DATASETS.TEST) else Metadata()
+    architecture, model = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL
+    kind, section = "thing_classes", model.ROI_HEADS
+    if architecture == "SemanticSegmentor":
+        kind, section = "stuff_classes", model.SEM_SEG_HEAD
+    elif architecture == "RetinaNet":
+        section = model.RETINANET
+    if len(class_names) != section.NUM_CLASSES:
+        raise ConfigError(
+            f"class_names has {len(class_names)} names, but the config's model has {section.NUM_CLASSES} classes: "
+            "expected a name for each, in the order that the model was trained with"
+        )
+    return Metadata(name=name, **{kind: list(class_names)})

@@ -15,7 +15,17 @@ from golden_answers import ASSETS, differences, load
 from PIL import Image
 
 import litepred
-from litepred import ConfigError, DefaultPredictor, DetectionCheckpointer, ImageError, Predictor, get_cfg
+from litepred import (
+    ConfigError,
+    DefaultPredictor,
+    DetectionCheckpointer,
+    ImageError,
+    MetadataCatalog,
+    Predictor,
+    build_model,
+    get_cfg,
+    model_zoo,
+)
 from litepred.data import ResizeShortestEdge
 from litepred.default_model import default_config, example_page
 
@@ -219,6 +229,7 @@ class TestConstruction:
             ({}, "dict is not a config"),
             ("nowhere.yaml", "nowhere.yaml"),
             (".", "not a file"),
+            ("nowhere.yaml", "there is no file"),
         ],
     )
     def test_what_is_no_config(self, cfg, message):
@@ -272,13 +283,52 @@ class TestConstruction:
         assert not marker.exists()
 
 
-class TestUnknownNames:
+class TestNames:
+    """Of classes, and of models of the zoo."""
+
     def test_a_model_without_a_data_set(self):
         cfg = default_config()
         cfg.DATASETS.TEST = ()
         predictor = Predictor(cfg)
         assert predictor.metadata.get("thing_classes") is None
         assert litepred.draw(page("skimage_page.png"), predictor(page("skimage_page.png"))).shape == (191, 384, 3)
+
+    def test_class_names(self):
+        predictor = Predictor(class_names=["a", "b", "c", "d", "e"])
+        assert predictor.metadata.thing_classes == ["a", "b", "c", "d", "e"]
+        assert MetadataCatalog.get("page_layout_val").thing_classes[0] == "text"
+
+    def test_class_names_of_another_number(self):
+        with pytest.raises(ConfigError, match="3 names, but the config's model has 5 classes"):
+            Predictor(class_names=["a", "b", "c"])
+
+    def test_a_model_of_the_zoo_by_name(self, tmp_path, monkeypatch):
+        """Config, checkpoint (here already in Detectron2's cache) and class names follow from the name."""
+        name = "COCO-Detection/retinanet_R_50_FPN_1x"
+        monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+        monkeypatch.setenv("LITEPRED_CACHE", str(tmp_path / "empty"))
+        cfg = model_zoo.get_config(name, trained=True)
+        path = tmp_path / cfg.MODEL.WEIGHTS.split("/", 3)[3]
+        path.parent.mkdir(parents=True)
+        cfg.MODEL.DEVICE = "cpu"
+        model = build_model(cfg)
+        arrays = {key: value.numpy() for key, value in model.state_dict().items()}
+        path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}))
+        predictor = Predictor(name, device="cpu")
+        assert len(predictor.metadata.thing_classes) == 80
+        weights = predictor.model.state_dict()
+        assert all(torch.equal(weights[key], value) for key, value in model.state_dict().items())
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("COCO-Detection/retinanet_R_50_FPN_2x", "retinanet_R_50_FPN_[13]x"),
+            ("Misc/semantic_R_50_FPN_1x", "no checkpoint was released"),
+        ],
+    )
+    def test_names_that_do_not_work(self, name, message):
+        with pytest.raises(ConfigError, match=message):
+            Predictor(name)
 
     def test_defaults_of_get_cfg_are_not_touched(self):
         assert get_cfg().MODEL.META_ARCHITECTURE == "GeneralizedRCNN"

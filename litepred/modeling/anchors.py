@@ -18,7 +18,22 @@ from ..layers import InferenceModule, ShapeSpec
 from ..structures import Boxes
 from .build import ANCHOR_GENERATOR_REGISTRY
 
-__all__ = ["DefaultAnchorGenerator"]
+__all__ = ["DefaultAnchorGenerator", "anchors_per_cell"]
+
+
+def anchors_per_cell(generator: Any) -> int:
+    """Return A of an anchor generator whose levels share a head.
+
+    Raises:
+        ConfigError: when its levels differ in the number of anchors.
+    """
+    numbers = generator.num_anchors
+    if len(set(numbers)) != 1:
+        raise ConfigError(
+            f"MODEL.ANCHOR_GENERATOR gives the levels {numbers} anchors per cell: "
+            "they share a head, expected as many on each"
+        )
+    return numbers[0]
 
 
 def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,6 +42,7 @@ __all__ = [
     "build_roi_heads",
     "build_rpn_head",
     "build_sem_seg_head",
+    "named_shapes",
     "resolve_device",
 ]
 
@@ -115,6 +116,17 @@ ROI_KEYPOINT_HEAD_REGISTRY = Registry("ROI_KEYPOINT_HEAD_REGISTRY", "MODEL.ROI_K
 SEM_SEG_HEADS_REGISTRY = Registry("SEM_SEG_HEADS_REGISTRY", "MODEL.SEM_SEG_HEAD.NAME")
 
 Shapes = Mapping[str, ShapeSpec]
+
+
+def named_shapes(shapes: Shapes, names: Sequence[str], config_key: str) -> list[ShapeSpec]:
+    """Return the shapes of the feature maps that a config's ``IN_FEATURES`` names.
+
+    Raises:
+        ConfigError: when there is no such map, or none is named.
+    """
+    if not names or any(name not in shapes for name in names):
+        raise ConfigError(f"{config_key} is {list(names)}: expected one or more of {list(shapes)}")
+    return [shapes[name] for name in names]
 
 
 def build_model(cfg: CfgNode) -> nn.Module:

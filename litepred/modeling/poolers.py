@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align, roi_pool
 
-from ..errors import ConfigError
+from ..errors import ConfigError, LitepredError
 from ..layers import InferenceModule
 from ..structures import Boxes
 
@@ -81,7 +81,15 @@ class ROIPooler(InferenceModule):
 
         Returns:
             (R, C, S, S), in the order of the boxes, image after image.
+
+        Raises:
+            LitepredError: when the maps are not as many as the scales, or the lists of boxes not as many as the images.
         """
+        if len(features) != len(self.scales) or len(box_lists) != len(features[0]):
+            raise LitepredError(
+                f"{len(features)} maps of {len(features[0]) if features else 0} images came with boxes of "
+                f"{len(box_lists)} images: expected {len(self.scales)} maps, and one list of boxes per image"
+            )
         image_index = torch.cat([torch.full_like(boxes.tensor[:, :1], i) for i, boxes in enumerate(box_lists)])
         rois = torch.cat([image_index, torch.cat([boxes.tensor for boxes in box_lists])], dim=1)  # (R, 5)
         rois = rois.to(features[0].dtype)

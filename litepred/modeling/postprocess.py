@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import LitepredError
 from ..layers import paste_masks_in_image
 from ..structures import Boxes, Instances
 
@@ -26,11 +27,16 @@ def detector_postprocess(
     Returns:
         The instances whose box is not empty after clipping, with full-size bool masks (N, H, W). All other fields,
         keypoint heatmaps among them, are carried along.
+
+    Raises:
+        LitepredError: when ``results`` has no boxes.
     """
     height, width = results.image_size
     scale_x, scale_y = output_width / width, output_height / height
     fields = dict(results.get_fields())
-    name = "pred_boxes" if "pred_boxes" in fields else "proposal_boxes"
+    name = next((name for name in ("pred_boxes", "proposal_boxes") if name in fields), None)
+    if name is None:
+        raise LitepredError(f"the results have the fields {sorted(fields)}: expected pred_boxes or proposal_boxes")
     boxes: Boxes = fields[name].clone()
     boxes.scale(scale_x, scale_y)
     boxes.clip((output_height, output_width))

@@ -91,7 +91,8 @@ class MetaArch(InferenceModule):
                     f"input {i} of the model has {came} as its 'image': expected a tensor of shape "
                     f"({channels}, height, width), height and width at least 1"
                 )
-            images.append((image.to(self.device) - self.pixel_mean) / self.pixel_std)
+            image = image.to(self.device).to(self.pixel_mean.dtype)
+            images.append((image - self.pixel_mean) / self.pixel_std)
         constraints = self.backbone.padding_constraints
         return ImageList.from_tensors(images, self.backbone.size_divisibility, padding_constraints=constraints)
 

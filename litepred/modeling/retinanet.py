@@ -15,8 +15,9 @@ from torchvision.ops import batched_nms
 from ..config import CfgNode, configurable
 from ..layers import InferenceModule, ShapeSpec, get_norm
 from ..structures import Boxes, Instances
+from .anchors import anchors_per_cell
 from .box_coding import Box2BoxTransform
-from .build import META_ARCH_REGISTRY, build_anchor_generator
+from .build import META_ARCH_REGISTRY, build_anchor_generator, named_shapes
 from .postprocess import detector_postprocess
 from .rcnn import Inputs, MetaArch, output_size
 
@@ -86,7 +87,7 @@ class RetinaNetHead(InferenceModule):
         return {
             "input_shape": input_shape,
             "num_classes": retinanet.NUM_CLASSES,
-            "num_anchors": build_anchor_generator(cfg, input_shape).num_anchors[0],
+            "num_anchors": anchors_per_cell(build_anchor_generator(cfg, input_shape)),
             "conv_dims": [input_shape[0].channels] * retinanet.NUM_CONVS,
             "norm": retinanet.NORM,
         }
@@ -154,8 +155,8 @@ class RetinaNet(MetaArch):
         """Translate ``MODEL.RETINANET`` and ``TEST`` into arguments."""
         arguments = super().from_config(cfg)
         retinanet = cfg.MODEL.RETINANET
-        backbone_shape = arguments["backbone"].output_shape()
-        shapes = [backbone_shape[name] for name in retinanet.IN_FEATURES]
+        backbone_shapes = arguments["backbone"].output_shape()
+        shapes = named_shapes(backbone_shapes, retinanet.IN_FEATURES, "MODEL.RETINANET.IN_FEATURES")
         return arguments | {
             "head": RetinaNetHead(cfg, shapes),
             "head_in_features": retinanet.IN_FEATURES,

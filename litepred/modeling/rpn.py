@@ -16,8 +16,15 @@ from torchvision.ops import batched_nms
 from ..config import CfgNode, configurable
 from ..layers import Conv2d, InferenceModule, ShapeSpec
 from ..structures import Boxes, ImageList, Instances
+from .anchors import anchors_per_cell
 from .box_coding import Box2BoxTransform
-from .build import PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, build_anchor_generator, build_rpn_head
+from .build import (
+    PROPOSAL_GENERATOR_REGISTRY,
+    RPN_HEAD_REGISTRY,
+    build_anchor_generator,
+    build_rpn_head,
+    named_shapes,
+)
 
 __all__ = ["RPN", "Proposals", "StandardRPNHead", "find_top_rpn_proposals"]
 
@@ -66,7 +73,7 @@ class StandardRPNHead(InferenceModule):
         anchor_generator = build_anchor_generator(cfg, input_shape)
         return {
             "in_channels": input_shape[0].channels,
-            "num_anchors": anchor_generator.num_anchors[0],
+            "num_anchors": anchors_per_cell(anchor_generator),
             "box_dim": anchor_generator.box_dim,
             "conv_dims": cfg.MODEL.RPN.CONV_DIMS,
         }
@@ -158,7 +165,7 @@ class RPN(InferenceModule):
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         """Translate ``MODEL.RPN`` and ``MODEL.PROPOSAL_GENERATOR`` into arguments."""
         rpn = cfg.MODEL.RPN
-        shapes = [input_shape[name] for name in rpn.IN_FEATURES]
+        shapes = named_shapes(input_shape, rpn.IN_FEATURES, "MODEL.RPN.IN_FEATURES")
         return {
             "in_features": rpn.IN_FEATURES,
             "head": build_rpn_head(cfg, shapes),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import CfgNode, configurable
+from ..errors import ConfigError
 from ..layers import Conv2d, InferenceModule, ShapeSpec, get_norm
 from .build import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_sem_seg_head
 from .postprocess import sem_seg_postprocess
@@ -31,6 +32,9 @@ class SemSegFPNHead(InferenceModule):
         conv_dims: channels of the 3×3 convolutions.
         common_stride: in pixels, at which the levels are added.
         norm: as `get_norm` takes it.
+
+    Raises:
+        ConfigError: when there is no map.
     """
 
     @configurable
@@ -44,6 +48,8 @@ class SemSegFPNHead(InferenceModule):
         norm: Any = None,
     ) -> None:
         super().__init__()
+        if not input_shape:
+            raise ConfigError("MODEL.SEM_SEG_HEAD.IN_FEATURES names no feature map that the backbone has")
         by_stride = sorted(input_shape.items(), key=lambda item: item[1].stride or 0)
         self.in_features = [name for name, _ in by_stride]
         self.common_stride = common_stride

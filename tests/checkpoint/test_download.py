@@ -81,7 +81,7 @@ def cut(at=100_000, body=BODY, **headers):
 
 
 def ranged(body=BODY, stop=None, **headers):
-    """Send the part that is asked for, unless it is of another version; hang up after ``stop`` bytes of the file."""
+    """Send the part that is asked for, or the whole if it is of another version; hang up at byte ``stop``."""
 
     def handle(handler):
         match = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
@@ -93,6 +93,23 @@ def ranged(body=BODY, stop=None, **headers):
         return handler.answer(206, body[start:stop], length=len(body) - start, **part, **headers)
 
     return handle
+
+
+def rest(body=BODY, **headers):
+    """Send the part that is asked for, and nothing if it is not asked for as it should."""
+
+    def handle(handler):
+        version = headers.get("ETag", headers.get("Last-Modified"))
+        if handler.headers.get("If-Range") != version or "Range" not in handler.headers:
+            return handler.answer(400)
+        return ranged(body, **headers)(handler)
+
+    return handle
+
+
+def part(start, claims=None):
+    """Send the part from ``start`` on, whatever is asked for."""
+    return answers(206, BODY[start:], **{"Content-Range": f"bytes {claims or start}-{len(BODY) - 1}/{len(BODY)}"})
 
 
 def step(size):
@@ -160,34 +177,31 @@ def files(folder: Path) -> list[str]:
         ([chunked], 1, BODY),
         ([whole(b"\x80")], 1, b"\x80"),
         # breaks off: resumed where the server can, restarted where it cannot
-        ([cut(**TAG), ranged(**TAG)], 2, BODY),
-        ([cut(), ranged()], 2, BODY),
-        ([cut(), ranged(stop=200_000), ranged()], 3, BODY),
-        ([cut(**{"ETag": 'W/"weak"', "Last-Modified": "Mon"}), ranged(**{"Last-Modified": "Mon"})], 2, BODY),
+        ([cut(**TAG), rest(**TAG)], 2, BODY),
+        ([cut(), rest()], 2, BODY),
+        ([cut(), ranged(stop=200_000), rest()], 3, BODY),
+        ([cut(**{"ETag": 'W/"weak"', "Last-Modified": "Mon"}), rest(**{"Last-Modified": "Mon"})], 2, BODY),
         ([cut(), whole()], 2, BODY),
         ([cut(at=0), whole()], 2, BODY),
         ([cut(), cut(), cut(), whole()], 4, BODY),
-        # another file by the time that it goes on
+        # another file, or another part of it, by the time that it goes on
         ([cut(**TAG), ranged(OTHER, ETag='"two"')], 2, OTHER),
-        ([cut(), ranged(OTHER), whole(OTHER)], 3, OTHER),
-        ([cut(), answers(206, BODY[5:], **{"Content-Range": f"bytes 5-300001/{len(BODY)}"}), whole()], 3, BODY),
-        ([cut(), answers(206, BODY[100_000:]), whole()], 3, BODY),
-        ([cut(), answers(416), whole()], 3, BODY),
-        (
-            [cut(), answers(206, BODY[99_000:], **{"Content-Range": f"bytes 100000-300001/{len(BODY)}"}), whole()],
-            3,
-            BODY,
-        ),
+        ([cut(), ranged(OTHER), ranged(OTHER)], 3, OTHER),
+        ([cut(), part(200_000), ranged()], 3, BODY),
+        ([cut(), part(5), ranged()], 3, BODY),
+        ([cut(), part(99_000, claims=100_000), ranged()], 3, BODY),
+        ([cut(), answers(206, BODY[100_000:]), ranged()], 3, BODY),
+        ([cut(body=OTHER), answers(416), ranged()], 3, BODY),
         # lies about the length
         ([whole(length=len(BODY) + 1), whole()], 2, BODY),
         ([whole(length=len(BODY) - 1000), whole()], 2, BODY),
         # stalls
-        ([stalls, ranged(**TAG)], 2, BODY),
+        ([stalls, rest(**TAG)], 2, BODY),
         ([silent, whole()], 2, BODY),
         # passing troubles
         ([answers(500), whole()], 2, BODY),
         ([answers(503), answers(429), answers(502), whole()], 4, BODY),
-        ([cut(**TAG), answers(503), ranged(**TAG)], 3, BODY),
+        ([cut(**TAG), answers(503), rest(**TAG)], 3, BODY),
         # redirects
         ([answers(302, Location="/elsewhere.bin"), whole()], 2, BODY),
         ([answers(301, Location="b"), answers(307, Location="c"), whole()], 3, BODY),

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ...config import CfgNode
 from ...errors import ConfigError
 from ...layers import Conv2d, InferenceModule, ShapeSpec, get_norm
-from ..build import BACKBONE_REGISTRY
+from ..build import BACKBONE_REGISTRY, named_shapes
 from .base import Backbone
 from .resnet import Norm, build_resnet_backbone
 
@@ -70,7 +70,7 @@ class FPN(Backbone):
         square_pad: pad the input to a square of this side; 0 for none.
 
     Raises:
-        ConfigError: when the strides do not double, or ``fuse_type`` is another word.
+        ConfigError: when a map is missing, the strides do not double, or ``fuse_type`` is another word.
     """
 
     def __init__(
@@ -84,20 +84,16 @@ class FPN(Backbone):
         square_pad: int = 0,
     ) -> None:
         super().__init__()
-        shapes = bottom_up.output_shape()
-        unknown = [name for name in in_features if name not in shapes]
-        if unknown or not in_features:
-            raise ConfigError(f"MODEL.FPN.IN_FEATURES is {list(in_features)}: expected some of {list(shapes)}")
-        strides = [shapes[name].stride or 0 for name in in_features]
+        shapes = named_shapes(bottom_up.output_shape(), in_features, "MODEL.FPN.IN_FEATURES")
+        strides = [shape.stride or 0 for shape in shapes]
         if any(b != 2 * a for a, b in itertools.pairwise(strides)):
             raise ConfigError(f"the strides of MODEL.FPN.IN_FEATURES are {strides}: expected each twice the one before")
         if fuse_type not in ("sum", "avg"):
             raise ConfigError(f"MODEL.FPN.FUSE_TYPE is {fuse_type!r}: expected 'sum' or 'avg'")
         self.in_features = tuple(in_features)
         self._levels = [int(math.log2(stride)) for stride in strides]
-        for name, level in zip(in_features, self._levels):
-            channels = shapes[name].channels
-            lateral = Conv2d(channels, out_channels, 1, bias=not norm, norm=get_norm(norm, out_channels))
+        for shape, level in zip(shapes, self._levels):
+            lateral = Conv2d(shape.channels, out_channels, 1, bias=not norm, norm=get_norm(norm, out_channels))
             output = Conv2d(out_channels, out_channels, 3, padding=1, bias=not norm, norm=get_norm(norm, out_channels))
             self.add_module(f"fpn_lateral{level}", lateral)
             self.add_module(f"fpn_output{level}", output)
@@ -109,6 +105,12 @@ class FPN(Backbone):
         top = self._levels[-1]
         levels = self._levels + list(range(top + 1, top + 1 + (top_block.num_levels if top_block is not None else 0)))
         self._out_features = [f"p{level}" for level in levels]
+        sources = [*bottom_up.output_shape(), *self._out_features[: len(strides)]]
+        if top_block is not None and top_block.in_feature not in sources:
+            raise ConfigError(
+                f"MODEL.FPN.IN_FEATURES is {list(in_features)}, but the coarser levels are made from "
+                f"{top_block.in_feature}: expected it among {sources}"
+            )
         self._out_feature_strides = {f"p{level}": 2**level for level in levels}
         self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
 
@@ -154,8 +156,8 @@ def build_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
 def build_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build the pyramid of ``MODEL.FPN`` on a ResNet, with ``p6`` and ``p7`` convolved from ``res5``."""
     bottom_up = build_resnet_backbone(cfg, input_shape)
-    in_channels = bottom_up.output_shape()["res5"].channels or 0
-    return fpn_from_config(cfg, bottom_up, LastLevelP6P7(in_channels, cfg.MODEL.FPN.OUT_CHANNELS))
+    (res5,) = named_shapes(bottom_up.output_shape(), ["res5"], "what p6 and p7 are made from")
+    return fpn_from_config(cfg, bottom_up, LastLevelP6P7(res5.channels or 0, cfg.MODEL.FPN.OUT_CHANNELS))
 
 
 def fpn_from_config(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:

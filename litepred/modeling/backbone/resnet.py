@@ -252,8 +252,8 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     if resnets.RES5_DILATION not in (1, 2):
         raise ConfigError(f"MODEL.RESNETS.RES5_DILATION is {resnets.RES5_DILATION}: expected 1 or 2")
     stem = BasicStem(input_shape.channels or 3, resnets.STEM_OUT_CHANNELS, resnets.NORM)
-    names = ["res2", "res3", "res4", "res5"]
-    last = max((names.index(f) + 2 for f in resnets.OUT_FEATURES if f in names), default=1)
+    stage_of = {"stem": 1, "res2": 2, "res3": 3, "res4": 4, "res5": 5}
+    last = max((stage_of.get(name, 5) for name in resnets.OUT_FEATURES), default=5)
     stages = []
     for stage in range(2, last + 1):
         dilation = resnets.RES5_DILATION if stage == 5 else 1

@@ -37,12 +37,21 @@ def keypoint_rcnn_inference(logits: Tensor, instances: Sequence[Instances]) -> N
 
 
 class BaseKeypointRCNNHead(InferenceModule):
-    """A keypoint head is its `layers`: pooled boxes to heatmaps. Subclass it for a head of your own."""
+    """A keypoint head is its `layers`: pooled boxes to heatmaps. Subclass it for a head of your own.
+
+    Args:
+        num_keypoints: K.
+    """
+
+    @configurable
+    def __init__(self, *, num_keypoints: int, **ignored: Any) -> None:  # the rest of Detectron2's is for training
+        super().__init__()
+        self.num_keypoints = num_keypoints
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
-        """Contribute nothing; subclasses add their arguments."""
-        return {}
+        """Translate the number of keypoints; subclasses add their arguments."""
+        return {"num_keypoints": cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS}
 
     def layers(self, x: Tensor) -> Tensor:
         """Map pooled boxes (D, C, S, S) to logits (D, K, H, W)."""
@@ -66,7 +75,7 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
 
     @configurable
     def __init__(self, input_shape: ShapeSpec, *, num_keypoints: int, conv_dims: Sequence[int], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(num_keypoints=num_keypoints, **kwargs)
         channels = input_shape.channels or 0
         self._convs = [f"conv_fcn{i}" for i in range(1, len(conv_dims) + 1)]
         for name, dim in zip(self._convs, conv_dims):
@@ -80,7 +89,6 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
         head = cfg.MODEL.ROI_KEYPOINT_HEAD
         return super().from_config(cfg, input_shape) | {
             "input_shape": input_shape,
-            "num_keypoints": head.NUM_KEYPOINTS,
             "conv_dims": head.CONV_DIMS,
         }
 

@@ -37,6 +37,10 @@ def mask_rcnn_inference(logits: Tensor, instances: Sequence[Instances]) -> None:
 class BaseMaskRCNNHead(InferenceModule):
     """A mask head is its `layers`: pooled boxes to mask logits. Subclass it for a head of your own."""
 
+    @configurable
+    def __init__(self, **ignored: Any) -> None:  # what Detectron2's takes is for training
+        super().__init__()
+
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         """Contribute nothing; subclasses add their arguments."""

@@ -14,7 +14,7 @@ from ...config import CfgNode, configurable
 from ...errors import ConfigError
 from ...layers import ShapeSpec
 from ...structures import ImageList, Instances
-from ..backbone.resnet import BottleneckBlock, block_arguments, make_stage
+from ..backbone.resnet import BottleneckBlock, make_stage
 from ..build import ROI_HEADS_REGISTRY, build_mask_head
 from .fast_rcnn import FastRCNNOutputLayers
 from .standard import Features, ROIHeads, build_pooler, proposal_list
@@ -83,13 +83,27 @@ class Res5ROIHeads(ROIHeads):
 
     @classmethod
     def _build_res5_block(cls, cfg: CfgNode) -> nn.Sequential:
-        arguments = block_arguments(cfg, 5)
-        if arguments["block"] is not BottleneckBlock or arguments["deform"]:
-            raise ConfigError("Res5ROIHeads needs MODEL.RESNETS.DEPTH 50 or more, and no deformable res5")
-        return make_stage(**arguments)
+        resnets = cfg.MODEL.RESNETS
+        if resnets.DEFORM_ON_PER_STAGE[-1]:
+            raise ConfigError(
+                f"Res5ROIHeads with MODEL.RESNETS.DEFORM_ON_PER_STAGE {list(resnets.DEFORM_ON_PER_STAGE)}: "
+                "its res5 cannot be deformable, expected False as the last"
+            )
+        out_channels = 8 * resnets.RES2_OUT_CHANNELS
+        return make_stage(  # of three bottlenecks at any depth, even on a backbone of basic blocks
+            BottleneckBlock,
+            3,
+            in_channels=out_channels // 2,
+            out_channels=out_channels,
+            first_stride=2,
+            bottleneck_channels=8 * resnets.NUM_GROUPS * resnets.WIDTH_PER_GROUP,
+            num_groups=resnets.NUM_GROUPS,
+            norm=resnets.NORM,
+            stride_in_1x1=resnets.STRIDE_IN_1X1,
+        )
 
-    def _shared_roi_transform(self, features: Features, boxes: Sequence[Any]) -> Tensor:
-        return self.res5(self.pooler([features[name] for name in self.in_features], boxes))
+    def _shared_roi_transform(self, features: Sequence[Tensor], boxes: Sequence[Any]) -> Tensor:
+        return self.res5(self.pooler(features, boxes))
 
     def forward(
         self, images: ImageList, features: dict[str, Tensor], proposals: Any, targets: Any = None
@@ -101,11 +115,13 @@ class Res5ROIHeads(ROIHeads):
         """Add masks to ``instances``, which have ``pred_boxes`` and ``pred_classes``."""
         if not self.mask_on:
             return instances
-        return self.mask_head(self._shared_roi_transform(features, [i.pred_boxes for i in instances]), instances)
+        maps = [features[name] for name in self.in_features]
+        return self.mask_head(self._shared_roi_transform(maps, [i.pred_boxes for i in instances]), instances)
 
     def _forward_box(self, features: Features, proposals: Any) -> list[Instances]:
         proposals = proposal_list(proposals)
-        regions = self._shared_roi_transform(features, [p.proposal_boxes for p in proposals])
+        maps = [features[name] for name in self.in_features]
+        regions = self._shared_roi_transform(maps, [p.proposal_boxes for p in proposals])
         predictions = self.box_predictor(regions.mean(dim=(2, 3)))
         detections, _ = self.box_predictor.inference(predictions, proposals)
         return detections

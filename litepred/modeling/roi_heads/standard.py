@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from ...config import CfgNode, configurable
 from ...layers import InferenceModule, ShapeSpec
 from ...structures import Boxes, ImageList, Instances
-from ..build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head
+from ..build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head, named_shapes
 from ..poolers import ROIPooler
-from ..rpn import Proposals
 from .fast_rcnn import FastRCNNOutputLayers
 
 __all__ = ["ROIHeads", "StandardROIHeads", "build_pooler", "pooled_shape", "proposal_list"]
@@ -24,16 +23,16 @@ __all__ = ["ROIHeads", "StandardROIHeads", "build_pooler", "pooled_shape", "prop
 Features = Mapping[str, Tensor]
 
 
-def proposal_list(proposals: Proposals | Sequence[Instances]) -> Sequence[Instances]:
+def proposal_list(proposals: Any) -> Sequence[Instances]:
     """Return the per-image list out of what a proposal generator returned, or the list itself."""
-    return proposals[0] if isinstance(proposals, tuple) else proposals
+    return proposals[0] if isinstance(proposals, tuple) and isinstance(proposals[0], list) else proposals
 
 
 def build_pooler(section: CfgNode, input_shape: Mapping[str, ShapeSpec], in_features: Sequence[str]) -> ROIPooler:
     """Build the pooler of a head's config section (``POOLER_RESOLUTION`` and so on) over the named maps."""
     return ROIPooler(
         output_size=section.POOLER_RESOLUTION,
-        scales=[1.0 / (input_shape[name].stride or 1) for name in in_features],
+        scales=[1.0 / (s.stride or 1) for s in named_shapes(input_shape, in_features, "MODEL.ROI_HEADS.IN_FEATURES")],
         sampling_ratio=section.POOLER_SAMPLING_RATIO,
         pooler_type=section.POOLER_TYPE,
     )
