@@ -79,7 +79,7 @@ def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progr
     address = resolve_url(url)
     target = (Path(cache_dir) if cache_dir else cache_folder()).absolute() / _place(address)
     for file in [target] if cache_dir else [target, _detectron2_file(address)]:
-        if file.is_file():
+        if os.path.isfile(file):  # Path.is_file() raises where it may not look
             _logger.info("%s is cached in %s", address, file)
             return file
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")

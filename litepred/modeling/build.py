@@ -53,6 +53,9 @@ class _UnknownComponentError(ConfigError, KeyError):
     __str__ = Exception.__str__  # KeyError would print the message in quotes
 
 
+_ROTATED = ("RRPN", "RROIHeads", "RotatedAnchorGenerator")
+
+
 class Registry:
     """Components of one kind by name.
 
@@ -87,6 +90,11 @@ class Registry:
         """
         if name in self._components:
             return self._components[name]
+        if name in _ROTATED:
+            raise _UnknownComponentError(
+                f"{name!r} works on rotated boxes, whose operators torchvision does not have: litepred "
+                "runs axis-aligned models only"
+            )
         near = difflib.get_close_matches(name, self._components, n=3) or sorted(self._components)
         where = f"{self._config_key} is {name!r}, but n" if self._config_key else "N"
         raise _UnknownComponentError(

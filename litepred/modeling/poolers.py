@@ -67,7 +67,9 @@ class ROIPooler(InferenceModule):
             "ROIPool": partial(roi_pool, output_size=self.output_size),
         }
         if pooler_type not in poolers:
-            raise ConfigError(f"POOLER_TYPE is {pooler_type!r}: litepred has {', '.join(poolers)}")
+            raise ConfigError(
+                f"POOLER_TYPE is {pooler_type!r}: expected one of {', '.join(poolers)}; rotated boxes are not supported"
+            )
         self._pool = poolers[pooler_type]
         levels = [-math.log2(scale) for scale in scales]
         if any(level != round(level) for level in levels) or any(b - a != 1 for a, b in itertools.pairwise(levels)):

@@ -4,143 +4,42 @@ import contextlib
 import hashlib
 import io
 import os
-import random
 import re
 import socket
 import ssl
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import Request
 
 import pytest
+from loopback_server import (
+    BODY,
+    OTHER,
+    TAG,
+    Server,
+    answers,
+    chunked,
+    cut,
+    part,
+    ranged,
+    rest,
+    silent,
+    stalls,
+    step,
+    whole,
+)
 
 from litepred.checkpoint import download as module
 from litepred.checkpoint.addresses import resolve_url
 from litepred.checkpoint.download import cache_folder, download
 from litepred.errors import CheckpointError
 
-BODY = b"\x80\x04" + random.Random(0).randbytes(300_000)
-OTHER = b"\x80\x04" + random.Random(1).randbytes(250_000)
 PAGE = b"\n<!DOCTYPE html><html><body>Please sign in</body></html>"
 MD5 = hashlib.md5(BODY).hexdigest()
-TAG = {"ETag": '"one"'}
 ZOO = "detectron2://COCO-Detection/rpn_R_50_C4_1x/137258005/model_final_450694.pkl"
 ZOO_PLACE = "detectron2/COCO-Detection/rpn_R_50_C4_1x/137258005/model_final_450694.pkl"
-
-
-class Server(ThreadingHTTPServer):
-    """Answers request n with ``script[n]``, and all later ones with the last entry."""
-
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script = [whole()]
-        self.requests = []  # path and headers of each
-        self.over = threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, request, client_address):
-        """Clients that hang up are part of the game."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.requests.append((self.path, dict(self.headers)))
-        script = self.server.script
-        script[min(len(self.server.requests), len(script)) - 1](self)
-
-    def log_message(self, *args):
-        pass
-
-    def answer(self, status, body=b"", length=None, **headers):
-        self.send_response(status)
-        for name, value in {"Content-Length": len(body) if length is None else length, **headers}.items():
-            if value != "none":
-                self.send_header(name, str(value))
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
-
-
-def answers(status, body=b"", **headers):
-    return lambda handler: handler.answer(status, body, **headers)
-
-
-def whole(body=BODY, **headers):
-    return answers(200, body, **headers)
-
-
-def cut(at=100_000, body=BODY, **headers):
-    """Announce the whole, send a part, hang up."""
-    return answers(200, body[:at], length=len(body), **headers)
-
-
-def ranged(body=BODY, stop=None, **headers):
-    """Send the part that is asked for, or the whole if it is of another version; hang up at byte ``stop``."""
-
-    def handle(handler):
-        match = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-        version = handler.headers.get("If-Range")
-        if not match or (version and version not in headers.values()):
-            return handler.answer(200, body, **headers)
-        start = int(match[1])
-        part = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
-        return handler.answer(206, body[start:stop], length=len(body) - start, **part, **headers)
-
-    return handle
-
-
-def rest(body=BODY, **headers):
-    """Send the part that is asked for, and nothing if it is not asked for as it should."""
-
-    def handle(handler):
-        version = headers.get("ETag", headers.get("Last-Modified"))
-        if handler.headers.get("If-Range") != version or "Range" not in handler.headers:
-            return handler.answer(400)
-        return ranged(body, **headers)(handler)
-
-    return handle
-
-
-def part(start, claims=None):
-    """Send the part from ``start`` on, whatever is asked for."""
-    return answers(206, BODY[start:], **{"Content-Range": f"bytes {claims or start}-{len(BODY) - 1}/{len(BODY)}"})
-
-
-def step(size):
-    """Send ``size`` bytes more with each request, then hang up."""
-
-    def handle(handler):
-        start = int(handler.headers.get("Range", "bytes=0-")[6:-1])
-        part = {"Content-Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"} if start else {}
-        handler.answer(206 if start else 200, BODY[start : start + size], length=len(BODY) - start, **part)
-
-    return handle
-
-
-def stalls(handler):
-    handler.answer(200, BODY[:100_000], length=len(BODY), **TAG)
-    handler.server.over.wait(5)
-
-
-def silent(handler):
-    handler.server.over.wait(5)
-
-
-def chunked(handler):
-    handler.protocol_version = "HTTP/1.1"
-    handler.send_response(200)
-    handler.send_header("Transfer-Encoding", "chunked")
-    handler.end_headers()
-    for start in range(0, len(BODY), 70_000):
-        part = BODY[start : start + 70_000]
-        handler.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
-    handler.wfile.write(b"0\r\n\r\n")
 
 
 @pytest.fixture
@@ -388,68 +287,19 @@ def test_places(address, place):
 
 
 @pytest.mark.parametrize(
-    ("url", "address"),
-    [
-        ("https://host/a b/ü.pth?x=%20", "https://host/a%20b/%C3%BC.pth?x=%20"),
-        ("HTTP://host/a.pth", "http://host/a.pth"),
-        ("detectron2://a/b.pkl", "https://dl.fbaipublicfiles.com/detectron2/a/b.pkl"),
-        (
-            "catalog://ImageNetPretrained/FAIR/R-50-GN",
-            "https://dl.fbaipublicfiles.com/detectron/ImageNetPretrained/47261647/R-50-GN.pkl",
-        ),
-        (
-            "catalog://Caffe2Detectron/COCO/35858933/e2e_mask_rcnn_R-50-FPN_1x",
-            "https://dl.fbaipublicfiles.com/detectron/35858933/12_2017_baselines/e2e_mask_rcnn_R-50-FPN_1x.yaml."
-            "01_48_14.DzEQe4wC/output/train/coco_2014_train%3Acoco_2014_valminusminival/generalized_rcnn/model_final.pkl",
-        ),
-        (
-            "catalog://Caffe2Detectron/COCO/36225147/fast_R-50-FPN_1x",
-            "https://dl.fbaipublicfiles.com/detectron/36225147/12_2017_baselines/fast_rcnn_R-50-FPN_1x.yaml."
-            "08_39_09.L3obSdQ2/output/train/coco_2014_train%3Acoco_2014_valminusminival/generalized_rcnn/model_final.pkl",
-        ),
-        (
-            "catalog://Caffe2Detectron/COCO/35998355/rpn_R-50-C4_1x",
-            "https://dl.fbaipublicfiles.com/detectron/35998355/12_2017_baselines/rpn_R-50-C4_1x.yaml."
-            "08_00_43.njH5oD9L/output/train/coco_2014_train%3Acoco_2014_valminusminival/rpn/model_final.pkl",
-        ),
-        (
-            "catalog://Caffe2Detectron/COCO/37697547/e2e_keypoint_rcnn_R-50-FPN_1x",
-            "https://dl.fbaipublicfiles.com/detectron/37697547/12_2017_baselines/e2e_keypoint_rcnn_R-50-FPN_1x.yaml."
-            "08_42_54.kdzV35ao/output/train/keypoints_coco_2014_train%3Akeypoints_coco_2014_valminusminival/"
-            "generalized_rcnn/model_final.pkl",
-        ),
-        (
-            "catalog://Caffe2Detectron/COCO/48616381/e2e_mask_rcnn_R-50-FPN_2x_gn",
-            "https://dl.fbaipublicfiles.com/detectron/GN/48616381/04_2018_gn_baselines/e2e_mask_rcnn_R-50-FPN_2x_gn_0416."
-            "13_23_38.bTlTI97Q/output/train/coco_2014_train%3Acoco_2014_valminusminival/generalized_rcnn/model_final.pkl",
-        ),
-    ],
-)
-def test_addresses(url, address):
-    assert resolve_url(url) == address
-
-
-@pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("", "is no address to download from"),
-        ("model_final.pth", "is no address to download from"),
-        ("https://", "is no address to download from"),
         ("file:///etc/hostname", "given by its plain path"),
-        ("ftp://host/model.pth", "expected https://"),
-        ("data://text/plain,x", "expected https://"),
-        ("catalog://ImageNetPretrained/R-50", "is not known: expected .*ImageNetPretrained/MSRA/R-50,"),
-        ("catalog://MSRA/R-50", "is not known"),
-        ("catalog://36225147/fast_R-50-FPN_1x", "is not known"),
         ("https://host", "names no file"),
         ("https://host/folder/", "names no file"),
         ("https://host/..", "names no file"),
         ("http:///model.pth", "names no file"),
         ("http://[::1/model.pth", "is not an address"),
         ("http://127.0.0.1:port/model.pth", "nonnumeric port"),
+        ("http://a..b/model.pth", "label empty"),
     ],
 )
-def test_what_is_no_address(url, message):
+def test_what_names_no_file_to_download(url, message):
     with pytest.raises(CheckpointError, match=message):
         download(url)
 
@@ -478,6 +328,12 @@ def test_a_folder_that_cannot_be_written(server, tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(CheckpointError, match=r"cannot be written .*LITEPRED_CACHE"):
         download(f"{server.url}/model.pth")
+
+
+def test_a_name_that_is_too_long(server, tmp_path):
+    for _ in "12":  # before and after its folder exists
+        with pytest.raises(CheckpointError, match="cannot be written"):
+            download(f"{server.url}/{'a' * 300}.pth")
 
 
 def test_a_full_disk(server, tmp_path, monkeypatch):
