@@ -265,6 +265,18 @@ class TestConstruction:
         ):
             Predictor(cfg)
 
+    def test_a_class_count_taken_from_the_checkpoint(self, page_predictor):
+        cfg = default_config()
+        cfg.MODEL.ROI_HEADS.NUM_CLASSES = 80
+        cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 54
+        cfg.DATASETS.TEST = ("coco_2017_val_panoptic_separated",)
+        predictor = Predictor(cfg, infer_num_classes=True)
+        assert predictor.cfg.MODEL.ROI_HEADS.NUM_CLASSES == 5
+        assert predictor.cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 3
+        assert predictor.metadata.get("thing_classes") is None  # COCO's names are not this model's
+        assert_same(predictor(page("skimage_page.png")), page_predictor(page("skimage_page.png")), 0, 0)
+        assert len(Predictor(infer_num_classes=True).metadata.thing_classes) == 5  # nothing to change
+
     def test_a_checkpoint_for_another_model(self, tmp_path):
         torch.save({"model": {"encoder.layer.0.weight": torch.zeros(3)}}, tmp_path / "other.pth")
         with pytest.raises(litepred.CheckpointError, match="another"):

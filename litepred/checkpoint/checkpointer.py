@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import safetensors.torch
-import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..errors import CheckpointError
 from .download import download
-from .loading import load_into
-from .readers import read_checkpoint
+from .loading import LoadReport, load_into
+from .naming import HEURISTICS, by_suffix, split_query
+from .readers import Checkpoint, read_checkpoint
+from .torchvision_names import from_torchvision, is_torchvision
+from .writers import SUFFIXES, write_checkpoint, write_whole
 
-__all__ = ["DetectionCheckpointer", "resolve_path"]
+__all__ = ["DetectionCheckpointer", "named_for", "resolve_path"]
 
 _LAST = "last_checkpoint"
 _logger = logging.getLogger(__name__)
@@ -31,12 +30,22 @@ def resolve_path(path: str | PathLike[str]) -> Path:
     """Turn what a config calls its weights into a local path, which need not exist.
 
     An address (``detectron2://...``, ``catalog://...``, ``https://...``) is downloaded unless it is in the cache.
+    ``?matching_heuristics=True`` stays at the path's end, where `read_checkpoint` finds it.
 
     Raises:
         CheckpointError: when an address cannot be downloaded.
     """
     text = os.fspath(path)
-    return download(text) if "://" in text else Path(text)
+    if "://" not in text:
+        return Path(text)
+    address, heuristics = split_query(text)
+    return Path(f"{download(address)}?{HEURISTICS}=True") if heuristics else download(address)
+
+
+def named_for(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Return a checkpoint's weights by their names in a model: torchvision's and short ones are changed."""
+    state = from_torchvision(checkpoint.model) if is_torchvision(checkpoint.model) else checkpoint.model
+    return by_suffix(state, model.state_dict()) if checkpoint.extra.get(HEURISTICS) is True else state
 
 
 class DetectionCheckpointer:
@@ -47,6 +56,9 @@ class DetectionCheckpointer:
         save_dir: folder to save into; empty: nothing is saved.
         save_to_disk: ``False`` makes ``save`` do nothing.
         **checkpointables: objects with ``state_dict()`` and ``load_state_dict()`` to save and load along.
+
+    Attributes:
+        last_report: how the last checkpoint that was loaded and the model differ.
     """
 
     def __init__(
@@ -60,6 +72,7 @@ class DetectionCheckpointer:
         self.model: nn.Module = model.module if isinstance(model, (DataParallel, DistributedDataParallel)) else model
         self.save_dir = os.fspath(save_dir)
         self.save_to_disk = save_to_disk is not False
+        self.last_report = LoadReport()
         self.checkpointables: dict[str, Any] = {}
         for name, item in checkpointables.items():
             self.add_checkpointable(name, item)
@@ -100,7 +113,7 @@ class DetectionCheckpointer:
         file = resolve_path(path)
         _logger.info("Loading weights from %s", file)
         checkpoint = read_checkpoint(file)
-        load_into(self.model, checkpoint.model, strict=strict, source=str(file))
+        self.last_report = load_into(self.model, named_for(self.model, checkpoint), strict=strict, source=str(file))
         rest = dict(checkpoint.extra)
         for name in self.checkpointables if checkpointables is None else checkpointables:
             if name in rest:
@@ -128,11 +141,11 @@ class DetectionCheckpointer:
         folder = Path(self.save_dir)
         if not self.save_dir or not folder.is_dir():
             return []
-        return sorted(os.path.join(self.save_dir, file.name) for file in folder.iterdir() if file.suffix in _WRITERS)
+        return sorted(os.path.join(self.save_dir, file.name) for file in folder.iterdir() if file.suffix in SUFFIXES)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note a file of ``save_dir`` as the last checkpoint, for ``get_checkpoint_file`` and ``resume_or_load``."""
-        _write_whole(Path(self.save_dir) / _LAST, lambda file: file.write(last_filename_basename.encode()))
+        write_whole(Path(self.save_dir) / _LAST, lambda file: file.write(last_filename_basename.encode()))
 
     def save(self, name: str, **extra: Any) -> None:
         """Write the model to ``save_dir``, whole or not at all, and note it as the last checkpoint.
@@ -150,7 +163,7 @@ class DetectionCheckpointer:
         """
         if not self.save_dir or not self.save_to_disk:
             return
-        if Path(name).suffix not in _WRITERS:
+        if Path(name).suffix not in SUFFIXES:
             name += ".pth"
         if Path(name).name != name:
             raise CheckpointError(
@@ -161,51 +174,5 @@ class DetectionCheckpointer:
         target = Path(self.save_dir) / name
         target.parent.mkdir(parents=True, exist_ok=True)
         _logger.info("Saving weights to %s", target)
-        _write_whole(target, lambda file: _WRITERS[target.suffix](file, state, rest))
+        write_checkpoint(target, state, rest)
         self.tag_last_checkpoint(name)
-
-
-def _write_torch(file: BinaryIO, state: dict[str, Tensor], rest: dict[str, Any]) -> None:
-    torch.save({"model": state, **rest}, file)
-
-
-def _write_pickle(file: BinaryIO, state: dict[str, Tensor], rest: dict[str, Any]) -> None:
-    arrays = {}
-    for key, value in state.items():
-        try:
-            arrays[key] = value.numpy()
-        except TypeError as error:
-            raise CheckpointError(f"{key} is {value.dtype}, which NumPy does not have: save as .pth") from error
-    pickle.dump({"model": arrays, "__author__": "litepred", **rest}, file, protocol=4)
-
-
-def _write_safetensors(file: BinaryIO, state: dict[str, Tensor], rest: dict[str, Any]) -> None:
-    unfit = [
-        f"{key} ({type(value).__name__})" for key, value in rest.items() if not isinstance(value, (str, int, float))
-    ]
-    if unfit:
-        raise CheckpointError(f"a safetensors file holds text and numbers besides weights, not {', '.join(unfit)}")
-    # The format takes neither tensors that share memory nor strides of their own.
-    copies = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()}
-    metadata = {"format": "pt"} | {key: json.dumps(value) for key, value in rest.items()}
-    file.write(safetensors.torch.save(copies, metadata))
-
-
-_WRITERS: dict[str, Callable[[BinaryIO, dict[str, Tensor], dict[str, Any]], None]] = {
-    ".pth": _write_torch,
-    ".pkl": _write_pickle,
-    ".safetensors": _write_safetensors,
-}
-
-
-def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside the target and then rename, so that the target is never half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -6,13 +6,25 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-__all__ = ["Shapes", "depth_hint", "explain_misfit", "explain_missing", "explain_unexpected", "group_keys"]
+from torch import Tensor
+
+__all__ = [
+    "Shapes",
+    "depth_hint",
+    "explain_misfit",
+    "explain_missing",
+    "explain_unexpected",
+    "group_keys",
+    "infer_class_counts",
+    "is_backbone",
+    "read_numbers",
+]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _GROUPS_SHOWN = 40
 _BLOCKS_OF_RES4 = {2: 18, 6: 50, 23: 101, 36: 152}
-_BACKBONE_KEY = re.compile(r"(backbone\.|bottom_up\.|stem\.|res[2-5]\.|s[1-4]\.b\d|linear\.|fc\.)")
+_BACKBONE_KEY = re.compile(r"(backbone\.|bottom_up\.|(roi_heads\.)?res[2-5]\.|stem\.|s[1-4]\.b\d|linear\.|fc\d*\.)")
 
 
 class _Part(NamedTuple):
@@ -103,22 +115,21 @@ def _parts_only_in(keys: Collection[str], other: Collection[str]) -> list[_Part]
     return found
 
 
-def _rows(shapes: Shapes, key: str, axis: int = 0) -> int | None:
-    shape = shapes.get(key, ())
-    return shape[axis] if len(shape) > axis else None
+def _rows(shapes: Shapes, pattern: str, axis: int = 0) -> int:
+    """Return the size of the first weight with such a name, 0 if there is none."""
+    found = next((shapes[key] for key in shapes if re.fullmatch(pattern, key)), ())
+    return found[axis] if len(found) > axis else 0
 
 
-def _box_classes(shapes: Shapes) -> int | None:
-    for stage in ("", "0."):
-        rows = _rows(shapes, f"roi_heads.box_predictor.{stage}cls_score.weight")
-        if rows is not None:
-            return rows - 1  # the last row is the background
-    return None
+# Each has a number, or 0 or None, where the parts that it counts are missing. Detectron1's names have no beginning.
+def _box_classes(shapes: Shapes) -> int:
+    background = 1
+    return _rows(shapes, r"((roi_heads\.)?box_predictor\.)?(0\.)?cls_score\.weight") - background
 
 
-def _retinanet_classes(shapes: Shapes) -> int | None:
-    rows, box_rows = _rows(shapes, "head.cls_score.weight"), _rows(shapes, "head.bbox_pred.weight")
-    return rows // (box_rows // 4) if rows and box_rows and box_rows >= 4 else None
+def _retinanet_classes(shapes: Shapes) -> int:
+    anchors = _rows(shapes, r"head\.bbox_pred\.weight") // 4
+    return _rows(shapes, r"head\.cls_score\.weight") // anchors if anchors else 0
 
 
 def _depth(shapes: Iterable[str]) -> int | None:
@@ -132,23 +143,47 @@ def _depth(shapes: Iterable[str]) -> int | None:
 
 _NUMBERS: tuple[tuple[str, Callable[[Shapes], int | None]], ...] = (
     ("MODEL.ROI_HEADS.NUM_CLASSES", _box_classes),
-    ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", lambda shapes: _rows(shapes, "sem_seg_head.predictor.weight")),
+    ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", lambda shapes: _rows(shapes, r"sem_seg_head\.predictor\.weight")),
     (
         "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS",
-        lambda shapes: _rows(shapes, "roi_heads.keypoint_head.score_lowres.weight", axis=1),
+        lambda shapes: _rows(shapes, r"(roi_heads\.)?keypoint_head\.score_lowres\.weight", axis=1),
     ),
     ("MODEL.RETINANET.NUM_CLASSES", _retinanet_classes),
     ("MODEL.RESNETS.DEPTH", _depth),
 )
 
 
+def read_numbers(shapes: Shapes) -> dict[str, int]:
+    """Return the numbers of a config that shapes give away, by config key: of classes, keypoints, a ResNet's layers."""
+    return {key: number for key, read in _NUMBERS if (number := read(shapes)) and number > 0}
+
+
+def infer_class_counts(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Read from a state dict how many classes, and keypoints, its model tells apart.
+
+    Args:
+        state: names as in Detectron2, or as `from_caffe2` leaves them.
+
+    Returns:
+        Values by config key: ``MODEL.ROI_HEADS.NUM_CLASSES``, ``MODEL.SEM_SEG_HEAD.NUM_CLASSES``,
+        ``MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS`` and ``MODEL.RETINANET.NUM_CLASSES``, as far as there are such heads.
+    """
+    numbers = read_numbers({key: tuple(value.shape) for key, value in state.items()})
+    return {key: number for key, number in numbers.items() if key != "MODEL.RESNETS.DEPTH"}
+
+
+def is_backbone(keys: Collection[str]) -> bool:
+    """Tell whether names are those of a backbone alone, such as ImageNet weights."""
+    return bool(keys) and all(_BACKBONE_KEY.match(key) for key in keys)
+
+
 def _number_hints(checkpoint: Shapes, model: Shapes) -> dict[str, str]:
-    hints = {}
-    for key, read in _NUMBERS:
-        have, want = read(model), read(checkpoint)
-        if have is not None and want is not None and have != want:
-            hints[key] = f"{key} is {have} but the checkpoint has {want}: set it to {want}"
-    return hints
+    wanted = read_numbers(checkpoint)
+    return {
+        key: f"{key} is {have} but the checkpoint has {wanted[key]}: set it to {wanted[key]}"
+        for key, have in read_numbers(model).items()
+        if wanted.get(key, have) != have
+    }
 
 
 def depth_hint(checkpoint: Shapes, model: Shapes) -> str | None:
@@ -165,10 +200,21 @@ def explain_misfit(checkpoint: Shapes, model: Shapes, missing: Collection[str]) 
         missing: names of the model that the file lacks.
     """
     heads_missing = any(not _BACKBONE_KEY.match(key) for key in missing)
-    if heads_missing and checkpoint and all(_BACKBONE_KEY.match(key) for key in checkpoint):
+    if heads_missing and is_backbone(checkpoint):
         return [
             "this checkpoint is a backbone alone, such as ImageNet weights that training starts from, without heads: "
             "set MODEL.WEIGHTS to the checkpoint of a trained model"
+        ]
+    if any(key.startswith("retnet.") for key in checkpoint):
+        return [
+            "this checkpoint is a RetinaNet of Detectron1, for whose heads Detectron2 has no names: only its backbone "
+            "can be loaded"
+        ]
+    ends = {name[dot.end() :] for name in missing for dot in re.finditer(r"\.(?=.*\.)", name)} & checkpoint.keys()
+    if ends:
+        return [
+            f"{len(ends)} of the checkpoint's names are the ends of the model's, such as {min(ends)}: load it with "
+            "?matching_heuristics=True after its path"
         ]
     if not checkpoint.keys() & model.keys():
         ours, theirs = (", ".join(list(keys)[:3]) or "(none)" for keys in (model, checkpoint))

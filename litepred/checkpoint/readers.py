@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
+import mmap
 import re
-import tarfile
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,38 +17,68 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .unpickler import load_pickle, load_torch
+from .naming import CAFFE2, HEURISTICS, find_state, from_caffe2, split_query
+from .unpickler import load_legacy, load_pickle, stored_tensor
 
-__all__ = ["Checkpoint", "read_checkpoint", "to_tensor"]
+__all__ = ["Checkpoint", "is_safetensors", "read_checkpoint", "to_tensor"]
 
 _HEAD_BYTES = 512
 _SAFETENSORS_HEADER_MAX = 100_000_000  # the format's own limit
+_HEADER_READ_MAX = 10_000_000
+_EXPANSION = 10  # how much larger than its file a state dict may be, beyond
+_EXPANDED_FREELY = 100_000_000
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _TEXT_PICKLE = re.compile(rb"c[\w.]+\r?\n[\w.]+\r?\n|\(([dl]p\d|d[VS]|S['\"]|V)|[}\]][q(.]")
+_LOCAL_QUERY = re.compile(r"((dl|raw|download)=\w*|matching_heuristics=False)(&|$)")
 _PREFIX = "module."
+_SAFETENSORS_DTYPES = {
+    **{f"F{bits}": getattr(torch, f"float{bits}") for bits in (16, 32, 64)},
+    **{f"I{bits}": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{"BF16": torch.bfloat16, "U8": torch.uint8, "BOOL": torch.bool},
+}
 _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
-# What people hand over instead of a checkpoint, by how it starts (lower case), and what to do about it.
-_OTHER_KINDS: tuple[tuple[tuple[bytes, ...], str], ...] = (
-    (
-        (b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--"),
-        "is a web page: the download returned an HTML page (sign-in, preview or error) in place of the weights; "
-        "download again with the direct link",
-    ),
-    (
-        (b"version https://git-lfs",),
-        "is a Git LFS pointer, not the weights: run 'git lfs pull' in its repository or download the file itself",
-    ),
-    (
-        (b"\x1f\x8b", b"bzh", b"\xfd7zxz", b"7z\xbc\xaf", b"rar!", b"\x28\xb5\x2f\xfd"),
-        "is a compressed archive: unpack it and give the checkpoint inside",
-    ),
-    ((b"\x89hdf\r\n",), "is an HDF5 file, as Keras writes: expected a PyTorch or Detectron2 checkpoint"),
-    ((b"\x93numpy",), "is a single NumPy array: expected a dict of named arrays (.pth, .pkl or .safetensors)"),
+# What people hand over instead of a checkpoint, by how it starts (letters of either case), and what to do about it.
+_OTHER_KINDS = tuple(
+    (re.compile(pattern, re.DOTALL | re.IGNORECASE), message)
+    for pattern, message in (
+        (
+            rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|\?xml|!--)",
+            "is a web page: the download returned an HTML page (sign-in, preview or error) in place of the weights; "
+            "download again with the direct link",
+        ),
+        (
+            rb"version https://git-lfs",
+            "is a Git LFS pointer, not the weights: run 'git lfs pull' in its repository or download the file itself",
+        ),
+        (
+            rb"\x1f\x8b|bzh|\xfd7zxz|7z\xbc\xaf|rar!|\x28\xb5\x2f\xfd",
+            "is a compressed archive: unpack it and give the checkpoint inside",
+        ),
+        (
+            rb".{257}ustar",
+            "is a tar archive: unpack it and give the checkpoint inside; if PyTorch 0.1 wrote it, save it again with a "
+            "newer one",
+        ),
+        (
+            rb"\x89png|\xff\xd8\xff|gif8|ii\*\0|mm\0\*|riff.{4}webp|bm.{4}\0{4}",
+            "is an image: expected the weights. Images go to the predictor: predictor(path)",
+        ),
+        (
+            rb"\x08[\x03-\x20][\x12\x1a\x22\x28\x32\x3a\x42]",
+            "is an ONNX model: expected the weights of a PyTorch model, such as the one that it was exported from",
+        ),
+        (
+            rb"\x08\x01\x12|\n.{1,4}\n.{1,200}(placeholder|const)|.{4}tfl3|\x89hdf\r\n",
+            "is a TensorFlow or Keras model (SavedModel, graph, TFLite or HDF5): expected a PyTorch or Detectron2 "
+            "checkpoint",
+        ),
+        (rb"\x93numpy", "is a single NumPy array: expected a dict of named arrays (.pth, .pkl or .safetensors)"),
+        (rb"%pdf", "is a PDF document: expected the weights"),
+    )
 )
 
 
@@ -58,12 +91,14 @@ class Checkpoint:
         extra: the other top-level entries, such as ``iteration`` or ``__author__``.
         metadata: the text pairs of a safetensors header, as written.
         format: ``"safetensors"``, ``"torch"``, ``"torch-legacy"`` or ``"pickle"``.
+        entry: the top-level entry that the state dict was in, such as ``"model"``; empty if it was the whole file.
     """
 
     model: dict[str, Tensor]
     extra: dict[str, Any]
     metadata: dict[str, str]
     format: str
+    entry: str = ""
 
 
 class _MissingFileError(CheckpointError, FileNotFoundError):
@@ -74,25 +109,34 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     """Read a checkpoint of any supported kind, safely.
 
     Supported are safetensors files, files of ``torch.save`` (zip and legacy), and pickled dicts of arrays as in
-    Detectron2's model zoo (all protocols, Python 2 included). The name's ending plays no part. The state dict is the
-    entry ``model`` or ``state_dict`` of the file, or the whole file if it holds nothing but tensors and arrays.
+    Detectron2's and Detectron1's model zoos (all protocols, Python 2 included). The name's ending plays no part. Where
+    the state dict is found in the file is told at `find_state`; names of Caffe2 are changed as `from_caffe2` tells.
+    If ``extra["matching_heuristics"]`` is true, `by_suffix` completes the names for a model.
+
+    The tensors lie in the file until they are used, if it is one of safetensors or of ``torch.save``.
 
     Args:
-        path: a local file; a query tail (``model.pth?dl=1``) is dropped if there is no file of the full name.
+        path: a local file. If there is none of the full name, ``?matching_heuristics=True`` is taken from it, and the
+            tail of an address, such as ``?dl=1``.
 
     Raises:
         CheckpointError: there is no such file (then also a ``FileNotFoundError``), it is of another kind, damaged,
             names code, or holds no state dict.
     """
-    file = _existing_file(path)
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
+    file, heuristics = _existing_file(path)
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
     kind = _kind(file, head, size)
     try:
         data, metadata = _READERS[kind](file)
-        model, extra = _split(data)
-        return Checkpoint(model, extra, metadata, kind)
+        state, extra, entry = find_state(data)
+        model = _tensors(state, _EXPANDED_FREELY + _EXPANSION * size)
+        if extra.get("__author__") == CAFFE2 and extra.get(HEURISTICS) is True:
+            model = from_caffe2(model)
     except CheckpointError as error:
         raise CheckpointError(f"{file} cannot be loaded: {error}") from error.__cause__
     except Exception as error:  # a damaged file can fail at any byte, in as many ways as its reader has steps
@@ -101,6 +145,12 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             f"{file} is cut short or damaged: it starts like a {kind} checkpoint but its {size:,} bytes cannot be "
             f"read to the end ({reason[:300]}). Download or copy it again"
         ) from error
+    return Checkpoint(model, extra | {HEURISTICS: True} if heuristics else extra, metadata, kind, entry)
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Tell whether a file that starts with these bytes, nine at least, is a safetensors file, whole or not."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _SAFETENSORS_HEADER_MAX
 
 
 def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
@@ -114,12 +164,18 @@ def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W", "A"]))
 
 
-def _existing_file(path: str | PathLike[str]) -> Path:
+def _existing_file(path: str | PathLike[str]) -> tuple[Path, bool]:
     given = Path(path)
-    bare = Path(str(given).partition("?")[0])
-    for file in (given, bare):
+    text, heuristics = split_query(str(given))
+    bare, _, query = text.partition("?")
+    for file, tail in ((given, ""), (Path(bare), query)):
         if file.is_file():
-            return file
+            if _LOCAL_QUERY.sub("", tail):
+                raise CheckpointError(
+                    f"{given} ends in the query {tail!r}: expected the plain path {file}, or it with "
+                    "?matching_heuristics=True"
+                )
+            return file, heuristics and file != given
         if file.is_dir():
             inside = sorted(entry.name for entry in file.iterdir() if entry.suffix in (".pth", ".pkl", ".safetensors"))
             hint = f", such as {file / inside[0]}" if inside else ""
@@ -131,24 +187,23 @@ def _kind(file: Path, head: bytes, size: int) -> str:
     """Name the file's format, or say what it is instead."""
     if not head:
         raise CheckpointError(f"{file} is empty (0 bytes): the download or copy failed, get it again")
-    header_size = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and header_size <= _SAFETENSORS_HEADER_MAX:
+    if is_safetensors(head):
+        header_size = int.from_bytes(head[:8], "little")
         if 8 + header_size > size:
             raise CheckpointError(
                 f"{file} is cut short: its safetensors header alone needs {8 + header_size:,} bytes, but the file has "
                 f"{size:,}. Download or copy it again"
             )
         return "safetensors"
+    for pattern, message in _OTHER_KINDS:
+        if pattern.match(head):
+            raise CheckpointError(f"{file} {message}")
     if head.startswith(b"PK"):
         return "torch"
     if head[0] == 0x80 and len(head) > 1 and head[1] <= 5:
         return "torch-legacy" if _LEGACY_MAGIC in head[:40] else "pickle"
     if _TEXT_PICKLE.match(head):
         return "pickle"
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    for starts, message in _OTHER_KINDS:
-        if start.startswith(starts):
-            raise CheckpointError(f"{file} {message}")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or not any(byte < 32 and byte not in b"\t\n\r\f" for byte in head):
         line = head.decode("utf-8", "replace").strip().splitlines() or ["only blanks"]
         raise CheckpointError(
@@ -161,63 +216,80 @@ def _kind(file: Path, head: bytes, size: int) -> str:
     )
 
 
+def _map(file: Path) -> mmap.mmap:
+    with file.open("rb") as stream:
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
 def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    with safe_open(file, framework="pt", device="cpu") as opened:
-        metadata = dict(opened.metadata() or {})
-        tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
+    data = _map(file)
+    end = 8 + int.from_bytes(data[:8], "little")
+    if end > _HEADER_READ_MAX:
+        raise CheckpointError(f"its header has {end:,} bytes, more than any that is read ({_HEADER_READ_MAX:,})")
+    header = json.loads(data[8:end], object_pairs_hook=_without_duplicates)
+    metadata = header.pop("__metadata__", {})
     extra = {key: _json_or_text(value) for key, value in metadata.items() if (key, value) != ("format", "pt")}
+    places = [(key, entry, *(end + offset for offset in entry["data_offsets"])) for key, entry in header.items()]
+    tensors = {}
+    for key, entry, start, stop in sorted(places, key=lambda place: place[2:]):
+        dtype, shape = _SAFETENSORS_DTYPES[entry["dtype"]], entry["shape"]
+        if start != end or stop - start != math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"the bytes of {key} are not where they should be")
+        tensors[key], end = stored_tensor(data, dtype, math.prod(shape), start, stop).view(shape), stop
+    if end != len(data):
+        raise ValueError(f"its tensors end at byte {end:,}")
     return {**extra, "model": tensors}, metadata
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a name stands twice in its header")
+    return dict(pairs)
 
 
 def _json_or_text(value: str) -> Any:
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
 def _read_zip(file: Path) -> tuple[Any, dict[str, str]]:
+    data = _map(file)
     with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        names = [entry.filename for entry in entries]
-        if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        if any(name.endswith("constants.pkl") or "/code/" in name for name in entries):
             raise CheckpointError(
                 "it is a TorchScript archive (a compiled program, from torch.jit.save), not a state dict. Save the "
                 "weights of the model that it was made from: torch.save(model.state_dict(), 'weights.pth')"
             )
-        pickled = next((name for name in names if name.rpartition("/")[2] == "data.pkl"), None)
+        pickled = next((name for name in entries if name.rpartition("/")[2] == "data.pkl"), None)
         if pickled is None:
-            shown = ", ".join(names[:3]) or "nothing"
+            shown = ", ".join(list(entries)[:3]) or "nothing"
             raise CheckpointError(
                 f"it is a zip archive that torch.save did not write (it holds {shown}): unpack it and give the "
                 "checkpoint inside"
             )
-        with archive.open(pickled) as stream:
-            _refuse_new_protocol(stream.read(2))
-    # A memory map takes the bytes as they lie, which does not do for the entries of a re-compressed archive; and torch
-    # takes every path with this ending for a safetensors file.
-    if all(entry.compress_type == zipfile.ZIP_STORED for entry in entries) and file.suffix != ".safetensors":
-        return load_torch(str(file), mmap=True), {}
-    with file.open("rb") as stream:
-        return load_torch(stream), {}
+        expanded = sum(entry.file_size for entry in entries.values() if entry.compress_type != zipfile.ZIP_STORED)
+        if expanded > _EXPANDED_FREELY + _EXPANSION * len(data) or entries[pickled].file_size > 10**6 + len(data):
+            raise CheckpointError(f"its {len(data):,} bytes unpack to {expanded:,}, which no weights do")
+        folder = pickled.removesuffix("data.pkl")
+        if "big" in (archive.read(name).decode() for name in entries.keys() & {f"{folder}byteorder"}):
+            raise CheckpointError("it was written on a big-endian machine, and its numbers are not read")
+
+        def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
+            entry = entries[f"{folder}data/{key}"]
+            if entry.compress_type != zipfile.ZIP_STORED:
+                return stored_tensor(bytearray(archive.read(entry)), dtype, numel, 0, entry.file_size)
+            header = data[entry.header_offset : entry.header_offset + 30]
+            start = entry.header_offset + 30 + sum(struct.unpack("<26xHH", header))  # of its name and its extra field
+            return stored_tensor(data, dtype, numel, start, start + entry.file_size)
+
+        return load_pickle(io.BytesIO(archive.read(pickled)), storage), {}
 
 
 def _read_legacy(file: Path) -> tuple[Any, dict[str, str]]:
-    # torch would unpack a tar archive to disk first, and older versions of it read that without any check.
-    if tarfile.is_tarfile(file):
-        raise CheckpointError("it is a tar archive, as PyTorch 0.1 wrote: save it again with a newer PyTorch")
-    with file.open("rb") as stream:
-        _refuse_new_protocol(stream.read(2))
-        stream.seek(0)
-        return load_torch(stream), {}
-
-
-def _refuse_new_protocol(start: bytes) -> None:
-    if start[:1] == b"\x80" and start[1:] > b"\x02":
-        raise CheckpointError(
-            f"it was saved with pickle_protocol={start[1]}, which torch's safe reader does not know: save it again "
-            "with torch.save(data, path), without that argument"
-        )
+    return load_legacy(_map(file)), {}
 
 
 def _read_pickle(file: Path) -> tuple[Any, dict[str, str]]:
@@ -233,23 +305,7 @@ _READERS: dict[str, Callable[[Path], tuple[Any, dict[str, str]]]] = {
 }
 
 
-def _split(data: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Find the state dict among a file's top-level entries; what is left is extra."""
-    if not isinstance(data, Mapping):
-        raise CheckpointError(f"it holds an object of type {type(data).__name__}, but expected a dict of named tensors")
-    for entry in ("model", "state_dict"):
-        if isinstance(data.get(entry), Mapping):
-            return _tensors(data[entry]), {key: value for key, value in data.items() if key != entry}
-    if not all(isinstance(value, (Tensor, np.ndarray)) for value in data.values()):
-        shown = ", ".join(f"{key!r} ({type(value).__name__})" for key, value in list(data.items())[:8])
-        raise CheckpointError(
-            f"no weights found in it: its entries are {shown}, but expected a dict under 'model' or 'state_dict', or "
-            "tensors only"
-        )
-    return _tensors(data), {}
-
-
-def _tensors(state: Mapping[Any, Any]) -> dict[str, Tensor]:
+def _tensors(state: Mapping[Any, Any], limit: int) -> dict[str, Tensor]:
     if not state:
         raise CheckpointError("its state dict is empty: expected named tensors")
     tensors: dict[str, Tensor] = {}
@@ -263,9 +319,10 @@ def _tensors(state: Mapping[Any, Any]) -> dict[str, Tensor]:
                 raise CheckpointError(f"{key}: {error}") from None
         elif not isinstance(value, Tensor):
             raise CheckpointError(f"{key} has type {type(value).__name__}, but expected a tensor or an array")
-        if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
-            raise CheckpointError(f"{key} is a sparse, quantized or empty-shell tensor, but expected an ordinary one")
-        tensors[key] = value.detach()
+        tensors[key] = value
+        limit -= value.numel() * value.element_size()
+        if limit < 0:
+            raise CheckpointError(f"its tensors, up to {key}, are far larger than the file, which no weights are")
     if all(key.startswith(_PREFIX) for key in tensors):
         return {key[len(_PREFIX) :]: value for key, value in tensors.items()}
     return tensors

@@ -1,41 +1,45 @@
 """Open pickled data without ever running what a file names: arrays, tensors, containers, text and numbers only.
 
 A pickle builds objects by naming functions and calling them. Here a name is looked up in a fixed table and nowhere
-else; nothing is imported for it. Array types are stand-ins that check what the file says before numpy sees it.
+else; nothing is imported for it. Behind each name is a stand-in that checks what the file says before numpy or torch
+sees it. What a file makes of itself, by repeating a part of it, is bounded by its size.
 """
 
 from __future__ import annotations
 
 import io
+import mmap
 import pickle
 import re
-import threading
-import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from os import PathLike
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
-from torch.serialization import add_safe_globals, clear_safe_globals, get_safe_globals
+from torch import Tensor
 
 from ..errors import CheckpointError
 
-__all__ = ["load_pickle", "load_torch"]
+__all__ = ["load_legacy", "load_pickle", "stored_tensor"]
 
 _PLAIN_DTYPE = re.compile(r"[biufcSU]\d{1,9}")
-_REFUSED = re.compile(r"GLOBAL (\S+)")
 _LATIN1 = {"latin1", "latin-1", "iso-8859-1"}
-_torch_table = threading.Lock()
+_LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
+_KEYS = (str, bytes, int, float, type(None))
+_COPIES = 4  # how often a file may have its own size copied
+_COPIED_FREELY = 10_000_000
+_READ_FREELY = 65_536
+_MOST_STEPS = 3_000_000
 
 
 class _DType:
     """What a file says about an array's element type, believed only if it is a plain number or text type."""
 
     def __init__(self, code: str, *_: object) -> None:
-        self.code = str(code)
+        self.code = code if isinstance(code, str) else ""
         self.order = "="
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -69,35 +73,12 @@ class _Array(np.ndarray):
         return np.asarray(self).view(np.ndarray).__reduce_ex__(protocol)
 
 
-class _Function:
-    """A function that files may call under one name; it takes no state, so that no file can alter it."""
-
-    def __init__(self, name: str, call: Callable[..., Any]) -> None:
-        self.__module__, _, self.__name__ = name.rpartition(".")
-        self.__qualname__ = self.__name__
-        self._call = call
-
-    def __call__(self, *args: Any) -> Any:
-        return self._call(*args)
-
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError(f"{self.__module__}.{self.__name__} takes no state")
-
-
 def _as_bytes(raw: Any) -> bytes:
     if isinstance(raw, str):  # Python 2 pickled bytes as text; the unpickler reads them as latin1
         return raw.encode("latin1")
     if not isinstance(raw, bytes):
         raise pickle.UnpicklingError(f"expected an array's bytes, got {type(raw).__name__}")
     return raw
-
-
-def _not_callable(*_: object) -> None:
-    raise pickle.UnpicklingError("numpy.ndarray is only a name here")
-
-
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
 
 
 def _from_buffer(buffer: bytes, dtype: _DType, shape: Any, order: str, axes: Any = None) -> np.ndarray[Any, Any]:
@@ -111,59 +92,119 @@ def _scalar(dtype: _DType, raw: bytes | str) -> Any:
     return np.frombuffer(_as_bytes(raw), dtype.resolve(), count=1)[0]
 
 
-def _no_bytes() -> bytes:
-    return b""
-
-
-def _byte_array(raw: bytes | str = b"", *_: object) -> bytearray:
-    return bytearray(_as_bytes(raw))
-
-
 def _encode(text: str, encoding: str = "latin1") -> bytes:
     if encoding.lower() not in _LATIN1:
         raise pickle.UnpicklingError(f"bytes written as {encoding!r} text, expected latin1")
     return text.encode("latin1")
 
 
-def _storage_from_bytes(raw: bytes) -> Any:
-    # torch's own function of this name unpickles without any check.
-    return load_torch(io.BytesIO(_as_bytes(raw)))
+def _checked_keys(keys: Iterable[Any]) -> list[Any]:
+    """Keys whose hash is quick: one of nested tuples ends in a crash, and one of chosen large numbers takes hours."""
+    listed = list(keys)
+    for key in listed:
+        if not isinstance(key, _KEYS) or (isinstance(key, int) and abs(key) >> 60):
+            raise pickle.UnpicklingError(f"a {type(key).__name__} as a key, expected text or a number")
+    return listed
 
 
-def _functions(modules: tuple[str, ...], calls: dict[str, Callable[..., Any]]) -> dict[str, _Function]:
-    names = {f"{module}.{name}": call for module in modules for name, call in calls.items()}
-    return {name: _Function(name, call) for name, call in names.items()}
+def _ordered(pairs: list[list[Any]] | None = None) -> OrderedDict[Any, Any]:
+    return OrderedDict(zip(_checked_keys(key for key, _ in pairs or ()), (value for _, value in pairs or ())))
 
 
-_ARRAY_FUNCTIONS = {
-    # numpy 2's name of the module and numpy 1's: either may read a file of the other's time.
-    **_functions(
-        ("numpy._core", "numpy.core"),
-        {"multiarray._reconstruct": _reconstruct, "multiarray.scalar": _scalar, "numeric._frombuffer": _from_buffer},
-    ),
-    **_functions(("numpy",), {"ndarray": _not_callable, "dtype": _DType}),
-    **_functions(("_codecs",), {"encode": _encode}),
-    **_functions(("builtins", "__builtin__"), {"bytes": _no_bytes}),  # of an array without elements
+def _rebuild_tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: object) -> Tensor:
+    return storage.as_strided(size, stride, offset)  # checks that this lies in the storage
+
+
+def _rebuild_tensor_of_type(
+    storage: Tensor, offset: int, size: Any, stride: Any, _grad: bool, _hooks: Any, dtype: torch.dtype, *_: object
+) -> Tensor:
+    return _rebuild_tensor(storage.view(dtype), offset, size, stride)
+
+
+def _rebuild_with_attributes(rebuild: _Call, _type: object, arguments: tuple[Any, ...], _state: object) -> Tensor:
+    if rebuild.call not in (_rebuild_tensor, _rebuild_tensor_of_type, _first):
+        raise pickle.UnpicklingError("a tensor made by something else")
+    return rebuild.call(*arguments)
+
+
+def _first(value: Any, *_: object) -> Any:
+    return value
+
+
+def _storage_from_bytes(raw: bytes | str) -> Any:
+    content = _as_bytes(raw)
+    memory = mmap.mmap(-1, len(content))
+    memory.write(content)
+    memory.seek(0)
+    return load_legacy(memory)
+
+
+class _Call:
+    """A function that files may call."""
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call = call
+
+
+_STORAGES = {
+    "Float": torch.float32,
+    "Double": torch.float64,
+    "Half": torch.float16,
+    "BFloat16": torch.bfloat16,
+    "Long": torch.int64,
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
+    "ComplexFloat": torch.complex64,
+    "ComplexDouble": torch.complex128,
+}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "numpy._core.multiarray._reconstruct": lambda *_: _Array(),
+    "numpy._core.multiarray.scalar": _scalar,
+    "numpy._core.numeric._frombuffer": _from_buffer,
+    "numpy.dtype": _DType,
+    "_codecs.encode": _encode,
+    "builtins.bytes": lambda: b"",  # of an array without elements
+    "builtins.bytearray": lambda raw=b"", *_: bytearray(_as_bytes(raw)),
+    "builtins.set": lambda items: set(_checked_keys(items)),
+    "builtins.frozenset": lambda items: frozenset(_checked_keys(items)),
+    "builtins.complex": complex,
+    "collections.OrderedDict": _ordered,
+    "collections.Counter": lambda counts: Counter({**counts}),
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_of_type,
+    "torch._utils._rebuild_parameter": _first,
+    "torch._utils._rebuild_parameter_with_state": _first,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_with_attributes,
+    "torch.storage._load_from_bytes": _storage_from_bytes,
+    "torch.Size": tuple,
+    "torch.device": _first,
 }
 _ALLOWED: dict[str, Any] = {
-    **_ARRAY_FUNCTIONS,
-    **_functions(
-        ("builtins", "__builtin__"), {"set": set, "frozenset": frozenset, "bytearray": _byte_array, "complex": complex}
-    ),
-    **_functions(
-        ("torch",),
-        {
-            "_utils._rebuild_tensor_v2": torch._utils._rebuild_tensor_v2,
-            "_utils._rebuild_parameter": torch._utils._rebuild_parameter,
-            "storage._load_from_bytes": _storage_from_bytes,
-        },
-    ),
-    "collections.OrderedDict": OrderedDict,
-    "collections.Counter": Counter,
+    **{name: _Call(call) for name, call in _FUNCTIONS.items()},
+    **{f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()},
+    "torch.storage.UntypedStorage": torch.uint8,
+    **{str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)},
+    **dict.fromkeys(("numpy.ndarray", "torch.Tensor", "torch.nn.parameter.Parameter")),  # arguments of no consequence
 }
+# What other versions of Python, numpy and torch call the same.
+_SAME = {"__builtin__": "builtins", "numpy.core": "numpy._core", "torch.cuda": "torch", "torch.tensor": "torch._tensor"}
+_OTHER_MODULE = re.compile(rf"^({'|'.join(map(re.escape, _SAME))})(?=\.)")
 
 
 def _refusal(name: str) -> CheckpointError:
+    if name.endswith(".CfgNode"):
+        return CheckpointError(
+            f"it holds a pickled config ({name}), and a config is read from YAML only. Where it was made, write it "
+            "with open('config.yaml', 'w').write(cfg.dump()), and give that file as the config"
+        )
+    if name.startswith("torch._utils._rebuild_"):
+        return CheckpointError(
+            f"it holds a sparse, quantized or otherwise special tensor ({name}): expected plain ones"
+        )
     return CheckpointError(
         f"it asks for {name}, which is not plain data. Reading a checkpoint never runs code, so nothing of it was "
         "loaded. If you trust the file, open it where it was made and save only its weights: "
@@ -171,24 +212,125 @@ def _refusal(name: str) -> CheckpointError:
     )
 
 
-# The unpickler written in Python: the one in C sets memory aside for whatever number a damaged file gives an object.
-class _Unpickler(pickle._Unpickler):
-    def _load_byte_array(self: Any) -> None:
-        # As inherited, but reading first: memory is taken for the bytes that are there, not for those announced.
-        size = int.from_bytes(self.read(8), "little")
-        self.append(bytearray(self.read(size)))
+def _keyed(opcode: bytes, keys: slice, container: type = object) -> tuple[int, Callable[[Any], None]]:
+    """Check the keys among the items on the stack, and what they go into, before the inherited step."""
+    step = pickle._Unpickler.dispatch[opcode[0]]
 
-    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: _load_byte_array}
+    def checked(unpickler: Any) -> None:
+        _checked_keys(unpickler.stack[keys])
+        target = unpickler.stack[-3] if opcode == pickle.SETITEM else (unpickler.metastack[-1] or [None])[-1]
+        if not isinstance(target, container):
+            raise pickle.UnpicklingError(f"items for a {type(target).__name__}")
+        step(unpickler)
+
+    return opcode[0], checked
+
+
+class _Steps(dict[int, Callable[[Any], None]]):
+    """The steps of a pickle by their codes, up to a number of them: a byte of the file may ask for a whole dict."""
+
+    left = _MOST_STEPS
+
+    def __getitem__(self, code: int) -> Callable[[Any], None]:
+        self.left -= 1
+        if self.left < 0:
+            raise CheckpointError(f"it takes more than {_MOST_STEPS:,} steps to read, which no weights do")
+        return super().__getitem__(code)
+
+
+# The unpickler written in Python: the one in C sets memory aside for whatever number a damaged file gives an object,
+# and its steps cannot be replaced.
+class _Unpickler(pickle._Unpickler):
+    def __init__(self, stream: BinaryIO | mmap.mmap, storage: Callable[..., Tensor] | None = None) -> None:
+        start = stream.tell()
+        stream.seek(0, io.SEEK_END)
+        end = stream.tell()
+        stream.seek(start)
+
+        def read(size: int) -> bytes:  # takes memory for the bytes that are there, not for those announced
+            return stream.read(size if size < _READ_FREELY else min(size, end - stream.tell()))
+
+        super().__init__(SimpleNamespace(read=read, readline=stream.readline), encoding="latin1")
+        self._storage = storage
+        self._storages: dict[str, Tensor] = {}
+        self.dispatch = _Steps(self.dispatch)  # type: ignore[misc]
+        self._budget = _COPIED_FREELY + _COPIES * (end - start)
 
     def find_class(self, module: str, name: str) -> Any:
         """Look a name up in the table."""
-        if f"{module}.{name}" not in _ALLOWED:
+        known = _OTHER_MODULE.sub(lambda old: _SAME[old[0]], f"{module}.{name}")
+        # Torch files have no other torch files in them: one inside the other, they would add up.
+        if known not in _ALLOWED or (self._storage and known == "torch.storage._load_from_bytes"):
             raise _refusal(f"{module}.{name}")
-        return _ALLOWED[f"{module}.{name}"]
+        return _ALLOWED[known]
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        """Return the storage that a tensor of a torch file refers to, as a tensor of one dimension."""
+        kind, dtype, key, _location, numel, *view = pid
+        expected = kind == "storage" and isinstance(dtype, torch.dtype) and isinstance(key, str) and type(numel) is int
+        if self._storage is None or not expected:
+            raise pickle.UnpicklingError("a reference that is not to a tensor's numbers")
+        if any(view):
+            return self._storage(dtype, key, numel, *view)
+        if key not in self._storages:
+            self._storages[key] = self._storage(dtype, key, numel)
+        return self._storages[key].view(dtype)
+
+    def _spend(self, parts: Sequence[Any]) -> None:
+        for part in parts:
+            if isinstance(part, (str, bytes, list, dict)):
+                self._budget -= len(part) * (1 if isinstance(part, (str, bytes)) else 64)
+        if self._budget < 0:
+            raise pickle.UnpicklingError("it repeats parts of itself too often")
+
+    def _load_reduce(self: Any) -> None:
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, _Call):
+            raise pickle.UnpicklingError("a call of what is no function")
+        self._spend(arguments)
+        self.append(function.call(*arguments))
+
+    def _load_build(self: Any) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, (_Array, _DType)):
+            self._spend(state)
+            target.__setstate__(state)
+        elif not isinstance(target, dict):  # a state dict may have attributes, which are of no consequence
+            raise pickle.UnpicklingError(f"a state for a {type(target).__name__}")
+
+    def _load_object(self: Any, *_: object) -> None:
+        raise pickle.UnpicklingError("an object of a class")
+
+    _instantiate = _load_object
+
+    def _load_byte_array(self: Any) -> None:
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.REDUCE[0]: _load_reduce,
+        pickle.BUILD[0]: _load_build,
+        pickle.NEWOBJ[0]: _load_object,
+        pickle.NEWOBJ_EX[0]: _load_object,
+        pickle.BYTEARRAY8[0]: _load_byte_array,
+        **dict(
+            (
+                _keyed(pickle.SETITEM, slice(-2, -1), dict),
+                _keyed(pickle.SETITEMS, slice(0, None, 2), dict),
+                _keyed(pickle.ADDITEMS, slice(None), set),
+                _keyed(pickle.DICT, slice(0, None, 2)),
+                _keyed(pickle.FROZENSET, slice(None)),
+            )
+        ),
+    }
 
 
-def load_pickle(file: BinaryIO) -> Any:
+def load_pickle(stream: BinaryIO | mmap.mmap, storage: Callable[..., Tensor] | None = None) -> Any:
     """Read one plain pickle of any protocol, Python 2's included, whose text and bytes become ``str``.
+
+    Args:
+        stream: what to read from, at the pickle's beginning.
+        storage: ``storage(dtype, key, numel, ...)``, which finds the numbers of a torch file's tensors.
 
     Returns:
         The object in it: containers, numbers, text, ``np.ndarray`` (maybe not writable) and CPU tensors.
@@ -197,44 +339,62 @@ def load_pickle(file: BinaryIO) -> Any:
         CheckpointError: the file names anything else; nothing has run then.
         Exception: the file is damaged, which shows in many ways.
     """
-    return _Unpickler(file, encoding="latin1").load()
+    return _Unpickler(stream, storage).load()
 
 
-@contextmanager
-def _array_names_for_torch() -> Iterator[None]:
-    # The process-wide table is replaced, not extended: numpy's real functions, which other code may have put there
-    # under the same names, do not work together with the stand-ins.
-    with _torch_table:
-        before = list(get_safe_globals())
-        clear_safe_globals()
-        try:
-            add_safe_globals([*_ARRAY_FUNCTIONS.values(), _Array, _DType])
-            yield
-        finally:
-            clear_safe_globals()
-            add_safe_globals(before)
-
-
-def load_torch(file: str | PathLike[str] | BinaryIO, *, mmap: bool = False) -> Any:
-    """Read a file of ``torch.save``, zip or legacy, onto the CPU with torch's weights-only reader.
+def stored_tensor(buffer: mmap.mmap | bytearray, dtype: torch.dtype, numel: int, start: int, end: int) -> Tensor:
+    """Take numbers from a buffer as a tensor (numel,), in place where they are aligned.
 
     Args:
-        file: path or open binary file.
-        mmap: leave the tensors in the file until they are used; only for a path of an uncompressed zip.
-
-    Returns:
-        The saved object; numpy arrays and numpy scalars in it are allowed.
+        buffer: writable, and kept alive by the tensor.
+        dtype: of the numbers, in little-endian order.
+        numel: how many to take.
+        start: offset of the first byte.
+        end: offset up to which the buffer may be read.
 
     Raises:
-        CheckpointError: the file names anything but plain data; nothing has run then.
+        UnpicklingError: fewer bytes are there.
+    """
+    size = numel * dtype.itemsize
+    if not 0 <= start <= start + size <= end <= len(buffer):
+        raise pickle.UnpicklingError(f"a tensor of {size:,} bytes where there are {max(0, end - start):,}")
+    if not numel:
+        return torch.empty(0, dtype=dtype)
+    if start % dtype.itemsize:
+        buffer, start = bytearray(buffer[start : start + size]), 0
+    return torch.frombuffer(buffer, dtype=dtype, count=numel, offset=start)
+
+
+def load_legacy(data: mmap.mmap) -> Any:
+    """Read what ``torch.save`` wrote before it wrote zip archives: pickles, then each storage's length and bytes.
+
+    Raises:
+        CheckpointError: as for `load_pickle`.
         Exception: the file is damaged, which shows in many ways.
     """
-    try:
-        with _array_names_for_torch(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about storage classes, which the caller cannot change
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        named = _REFUSED.search(str(error))
-        if named is None:
-            raise
-        raise _refusal(named[1]) from None
+    announced: dict[str, torch.dtype] = {}
+    places: dict[str, tuple[int, int]] = {}
+
+    def shell(dtype: torch.dtype, key: str, numel: int, view: Any = None) -> Tensor:
+        announced[key] = dtype
+        return torch.empty(view[2] if view else numel, dtype=dtype, device="meta")
+
+    def storage(dtype: torch.dtype, key: str, numel: int, view: Any = None) -> Tensor:
+        first, end = places[key]
+        _key, skipped, size = view or (None, 0, numel)
+        return stored_tensor(data, dtype, size, first + skipped * dtype.itemsize, end)
+
+    # The tensors come before the numbers that they are made of, so the first reading is for the types alone.
+    read = partial(load_pickle, data, shell)
+    if (read(), read()) != (_LEGACY_MAGIC, _LEGACY_VERSION):
+        raise pickle.UnpicklingError("not what torch.save writes")
+    if not read()["little_endian"]:
+        raise CheckpointError("it was written on a big-endian machine, and its numbers are not read")
+    start = data.tell()
+    read()
+    for key in _checked_keys(read()):
+        size = int.from_bytes(data.read(8), "little") * announced[key].itemsize
+        places[key] = data.tell(), data.tell() + size
+        data.seek(size, io.SEEK_CUR)
+    data.seek(start)
+    return load_pickle(data, storage)

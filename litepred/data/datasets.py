@@ -97,6 +97,13 @@ def _cityscapes() -> Facts:
     return {"thing_classes": [row[3] for row in rows if row[1]], "stuff_classes": [row[3] for row in rows]}
 
 
+def _torchvision_coco() -> Facts:
+    """The 90 classes of torchvision's COCO detectors: COCO's own ids less one, those that COCO never used included."""
+    from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
+
+    return {"thing_classes": FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"][1:]}
+
+
 def _page_layout() -> Facts:
     return {
         "thing_classes": ["text", "title", "list", "table", "figure"],
@@ -132,6 +139,7 @@ _FAMILIES: tuple[tuple[str, str, Callable[[], Facts], Facts], ...] = (
     ("voc_2007_{}", "trainval train val test", _VOC, _eval_as("pascal_voc") | {"year": 2007}),
     ("voc_2012_{}", "trainval train val", _VOC, _eval_as("pascal_voc") | {"year": 2012}),
     ("ade20k_sem_seg_{}", "train val", _ADE20K, _eval_as("sem_seg", 255)),
+    ("torchvision_{}", "coco", _torchvision_coco, _eval_as("coco")),
     ("page_layout_{}", "train val", _page_layout, {}),
 )
 _BUILTIN = {

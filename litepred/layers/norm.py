@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +74,7 @@ _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "naiveSyncBN": nn.BatchNorm2d,
     "naiveSyncBN_N": nn.BatchNorm2d,
     "FrozenBN": FrozenBatchNorm2d,
+    "FrozenBNWithoutEps": partial(FrozenBatchNorm2d, eps=0.0),  # of torchvision's released detectors
     "GN": _group_norm,
     "LN": LayerNorm2d,
 }

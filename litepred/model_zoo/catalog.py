@@ -113,6 +113,10 @@ def get_checkpoint_url(name: str) -> str:
         ConfigError: (also a RuntimeError) when there is no such config, or no checkpoint of it.
     """
     stem = _stem(name)
+    if stem.startswith("torchvision/"):
+        from torchvision.models import get_model_weights
+
+        return get_model_weights(Path(stem).name).DEFAULT.url
     if stem not in _RELEASED:
         near = difflib.get_close_matches(stem, _RELEASED, n=1, cutoff=0.0)
         raise _ZooError(

@@ -26,6 +26,7 @@ from .build import (
     build_rpn_head,
     build_sem_seg_head,
     resolve_device,
+    without_random_init,
 )
 from .panoptic import PanopticFPN, combine_semantic_and_instance_outputs
 from .poolers import ROIPooler
@@ -46,6 +47,7 @@ from .roi_heads import (
 )
 from .rpn import RPN, StandardRPNHead
 from .semantic import SemanticSegmentor, SemSegFPNHead
+from .torchvision_rcnn import TorchvisionRCNN
 
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
@@ -83,6 +85,7 @@ __all__ = [
     "SemanticSegmentor",
     "StandardROIHeads",
     "StandardRPNHead",
+    "TorchvisionRCNN",
     "build_anchor_generator",
     "build_backbone",
     "build_box_head",
@@ -98,4 +101,5 @@ __all__ = [
     "detector_postprocess",
     "resolve_device",
     "sem_seg_postprocess",
+    "without_random_init",
 ]

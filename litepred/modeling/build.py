@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import ConfigError
 from ..layers import ShapeSpec
@@ -44,6 +45,7 @@ __all__ = [
     "build_sem_seg_head",
     "named_shapes",
     "resolve_device",
+    "without_random_init",
 ]
 
 
@@ -149,6 +151,16 @@ def build_model(cfg: CfgNode) -> nn.Module:
     device = resolve_device(cfg.MODEL.DEVICE)
     model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
     return model.to(device).eval().requires_grad_(False)
+
+
+class without_random_init(TorchFunctionMode):
+    """A context in which layers are built without drawing random weights, for models that are loaded right after."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init" and func.__name__.endswith(("uniform_", "normal_")):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def build_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> Any:

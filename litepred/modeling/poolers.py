@@ -22,14 +22,20 @@ __all__ = ["ROIPooler", "assign_boxes_to_levels"]
 
 
 def assign_boxes_to_levels(
-    box_lists: Sequence[Boxes], min_level: int, max_level: int, canonical_box_size: float, canonical_level: int
+    box_lists: Sequence[Boxes],
+    min_level: int,
+    max_level: int,
+    canonical_box_size: float,
+    canonical_level: int,
+    slack: tuple[float, float] = (1e-8, 0.0),
 ) -> Tensor:
     """Return for each of R boxes the index of its pyramid level, counted from ``min_level``: int64 (R,).
 
     A box of side ``canonical_box_size`` belongs to ``canonical_level``; twice the side is one level up (FPN, eq. 1).
+    ``slack`` is added to the relative side and to the level: boxes at a boundary go up, each library in its own way.
     """
     side = torch.sqrt(torch.cat([boxes.area() for boxes in box_lists]))
-    level = torch.floor(canonical_level + torch.log2(side / canonical_box_size + 1e-8))
+    level = torch.floor(canonical_level + torch.log2(side / canonical_box_size + slack[0]) + slack[1])
     return level.clamp(min=min_level, max=max_level).to(torch.int64) - min_level
 
 
@@ -40,7 +46,8 @@ class ROIPooler(InferenceModule):
         output_size: S, or (height, width).
         scales: of each map, 1 / stride.
         sampling_ratio: samples per cell and side; 0 adapts it to the box.
-        pooler_type: "ROIAlignV2" (pixel-exact), "ROIAlign" (shifted by half a cell, as Detectron1) or "ROIPool".
+        pooler_type: "ROIAlignV2" (pixel-exact), "ROIAlign" (shifted by half a cell, as Detectron1),
+            "TorchvisionROIAlign" (the same, with torchvision's choice of level at boundaries) or "ROIPool".
         canonical_box_size: see `assign_boxes_to_levels`.
         canonical_level: see `assign_boxes_to_levels`.
 
@@ -64,6 +71,7 @@ class ROIPooler(InferenceModule):
         poolers: dict[str, Callable[..., Tensor]] = {
             "ROIAlignV2": partial(align, aligned=True),
             "ROIAlign": partial(align, aligned=False),
+            "TorchvisionROIAlign": partial(align, aligned=False),
             "ROIPool": partial(roi_pool, output_size=self.output_size),
         }
         if pooler_type not in poolers:
@@ -71,6 +79,7 @@ class ROIPooler(InferenceModule):
                 f"POOLER_TYPE is {pooler_type!r}: expected one of {', '.join(poolers)}; rotated boxes are not supported"
             )
         self._pool = poolers[pooler_type]
+        self._slack = (0.0, 1e-6) if pooler_type == "TorchvisionROIAlign" else (1e-8, 0.0)
         levels = [-math.log2(scale) for scale in scales]
         if any(level != round(level) for level in levels) or any(b - a != 1 for a, b in itertools.pairwise(levels)):
             raise ConfigError(f"cannot pool from maps of scale {self.scales}: expected consecutive powers of 1/2")
@@ -98,7 +107,7 @@ class ROIPooler(InferenceModule):
         if len(features) == 1:
             return self._pool(features[0], rois, spatial_scale=self.scales[0])
         level = assign_boxes_to_levels(
-            box_lists, self.min_level, self.max_level, self.canonical_box_size, self.canonical_level
+            box_lists, self.min_level, self.max_level, self.canonical_box_size, self.canonical_level, self._slack
         )
         pooled = features[0].new_zeros(len(rois), features[0].shape[1], *self.output_size)
         for i, (feature, scale) in enumerate(zip(features, self.scales)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,7 +15,12 @@ __all__ = ["detector_postprocess", "sem_seg_postprocess"]
 
 
 def detector_postprocess(
-    results: Instances, output_height: int, output_width: int, mask_threshold: float = 0.5
+    results: Instances,
+    output_height: int,
+    output_width: int,
+    mask_threshold: float = 0.5,
+    *,
+    paste: Callable[[Tensor, Boxes, tuple[int, int], float], Tensor] = paste_masks_in_image,
 ) -> Instances:
     """Rescale the detections of one image to the wanted size; ``results`` itself is left as it is.
 
@@ -23,6 +30,7 @@ def detector_postprocess(
         output_height: in pixels.
         output_width: in pixels.
         mask_threshold: a pixel belongs to a mask when its probability is at least this.
+        paste: puts masks (N, M, M) into an image; see `paste_masks_in_image`.
 
     Returns:
         The instances whose box is not empty after clipping, with full-size bool masks (N, H, W). All other fields,
@@ -43,9 +51,7 @@ def detector_postprocess(
     fields[name] = boxes
     scaled = Instances((output_height, output_width), **fields)[boxes.nonempty()]
     if scaled.has("pred_masks"):
-        scaled.pred_masks = paste_masks_in_image(
-            scaled.pred_masks[:, 0], scaled.get(name), scaled.image_size, mask_threshold
-        )
+        scaled.pred_masks = paste(scaled.pred_masks[:, 0], scaled.get(name), scaled.image_size, mask_threshold)
     if scaled.has("pred_keypoints"):  # indexing has copied them
         scaled.pred_keypoints[:, :, 0] *= scale_x
         scaled.pred_keypoints[:, :, 1] *= scale_y

@@ -39,6 +39,7 @@ class MetaArch(InferenceModule):
 
     pixel_mean: Tensor
     pixel_std: Tensor
+    resizes_itself = False  # whether images come to the model in their own size
 
     def __init__(
         self,
@@ -92,9 +93,18 @@ class MetaArch(InferenceModule):
                     f"({channels}, height, width), height and width at least 1"
                 )
             image = image.to(self.device).to(self.pixel_mean.dtype)
-            images.append((image - self.pixel_mean) / self.pixel_std)
+            images.append(self._normalize(image))
         constraints = self.backbone.padding_constraints
         return ImageList.from_tensors(images, self.backbone.size_divisibility, padding_constraints=constraints)
+
+    def _normalize(self, image: Tensor) -> Tensor:
+        return (image - self.pixel_mean) / self.pixel_std
+
+    def padded_size(self, image: Tensor) -> tuple[int, int]:
+        """Return the (height, width) that the network sees of an image (C, H, W) alone, padding included."""
+        height, width = image.shape[1:]
+        unit = max(1, self.backbone.size_divisibility)
+        return -(-height // unit) * unit, -(-width // unit) * unit
 
     def forward(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
         """Run the model on a batch.

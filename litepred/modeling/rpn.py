@@ -190,7 +190,7 @@ class RPN(InferenceModule):
             ``objectness_logits``, best first; and an empty dict where Detectron2 has losses.
         """
         maps = [features[name] for name in self.in_features]
-        anchors = self.anchor_generator(maps)
+        anchors = self._anchors(images, maps)
         logits, deltas = self.rpn_head(maps)
         boxes, scores = [], []
         for level_anchors, level_logits, level_deltas in zip(anchors, logits, deltas):
@@ -201,6 +201,9 @@ class RPN(InferenceModule):
             boxes, scores, images.image_sizes, self.nms_thresh, self.post_nms_topk, self.min_box_size
         )
         return Proposals(proposals, {})
+
+    def _anchors(self, images: ImageList, maps: Sequence[Tensor]) -> list[Boxes]:
+        return self.anchor_generator(maps)
 
     def _candidates(self, anchors: Tensor, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
         """Pick the best-scored anchors of one level and decode only those: (N, B', 4) and (N, B')."""

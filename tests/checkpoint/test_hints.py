@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import pytest
+import torch
 
 from litepred.checkpoint.hints import (
     Shapes,
@@ -11,6 +12,7 @@ from litepred.checkpoint.hints import (
     explain_missing,
     explain_unexpected,
     group_keys,
+    infer_class_counts,
 )
 
 
@@ -168,3 +170,57 @@ def test_keys_of_another_architecture_silence_hints_about_what_is_missing() -> N
     checkpoint = {RCNN[0]: (1,), "head.cls_score.weight": (1,)}
     hints = explain_misfit(checkpoint, dict.fromkeys(RCNN, (1,)), RCNN[1:])
     assert hints == ["the checkpoint has keys that fit MODEL.META_ARCHITECTURE RetinaNet"]
+
+
+def test_names_without_their_beginnings_are_recognised() -> None:
+    model = {"roi_heads.box_predictor.cls_score.weight": (4, 8), "roi_heads.box_predictor.cls_score.bias": (4,)}
+    (hint,) = explain_misfit({"cls_score.weight": (4, 8), "bias": (4,)}, model, model)
+    assert hint.startswith("1 of the checkpoint's names are the ends of the model's, such as cls_score.weight: load it")
+    assert "?matching_heuristics=True" in hint
+
+
+def test_a_retinanet_of_detectron1_is_recognised() -> None:
+    checkpoint = {"retnet.cls.pred.fpn3.weight": (1,), "backbone.fpn_lateral5.weight": (1,)}
+    model = {"backbone.fpn_lateral5.weight": (1,), "head.cls_score.weight": (1,)}
+    (hint,) = explain_misfit(checkpoint, model, ["head.cls_score.weight"])
+    assert "RetinaNet of Detectron1" in hint
+
+
+@pytest.mark.parametrize(
+    ("shapes", "expected"),
+    [
+        ({}, {}),
+        ({"backbone.res4.5.conv3.weight": (1,), "backbone.res4.0.conv1.weight": (1,)}, {}),
+        ({"roi_heads.box_predictor.cls_score.weight": (6, 8)}, {"MODEL.ROI_HEADS.NUM_CLASSES": 5}),
+        (
+            {"roi_heads.box_predictor.cls_score.weight": (6, 8), "roi_heads.box_predictor.bbox_pred.weight": (4, 8)},
+            {"MODEL.ROI_HEADS.NUM_CLASSES": 5},
+        ),
+        (
+            {f"roi_heads.box_predictor.{stage}.cls_score.weight": (6, 8) for stage in range(3)},
+            {"MODEL.ROI_HEADS.NUM_CLASSES": 5},
+        ),
+        ({"cls_score.weight": (6, 8), "bbox_pred.weight": (20, 8)}, {"MODEL.ROI_HEADS.NUM_CLASSES": 5}),
+        ({"roi_heads.box_predictor.cls_score.weight": (1, 8)}, {}),
+        (
+            {"head.cls_score.weight": (18, 8, 3, 3), "head.bbox_pred.weight": (36, 8, 3, 3)},
+            {"MODEL.RETINANET.NUM_CLASSES": 2},
+        ),
+        (
+            {"head.cls_score.weight": (6, 8, 3, 3), "head.bbox_pred.weight": (12, 8, 3, 3)},
+            {"MODEL.RETINANET.NUM_CLASSES": 2},
+        ),
+        ({"head.cls_score.weight": (6, 8, 3, 3)}, {}),
+        (
+            {"roi_heads.box_predictor.cls_score.weight": (6, 8), "sem_seg_head.predictor.weight": (54, 8, 1, 1)},
+            {"MODEL.ROI_HEADS.NUM_CLASSES": 5, "MODEL.SEM_SEG_HEAD.NUM_CLASSES": 54},
+        ),
+        (
+            {"roi_heads.keypoint_head.score_lowres.weight": (8, 4, 4, 4)},
+            {"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS": 4},
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_infer_class_counts(shapes: Shapes, expected: dict[str, int]) -> None:
+    assert infer_class_counts({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}) == expected

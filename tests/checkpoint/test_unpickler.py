@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from litepred.checkpoint.unpickler import load_pickle, load_torch
+from litepred.checkpoint import read_checkpoint
+from litepred.checkpoint.unpickler import load_pickle
 from litepred.errors import CheckpointError
 
 
@@ -71,7 +72,7 @@ def test_no_code_runs_from_a_torch_file(legacy: bool, tmp_path: Path) -> None:
     mark, file = tmp_path / "mark", tmp_path / "x.pth"
     torch.save({"model": Command(mark)}, file, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(CheckpointError, match=r"it asks for \w+\.system, .* never runs code"):
-        load_torch(file)
+        read_checkpoint(file)
     assert not mark.exists()
 
 
@@ -85,14 +86,15 @@ def test_no_code_runs_from_bytes_of_a_storage_inside_a_pickle(tmp_path: Path) ->
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("name", ["numpy\ndtype", "collections\nOrderedDict", "torch\nFloatStorage", "numpy\nndarray"])
 @pytest.mark.parametrize(
-    "state",
-    [b"}X\x05\x00\x00\x00_callNs", b"N}X\x05\x00\x00\x00_callNs\x86"],
-    ids=["attributes", "slots"],
+    "step",
+    [b"}X\x04\x00\x00\x00callNsb", b"N}X\x04\x00\x00\x00callNs\x86b", b")\x81", b")}\x92", b"K\x01K\x02s", b"(K\x01e"],
+    ids=["attributes", "slots", "new object", "new object with names", "item", "appended item"],
 )
-def test_a_file_cannot_alter_the_functions_it_may_call(state: bytes) -> None:
-    with pytest.raises(pickle.UnpicklingError, match="takes no state"):
-        load_pickle(io.BytesIO(b"\x80\x02cnumpy\ndtype\n" + state + b"b."))
+def test_a_file_cannot_alter_or_instantiate_what_it_names(name: str, step: bytes) -> None:
+    with pytest.raises((pickle.UnpicklingError, AttributeError)):
+        load_pickle(io.BytesIO(b"\x80\x04c" + name.encode() + b"\n" + step + b"."))
     array = np.arange(3.0)
     np.testing.assert_array_equal(load_pickle(io.BytesIO(pickle.dumps(array, 2))), array)
 
@@ -188,10 +190,10 @@ def test_tensors_in_a_plain_pickle(protocol: int) -> None:
 def test_arrays_of_anything_else_are_refused(
     array: np.ndarray[Any, Any], expected: str, as_torch: bool, tmp_path: Path
 ) -> None:
-    torch.save(array, tmp_path / "x.pth")
+    torch.save({"a": array}, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match=expected):
         if as_torch:
-            load_torch(tmp_path / "x.pth")
+            read_checkpoint(tmp_path / "x.pth")
         else:
             load_pickle(io.BytesIO(pickle.dumps(array, 2)))
 
@@ -228,27 +230,99 @@ def test_memory_is_not_taken_for_what_is_only_announced(data: bytes) -> None:
 
 @pytest.mark.parametrize("core", ["numpy._core", "numpy.core"])
 def test_a_torch_file_may_hold_numpy_values(core: str, tmp_path: Path) -> None:
-    saved = {"a": np.arange(3.0), "none": np.zeros((0, 2)), "n": np.float64(2.5), "t": torch.ones(2)}
+    saved = {"model": {"a": np.arange(3.0), "none": np.zeros((0, 2)), "t": torch.ones(2)}, "n": np.float64(2.5)}
     torch.save(saved, tmp_path / "new.pth")
     with zipfile.ZipFile(tmp_path / "new.pth") as source, zipfile.ZipFile(tmp_path / "x.pth", "w") as target:
         for entry in source.infolist():
             data = source.read(entry).replace(b"numpy._core", b"numpy.core").replace(b"numpy.core", core.encode())
             target.writestr(entry.filename, data)
-    loaded = load_torch(tmp_path / "x.pth")
-    np.testing.assert_array_equal(loaded["a"], np.arange(3.0))
-    assert loaded["none"].shape == (0, 2)
-    assert loaded["n"] == 2.5
-    assert torch.equal(loaded["t"], torch.ones(2))
+    loaded = read_checkpoint(tmp_path / "x.pth")
+    assert {key: value.tolist() for key, value in loaded.model.items()} == {"a": [0, 1, 2], "none": [], "t": [1, 1]}
+    assert loaded.model["none"].shape == (0, 2)
+    assert loaded.extra == {"n": 2.5}
 
 
-def test_what_the_process_allows_torch_to_load_is_put_back(tmp_path: Path) -> None:
-    torch.save({"a": np.arange(3.0)}, tmp_path / "x.pth")
-    before = list(torch.serialization.get_safe_globals())
-    try:
-        torch.serialization.add_safe_globals([np.ndarray, np.dtype, io.BytesIO])
-        mine = set(torch.serialization.get_safe_globals())
-        load_torch(tmp_path / "x.pth")
-        assert set(torch.serialization.get_safe_globals()) == mine
-    finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(before)
+def with_attribute(tensor: torch.Tensor) -> torch.Tensor:
+    tensor.note = "an attribute"
+    return tensor
+
+
+TENSORS = {
+    **{
+        str(dtype): torch.ones(3).to(dtype) for dtype in (torch.float16, torch.bfloat16, torch.float64, torch.complex64)
+    },
+    **{str(dtype): torch.arange(3).to(dtype) for dtype in (torch.int8, torch.int16, torch.int32, torch.uint8)},
+    "bool": torch.tensor([True, False]),
+    "float8": torch.ones(3).to(torch.float8_e4m3fn),
+    "uint16": torch.arange(3).to(torch.uint16),
+    "no elements": torch.zeros(0, 4),
+    "no dimensions": torch.tensor(3),
+    "transposed": torch.arange(6.0).view(2, 3).t(),
+    "part of another": torch.arange(6.0)[2:5],
+    "repeated": torch.ones(1).expand(3),
+    "channels last": torch.arange(16.0).view(1, 4, 2, 2).to(memory_format=torch.channels_last),
+    "parameter": torch.nn.Parameter(torch.ones(2)),
+    "with an attribute": with_attribute(torch.ones(2)),
+    "parameter with an attribute": with_attribute(torch.nn.Parameter(torch.ones(2))),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("name", list(TENSORS))
+def test_tensors_of_a_torch_file_come_back(name: str, legacy: bool, tmp_path: Path) -> None:
+    tensor = TENSORS[name]
+    torch.save(
+        {"x": torch.ones(1, dtype=torch.uint8), "a": tensor}, tmp_path / "x", _use_new_zipfile_serialization=not legacy
+    )
+    loaded = read_checkpoint(tmp_path / "x").model["a"]
+    assert (loaded.dtype, loaded.shape, loaded.stride()) == (tensor.dtype, tensor.shape, tensor.stride())
+    assert type(loaded) is torch.Tensor
+    assert not loaded.requires_grad
+    assert torch.equal(
+        loaded.view(torch.uint8) if name == "float8" else loaded,
+        tensor.view(torch.uint8) if name == "float8" else tensor,
+    )
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_tensors_that_share_numbers_still_do(legacy: bool, tmp_path: Path) -> None:
+    base = torch.arange(6.0)
+    torch.save({"a": base, "b": base[2:4]}, tmp_path / "x", _use_new_zipfile_serialization=not legacy)
+    model = read_checkpoint(tmp_path / "x").model
+    assert model["b"].data_ptr() == model["a"].data_ptr() + 8
+    assert model["b"].tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(2).to_sparse(),
+        torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+        torch.ones(2, device="meta"),
+    ],
+    ids=["sparse", "quantized", "meta"],
+)
+def test_special_tensors_are_named(tensor: torch.Tensor, legacy: bool, tmp_path: Path) -> None:
+    torch.save({"a": tensor}, tmp_path / "x", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(CheckpointError, match="sparse, quantized or otherwise special tensor"):
+        read_checkpoint(tmp_path / "x")
+
+
+def test_what_training_saves_beside_the_weights_comes_back(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    extra = {
+        "optimizer": optimizer.state_dict(),
+        "size": torch.Size((1, 2)),
+        "device": torch.device("cpu"),
+        "d": torch.float16,
+    }
+    torch.save({"model": model.state_dict(), **extra}, tmp_path / "x.pth")
+    loaded = read_checkpoint(tmp_path / "x.pth").extra
+    assert loaded["optimizer"]["param_groups"] == extra["optimizer"]["param_groups"]
+    momentum = optimizer.state_dict()["state"][0]["momentum_buffer"]
+    assert torch.equal(loaded["optimizer"]["state"][0]["momentum_buffer"], momentum)
+    assert (loaded["size"], loaded["device"], loaded["d"]) == ((1, 2), "cpu", torch.float16)

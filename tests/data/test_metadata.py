@@ -31,6 +31,7 @@ CLASSES = [
     ("coco_2017_val_100_panoptic_separated", 80, "person", "toothbrush", 54, "things", "rug"),
     ("coco_2017_val_panoptic_stuffonly", 80, "person", "toothbrush", 54, "things", "rug"),
     ("coco_2017_val_panoptic", 133, "person", "rug-merged", 133, "person", "rug-merged"),
+    ("torchvision_coco", 90, "person", "toothbrush", None, None, None),
     ("lvis_v1_val", 1203, "aerosol_can", "zucchini", None, None, None),
     ("lvis_v0.5_val_rand_100", 1230, "acorn", "zucchini", None, None, None),
     ("lvis_v0.5_val_cocofied", 80, "person", "toothbrush", None, None, None),
@@ -155,13 +156,16 @@ def test_peculiar_names():
     assert "tree" in MetadataCatalog.get("coco_2017_val_panoptic_separated").stuff_classes
 
 
+REPEATING = ("ade20k_sem_seg_train", "ade20k_sem_seg_val", "torchvision_coco")  # "screen" twice; "N/A" ten times
+
+
 @pytest.mark.parametrize("name", BUILTIN_NAMES)
 def test_every_builtin_name_is_whole(name):
     facts = builtin_facts(name)
     for kind in ("thing", "stuff"):
         classes = facts.get(f"{kind}_classes", [])
         assert len(facts.get(f"{kind}_colors", classes)) == len(classes)
-        assert len(set(classes)) == len(classes) or name.startswith("ade20k")  # "screen" is there twice
+        assert len(set(classes)) == len(classes) or name in REPEATING
     assert facts.get("thing_classes") or facts.get("stuff_classes")
     assert "evaluator_type" in facts or name.startswith("page_layout")
 
@@ -192,7 +196,7 @@ def test_unknown_name(metadata_catalog):
 
 
 def test_catalog(metadata_catalog):
-    assert len(metadata_catalog) == len(BUILTIN_NAMES) == 54
+    assert len(metadata_catalog) == len(BUILTIN_NAMES) == 55
     assert metadata_catalog.list() == [*BUILTIN_NAMES] == [*metadata_catalog]
     assert "coco_2017_val" in metadata_catalog
     assert metadata_catalog.get("coco_2017_val") is metadata_catalog["coco_2017_val"]
@@ -287,7 +291,7 @@ def test_dataset_catalog(dataset_catalog):
 
 
 def test_dataset_catalog_has_no_records_of_its_own(dataset_catalog):
-    assert len(dataset_catalog) == 52 and "coco_2017_val" in dataset_catalog
+    assert len(dataset_catalog) == 53 and "coco_2017_val" in dataset_catalog
     with pytest.raises(LitepredError, match=r"coco_2017_val.*ships no data sets"):
         dataset_catalog.get("coco_2017_val")
     dataset_catalog.remove("coco_2017_val")

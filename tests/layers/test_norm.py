@@ -48,7 +48,7 @@ def test_get_norm(name, kind, eps, keys):
 
 
 def test_unknown_name():
-    with pytest.raises(ConfigError, match="'batchnorm'.*FrozenBN"):
+    with pytest.raises(ConfigError, match=r"'batchnorm'.*FrozenBN"):
         get_norm("batchnorm", 4)
 
 

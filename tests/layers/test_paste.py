@@ -13,11 +13,16 @@ def random_masks(number, side=4):
 
 
 def paste_by_definition(mask, box, height, width):
-    """Sample an (M, M) mask, stretched over its box, at each pixel's centre; it is zero outside."""
+    """Sample an (M, M) mask, stretched over its box, at each pixel's centre; it is zero outside.
+
+    Like Detectron2 on a CPU, look no farther than one pixel around the box. What lies beyond is below one half.
+    """
     mask, side = mask.double().numpy(), len(mask)
     x1, y1, x2, y2 = (float(v) for v in box)
     image = np.zeros((height, width))
     for row, column in np.ndindex(height, width):
+        if not (np.floor(y1) - 1 <= row < np.ceil(y2) + 1 and np.floor(x1) - 1 <= column < np.ceil(x2) + 1):
+            continue
         y = (row + 0.5 - y1) / (y2 - y1) * side - 0.5
         x = (column + 0.5 - x1) / (x2 - x1) * side - 0.5
         for i in (int(np.floor(y)), int(np.floor(y)) + 1):

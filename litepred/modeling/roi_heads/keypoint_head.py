@@ -21,15 +21,16 @@ from ..build import ROI_KEYPOINT_HEAD_REGISTRY
 __all__ = ["BaseKeypointRCNNHead", "KRCNNConvDeconvUpsampleHead", "keypoint_rcnn_inference"]
 
 
-def keypoint_rcnn_inference(logits: Tensor, instances: Sequence[Instances]) -> None:
+def keypoint_rcnn_inference(logits: Tensor, instances: Sequence[Instances], score_column: int = 3) -> None:
     """Give each of ``instances`` its ``pred_keypoints`` (Di, K, 3), as x, y, score, and ``pred_keypoint_heatmaps``.
 
     Args:
         logits: (D, K, H, W) float.
         instances: per image, with ``pred_boxes``, in whose pixels the keypoints are given.
+        score_column: what of `heatmaps_to_keypoints` is a keypoint's score: 3, or 2 for its logit.
     """
     boxes = torch.cat([i.pred_boxes.tensor for i in instances])
-    keypoints = heatmaps_to_keypoints(logits, boxes)[:, :, [0, 1, 3]]  # (D, K, 4) of x, y, logit, score
+    keypoints = heatmaps_to_keypoints(logits, boxes)[:, :, [0, 1, score_column]]  # (D, K, 3)
     sizes = [len(i) for i in instances]
     for points, maps, result in zip(keypoints.split(sizes), logits.split(sizes), instances):
         result.pred_keypoints = points
@@ -42,6 +43,8 @@ class BaseKeypointRCNNHead(InferenceModule):
     Args:
         num_keypoints: K.
     """
+
+    score_column = 3  # see `keypoint_rcnn_inference`
 
     @configurable
     def __init__(self, *, num_keypoints: int, **ignored: Any) -> None:  # the rest of Detectron2's is for training
@@ -59,7 +62,7 @@ class BaseKeypointRCNNHead(InferenceModule):
 
     def forward(self, x: Tensor, instances: list[Instances]) -> list[Instances]:
         """Predict keypoints for pooled boxes (D, C, S, S) and set them on ``instances``."""
-        keypoint_rcnn_inference(self.layers(x), instances)
+        keypoint_rcnn_inference(self.layers(x), instances, self.score_column)
         return instances
 
 

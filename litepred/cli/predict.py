@@ -1,4 +1,4 @@
-"""The ``litepred`` command."""
+"""``litepred predict``: images in, a line about each and a picture of what was found out."""
 
 from __future__ import annotations
 
@@ -6,39 +6,19 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
-from .errors import ImageError, LitepredError
+from ..errors import ImageError, LitepredError
 
 if TYPE_CHECKING:
-    from .predictor import Predictor
+    from ..predictor import Predictor
 
-__all__ = ["main"]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with ``argv`` (default: the process's own arguments); returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="litepred", description="Run Detectron2-style models without Detectron2.", allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"litepred {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_predict(commands)
-    arguments = parser.parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except LitepredError as error:
-        print(f"litepred: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("litepred: interrupted", file=sys.stderr)
-        return 130
+__all__ = ["add_parser"]
 
 
-def _add_predict(commands: Any) -> None:
+def add_parser(commands: Any) -> None:
+    """Add the command to the subparsers of ``litepred``."""
     predict = commands.add_parser(
         "predict",
         help="find things in images, and write pictures of them",
@@ -47,7 +27,11 @@ def _add_predict(commands: Any) -> None:
         allow_abbrev=False,
     )
     predict.add_argument("images", nargs="*", metavar="IMAGE", help="image files; default: an example page")
-    predict.add_argument("--config", metavar="YAML", help="config of the model; default: the document-page model")
+    predict.add_argument(
+        "--config",
+        metavar="YAML",
+        help="config of the model, or a file of litepred convert; default: the document-page model",
+    )
     predict.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
     predict.add_argument(
         "--output", metavar="DIR", default="litepred-output", help="folder for the pictures; default: %(default)s"
@@ -71,8 +55,8 @@ def _share(text: str) -> float:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from .default_model import example_page
-    from .predictor import Predictor
+    from ..default_model import example_page
+    from ..predictor import Predictor
 
     predictor = Predictor(arguments.config, weights=arguments.weights, device=arguments.device)
     output = Path(arguments.output)
@@ -105,8 +89,8 @@ def _predict_one(predictor: Predictor, path: Path, target: Path, threshold: floa
     """Predict on one file, write its picture, and return the line that tells about it."""
     from PIL import Image
 
-    from .data import read_image
-    from .visualizer import draw
+    from ..data import read_image
+    from ..visualizer import draw
 
     image = read_image(path)
     start = time.perf_counter()
@@ -125,7 +109,7 @@ def _predict_one(predictor: Predictor, path: Path, target: Path, threshold: floa
 
 
 def _summary(outputs: dict[str, Any], metadata: Any, threshold: float) -> str:
-    from .data import class_name
+    from ..data import class_name
 
     if "instances" in outputs:
         instances = outputs["instances"]

@@ -1,0 +1,155 @@
+"""What model a state dict is of, as far as its names and shapes tell; no config is asked and no model built."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from .hints import Shapes, is_backbone, read_numbers
+
+__all__ = ["Architecture", "recognise"]
+
+_TRUNK = r"(?:backbone\.)?(?:bottom_up\.)?"
+# Where the short names belong that converted Caffe2 files have.
+_PLACES = (
+    (re.compile(r"(?=(?:cls_score|bbox_pred)\.)"), "roi_heads.box_predictor."),
+    (re.compile(r"(?=(?:box|mask)_head\.)"), "roi_heads."),
+    (re.compile(r"(?=fpn_)"), "backbone."),
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A guess at a model, empty where nothing is recognised.
+
+    Attributes:
+        name: such as ``Mask R-CNN``.
+        meta_architecture: what ``MODEL.META_ARCHITECTURE`` calls it.
+        backbone: such as ``ResNet-50, FrozenBN, FPN of 256 channels``.
+        heads: how each is made, by what it finds: ``proposals``, ``boxes``, ``masks``, ``keypoints``, ``stuff``.
+        classes: the number of classes of ``things`` and of ``stuff``.
+    """
+
+    name: str = ""
+    meta_architecture: str = ""
+    backbone: str = ""
+    heads: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, int] = field(default_factory=dict)
+
+
+def recognise(shapes: Shapes) -> Architecture:
+    """Guess the model from the shapes of its state dict by name."""
+    shapes = {_full_name(key): shape for key, shape in shapes.items()}
+    numbers, heads = read_numbers(shapes), _heads(shapes)
+    classes = {
+        "things": numbers.get("MODEL.RETINANET.NUM_CLASSES", numbers.get("MODEL.ROI_HEADS.NUM_CLASSES")),
+        "stuff": numbers.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
+    }
+    return Architecture(
+        *_name(shapes, heads),
+        _backbone(shapes, heads, numbers.get("MODEL.RESNETS.DEPTH")),
+        heads,
+        {kind: number for kind, number in classes.items() if number is not None},
+    )
+
+
+def _full_name(key: str) -> str:
+    return next((place + key for pattern, place in _PLACES if pattern.match(key)), key)
+
+
+def _found(shapes: Shapes, pattern: str) -> list[str]:
+    """Return what the pattern's group matched, at the start of any name: each once, sorted."""
+    return sorted({match[1] for key in shapes if (match := re.match(pattern, key))})
+
+
+def _name(shapes: Shapes, heads: dict[str, str]) -> tuple[str, str]:
+    if _found(shapes, r"head\.(cls_score)\."):
+        return "RetinaNet", "RetinaNet"
+    cascade = ["Cascade"] if _found(shapes, r"roi_heads\.box_predictor\.(\d)\.") else []
+    if "boxes" in heads and "stuff" in heads:
+        return " ".join([*cascade, "Panoptic FPN"]), "PanopticFPN"
+    if "boxes" in heads:
+        kinds = [word for word, head in (("Mask", "masks"), ("Keypoint", "keypoints")) if head in heads]
+        plain = [] if cascade or kinds else ["Faster" if "proposals" in heads else "Fast"]
+        return " ".join([*cascade, *kinds, *plain, "R-CNN"]), "GeneralizedRCNN"
+    if "stuff" in heads:
+        return "Semantic FPN", "SemanticSegmentor"
+    if "proposals" in heads:
+        return "RPN", "ProposalNetwork"
+    return ("a backbone alone, such as ImageNet weights" if is_backbone(shapes) else ""), ""
+
+
+def _backbone(shapes: Shapes, heads: dict[str, str], depth: int | None) -> str:
+    parts = [_trunk(shapes, depth)]
+    kept = _found(shapes, _TRUNK + r"(?:stem\.conv1\.norm|stem\.bn)\.(num_batches_tracked|running_var|weight)$")
+    parts += [{"num_batches_tracked": "BN", "running_var": "FrozenBN", "weight": "GN"}[word] for word in kept[:1]]
+    deformable = _found(shapes, _TRUNK + r"(res\d)\.\d+\.conv2_offset\.")
+    parts += [f"deformable {'+'.join(deformable)}"] if deformable else []
+    outputs = _found(shapes, r"(backbone\.fpn_output\d\.weight)$")
+    if outputs and shapes[outputs[0]]:
+        parts.append(f"FPN of {shapes[outputs[0]][0]} channels")
+    elif "boxes" in heads or "proposals" in heads:
+        parts.append("dilated C5" if _found(shapes, r"backbone\.(res5)\.") else "C4")
+    return ", ".join(parts) if parts[0] else ""
+
+
+def _trunk(shapes: Shapes, depth: int | None) -> str:
+    squeezed = _found(shapes, _TRUNK + r"s\d\.b\d+\.f\.(se)\.")
+    blocks = [len(_found(shapes, rf"{_TRUNK}s{stage}\.(b\d+)\.")) for stage in range(1, 5)]
+    if any(blocks):
+        return f"RegNet{'Y' if squeezed else 'X'} of {'-'.join(map(str, filter(None, blocks)))} blocks"
+    conv = _found(shapes, rf"({_TRUNK}res2\.0\.conv2\.weight)$")
+    if not conv or len(shapes[conv[0]]) != 4:
+        return ""
+    channels, width = shapes[conv[0]][:2]  # of the bottleneck, and of each of its groups
+    number = f"-{depth}" if depth else ""
+    if channels > width > 0:
+        return f"ResNeXt{number} {channels // width}x{width}d"
+    return f"ResNet{number}" + (f" of width {width}" if width != 64 else "")
+
+
+def _heads(shapes: Shapes) -> dict[str, str]:
+    """Describe each head that is there, ``boxes`` being ROI heads' or RetinaNet's."""
+
+    def rows(key: str, axis: int = 0) -> int:
+        return (*shapes.get(key, ()), 0, 0)[axis]
+
+    def layers(pattern: str, word: str) -> list[str]:
+        number = len(_found(shapes, pattern))
+        return [f"{number} {word}"] if number else []
+
+    box, predictor = r"roi_heads\.box_head\.(?:0\.)?", "roi_heads.box_predictor."
+    predictor += "" if f"{predictor}bbox_pred.weight" in shapes else "0."
+    agnostic = rows(f"{predictor}cls_score.weight") > 2
+    heads = {
+        "proposals": [f"RPN of {rows('proposal_generator.rpn_head.objectness_logits.weight')} anchors per cell"],
+        "boxes": [
+            *layers(r"roi_heads\.box_predictor\.(\d)\.", "stages"),
+            *layers(box + r"(conv\d+)\.", "conv"),
+            *layers(box + r"(fc\d+)\.", "fc"),
+            *(["res5"] if _found(shapes, r"roi_heads\.(res5)\.") else []),
+            *(["class-agnostic"] if agnostic and rows(f"{predictor}bbox_pred.weight") == 4 else []),
+        ],
+        "masks": [
+            *layers(r"roi_heads\.mask_head\.(mask_fcn\d+)\.", "conv"),
+            "1 deconv",
+            *(["class-agnostic"] if agnostic and rows("roi_heads.mask_head.predictor.weight") == 1 else []),
+        ],
+        "keypoints": [
+            *layers(r"roi_heads\.keypoint_head\.(conv_fcn\d+)\.", "conv"),
+            f"{rows('roi_heads.keypoint_head.score_lowres.weight', 1)} keypoints",
+        ],
+        "stuff": layers(r"sem_seg_head\.(p\d)\.", "levels"),
+    }
+    there = {
+        "proposals": r"(proposal_generator)\.",
+        "boxes": r"(roi_heads)\.box_",
+        "masks": r"(roi_heads)\.mask_head\.",
+        "keypoints": r"(roi_heads)\.keypoint_head\.",
+        "stuff": r"(sem_seg_head)\.",
+    }
+    found = {head: ", ".join(parts) for head, parts in heads.items() if _found(shapes, there[head])}
+    if _found(shapes, r"head\.(cls_score)\."):
+        subnet = layers(r"head\.cls_subnet\.(\d+)\.weight", "conv")
+        found["boxes"] = ", ".join([*subnet, f"{rows('head.bbox_pred.weight') // 4} anchors per cell"])
+    return found

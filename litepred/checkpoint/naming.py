@@ -1,0 +1,182 @@
+"""Where a file keeps its weights, and what Detectron2 calls them: other projects' files into Detectron2's terms.
+
+A name that carries no path (``res2.0.conv1.weight``) belongs to the model's name that ends with it
+(``backbone.bottom_up.res2.0.conv1.weight``). Files that rely on it say so: ``matching_heuristics`` is true in them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+__all__ = ["CAFFE2", "HEURISTICS", "by_suffix", "find_state", "from_caffe2", "split_query"]
+
+CAFFE2 = "Caffe2"
+HEURISTICS = "matching_heuristics"
+# Where weights lie in a file, first come first served; then running averages of them.
+_ENTRIES = ("model", "state_dict", "model_state", "blobs")
+_AVERAGE = re.compile(r"(\w+_)?ema(_\w+)?")
+_logger = logging.getLogger(__name__)
+
+_RPN = "proposal_generator.rpn_head."
+_KEYPOINT = "roi_heads.keypoint_head."
+# What becomes of a Caffe2 name, whose underscores are dots by then; in this order.
+_CAFFE2: tuple[tuple[str, str], ...] = (
+    (r"^pred\.(?=[bw]$)", "linear."),
+    (r"\.b$", ".bias"),
+    (r"\.w$", ".weight"),
+    (r"gn\.s$|bn\.(s|gamma)$", "norm.weight"),
+    (r"gn\.bias$|bn\.(bias|beta)$", "norm.bias"),
+    (r"bn\.(rm|running\.mean)$", "norm.running_mean"),
+    (r"bn\.(riv|running\.var)$", "norm.running_var"),
+    (r"^(res\.(?=conv1\.norm\.))?conv1\.", "stem.conv1."),
+    (r"\.branch1\.", ".shortcut."),
+    (r"\.branch2a\.", ".conv1."),
+    (r"\.branch2b\.", ".conv2."),
+    (r"\.branch2c\.", ".conv3."),
+    (r"conv\.rpn(\.fpn2)?", f"{_RPN}conv"),
+    (r"rpn\.bbox\.pred(\.fpn2)?", f"{_RPN}anchor_deltas"),
+    (r"rpn\.cls\.logits(\.fpn2)?", f"{_RPN}objectness_logits"),
+    (r"^bbox\.pred", "bbox_pred"),
+    (r"^cls\.score", "cls_score"),
+    (r"^fc6\.", "box_head.fc1."),
+    (r"^fc7\.", "box_head.fc2."),
+    (r"^head\.conv", "box_head.conv"),
+    (r"^fpn\.inner\.res(\d+)\..*?(\.norm)?(\.\w+)$", r"fpn_lateral\1\2\3"),
+    (r"^fpn\.res(\d+)\..*?(\.norm)?(\.\w+)$", r"fpn_output\1\2\3"),
+    (r"\.\[mask\]\.fcn|^\.mask\.fcn", "mask_head.mask_fcn"),
+    (r"mask\.fcn\.logits", "mask_head.predictor"),
+    (r"conv5\.mask", "mask_head.deconv"),
+    (r"conv\.fcn", f"{_KEYPOINT}conv_fcn"),
+    (r"kps\.score\.lowres", f"{_KEYPOINT}score_lowres"),
+    (r"kps\.score\.", f"{_KEYPOINT}score."),
+)
+# Rows of the background, which Detectron2 does not have.
+_BACKGROUND_ROWS = {"bbox_pred.": 4, "mask_head.predictor.": 1}
+
+
+def split_query(path: str) -> tuple[str, bool]:
+    """Take ``matching_heuristics=True`` out of the query of a path or address.
+
+    Returns:
+        The path with what is left of its query, and whether it was there.
+    """
+    bare, _, query = path.partition("?")
+    asked = f"{HEURISTICS}=True"
+    parts = query.split("&")
+    rest = "&".join(part for part in parts if part != asked)
+    return bare + f"?{rest}" * bool(rest), asked in parts
+
+
+def find_state(data: Any) -> tuple[Mapping[Any, Any], dict[str, Any], str]:
+    """Find the weights among a file's top-level entries.
+
+    Detectron2 and most others keep them in ``model`` or ``state_dict``, pycls in ``model_state``, Detectron1 in
+    ``blobs``, and bare state dicts are nothing but weights. A running average (``ema_state``, ``model_ema`` ...) is
+    taken only where there is nothing else, as Detectron2 runs the plain weights; the log says which were taken.
+
+    Returns:
+        The state dict as it is; the other entries, with ``__author__`` and ``matching_heuristics`` set as Detectron2
+        sets them for files of Detectron1 and pycls; and the name of the entry, empty for a bare state dict.
+
+    Raises:
+        CheckpointError: there is no state dict.
+    """
+    if not isinstance(data, Mapping):
+        raise CheckpointError(f"it holds an object of type {type(data).__name__}, but expected a dict of named tensors")
+    entry = next((name for name in _ENTRIES if isinstance(data.get(name), Mapping)), "")
+    averages = [key for key, value in data.items() if _AVERAGE.fullmatch(str(key)) and _only_arrays(value)]
+    if averages and entry:
+        _logger.warning("It has weights twice: %r is taken, as Detectron2 does, not the average %r", entry, averages[0])
+    elif averages:
+        entry = averages[0]
+        _logger.warning("Its only weights are a running average, %r, which is taken", entry)
+    elif not entry and not _only_arrays(data):
+        shown = ", ".join(f"{key!r} ({type(value).__name__})" for key, value in list(data.items())[:8])
+        raise CheckpointError(
+            f"no weights found in it: its entries are {shown or 'none'}, but expected a dict under 'model' or "
+            "'state_dict', or tensors only"
+        )
+    state = data[entry] if entry else data
+    extra = {key: value for key, value in data.items() if key != entry} if entry else {}
+    if entry == "blobs" or (not entry and _has_caffe2_names(state)):
+        state = {key: value for key, value in state.items() if not str(key).endswith("_momentum")}
+        extra |= {"__author__": CAFFE2, HEURISTICS: True}
+    elif entry == "model_state":
+        state = {key: value for key, value in state.items() if not str(key).endswith("num_batches_tracked")}
+        extra |= {"__author__": "pycls", HEURISTICS: True}
+    return state, extra, entry
+
+
+def _only_arrays(value: Any) -> bool:
+    arrays = (Tensor, np.ndarray)
+    return isinstance(value, Mapping) and len(value) > 0 and all(isinstance(one, arrays) for one in value.values())
+
+
+def _has_caffe2_names(state: Mapping[Any, Any]) -> bool:
+    names = [str(key) for key in state]
+    return any(name.endswith("_w") for name in names) and not any("." in name for name in names)
+
+
+def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the weights of a Caffe2 or Detectron1 model, and put the background where Detectron2 has it.
+
+    The background's row of the class scores moves from the first place to the last. Box deltas and masks lose the
+    background's rows, unless they have no others. RetinaNet's heads keep names that no model has.
+
+    Returns:
+        The weights under the ends of Detectron2's names, as `by_suffix` takes them.
+
+    Raises:
+        CheckpointError: two names become the same.
+    """
+    renamed: dict[str, Tensor] = {}
+    for key, value in state.items():
+        name = key.replace("_", ".")
+        for pattern, replacement in _CAFFE2:
+            name = re.sub(pattern, replacement, name)
+        if name in renamed:
+            raise CheckpointError(f"two of its Caffe2 names mean {name}: one of them is {key}")
+        rows = next((rows for start, rows in _BACKGROUND_ROWS.items() if name.startswith(start)), 0)
+        if name.startswith("cls_score."):
+            value = value.roll(-1, dims=0)
+        renamed[name] = value[rows:] if rows and len(value) > rows else value
+    return renamed
+
+
+def by_suffix(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give weights the names of the model's that end with theirs, at a dot.
+
+    A name of the model's takes the longest that fits it. A weight of another shape gets the name too, so that the
+    report tells of it; one that no name ends with keeps its own.
+
+    Args:
+        state: names as in the file.
+        model: the model's state dict.
+
+    Raises:
+        CheckpointError: a weight fits two of the model's.
+    """
+    takers: dict[str, list[str]] = {}
+    for name in model:
+        parts = name.split(".")
+        suffixes = (".".join(parts[start:]) for start in range(len(parts)))
+        if longest := next((suffix for suffix in suffixes if suffix in state), ""):
+            takers.setdefault(longest, []).append(name)
+    renamed = {}
+    for key, value in state.items():
+        names = takers.get(key, [key])
+        fitting = [name for name in names if name in model and model[name].shape == value.shape]
+        if len(fitting) > 1:
+            raise CheckpointError(
+                f"{key} in the checkpoint could be {' or '.join(fitting)}: give it the full name and save it again"
+            )
+        renamed[(fitting or names)[0]] = value
+    return renamed

@@ -1,0 +1,115 @@
+"""torchvision's detectors in Detectron2's names, with background moved from the first class to the last."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+__all__ = ["config_of_torchvision", "from_torchvision", "is_torchvision"]
+
+# A pattern and what it becomes; {n+2} is the first number of the match plus two. The first that matches counts.
+_RENAMED: tuple[tuple[str, str], ...] = (
+    (r"backbone\.body\.conv1\.", "backbone.bottom_up.stem.conv1."),
+    (r"backbone\.body\.bn1\.", "backbone.bottom_up.stem.conv1.norm."),
+    (r"backbone\.body\.layer(\d)\.(\d+)\.bn(\d)\.", r"backbone.bottom_up.res{+1}.\2.conv\3.norm."),
+    (r"backbone\.body\.layer(\d)\.(\d+)\.downsample\.0\.", r"backbone.bottom_up.res{+1}.\2.shortcut."),
+    (r"backbone\.body\.layer(\d)\.(\d+)\.downsample\.1\.", r"backbone.bottom_up.res{+1}.\2.shortcut.norm."),
+    (r"backbone\.body\.layer(\d)\.(\d+)\.", r"backbone.bottom_up.res{+1}.\2."),
+    (r"backbone\.fpn\.inner_blocks\.(\d)\.1\.", r"backbone.fpn_lateral{+2}.norm."),
+    (r"backbone\.fpn\.inner_blocks\.(\d)\.(?:0\.)?", r"backbone.fpn_lateral{+2}."),
+    (r"backbone\.fpn\.layer_blocks\.(\d)\.1\.", r"backbone.fpn_output{+2}.norm."),
+    (r"backbone\.fpn\.layer_blocks\.(\d)\.(?:0\.)?", r"backbone.fpn_output{+2}."),
+    (r"rpn\.head\.conv\.(\d)\.0\.", r"proposal_generator.rpn_head.conv.conv{+0}."),
+    (r"rpn\.head\.conv\.", "proposal_generator.rpn_head.conv."),
+    (r"rpn\.head\.cls_logits\.", "proposal_generator.rpn_head.objectness_logits."),
+    (r"rpn\.head\.bbox_pred\.", "proposal_generator.rpn_head.anchor_deltas."),
+    (r"roi_heads\.box_head\.fc([67])\.", r"roi_heads.box_head.fc{-5}."),
+    (r"roi_heads\.box_head\.(\d)\.0\.", r"roi_heads.box_head.conv{+1}."),
+    (r"roi_heads\.box_head\.(\d)\.1\.", r"roi_heads.box_head.conv{+1}.norm."),
+    (r"roi_heads\.box_head\.5\.", "roi_heads.box_head.fc1."),
+    (r"roi_heads\.mask_head\.(\d)\.0\.", r"roi_heads.mask_head.mask_fcn{+1}."),
+    (r"roi_heads\.mask_head\.(\d)\.1\.", r"roi_heads.mask_head.mask_fcn{+1}.norm."),
+    (r"roi_heads\.mask_predictor\.conv5_mask\.", "roi_heads.mask_head.deconv."),
+    (r"roi_heads\.mask_predictor\.mask_fcn_logits\.", "roi_heads.mask_head.predictor."),
+    (r"roi_heads\.keypoint_head\.(\d+)\.", r"roi_heads.keypoint_head.conv_fcn{half}."),
+    (r"roi_heads\.keypoint_predictor\.kps_score_lowres\.", "roi_heads.keypoint_head.score_lowres."),
+)
+
+
+def is_torchvision(state: Mapping[str, Tensor]) -> bool:
+    """Tell whether a state dict is that of a ResNet-FPN R-CNN of torchvision."""
+    return "backbone.body.conv1.weight" in state and "roi_heads.box_predictor.cls_score.weight" in state
+
+
+def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a state dict of torchvision's and reorder what depends on the classes.
+
+    Args:
+        state: of ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``, ``keypointrcnn_resnet50_fpn`` or a ``_v2``, of
+            any number of classes.
+
+    Returns:
+        The same weights as Detectron2 calls and orders them.
+    """
+    single_conv = not any(key.startswith("rpn.head.conv.1.") for key in state)
+    converted = {}
+    for key, value in state.items():
+        name = _rename(key)
+        if single_conv:
+            name = name.replace("rpn_head.conv.conv0.", "rpn_head.conv.")
+        if "box_predictor.cls_score." in name:
+            value = torch.cat([value[1:], value[:1]])
+        elif "box_predictor.bbox_pred." in name:
+            value = value[4:]
+        elif "mask_head.predictor." in name:
+            value = value[1:]
+        converted[name] = value
+    return converted
+
+
+def _rename(key: str) -> str:
+    for pattern, replacement in _RENAMED:
+        match = re.match(pattern, key)
+        if match is None:
+            continue
+        start = match.expand(replacement)
+        if "{" in start:
+            number = int(match[1])
+            start = re.sub(r"\{([+-]\d)\}", lambda step, n=number: str(n + int(step[1])), start)  # type: ignore[misc]
+            start = start.replace("{half}", str(number // 2 + 1))
+        return start + key[match.end() :]
+    return key
+
+
+def config_of_torchvision(state: Mapping[str, Tensor]) -> tuple[str, list[object]]:
+    """Tell which config of the zoo a state dict of torchvision's belongs to, and what to set in it.
+
+    Returns:
+        The config's name, and keys and values for ``merge_from_list``. A file without batch counters is taken for one
+        of the released detectors, whose frozen norms have no epsilon.
+
+    Raises:
+        CheckpointError: when it is of none of the models that litepred has.
+    """
+    if not is_torchvision(state):
+        some = ", ".join(list(state)[:3]) or "nothing"
+        raise CheckpointError(
+            "this is no state dict of torchvision's fasterrcnn_, maskrcnn_ or keypointrcnn_resnet50_fpn (or _v2): "
+            f"it has {some} …; expected backbone.body.conv1.weight and so on"
+        )
+    keypoints = state.get("roi_heads.keypoint_predictor.kps_score_lowres.weight")
+    masks = "roi_heads.mask_predictor.mask_fcn_logits.weight" in state
+    family = "keypointrcnn" if keypoints is not None else "maskrcnn" if masks else "fasterrcnn"
+    second = "_v2" if "roi_heads.box_head.5.weight" in state else ""
+    classes = state["roi_heads.box_predictor.cls_score.weight"].shape[0] - 1
+    options: list[object] = ["MODEL.ROI_HEADS.NUM_CLASSES", classes]
+    if keypoints is not None:
+        options += ["MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", keypoints.shape[1]]
+    if not second and any(key.endswith("bn1.num_batches_tracked") for key in state):
+        options += ["MODEL.RESNETS.NORM", "BN"]
+    return f"torchvision/{family}_resnet50_fpn{second}", options

@@ -1,0 +1,86 @@
+"""Tensors to a checkpoint file of the format that its name asks for, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+__all__ = ["SUFFIXES", "write_checkpoint", "write_whole"]
+
+
+def write_checkpoint(
+    path: Path, state: Mapping[str, Tensor], rest: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a checkpoint; a file that is there stays as it is until the new one is whole.
+
+    Args:
+        path: ends in one of `SUFFIXES`, which chooses the format: ``.pth`` (torch), ``.pkl`` (NumPy arrays as in
+            Detectron2's model zoo) or ``.safetensors``. Detectron2 loads the first two.
+        state: name to CPU tensor.
+        rest: further top-level entries; text, numbers and truth values only in a safetensors file.
+        metadata: text for the header of a safetensors file, as it is; the other formats have no place for it.
+
+    Raises:
+        CheckpointError: the format cannot hold a value.
+        OSError: the file cannot be written.
+    """
+    write_whole(path, lambda file: _WRITERS[path.suffix](file, state, rest, metadata or {}))
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write beside the target and then rename, so that the target is never half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_torch(file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], _: Mapping[str, str]) -> None:
+    torch.save({"model": dict(state), **rest}, file)
+
+
+def _write_pickle(file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], _: Mapping[str, str]) -> None:
+    arrays = {}
+    for key, value in state.items():
+        try:
+            arrays[key] = value.numpy()
+        except TypeError as error:
+            raise CheckpointError(f"{key} is {value.dtype}, which NumPy does not have: save as .pth") from error
+    pickle.dump({"model": arrays, "__author__": "litepred", **rest}, file, protocol=4)
+
+
+def _write_safetensors(
+    file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], metadata: Mapping[str, str]
+) -> None:
+    unfit = [
+        f"{key} ({type(value).__name__})" for key, value in rest.items() if not isinstance(value, (str, int, float))
+    ]
+    if unfit:
+        raise CheckpointError(f"a safetensors file holds text and numbers besides weights, not {', '.join(unfit)}")
+    # The format takes neither tensors that share memory nor strides of their own.
+    copies = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+    texts = {key: json.dumps(value) for key, value in rest.items()}
+    file.write(safetensors.torch.save(copies, {"format": "pt", **texts, **metadata}))
+
+
+_WRITERS: dict[str, Callable[[BinaryIO, Mapping[str, Tensor], Mapping[str, Any], Mapping[str, str]], None]] = {
+    ".pth": _write_torch,
+    ".pkl": _write_pickle,
+    ".safetensors": _write_safetensors,
+}
+SUFFIXES = tuple(_WRITERS)

@@ -1,0 +1,190 @@
+"""``litepred convert``: a checkpoint of any kind in, one file for litepred or for Detectron2 out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CheckpointError, ConfigError, LitepredError
+from .common import count_types, megabytes, skeleton
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..checkpoint import Checkpoint
+    from ..config import CfgNode
+
+__all__ = ["add_parser"]
+
+_DESCRIPTION = """\
+Write a checkpoint anew, in the format that the ending of OUT names:
+
+  .safetensors  One file with weights, config and class names, which is all that
+                Predictor("model.safetensors") needs. It can hold no code.
+  .pth, .pkl    The weights as Detectron2 loads them, without a trainer's state.
+
+IN is a checkpoint of any kind that litepred reads, the address of one, or the
+name of a model of the zoo. With a config, the weights must fit its model."""
+_EPILOG = """\
+examples:
+  litepred convert model_final.pth model.safetensors --config config.yaml
+  litepred convert COCO-Detection/retinanet_R_50_FPN_3x retinanet.safetensors
+  litepred convert model.safetensors model_final.pth"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the subparsers of ``litepred``."""
+    convert = commands.add_parser(
+        "convert",
+        help="put weights, config and class names into one file, or write what Detectron2 loads",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    convert.add_argument("source", metavar="IN", help="checkpoint to read")
+    convert.add_argument("target", metavar="OUT", help="file to write, whole or not at all")
+    convert.add_argument(
+        "--config",
+        metavar="YAML",
+        help="config of the model, or its name in the zoo; default: what comes with IN",
+    )
+    convert.add_argument(
+        "--class-names",
+        metavar="NAMES",
+        help="the model's classes in order: a,b,c or a file with a name a line; default: what comes with IN, else "
+        "the names of the config's data set, if it is well known",
+    )
+    convert.add_argument("--half", action="store_true", help="store in float16: half the size, and slightly rounded")
+    convert.add_argument("--force", action="store_true", help="replace OUT if it is there")
+    convert.set_defaults(run=_convert)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from ..checkpoint import load_into, read_checkpoint
+    from ..checkpoint.bundle import CONFIG, bundle_metadata
+    from ..checkpoint.checkpointer import named_for
+    from ..checkpoint.naming import HEURISTICS
+    from ..checkpoint.writers import write_checkpoint
+
+    target = Path(arguments.target)
+    _check_target(target, arguments)
+    source, cfg = _source(arguments.source)
+    ways = (source, source.partition("?")[0])
+    if target.exists() and any(os.path.exists(path) and target.samefile(path) for path in ways):
+        raise LitepredError(f"OUT is {str(target)!r}, which is IN itself: choose another name")
+    checkpoint = read_checkpoint(source)
+    cfg = _config(arguments.config, source, checkpoint) or cfg
+    state = checkpoint.model
+    entries: dict[str, str | bool] = {"__author__": "litepred"}
+    if cfg is not None:
+        model = skeleton(cfg)
+        state = named_for(model, checkpoint)
+        load_into(model, state, source=source)
+    elif checkpoint.extra.get(HEURISTICS) is True:
+        entries[HEURISTICS] = True  # their full names are not known without a model
+    if arguments.half:
+        state = {key: _half(key, value) for key, value in state.items()}
+    class_names, metadata = None, {}
+    if target.suffix == ".safetensors":
+        class_names = _class_names(arguments.class_names, checkpoint, source, cfg)
+        metadata = bundle_metadata(cfg and _portable(cfg), class_names)
+    try:
+        write_checkpoint(target, state, entries, metadata)
+    except OSError as error:
+        raise LitepredError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+    types = ", ".join(f"{number} {name}" for name, number in count_types(state.values()).items())
+    inside = ["the config"] * (CONFIG in metadata) + [f"{len(class_names or ())} class names"] * bool(class_names)
+    lacks = ["no config in it"] * (target.suffix == ".safetensors" and CONFIG not in metadata)
+    told = ["with " + " and ".join(inside)] * bool(inside) + lacks
+    print(", ".join([f"{target}: {megabytes(target.stat().st_size)}", f"{len(state)} tensors ({types})", *told]))
+    return 0
+
+
+def _check_target(target: Path, arguments: argparse.Namespace) -> None:
+    from ..checkpoint.writers import SUFFIXES
+
+    if target.suffix not in SUFFIXES:
+        raise LitepredError(f"OUT is {str(target)!r}: expected a name that ends in {', '.join(SUFFIXES)}")
+    if not target.parent.is_dir():
+        raise LitepredError(f"OUT is {str(target)!r}, but there is no folder {str(target.parent)!r}: make it first")
+    if target.exists() and not (arguments.force and target.is_file()):
+        advice = "choose another name" + ", or replace it with --force" * target.is_file()
+        raise LitepredError(f"OUT is {str(target)!r}, which is there already: {advice}")
+    if arguments.class_names is not None and target.suffix != ".safetensors":
+        raise LitepredError(f"a {target.suffix} file has no place for class names: leave --class-names out")
+
+
+def _source(name: str) -> tuple[str, CfgNode | None]:
+    """Find or download the checkpoint; a model of the zoo brings its config."""
+    from ..checkpoint import resolve_path
+    from ..predictor import named_config
+
+    if "://" in name:
+        return str(resolve_path(name)), None
+    if os.path.exists(name) or Path(name.partition("?")[0]).suffix not in ("", ".yaml"):
+        return name, None
+    cfg = named_config(name, trained=True)
+    return str(resolve_path(cfg.MODEL.WEIGHTS)), cfg
+
+
+def _config(given: str | None, source: str, checkpoint: Checkpoint) -> CfgNode | None:
+    """Read the config that is given, else the one in the checkpoint; torchvision's models have one each."""
+    from ..checkpoint.bundle import CONFIG
+    from ..checkpoint.torchvision_names import is_torchvision
+    from ..predictor import named_config, torchvision_config
+
+    if given is not None or CONFIG in checkpoint.metadata:
+        return named_config(source if given is None else given)
+    return torchvision_config(checkpoint.model) if is_torchvision(checkpoint.model) else None
+
+
+def _half(key: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    if not half.isinf().equal(value.isinf()):
+        raise CheckpointError(
+            f"{key} has the value {value.abs().max():g}, but float16 ends at 65504: convert without --half"
+        )
+    return half
+
+
+def _class_names(given: str | None, checkpoint: Checkpoint, source: str, cfg: CfgNode | None) -> list[str] | None:
+    from ..checkpoint.bundle import read_class_names
+    from ..data import MetadataCatalog
+    from ..predictor import class_kind
+
+    names = read_class_names(checkpoint.metadata, source) if given is None else _listed(given)
+    if cfg is None or cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
+        return names
+    kind, number = class_kind(cfg)
+    if names is not None and len(names) != number:
+        raise ConfigError(
+            f"there are {len(names)} class names ({', '.join(names)[:60]}), but the config's model has {number} "
+            "classes: pass a name for each with --class-names"
+        )
+    if names is None and len(cfg.DATASETS.TEST):
+        known = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get(kind, ())
+        names = list(known) if len(known) == number else None
+    return names
+
+
+def _listed(given: str) -> list[str]:
+    if not os.path.isfile(given):
+        return [name.strip() for name in given.split(",")]
+    try:
+        lines = Path(given).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LitepredError(f"--class-names {given!r} cannot be read: {error}; expected text, a name a line") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _portable(cfg: CfgNode) -> str:
+    """Write a config as YAML, without the path that the weights had on this machine."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = ""
+    return cfg.dump()

@@ -1,0 +1,188 @@
+"""``litepred inspect``: what a checkpoint is, told without building a model or running code from the file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import count_types, megabytes, skeleton
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["add_parser"]
+
+_DESCRIPTION = """\
+Tell what a checkpoint is: its format and author, the model that its weights
+belong to, its classes, whether a trainer's state lies beside the weights, and
+the name and shape of every tensor.
+
+No code in the file is run, no model is built, and no more is read than it takes.
+A file that is cut short, hostile or no checkpoint at all is named as such, and
+the exit status is 1."""
+_FORMATS = {
+    "safetensors": "safetensors",
+    "torch": "PyTorch (zip)",
+    "torch-legacy": "PyTorch (before 1.6)",
+    "pickle": "pickle",
+    "config": "config, without weights",
+}
+_TRAINING = ("iteration", "epoch", "trainer", "optimizer", "scheduler", "lr_scheduler", "grad_scaler", "ema_state")
+_NAMES_SHOWN = 12
+_NUMBER = re.compile(r"(?<=\.)[0-9]{1,9}(?![^.])")  # a part of a name that is all number
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the subparsers of ``litepred``."""
+    inspect = commands.add_parser(
+        "inspect",
+        help="tell what a checkpoint is: format, model, classes, tensors",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    inspect.add_argument(
+        "file",
+        metavar="FILE",
+        help="checkpoint, or its address; or a config, as a YAML file or by its name in the zoo",
+    )
+    inspect.add_argument("--json", action="store_true", help="print all of it as JSON, for programs to read")
+    inspect.set_defaults(run=_inspect)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    facts = _facts(arguments.file)
+    if arguments.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    for line in [*_page(facts), "", *_modules(facts["keys"])]:
+        print("".join(letter if letter.isprintable() else "?" for letter in line))  # names come from the file
+    return 0
+
+
+def _facts(name: str) -> dict[str, Any]:
+    """Collect all that there is to say, as JSON has it."""
+    from ..checkpoint import read_checkpoint, resolve_path
+    from ..checkpoint.bundle import CLASS_NAMES, CONFIG, read_class_names
+
+    if _is_config(name):
+        from ..predictor import named_config
+
+        cfg = named_config(name)
+        return {"file": name, "format": "config", **_weight_facts(skeleton(cfg).state_dict())}
+    path = str(resolve_path(name))
+    checkpoint = read_checkpoint(path)
+    entries = {str(key): value for key, value in checkpoint.extra.items()}
+    author = entries.pop("__author__", None)
+    return {
+        "file": name,
+        "format": checkpoint.format,
+        "size_bytes": os.path.getsize(path if os.path.exists(path) else path.partition("?")[0]),
+        "author": None if author is None else str(author),
+        "config": checkpoint.metadata.get(CONFIG),
+        "class_names": read_class_names(checkpoint.metadata, name),
+        "training_state": {key: _value(entries.pop(key)) for key in _TRAINING if key in entries},
+        "other_entries": {key: _value(value) for key, value in entries.items() if key not in (CONFIG, CLASS_NAMES)},
+        **_weight_facts(checkpoint.model),
+    }
+
+
+def _is_config(name: str) -> bool:
+    """Tell configs from checkpoints: YAML files, and models of the zoo, whose names have no ending."""
+    suffix = Path(name.partition("?")[0]).suffix
+    return "://" not in name and (suffix in (".yaml", ".yml") or not (suffix or os.path.exists(name)))
+
+
+def _value(value: Any) -> Any:
+    return value if isinstance(value, (int, float)) else value[:60] if isinstance(value, str) else type(value).__name__
+
+
+def _weight_facts(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    from ..checkpoint.architecture import recognise
+    from ..checkpoint.torchvision_names import from_torchvision, is_torchvision
+
+    renamed = from_torchvision(state) if is_torchvision(state) else state
+    return {
+        "model": asdict(recognise({key: tuple(value.shape) for key, value in renamed.items()})),
+        "tensors": len(state),
+        "values": sum(value.numel() for value in state.values()),
+        "types": count_types(state.values()),
+        "keys": {
+            key: {"shape": list(value.shape), "type": str(value.dtype).removeprefix("torch.")}
+            for key, value in state.items()
+        },
+    }
+
+
+def _page(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines about the file as a whole."""
+    model, names = facts["model"], facts.get("class_names")
+    size, author = facts.get("size_bytes"), facts.get("author")
+    yield ", ".join(
+        [
+            f"{facts['file']}: {_FORMATS[facts['format']]}",
+            *([megabytes(size)] if size is not None else []),
+            *([f"by {author}"] if author else []),
+        ]
+    )
+    types = ", ".join(f"{number} {name}" for name, number in facts["types"].items())
+    meta_architecture = f" (MODEL.META_ARCHITECTURE {model['meta_architecture']})" * bool(model["meta_architecture"])
+    rows = {
+        "model": (model["name"] or "not recognised by its names") + meta_architecture,
+        "backbone": model["backbone"],
+        **model["heads"],
+        "classes": ", ".join(f"{number} {kind}" for kind, number in model["classes"].items()),
+        "names": names and ", ".join(names[:_NAMES_SHOWN]) + ", …" * (len(names) > _NAMES_SHOWN),
+        "config": facts.get("config") and f"inside: Predictor({facts['file']!r}) needs nothing else",
+        "training": _listed(facts.get("training_state", {})),
+        "also": _listed(facts.get("other_entries", {})),
+        "tensors": f"{facts['tensors']} ({types}), {facts['values']:,} values",
+    }
+    yield from (f"  {title:<11}{text}" for title, text in rows.items() if text)
+
+
+def _listed(entries: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} ({value})" for key, value in entries.items())
+
+
+def _modules(keys: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each module with its tensors, and one for all that differ in nothing but a number."""
+    modules: dict[str, dict[str, list[str]]] = {}
+    for key in sorted(keys, key=_order):
+        module, _, leaf = key.rpartition(".")
+        shape = f"({', '.join(map(str, keys[key]['shape']))})"
+        modules.setdefault(module, {}).setdefault(shape, []).append(leaf)
+    alike: dict[tuple[str, str], list[int]] = {}
+    for module, leaves in modules.items():
+        number = _NUMBER.search(module)
+        pattern = module if number is None else f"{module[: number.start()]}{{}}{module[number.end() :]}"
+        text = "  ".join(f"{', '.join(names)} {shape}" for shape, names in leaves.items())
+        alike.setdefault((pattern, text), []).append(int(number[0]) if number else 0)
+    names = [pattern.replace("{}", _ranges(numbers)) for (pattern, _), numbers in alike.items()]
+    width = min(max(map(len, names)), 60)
+    yield from (f"{name:<{width}}  {text}" for name, (_, text) in zip(names, alike))
+
+
+def _order(key: str) -> tuple[list[tuple[int, str]], bool, bool, str]:
+    """Sort by module, numbers by their value, and the weight and bias of each module first."""
+    module, _, leaf = key.rpartition(".")
+    parts = [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]{1,9})", module)]
+    return parts, leaf != "weight", leaf != "bias", leaf
+
+
+def _ranges(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return str(numbers[0])
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return "{" + ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs) + "}"

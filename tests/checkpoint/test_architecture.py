@@ -1,0 +1,123 @@
+"""What is told from names and shapes alone, on the state dicts of Detectron2's zoo."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from golden_answers import ASSETS
+
+from litepred import model_zoo
+from litepred.checkpoint.architecture import recognise
+
+ZOO = {
+    name: {key: tuple(shape) for key, shape in shapes.items()}
+    for name, shapes in json.loads(
+        gzip.decompress((ASSETS / "goldens" / "state_dict_shapes.json.gz").read_bytes())
+    ).items()
+}
+RPN = "RPN of 3 anchors per cell"
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {},
+        {"encoder.layer.0.weight": (3,)},
+        {"backbone.res2.0.conv2.weight": (), "roi_heads.box_predictor.cls_score.weight": ()},
+        {"backbone.res2.0.conv2.weight": (0, 0, 0, 0), "head.bbox_pred.weight": (3,), "head.cls_score.weight": (9,)},
+    ],
+)
+def test_what_tells_little(shapes):
+    found = recognise(shapes)
+    assert found.classes == {}
+    assert "ResNeXt" not in found.backbone
+    assert bool(found.name) == any("head" in key for key in shapes)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "backbone", "heads"),
+    [
+        ("COCO-Detection/fast_rcnn_R_50_FPN_1x", "Fast R-CNN", "ResNet-50, FrozenBN, FPN of 256 channels", ["2 fc"]),
+        (
+            "COCO-Detection/faster_rcnn_R_101_C4_3x",
+            "Faster R-CNN",
+            "ResNet-101, FrozenBN, C4",
+            ["RPN of 15 anchors per cell", "res5"],
+        ),
+        (
+            "COCO-InstanceSegmentation/mask_rcnn_R_50_DC5_3x",
+            "Mask R-CNN",
+            "ResNet-50, FrozenBN, dilated C5",
+            ["RPN of 15 anchors per cell", "2 fc", "4 conv, 1 deconv"],
+        ),
+        (
+            "COCO-Detection/retinanet_R_50_FPN_3x",
+            "RetinaNet",
+            "ResNet-50, FrozenBN, FPN of 256 channels",
+            ["4 conv, 9 anchors per cell"],
+        ),
+        ("COCO-Detection/rpn_R_50_C4_1x", "RPN", "ResNet-50, FrozenBN, C4", ["RPN of 15 anchors per cell"]),
+        (
+            "COCO-Keypoints/keypoint_rcnn_X_101_32x8d_FPN_3x",
+            "Keypoint R-CNN",
+            "ResNeXt-101 32x8d, FrozenBN, FPN of 256 channels",
+            [RPN, "2 fc", "8 conv, 17 keypoints"],
+        ),
+        (
+            "Misc/mask_rcnn_R_50_FPN_1x_cls_agnostic",
+            "Mask R-CNN",
+            "ResNet-50, FrozenBN, FPN of 256 channels",
+            [RPN, "2 fc, class-agnostic", "4 conv, 1 deconv, class-agnostic"],
+        ),
+        (
+            "Misc/panoptic_fpn_R_101_dconv_cascade_gn_3x",
+            "Cascade Panoptic FPN",
+            "ResNet-101, GN, deformable res3+res4+res5, FPN of 256 channels",
+            [RPN, "3 stages, 2 fc, class-agnostic", "4 conv, 1 deconv", "4 levels"],
+        ),
+        ("Misc/semantic_R_50_FPN_1x", "Semantic FPN", "ResNet-50, FrozenBN, FPN of 256 channels", ["4 levels"]),
+        (
+            "new_baselines/mask_rcnn_regnety_4gf_dds_FPN_100ep_LSJ",
+            "Mask R-CNN",
+            "RegNetY of 2-6-12-2 blocks, BN, FPN of 256 channels",
+            [RPN, "4 conv, 1 fc", "4 conv, 1 deconv"],
+        ),
+    ],
+)
+def test_models_of_the_zoo(name, model, backbone, heads):
+    found = recognise(ZOO[name])
+    assert (found.name, found.backbone, [*found.heads.values()]) == (model, backbone, heads)
+
+
+@pytest.mark.parametrize("name", sorted(ZOO.keys() & {*model_zoo.list()}))
+def test_agrees_with_the_config(name):
+    model, found = model_zoo.get_config(name).MODEL, recognise(ZOO[name])
+    assert found.meta_architecture == model.META_ARCHITECTURE
+    section = model.RETINANET if model.META_ARCHITECTURE == "RetinaNet" else model.ROI_HEADS
+    expected = {"things": section.NUM_CLASSES, "stuff": model.SEM_SEG_HEAD.NUM_CLASSES}
+    assert found.classes == {kind: expected[kind] for kind in found.classes}
+    assert ("masks" in found.heads) == (model.MASK_ON and "boxes" in found.heads)
+    assert ("FPN" in found.backbone) == ("fpn" in model.BACKBONE.NAME)
+    assert ("deformable" in found.backbone) == any(model.RESNETS.DEFORM_ON_PER_STAGE)
+    if "resnet" in model.BACKBONE.NAME:
+        assert f"-{model.RESNETS.DEPTH}" in found.backbone
+
+
+def test_a_backbone_alone():
+    start = "backbone.bottom_up."
+    shapes = ZOO["COCO-Detection/faster_rcnn_R_50_FPN_3x"]
+    found = recognise({key.removeprefix(start): shape for key, shape in shapes.items() if key.startswith(start)})
+    assert found.name == "a backbone alone, such as ImageNet weights"
+    assert (found.meta_architecture, found.backbone, found.heads) == ("", "ResNet-50, FrozenBN", {})
+
+
+def test_short_names_of_converted_caffe2_files():
+    starts = ("backbone.bottom_up.", "backbone.", "roi_heads.box_predictor.", "roi_heads.")
+    shapes = ZOO["COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"]
+    short = {}
+    for key, shape in shapes.items():
+        short[next((key.removeprefix(start) for start in starts if key.startswith(start)), key)] = shape
+    assert len(short) == len(shapes)
+    assert recognise(short) == recognise(shapes)

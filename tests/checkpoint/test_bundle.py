@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from litepred.checkpoint import read_checkpoint
+from litepred.checkpoint.bundle import CLASS_NAMES, CONFIG, bundle_metadata, read_class_names, read_metadata
+from litepred.checkpoint.writers import write_checkpoint
+from litepred.errors import CheckpointError
+
+STATE = {"weight": torch.zeros(3)}
+
+
+@pytest.mark.parametrize(
+    ("config", "names", "expected"),
+    [
+        (None, None, {}),
+        ("MODEL: {}\n", None, {CONFIG: "MODEL: {}\n"}),
+        (None, [], {CLASS_NAMES: "[]"}),
+        ("A: 1", ["Käse", 'a"b'], {CONFIG: "A: 1", CLASS_NAMES: '["Käse", "a\\"b"]'}),
+    ],
+)
+def test_through_a_file(config, names, expected, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    write_checkpoint(file, STATE, {"iteration": 7}, bundle_metadata(config, names))
+    metadata = read_metadata(file)
+    assert metadata == {"format": "pt", "iteration": "7", **expected}
+    assert read_class_names(metadata, "it") == names
+
+
+@pytest.mark.parametrize("content", [b"", b"MODEL:\n  A: 1\n", b"ANCHOR: {}\n", b"\x80\x04}.", b"PK\x03\x04" * 8])
+def test_other_files_have_none(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert read_metadata(tmp_path / "file") is None
+
+
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_no_file(name: str) -> None:
+    assert read_metadata(name) is None
+
+
+@pytest.mark.parametrize("kept", [20, 0.5, -1])
+def test_a_file_cut_short(kept: float, tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    write_checkpoint(file, STATE, {}, bundle_metadata("A: 1"))
+    content = file.read_bytes()
+    file.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
+    with pytest.raises(CheckpointError, match="cut short"):
+        read_metadata(file)
+
+
+@pytest.mark.parametrize("text", ["", "a,b", "{}", '"ab"', "[1]", '["a", null]', "[" * 100_000, "1" * 10_000])
+def test_names_that_are_none(text: str) -> None:
+    with pytest.raises(CheckpointError, match=r"model\.safetensors.*expected a JSON list of names"):
+        read_class_names({CLASS_NAMES: text}, "model.safetensors")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pkl"])
+def test_other_formats_leave_the_metadata_out(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"model{suffix}"
+    write_checkpoint(file, STATE, {"__author__": "me"}, bundle_metadata("A: 1"))
+    assert read_checkpoint(file).extra == {"__author__": "me"}
+    assert read_metadata(file) is None
