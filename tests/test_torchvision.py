@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from golden_answers import differences, image
-from golden_weights import golden_array
+from golden_weights import golden_tensor
 from torchvision.models import detection
 from torchvision.models.detection._utils import overwrite_eps
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -14,8 +14,9 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from litepred import CheckpointError, ConfigError, Predictor, model_zoo
 from litepred.checkpoint.torchvision_names import from_torchvision
+from litepred.modeling import without_random_init
 
-SIZES = {"min_size": 256, "max_size": 350, "rpn_post_nms_top_n_test": 200}
+SIZES = {"min_size": 192, "max_size": 300, "rpn_post_nms_top_n_test": 60, "box_detections_per_img": 25}
 RELEASED = {"weights": None, "weights_backbone": None}
 
 
@@ -39,10 +40,11 @@ MODELS = {
 
 
 def golden_model(name: str) -> torch.nn.Module:
-    model = MODELS[name]().eval()
+    with without_random_init():
+        model = MODELS[name]().eval()
     state = model.state_dict()
-    for (key, tensor), ours in zip(state.items(), from_torchvision(state)):
-        tensor.copy_(torch.from_numpy(golden_array(ours, tuple(tensor.shape), 60.0)))
+    for tensor, ours in zip(state.values(), from_torchvision(state)):
+        tensor.copy_(golden_tensor(ours, tuple(tensor.shape), 60.0 if "stem" in ours else 1.0))
     return model
 
 
@@ -69,6 +71,7 @@ def our_predictor(state: dict) -> Predictor:
     predictor = Predictor.from_torchvision(state, device="cpu")
     predictor.model.min_size, predictor.model.max_size = SIZES["min_size"], SIZES["max_size"]
     predictor.model.proposal_generator.post_nms_topk = SIZES["rpn_post_nms_top_n_test"]
+    predictor.model.roi_heads.box_predictor.test_topk_per_image = SIZES["box_detections_per_img"]
     return predictor
 
 
@@ -78,8 +81,19 @@ def test_answers_are_torchvisions(name):
     predictor = our_predictor(model.state_dict())
     for bgr in (image("coffee"), image("astronaut")[:, :333]):
         golden = answer_of_torchvision(model, bgr)
-        assert len(golden["instances.scores"]) > 50
+        assert len(golden["instances.scores"]) > 20
         assert differences(predictor(bgr), golden) == []
+
+
+@pytest.mark.zoo
+@pytest.mark.parametrize("name", MODELS)
+def test_answers_are_torchvisions_at_full_size(name):
+    model = golden_model(name)
+    model.transform.min_size, model.transform.max_size = (800,), 1333
+    model.rpn._post_nms_top_n["testing"], model.roi_heads.detections_per_img = 1000, 100
+    predictor = Predictor.from_torchvision(model.state_dict(), device="cpu")
+    for bgr in (image("coffee"), image("astronaut")):
+        assert differences(predictor(bgr), answer_of_torchvision(model, bgr)) == []
 
 
 def test_batches_answer_as_one_by_one():
@@ -95,8 +109,8 @@ def test_a_file_by_name_of_its_config(tmp_path):
     model = golden_model("maskrcnn_resnet50_fpn")
     torch.save(model.state_dict(), tmp_path / "model.pth")
     cfg = model_zoo.get_config("torchvision/maskrcnn_resnet50_fpn")
-    cfg.merge_from_list(["MODEL.RESNETS.NORM", "BN", "INPUT.MIN_SIZE_TEST", 256, "INPUT.MAX_SIZE_TEST", 350])
-    cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 200
+    cfg.merge_from_list(["MODEL.RESNETS.NORM", "BN", "INPUT.MIN_SIZE_TEST", 192, "INPUT.MAX_SIZE_TEST", 300])
+    cfg.merge_from_list(["MODEL.RPN.POST_NMS_TOPK_TEST", 60, "TEST.DETECTIONS_PER_IMAGE", 25])
     predictor = Predictor(cfg, weights=tmp_path / "model.pth", device="cpu")
     assert differences(predictor(image("coffee")), answer_of_torchvision(model, image("coffee"))) == []
     assert predictor.metadata.thing_classes[:2] == ["person", "bicycle"]
@@ -104,7 +118,7 @@ def test_a_file_by_name_of_its_config(tmp_path):
 
 
 def test_classes_of_a_fine_tuned_model_are_not_cocos(tmp_path):
-    torch.save(MODELS["fasterrcnn_resnet50_fpn fine-tuned"]().state_dict(), tmp_path / "model.pth")
+    torch.save(golden_model("fasterrcnn_resnet50_fpn fine-tuned").state_dict(), tmp_path / "model.pth")
     predictor = Predictor.from_torchvision(tmp_path / "model.pth", class_names=["a", "b", "c"], device="cpu")
     assert predictor.cfg.MODEL.ROI_HEADS.NUM_CLASSES == 3
     assert predictor.metadata.thing_classes == ["a", "b", "c"]

@@ -113,7 +113,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     the state dict is found in the file is told at `find_state`; names of Caffe2 are changed as `from_caffe2` tells.
     If ``extra["matching_heuristics"]`` is true, `by_suffix` completes the names for a model.
 
-    The tensors lie in the file until they are used, if it is one of safetensors or of ``torch.save``.
+    The tensors lie in the file until they are used, if it is one of safetensors or, since PyTorch 1.6, ``torch.save``.
 
     Args:
         path: a local file. If there is none of the full name, ``?matching_heuristics=True`` is taken from it, and the
@@ -283,13 +283,14 @@ def _read_zip(file: Path) -> tuple[Any, dict[str, str]]:
                 return stored_tensor(bytearray(archive.read(entry)), dtype, numel, 0, entry.file_size)
             header = data[entry.header_offset : entry.header_offset + 30]
             start = entry.header_offset + 30 + sum(struct.unpack("<26xHH", header))  # of its name and its extra field
-            return stored_tensor(data, dtype, numel, start, start + entry.file_size)
+            return stored_tensor(data, dtype, numel, start, start + min(entry.file_size, entry.compress_size))
 
         return load_pickle(io.BytesIO(archive.read(pickled)), storage), {}
 
 
 def _read_legacy(file: Path) -> tuple[Any, dict[str, str]]:
-    return load_legacy(_map(file)), {}
+    with file.open("rb") as stream:
+        return load_legacy(stream), {}
 
 
 def _read_pickle(file: Path) -> tuple[Any, dict[str, str]]:

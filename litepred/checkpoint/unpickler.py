@@ -28,11 +28,11 @@ __all__ = ["load_legacy", "load_pickle", "stored_tensor"]
 _PLAIN_DTYPE = re.compile(r"[biufcSU]\d{1,9}")
 _LATIN1 = {"latin1", "latin-1", "iso-8859-1"}
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
-_KEYS = (str, bytes, int, float, type(None))
+_KEYS = (str, bytes, int, float, np.number, type(None))
 _COPIES = 4  # how often a file may have its own size copied
 _COPIED_FREELY = 10_000_000
 _READ_FREELY = 65_536
-_MOST_STEPS = 3_000_000
+_MOST_READS = 2_000_000
 
 
 class _DType:
@@ -103,7 +103,10 @@ def _checked_keys(keys: Iterable[Any]) -> list[Any]:
     listed = list(keys)
     for key in listed:
         if not isinstance(key, _KEYS) or (isinstance(key, int) and abs(key) >> 60):
-            raise pickle.UnpicklingError(f"a {type(key).__name__} as a key, expected text or a number")
+            raise CheckpointError(
+                f"a dict or set in it has a {type(key).__name__} as a key, but only text and (not too large) numbers are "
+                "read there. If it was made so on purpose, save its weights alone"
+            )
     return listed
 
 
@@ -129,14 +132,6 @@ def _rebuild_with_attributes(rebuild: _Call, _type: object, arguments: tuple[Any
 
 def _first(value: Any, *_: object) -> Any:
     return value
-
-
-def _storage_from_bytes(raw: bytes | str) -> Any:
-    content = _as_bytes(raw)
-    memory = mmap.mmap(-1, len(content))
-    memory.write(content)
-    memory.seek(0)
-    return load_legacy(memory)
 
 
 class _Call:
@@ -179,7 +174,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._tensor._rebuild_from_type_v2": _rebuild_with_attributes,
-    "torch.storage._load_from_bytes": _storage_from_bytes,
+    "torch.storage._load_from_bytes": lambda raw: load_legacy(io.BytesIO(_as_bytes(raw))),
     "torch.Size": tuple,
     "torch.device": _first,
 }
@@ -226,34 +221,23 @@ def _keyed(opcode: bytes, keys: slice, container: type = object) -> tuple[int, C
     return opcode[0], checked
 
 
-class _Steps(dict[int, Callable[[Any], None]]):
-    """The steps of a pickle by their codes, up to a number of them: a byte of the file may ask for a whole dict."""
-
-    left = _MOST_STEPS
-
-    def __getitem__(self, code: int) -> Callable[[Any], None]:
-        self.left -= 1
-        if self.left < 0:
-            raise CheckpointError(f"it takes more than {_MOST_STEPS:,} steps to read, which no weights do")
-        return super().__getitem__(code)
-
-
 # The unpickler written in Python: the one in C sets memory aside for whatever number a damaged file gives an object,
 # and its steps cannot be replaced.
 class _Unpickler(pickle._Unpickler):
-    def __init__(self, stream: BinaryIO | mmap.mmap, storage: Callable[..., Tensor] | None = None) -> None:
-        start = stream.tell()
-        stream.seek(0, io.SEEK_END)
-        end = stream.tell()
-        stream.seek(start)
+    def __init__(self, stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Tensor] | None = None) -> None:
+        start, end, reads = stream.tell(), _size(stream), 0
 
-        def read(size: int) -> bytes:  # takes memory for the bytes that are there, not for those announced
+        def read(size: int) -> bytes:
+            nonlocal reads
+            reads += 1
+            if reads > _MOST_READS:  # a byte may ask for a whole dict
+                raise CheckpointError(f"it has more than {_MOST_READS:,} parts, which no weights do")
+            # Memory is taken for the bytes that are there, not for those announced.
             return stream.read(size if size < _READ_FREELY else min(size, end - stream.tell()))
 
         super().__init__(SimpleNamespace(read=read, readline=stream.readline), encoding="latin1")
         self._storage = storage
         self._storages: dict[str, Tensor] = {}
-        self.dispatch = _Steps(self.dispatch)  # type: ignore[misc]
         self._budget = _COPIED_FREELY + _COPIES * (end - start)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -266,12 +250,10 @@ class _Unpickler(pickle._Unpickler):
 
     def persistent_load(self, pid: Any) -> Tensor:
         """Return the storage that a tensor of a torch file refers to, as a tensor of one dimension."""
-        kind, dtype, key, _location, numel, *view = pid
+        kind, dtype, key, _location, numel, *view = pid  # a view is of PyTorch before 1.0
         expected = kind == "storage" and isinstance(dtype, torch.dtype) and isinstance(key, str) and type(numel) is int
-        if self._storage is None or not expected:
+        if self._storage is None or not expected or view not in ([], [None]):
             raise pickle.UnpicklingError("a reference that is not to a tensor's numbers")
-        if any(view):
-            return self._storage(dtype, key, numel, *view)
         if key not in self._storages:
             self._storages[key] = self._storage(dtype, key, numel)
         return self._storages[key].view(dtype)
@@ -303,6 +285,9 @@ class _Unpickler(pickle._Unpickler):
 
     _instantiate = _load_object
 
+    def _load_frame(self: Any) -> None:
+        self.read(8)  # its length: what is in it is read like the rest
+
     def _load_byte_array(self: Any) -> None:
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
 
@@ -312,6 +297,7 @@ class _Unpickler(pickle._Unpickler):
         pickle.BUILD[0]: _load_build,
         pickle.NEWOBJ[0]: _load_object,
         pickle.NEWOBJ_EX[0]: _load_object,
+        pickle.FRAME[0]: _load_frame,
         pickle.BYTEARRAY8[0]: _load_byte_array,
         **dict(
             (
@@ -325,12 +311,12 @@ class _Unpickler(pickle._Unpickler):
     }
 
 
-def load_pickle(stream: BinaryIO | mmap.mmap, storage: Callable[..., Tensor] | None = None) -> Any:
+def load_pickle(stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Tensor] | None = None) -> Any:
     """Read one plain pickle of any protocol, Python 2's included, whose text and bytes become ``str``.
 
     Args:
         stream: what to read from, at the pickle's beginning.
-        storage: ``storage(dtype, key, numel, ...)``, which finds the numbers of a torch file's tensors.
+        storage: ``storage(dtype, key, numel)``, which finds the numbers of a torch file's tensors.
 
     Returns:
         The object in it: containers, numbers, text, ``np.ndarray`` (maybe not writable) and CPU tensors.
@@ -365,7 +351,7 @@ def stored_tensor(buffer: mmap.mmap | bytearray, dtype: torch.dtype, numel: int,
     return torch.frombuffer(buffer, dtype=dtype, count=numel, offset=start)
 
 
-def load_legacy(data: mmap.mmap) -> Any:
+def load_legacy(stream: BinaryIO) -> Any:
     """Read what ``torch.save`` wrote before it wrote zip archives: pickles, then each storage's length and bytes.
 
     Raises:
@@ -375,26 +361,41 @@ def load_legacy(data: mmap.mmap) -> Any:
     announced: dict[str, torch.dtype] = {}
     places: dict[str, tuple[int, int]] = {}
 
-    def shell(dtype: torch.dtype, key: str, numel: int, view: Any = None) -> Tensor:
+    def shell(dtype: torch.dtype, key: str, numel: int) -> Tensor:
         announced[key] = dtype
-        return torch.empty(view[2] if view else numel, dtype=dtype, device="meta")
+        return torch.empty(numel, dtype=dtype, device="meta")
 
-    def storage(dtype: torch.dtype, key: str, numel: int, view: Any = None) -> Tensor:
-        first, end = places[key]
-        _key, skipped, size = view or (None, 0, numel)
-        return stored_tensor(data, dtype, size, first + skipped * dtype.itemsize, end)
+    def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
+        here, (first, size) = stream.tell(), places[key]
+        stream.seek(first)
+        content = bytearray(size)
+        stream.readinto(content)  # type: ignore[attr-defined]
+        stream.seek(here)
+        return stored_tensor(content, dtype, numel, 0, size)
 
     # The tensors come before the numbers that they are made of, so the first reading is for the types alone.
-    read = partial(load_pickle, data, shell)
+    read = partial(load_pickle, stream, shell)
     if (read(), read()) != (_LEGACY_MAGIC, _LEGACY_VERSION):
         raise pickle.UnpicklingError("not what torch.save writes")
     if not read()["little_endian"]:
         raise CheckpointError("it was written on a big-endian machine, and its numbers are not read")
-    start = data.tell()
+    start = stream.tell()
     read()
-    for key in _checked_keys(read()):
-        size = int.from_bytes(data.read(8), "little") * announced[key].itemsize
-        places[key] = data.tell(), data.tell() + size
-        data.seek(size, io.SEEK_CUR)
-    data.seek(start)
-    return load_pickle(data, storage)
+    keys = _checked_keys(read())
+    left = _size(stream) - stream.tell()
+    for key in keys:
+        size = int.from_bytes(stream.read(8), "little") * announced[key].itemsize
+        left -= 8 + size
+        if left < 0 or key in places:
+            raise pickle.UnpicklingError("it announces more numbers than there are")
+        places[key] = stream.tell(), size
+        stream.seek(size, io.SEEK_CUR)
+    stream.seek(start)
+    return load_pickle(stream, storage)
+
+
+def _size(stream: BinaryIO) -> int:
+    here = stream.tell()
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(here)
+    return size

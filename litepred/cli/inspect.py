@@ -23,9 +23,9 @@ Tell what a checkpoint is: its format and author, the model that its weights
 belong to, its classes, whether a trainer's state lies beside the weights, and
 the name and shape of every tensor.
 
-No code in the file is run, no model is built, and no more is read than it takes.
-A file that is cut short, hostile or no checkpoint at all is named as such, and
-the exit status is 1."""
+No code in the file is run, and no more of it read than needed. A file that is
+cut short, hostile or no checkpoint at all is named as such, and the exit
+status is 1."""
 _FORMATS = {
     "safetensors": "safetensors",
     "torch": "PyTorch (zip)",

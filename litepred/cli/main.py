@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"litepred: warning: {message}", file=sys.stderr)
 
 

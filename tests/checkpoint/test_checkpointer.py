@@ -11,7 +11,7 @@ import safetensors
 import torch
 from torch import nn
 
-from litepred.checkpoint import DetectionCheckpointer, read_checkpoint, resolve_path
+from litepred.checkpoint import DetectionCheckpointer, LoadReport, read_checkpoint, resolve_path
 from litepred.errors import CheckpointError
 
 
@@ -116,6 +116,19 @@ def test_a_file_is_written_whole_or_not_at_all(name: str, error: BaseException, 
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["x.pth", "x.pkl", "x.safetensors"])
+def test_a_full_disk_leaves_what_was_there(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    DetectionCheckpointer(model(1), tmp_path).save(name)
+    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        DetectionCheckpointer(model(2), tmp_path).save(name)
+    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+
+
 def test_a_failing_rename_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise PermissionError("in use")
@@ -206,12 +219,15 @@ def test_a_wrapped_model_is_unwrapped(tmp_path: Path) -> None:
 def test_strict_is_passed_on(tmp_path: Path) -> None:
     DetectionCheckpointer(nn.Sequential(nn.Conv2d(2, 3, 1)), tmp_path).save("x")
     built = model()
+    checkpointer = DetectionCheckpointer(built)
     with pytest.raises(CheckpointError, match=r"x\.pth does not fit(.|\n)*1\.\{bias"):
-        DetectionCheckpointer(built).load(tmp_path / "x.pth")
+        checkpointer.load(tmp_path / "x.pth")
     assert same(built, model())
+    assert checkpointer.last_report == LoadReport()
     with pytest.warns(UserWarning, match=r"x\.pth fits the model only in part"):
-        DetectionCheckpointer(built).load(tmp_path / "x.pth", strict=False)
+        checkpointer.load(tmp_path / "x.pth", strict=False)
     assert not same(built, model())
+    assert checkpointer.last_report == LoadReport(missing=("1.weight", "1.bias", "1.running_mean", "1.running_var"))
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
@@ -229,6 +245,17 @@ def test_local_paths(path: str | Path) -> None:
 def test_addresses_are_downloaded(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("litepred.checkpoint.checkpointer.download", {address: tmp_path / "x.pth"}.__getitem__)
     assert resolve_path(address) == tmp_path / "x.pth"
+
+
+def test_the_heuristics_are_no_part_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    downloads = {"https://host/x.pth?id=1": tmp_path / "x.pth"}
+    monkeypatch.setattr("litepred.checkpoint.checkpointer.download", downloads.__getitem__)
+    torch.save(model(2).state_dict(), tmp_path / "x.pth")
+    address = "https://host/x.pth?matching_heuristics=True&id=1"
+    assert resolve_path(address) == Path(f"{tmp_path}/x.pth?matching_heuristics=True")
+    built = nn.ModuleDict({"inner": model()})
+    assert DetectionCheckpointer(built).load(address) == {"matching_heuristics": True}
+    assert same(built["inner"], model(2))
 
 
 def test_addresses_of_other_kinds_are_refused() -> None:

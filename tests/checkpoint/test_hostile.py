@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-SECONDS = 2.0  # for each file, on a slow machine
+SECONDS = 4.0  # of the processor, for each file on a slow machine
 MEGABYTES = 300  # by which the peak may rise
-MANY = 1_000_000
+MANY = 150_000  # tuples in tuples end a process of Python
 
 
 def raw(value: Any) -> bytes:
@@ -47,7 +47,8 @@ def call(name: str, *arguments: bytes) -> bytes:
 
 
 def array(
-    shape: bytes = raw((1,)), order: str = "<", code: bytes = raw("f4"), names: bytes = b"N", content: bytes = raw("\0" * 4)
+    shape: bytes = raw((1,)), order: str = "<", code: bytes = raw("f4"), names: bytes = b"N",
+    content: bytes = raw("\0" * 4),
 ) -> bytes:  # fmt: skip
     """The steps that numpy writes for an array."""
     kind = call("numpy.dtype", code, raw(0), raw(1)) + b"(" + raw(3) + raw(order) + b"N" + names + b"N"
@@ -86,7 +87,7 @@ def legacy(
 def torch_zip(steps: bytes, storage: bytes = b"\0" * 4, compression: int = zipfile.ZIP_STORED, **more: bytes) -> bytes:
     """A file of torch.save."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
+    with zipfile.ZipFile(buffer, "w", compression, compresslevel=1) as archive:
         for name, data in {"data.pkl": plain(steps, b"\x02"), **more, "data/0": storage}.items():
             archive.writestr(f"x/{name}", data)
     return buffer.getvalue()
@@ -128,7 +129,7 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     yield "tuple nested in a counter", plain(call("collections.Counter", b"](" + NESTED + b"N\x86e"))
     yield "tuple nested in an ordered dict", plain(call("collections.OrderedDict", b"](" + NESTED + b"N\x86e"))
     yield "list nested", plain(model(b"]" * MANY + b"a" * (MANY - 1)))
-    yield "keys that collide", plain(b"}(" + b"".join(raw(i * (2**61 - 1)) + b"N" for i in range(1, 50_000)) + b"u")
+    yield "keys that collide", plain(b"}(" + b"".join(raw(i * (2**61 - 1)) + b"N" for i in range(1, 30_000)) + b"u")
     yield "long number", plain(b"I" + b"9" * MANY + b"\n")
     yield "announced number of an object", plain(b"}r\xff\xff\xff\xff")
     yield "announced bytes", plain(b"\x8e" + announced)
@@ -136,22 +137,22 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     yield "announced byte array", plain(b"\x96" + announced)
     yield "announced frame", plain(b"\x95" + announced)
     yield "announced long number", plain(b"\x8b\xff\xff\xff\x7fx")
-    yield "many dicts", plain(b"}" * 10 * MANY)
-    yield "many marks", plain(b"(" * 10 * MANY)
+    yield "many dicts", plain(b"}" * 30 * MANY)
+    yield "many marks", plain(b"(" * 30 * MANY)
     for name, step in {
         "encoded": call("_codecs.encode", b"h\x01", raw("latin1")),
         "as a byte array": call("__builtin__.bytearray", b"h\x01"),
         "as an array": array(shape=raw((MANY // 4,)), order=">", content=b"h\x01"),
     }.items():
-        yield f"a million bytes again and again, {name}", plain(bytes_kept + step * 5000)
-    yield "shared list as an element type", plain(call("numpy.dtype", shared, raw(0), raw(1)) + b"}b")
+        yield f"many bytes again and again, {name}", plain(bytes_kept + step * 20_000)
+    yield "shared list as an element type", plain(model(array(code=shared)))
     yield "shared list as a device", plain(model(call("torch.device", shared)))
     yield "shared list as a shape", plain(model(array(shape=shared)))
     yield "shared list as an array's content", plain(model(array(content=shared)))
     yield "shared list into an array", plain(model(array() + raw(0) + shared + b"s"))
     yield "array of objects", plain(model(array(code=raw("O8"), order="|", content=raw([None]))))
     yield "array of records", plain(model(array(names=raw(("x",)))))
-    yield "array of a huge shape", plain(model(array(shape=raw((1 << 40, 1 << 40)))))
+    yield "array of a huge shape", plain(model(array(shape=raw((1 << 33,)))))
     yield "array of a negative shape", plain(model(array(shape=raw((-1,)))))
     yield "array of a broken shape", plain(model(array(shape=raw((1.0,)))))
     yield "array of huge elements", plain(model(array(code=raw("S999999999"))))
@@ -162,7 +163,7 @@ def pickles() -> Iterator[tuple[str, bytes]]:
 TENSORS: dict[str, dict[str, Any]] = {
     "repeated without end": {"size": (1 << 20, 1 << 20), "stride": (0, 0)},
     "larger than its numbers": {"size": (1000,)},
-    "of an overflowing size": {"size": (1 << 62, 1 << 62)},
+    "of an overflowing size": {"size": (1 << 62, 1 << 62), "stride": (1, 1)},
     "of a negative size": {"size": (-4,)},
     "of a negative stride": {"stride": (-1,)},
     "at a negative offset": {"offset": -1},
@@ -179,13 +180,13 @@ TENSORS: dict[str, dict[str, Any]] = {
 
 
 def torch_files() -> Iterator[tuple[str, bytes]]:
-    good, zeros = tensor(), b"\0" * 200_000_000
+    good, zeros = tensor(), b"\0" * 120_000_000
     for name, options in TENSORS.items():
         yield f"tensor {name}", torch_zip(tensor(**options))
     yield "tuple nested as a key", torch_zip(b"}" + NESTED + b"Ns")
     yield "command", torch_zip(model(COMMAND))
     yield "bomb", torch_zip(good, zeros, zipfile.ZIP_DEFLATED)
-    yield "bomb of steps", torch_zip(b"(" * 50 * MANY, compression=zipfile.ZIP_DEFLATED)
+    yield "bomb of steps", torch_zip(b"(" * 200 * MANY, compression=zipfile.ZIP_DEFLATED)
     yield "damaged pickle", torch_zip(good).replace(b"_rebuild_tensor_v2", b"_rebuild_tensor_v3")
     yield "numbers outside", last_entry(torch_zip(good), 42, struct.pack("<I", 1 << 30))
     yield "numbers elsewhere", last_entry(torch_zip(tensor(size=(9,), numel=raw(9))), 24, struct.pack("<I", 36))
@@ -203,7 +204,6 @@ def legacy_files() -> Iterator[tuple[str, bytes]]:
     yield "tuple nested as a key", legacy(b"}" + NESTED + b"Ns")
     yield "command", legacy(model(COMMAND))
     yield "part outside", legacy(tensor(view=raw(("v", 5, 5))))
-    yield "part before", legacy(tensor(view=raw(("v", -1, 1))))
     yield "numbers missing", legacy(good, storages=b"")
     yield "numbers announced", legacy(good, storages=struct.pack("<Q", 1 << 60))
     yield "numbers of an unknown", legacy(good, keys=raw(["1"]))
@@ -253,9 +253,11 @@ def safetensors_files() -> Iterator[tuple[str, bytes]]:
 GROUPS = {"pickle": pickles, "torch": torch_files, "legacy": legacy_files, "safetensors": safetensors_files}
 
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited and measured as Linux does")
+
+
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    pytest.importorskip("resource", reason="memory is limited with it")
     folder = tmp_path_factory.mktemp("hostile")
     paths = {}
     for group, files in GROUPS.items():
@@ -293,7 +295,6 @@ def test_every_group_without_a_flaw_loads(tmp_path: Path) -> None:
         plain(model(array())),
         torch_zip(tensor()),
         legacy(tensor(view=b"N")),
-        legacy(tensor(view=raw(("v", 0, 1)))),
         plain(
             model(
                 pickled_torch_file(
@@ -313,21 +314,23 @@ def main() -> None:
 
     from litepred.checkpoint import read_checkpoint
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
-    if pages:
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 30),) * 2)
+    sizes = status()
+    resource.setrlimit(resource.RLIMIT_AS, ((sizes["VmSize"] << 10) + (1 << 30),) * 2)
     for name, path in json.loads(sys.stdin.read()).items():
-        start, error, message = time.perf_counter(), "nothing", ""
+        start, error, message = time.process_time(), "nothing", ""
         try:
             read_checkpoint(path)
         except BaseException as caught:
             error, message = type(caught).__name__, str(caught)[:500]
-        seconds = time.perf_counter() - start
-        risen = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) // (
-            1 << (20 if sys.platform == "darwin" else 10)
-        )
-        print(json.dumps(dict(name=name, error=error, message=message, seconds=seconds, megabytes=risen)), flush=True)
+        seconds = time.process_time() - start
+        outcome = {"name": name, "error": error, "message": message, "seconds": seconds}
+        print(json.dumps({**outcome, "megabytes": (status()["VmHWM"] - sizes["VmHWM"]) >> 10}), flush=True)
+
+
+def status() -> dict[str, int]:
+    """The process's sizes in KiB. (Unlike VmHWM, the ru_maxrss of a new process begins with its parent's.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
 
 
 if __name__ == "__main__":

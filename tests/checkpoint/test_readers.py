@@ -15,6 +15,7 @@ import torch
 
 from litepred.checkpoint import read_checkpoint
 from litepred.checkpoint.readers import to_tensor
+from litepred.config import get_cfg
 from litepred.errors import CheckpointError
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2])}
@@ -115,10 +116,30 @@ def test_a_prefix_that_not_all_names_have_stays(tmp_path: Path) -> None:
     assert set(read_checkpoint(tmp_path / "x.pth").model) == {"module.a", "b"}
 
 
-@pytest.mark.parametrize("asked", ["x.pth", "x.pth?dl=1", "x.pth?matching_heuristics=True"])
-def test_a_query_tail_is_dropped(asked: str, tmp_path: Path) -> None:
-    write_torch(tmp_path / "x.pth")
-    assert_state(read_checkpoint(tmp_path / asked).model)
+@pytest.mark.parametrize(
+    ("tail", "extra"),
+    [
+        ("", {}),
+        ("?dl=1", {}),
+        ("?raw=true", {}),
+        ("?download=1", {}),
+        ("?matching_heuristics=False", {}),
+        ("?matching_heuristics=True", {"matching_heuristics": True}),
+        ("?dl=1&matching_heuristics=True", {"matching_heuristics": True}),
+    ],
+)
+def test_a_query_tail(tail: str, extra: dict[str, Any], tmp_path: Path) -> None:
+    torch.save({"model": STATE}, tmp_path / "x.pth")
+    checkpoint = read_checkpoint(f"{tmp_path}/x.pth{tail}")
+    assert_state(checkpoint.model)
+    assert checkpoint.extra == extra
+
+
+@pytest.mark.parametrize("tail", ["?x", "?matching_heuristics=1", "?dl=1&strict=0", "?matching_heuristics=True&a=b"])
+def test_other_query_tails_are_refused(tail: str, tmp_path: Path) -> None:
+    torch.save({"model": STATE}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"ends in the query .*expected the plain path .*x\.pth, or it with"):
+        read_checkpoint(f"{tmp_path}/x.pth{tail}")
 
 
 def test_a_file_whose_name_has_the_tail_is_read(tmp_path: Path) -> None:
@@ -138,7 +159,7 @@ def test_a_recompressed_torch_archive_is_read(tmp_path: Path) -> None:
     assert_state(read_checkpoint(tmp_path / "y.pth").model)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.005, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.02, *(tenth / 10 for tenth in range(1, 10)), 0.99])
 @pytest.mark.parametrize("kind", list(WRITERS))
 def test_truncated_files(kind: str, share: float, tmp_path: Path) -> None:
     path = tmp_path / "x"
@@ -179,8 +200,19 @@ def archive(*names: str) -> bytes:
         ("MODÈLE: é".encode(), "text file"),
         ("MODEL:".encode("utf-16"), "text file"),
         (b"\x1f\x8b\x08\x00rest", "compressed archive: unpack"),
-        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x89HDF\r\n\x1a\n", "is a TensorFlow or Keras model .*HDF5"),
         (b"\x93NUMPY\x01\x00", "single NumPy array"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:", "is an ONNX model"),
+        (b"\x08\x08:\x93\x01\n\x0b\n\x01x", "is an ONNX model"),
+        (b"\x08\x01\x12\xa2\x1f\n", "is a TensorFlow or Keras model"),
+        (b"\n\x2c\n\x05input\x12\x0bPlaceholder*", "is a TensorFlow or Keras model"),
+        (b"\x1c\0\0\0TFL3\x14\0", "is a TensorFlow or Keras model"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", r"is an image.*predictor\(path\)"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "is an image"),
+        (b"II*\0\x08\0\0\0", "is an image"),
+        (b"RIFF\x24\0\0\0WEBPVP8 ", "is an image"),
+        (b"%PDF-1.7\n%\xe2\xe3", "is a PDF"),
+        (b"x" * 257 + b"ustar\x0000" + b"\0" * 250, "is a tar archive: unpack"),
         (b"\x00\x01\x02\x03 what", r"no known kind of checkpoint \(first bytes 00 01 02 03"),
         ((10_000).to_bytes(8, "little") + b'{"a"', "cut short: its safetensors header"),
         ((20).to_bytes(8, "little") + b"{" + b"x" * 40, "cut short or damaged"),
@@ -188,6 +220,9 @@ def archive(*names: str) -> bytes:
         (archive("runs/model_final.pth"), "zip archive.*runs/model_final.pth.*unpack"),
         (archive("m/data.pkl", "m/constants.pkl", "m/code/x.py"), "TorchScript"),
         (pickle.dumps([1, 2]), "type list, but expected a dict"),
+        (pickle.dumps(get_cfg()), r"pickled config \(litepred\.config\.\w+\.CfgNode\).*cfg\.dump\(\)"),
+        (pickle.dumps({"model": {"a": np.ones(1)}, "cfg": get_cfg()}), "pickled config"),
+        (b"\x80\x02cdetectron2.config.config\nCfgNode\nq\x00)\x81q\x01.", "pickled config"),
         (pickle.dumps({}), "no weights found in it: its entries are none"),
         (pickle.dumps({"model": {}}), "state dict is empty"),
         (pickle.dumps({"nets": {"a": np.ones(1)}, "x": 1}), r"no weights found.*'nets' \(dict\), 'x' \(int\)"),

@@ -8,11 +8,22 @@ import warnings
 
 import pytest
 
-from litepred.cli import main
-from litepred.cli import predict as predict_module
+from litepred.cli import convert, main
+
+COMMANDS = ("predict", "inspect", "convert")
 
 
-@pytest.mark.parametrize("arguments", [[], ["predict", "--threshold", "2"], ["predict", "--threshold", "x"], ["train"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["predict", "--threshold", "2"],
+        ["predict", "--threshold", "x"],
+        ["train"],
+        ["inspect"],
+        ["convert", "a.pth"],
+    ],
+)
 def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -20,9 +31,46 @@ def test_wrong_usage(arguments, capsys):
     assert "usage: litepred" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["--version"]])
-def test_help(arguments, capsys):
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS), ["--version"]])
+def test_help(arguments, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 0
-    assert "litepred" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "litepred" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_help_is_quick():
+    code = "import sys; from litepred.cli import main\ntry: main(['convert', '--help'])\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_warnings_are_a_line_each(monkeypatch, capsys):
+    monkeypatch.setattr(convert, "_source", lambda name: warnings.warn(f"{name} is odd", stacklevel=1))
+    with pytest.raises(TypeError):
+        main(["convert", "a.pth", "b.pth"])
+    assert capsys.readouterr().err == "litepred: warning: a.pth is odd\n"
+
+
+def test_an_interrupt(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(convert, "_source", interrupted)
+    assert main(["convert", "a.pth", "b.pth"]) == 130
+    assert capsys.readouterr().err == "litepred: interrupted\n"
+
+
+def test_output_that_nobody_reads():
+    code = "from litepred.cli import inspect, main; inspect._facts = lambda name: {'keys': {}}\n"
+    code += (
+        "inspect._page = inspect._modules = lambda facts: ['much'] * 100_000\nraise SystemExit(main(['inspect', '']))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 1

@@ -255,8 +255,9 @@ class TestGeneralizedRCNN:
 
     def test_one_list_of_boxes_per_image(self, model):
         given = Instances((64, 96), pred_boxes=Boxes([]), pred_classes=torch.zeros(0, dtype=torch.int64))
-        with pytest.raises(LitepredError, match="boxes of 2 images"):
-            model.inference([{"image": tiny_image()}], detected_instances=[given, given])
+        for number in (0, 2):
+            with pytest.raises(LitepredError, match=f"boxes of {number} images"):
+                model.inference([{"image": tiny_image()}], detected_instances=[given] * number)
 
     def test_from_parts(self, model):
         other = GeneralizedRCNN(

@@ -1,0 +1,46 @@
+"""Loading keeps one copy of the model, plus at most what it reads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from litepred import DetectionCheckpointer, build_model, model_zoo
+
+NAME = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
+LOAD = """
+import sys
+from pathlib import Path
+from litepred import Predictor, model_zoo
+
+def kib(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+Predictor()  # what a first predictor imports is not what this one loads
+cfg = model_zoo.get_config(sys.argv[2])
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+before = kib("VmRSS")
+Predictor(cfg, weights=sys.argv[1], device="cpu")
+print(kib("VmHWM") - before)
+"""
+
+
+@pytest.fixture(scope="module")
+def checkpointer(tmp_path_factory):
+    cfg = model_zoo.get_config(NAME)
+    cfg.MODEL.DEVICE = "cpu"
+    return DetectionCheckpointer(build_model(cfg), tmp_path_factory.mktemp("weights"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc")
+@pytest.mark.parametrize("suffix", [".pth", ".pkl", ".safetensors"])
+def test_peak_while_loading(checkpointer, suffix):
+    checkpointer.save(f"model{suffix}")
+    file = Path(checkpointer.save_dir) / f"model{suffix}"
+    done = subprocess.run([sys.executable, "-c", LOAD, str(file), NAME], capture_output=True, text=True, check=True)
+    model_bytes = sum(tensor.nbytes for tensor in checkpointer.model.state_dict().values())
+    assert int(done.stdout) * 1024 <= 1.3 * (file.stat().st_size + model_bytes)
