@@ -194,7 +194,7 @@ def _load_config(cfg: Any, weights: Any, device: Any, infer_num_classes: bool) -
     if weights is not None:
         cfg.MODEL.WEIGHTS = "" if isinstance(weights, Mapping) else os.fspath(weights)
     cfg.MODEL.DEVICE = str(resolve_device(cfg.MODEL.DEVICE if device is None else device))
-    if infer_num_classes:
+    if infer_num_classes and (cfg.MODEL.WEIGHTS or isinstance(weights, Mapping)):
         state = weights if isinstance(weights, Mapping) else read_checkpoint(resolve_path(cfg.MODEL.WEIGHTS)).model
         _set_class_counts(cfg, from_torchvision(state) if is_torchvision(state) else state)
     if frozen:

@@ -30,9 +30,8 @@ _LATIN1 = {"latin1", "latin-1", "iso-8859-1"}
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _KEYS = (str, bytes, int, float, np.number, type(None))
 _COPIES = 4  # how often a file may have its own size copied
-_COPIED_FREELY = 10_000_000
-_READ_FREELY = 65_536
-_MOST_READS = 2_000_000
+_COPIED_FREELY, _READ_FREELY = 10_000_000, 65_536
+_MOST_READS = 1_500_000
 
 
 class _DType:
@@ -104,8 +103,8 @@ def _checked_keys(keys: Iterable[Any]) -> list[Any]:
     for key in listed:
         if not isinstance(key, _KEYS) or (isinstance(key, int) and abs(key) >> 60):
             raise CheckpointError(
-                f"a dict or set in it has a {type(key).__name__} as a key, but only text and (not too large) numbers are "
-                "read there. If it was made so on purpose, save its weights alone"
+                f"a dict or set in it has a {type(key).__name__} as a key, but only text and numbers below 2**60 are "
+                "read there: save its weights alone"
             )
     return listed
 
