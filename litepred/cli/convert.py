@@ -120,7 +120,7 @@ def _check_target(target: Path, arguments: argparse.Namespace) -> None:
 def _source(name: str) -> tuple[str, CfgNode | None]:
     """Find or download the checkpoint; a model of the zoo brings its config."""
     from ..checkpoint import resolve_path
-    from ..predictor import named_config
+    from ..sources import named_config
 
     if "://" in name:
         return str(resolve_path(name)), None
@@ -134,7 +134,7 @@ def _config(given: str | None, source: str, checkpoint: Checkpoint) -> CfgNode |
     """Read the config that is given, else the one in the checkpoint; torchvision's models have one each."""
     from ..checkpoint.bundle import CONFIG
     from ..checkpoint.torchvision_names import is_torchvision
-    from ..predictor import named_config, torchvision_config
+    from ..sources import named_config, torchvision_config
 
     if given is not None or CONFIG in checkpoint.metadata:
         return named_config(source if given is None else given)
@@ -155,7 +155,7 @@ def _half(key: str, value: Tensor) -> Tensor:
 def _class_names(given: str | None, checkpoint: Checkpoint, source: str, cfg: CfgNode | None) -> list[str] | None:
     from ..checkpoint.bundle import read_class_names
     from ..data import MetadataCatalog
-    from ..predictor import class_kind
+    from ..sources import class_kind
 
     names = read_class_names(checkpoint.metadata, source) if given is None else _listed(given)
     if cfg is None or cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":

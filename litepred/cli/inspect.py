@@ -72,7 +72,7 @@ def _facts(name: str) -> dict[str, Any]:
     from ..checkpoint.bundle import CLASS_NAMES, CONFIG, read_class_names
 
     if _is_config(name):
-        from ..predictor import named_config
+        from ..sources import named_config
 
         cfg = named_config(name)
         return {"file": name, "format": "config", **_weight_facts(skeleton(cfg).state_dict())}

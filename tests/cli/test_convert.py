@@ -15,7 +15,7 @@ from litepred.checkpoint import read_checkpoint
 from litepred.checkpoint.bundle import CLASS_NAMES, CONFIG
 from litepred.cli import main
 from litepred.cli.common import skeleton
-from litepred.predictor import torchvision_config
+from litepred.sources import torchvision_config
 
 
 @pytest.fixture(scope="module")
