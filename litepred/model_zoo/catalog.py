@@ -161,13 +161,15 @@ def get(name: str, trained: bool = True, device: str | torch.device | None = Non
     import torch
 
     from ..checkpoint import DetectionCheckpointer
-    from ..modeling import build_model
+    from ..modeling import build_model, without_random_init
 
     cfg = get_config(name, trained)
     cfg.MODEL.DEVICE = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = build_model(cfg)
-    if trained:
-        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    if not trained:
+        return build_model(cfg)
+    with without_random_init():
+        model = build_model(cfg)
+    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
 
 
