@@ -112,7 +112,7 @@ class TestReadImage:
 
     @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
     def test_modes_of_pillow(self, tmp_path, mode):
-        path = tmp_path / "image.tif"
+        path = tmp_path / ("image.jpg" if mode == "YCbCr" else "image.tif")
         Image.fromarray(BGR[:, :, ::-1].copy()).convert(mode).save(path)
         assert read_image(path).shape == BGR.shape
 
