@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import islice
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from .checkpoint import DetectionCheckpointer, load_into, read_checkpoint, resolve_path
 from .checkpoint.torchvision_names import from_torchvision
@@ -19,6 +21,7 @@ from .config import CfgNode
 from .data import ResizeShortestEdge, as_array
 from .errors import ConfigError, ImageError
 from .modeling import build_model, without_random_init
+from .optimize import optimize
 from .sources import load_config, load_metadata, torchvision_config
 
 __all__ = ["DefaultPredictor", "Predictor"]
@@ -37,6 +40,15 @@ class Predictor:
             the model runs on the CPU, with a warning.
         class_names: names of the classes in order, instead of what is known of the data set.
         infer_num_classes: set the numbers of classes and keypoints in the config to those of the checkpoint.
+        exact: keep the model as Detectron2 runs it, for the same bits, instead of making a faster one of it, whose
+            answers differ by rounding (see `litepred.optimize`).
+        precision: "float32", or "bfloat16" or "float16" for convolutions and matrix products, where the hardware has a
+            fast path for it; else a warning says so and float32 is used.
+        compile: compile what pays with ``torch.compile``, while a progress bar on standard error says so.
+        mask_format: of ``pred_masks``: "bitmask", (N, H, W) bool; or smaller: "roi", `ROIMasks` to be pasted when
+            asked; "rle", COCO's run lengths (needs pycocotools); "polygon", a list of outlines per instance.
+        threads: of the processor that torch may use, in the whole process; by default torch's own choice, which is
+            one per core.
 
     Attributes:
         cfg: the config in use.
@@ -44,6 +56,7 @@ class Predictor:
         metadata: class names and colours of the data set ``cfg.DATASETS.TEST[0]``, as far as they are known.
         aug: the resizing, a `ResizeShortestEdge`.
         input_format: order of the channels in the model's input, "BGR" or "RGB".
+        precision: the one in use.
 
     Raises:
         ConfigError: when the config cannot be read, or does not describe a model.
@@ -58,7 +71,19 @@ class Predictor:
         device: str | torch.device | None = None,
         class_names: Sequence[str] | None = None,
         infer_num_classes: bool = False,
+        exact: bool = False,
+        precision: str = "float32",
+        compile: bool = False,
+        mask_format: str = "bitmask",
+        threads: int | None = None,
     ) -> None:
+        if exact and (compile or precision != "float32"):
+            raise ConfigError(
+                f"exact=True came with precision={precision!r} and compile={compile}: the bits of Detectron2 need "
+                "its own graph in float32, drop one or the other"
+            )
+        if threads is not None:
+            torch.set_num_threads(threads)
         self.cfg = load_config(cfg, weights, device, infer_num_classes)
         self.input_format: str = self.cfg.INPUT.FORMAT
         if self.input_format not in ("BGR", "RGB"):
@@ -79,6 +104,11 @@ class Predictor:
                 "Pass weights='model_final.pth', or set MODEL.WEIGHTS.",
                 stacklevel=2,
             )
+        if mask_format != "bitmask":
+            self._set_mask_format(mask_format)
+        self.precision = "float32" if exact else optimize(self.model, precision, compile)
+        if compile:
+            self._warm_up()
 
     @classmethod
     def from_torchvision(
@@ -86,7 +116,7 @@ class Predictor:
         weights: str | os.PathLike[str] | Mapping[str, torch.Tensor],
         *,
         device: str | torch.device | None = None,
-        class_names: Sequence[str] | None = None,
+        **kwargs: Any,
     ) -> Predictor:
         """Run a detector of ``torchvision.models.detection`` with torchvision's own answers.
 
@@ -96,7 +126,7 @@ class Predictor:
                 norms are to keep an epsilon (those fine-tuned from an ImageNet backbone alone) are run by the config:
                 set ``MODEL.RESNETS.NORM`` of ``model_zoo.get_config("torchvision/…")`` to ``FrozenBN``.
             device: such as "cpu" or "cuda:1"; without one, CUDA where there is any, else the CPU.
-            class_names: names of the classes in order, background left out.
+            **kwargs: as `Predictor` takes them: ``class_names`` (background left out), ``exact`` and so on.
 
         Raises:
             CheckpointError: when the file cannot be read, or is of another model.
@@ -104,8 +134,22 @@ class Predictor:
         state = weights if isinstance(weights, Mapping) else read_checkpoint(resolve_path(weights)).model
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        cfg = torchvision_config(state)
-        return cls(cfg, weights=from_torchvision(state), device=device, class_names=class_names)
+        return cls(torchvision_config(state), weights=from_torchvision(state), device=device, **kwargs)
+
+    def _set_mask_format(self, mask_format: str) -> None:
+        if not hasattr(self.model, "set_mask_format"):
+            raise ConfigError(
+                f"mask_format is {mask_format!r}, but {type(self.model).__name__} has no masks to write: leave it out"
+            )
+        self.model.set_mask_format(mask_format)  # type: ignore[operator]
+
+    def _warm_up(self) -> None:
+        """Compile now, for wide and for tall images: a third size compiles nothing more."""
+        short, long = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
+        long = min(long, short * 4 // 3)
+        sizes = [(short, long), (long, short)]
+        for height, width in tqdm(sizes, desc="compiling the model", unit="size"):
+            self(np.zeros((height, width, 3), np.uint8))
 
     def __call__(self, image: Any) -> dict[str, Any]:
         """Predict on one image.
@@ -124,15 +168,16 @@ class Predictor:
         """
         return self._run([self._model_input(image)])[0]
 
-    def batch(self, images: Iterable[Any], batch_size: int = 4) -> Iterator[dict[str, Any]]:
+    def batch(self, images: Iterable[Any], batch_size: int | None = None) -> Iterator[dict[str, Any]]:
         """Predict on many images, with the answers that they get one by one.
 
-        Padding changes a model's numbers, so only images of the same padded size run together. Images are taken, and
-        answers kept, ``batch_size`` at a time.
+        While the model works on some images, a thread reads and resizes the next ones. Padding changes a model's
+        numbers, so only images of the same padded size run together.
 
         Args:
-            images: whatever `__call__` takes, as a list, a generator …
-            batch_size: the most images to hold at once.
+            images: whatever `__call__` takes, as a list, a generator … Twice ``batch_size`` of them are held at once.
+            batch_size: the most images to run together. By default 4 on an accelerator and 1 on the CPU, which is as
+                busy with one image as with four.
 
         Yields:
             A dict per image, in order.
@@ -144,21 +189,32 @@ class Predictor:
             raise ImageError(
                 f"batch() got a single {type(images).__name__}: expected a list of images, or call predictor(image)"
             )
+        if batch_size is None:
+            batch_size = 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
         return self._batches(iter(images), batch_size)
 
     def _batches(self, images: Iterator[Any], batch_size: int) -> Iterator[dict[str, Any]]:
         padded_size = getattr(self.model, "padded_size", lambda image: tuple(image.shape[1:]))
-        while inputs := [self._model_input(image) for image in islice(images, batch_size)]:
-            groups: dict[tuple[int, int], list[int]] = {}
-            for i, one in enumerate(inputs):
-                groups.setdefault(padded_size(one["image"]), []).append(i)
-            answers: dict[int, dict[str, Any]] = {}
-            for members in groups.values():
-                answers.update(zip(members, self._run([inputs[i] for i in members])))
-            for i in range(len(inputs)):
-                yield answers.pop(i)
+        with ThreadPoolExecutor(max_workers=1) as reader:
+
+            def read() -> list[Future[dict[str, Any]]]:
+                return [reader.submit(self._model_input, image) for image in islice(images, batch_size)]
+
+            coming = read()
+            while coming:
+                inputs, coming = coming, read()
+                groups: dict[tuple[int, int], list[int]] = {}
+                for i, one in enumerate(inputs):
+                    if one.exception() is None:
+                        groups.setdefault(padded_size(one.result()["image"]), []).append(i)
+                answers: dict[int, dict[str, Any]] = {}
+                for members in groups.values():
+                    answers.update(zip(members, self._run([inputs[i].result() for i in members])))
+                for i, one in enumerate(inputs):
+                    one.result()  # raises at the turn of an image that cannot be read
+                    yield answers.pop(i)
 
     @torch.no_grad()
     def _run(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -168,6 +224,8 @@ class Predictor:
         array = as_array(image, channels=len(self.cfg.MODEL.PIXEL_MEAN), format=self.input_format)
         resized = self.aug.get_transform(array).apply_image(array)
         tensor = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))  # (C, H, W)
+        if torch.device(self.cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available():
+            tensor = tensor.pin_memory()
         return {"image": tensor, "height": array.shape[0], "width": array.shape[1]}
 
 

@@ -13,6 +13,7 @@ from golden_weights import fill_with_golden_weights
 
 from litepred import Boxes, ImageList, Instances, Predictor, build_model, model_zoo
 from litepred.data import ResizeShortestEdge
+from litepred.modeling import without_random_init
 
 MASK_RCNN = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
 QUICK = (  # one of each family; the others carry the marker "zoo"
@@ -58,11 +59,11 @@ def config(name: str, opts: list[str]):
     return cfg
 
 
-def golden_predictor(cfg) -> Predictor:
-    with pytest.warns(UserWarning, match="random weights"):
-        predictor = Predictor(cfg)
-    fill_with_golden_weights(predictor.model, cfg.MODEL.PIXEL_STD[0])
-    return predictor
+def golden_predictor(cfg, exact: bool = True) -> Predictor:
+    with without_random_init():
+        model = build_model(cfg)
+    fill_with_golden_weights(model, cfg.MODEL.PIXEL_STD[0])
+    return Predictor(cfg, weights=model.state_dict(), exact=exact)
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +81,11 @@ def network_input(name: str, short_edge: int, **kwargs: int) -> dict:
     }
 
 
+@pytest.mark.parametrize("exact", [True, False], ids=["exact", "optimized"])
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in SINGLE_IMAGE])
-def test_prediction_matches(name):
+def test_prediction_matches(name, exact):
     golden = load(GOLDENS / f"{name}.npz")
-    predictor = golden_predictor(config(str(golden["config"]), json.loads(str(golden["opts"]))))
+    predictor = golden_predictor(config(str(golden["config"]), json.loads(str(golden["opts"]))), exact)
     assert differences(predictor(image(name.rsplit("__", 1)[1])), golden) == []
 
 

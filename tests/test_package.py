@@ -92,7 +92,7 @@ def test_floors_import_downwards_only():
     floor = {
         **dict.fromkeys(("errors", "structures"), 1),
         **dict.fromkeys(("config", "checkpoint", "data", "layers"), 2),
-        **dict.fromkeys(("modeling", "model_zoo", "visualizer", "default_model"), 3),
+        **dict.fromkeys(("modeling", "model_zoo", "visualizer", "default_model", "optimize"), 3),
         **dict.fromkeys(("sources", "predictor"), 4),
         "cli": 5,
     }
@@ -100,6 +100,8 @@ def test_floors_import_downwards_only():
         ("modeling", "config"),
         ("modeling", "layers"),
         ("model_zoo", "modeling"),
+        ("optimize", "modeling"),
+        ("structures", "errors"),
         ("structures", "layers"),
         ("predictor", "sources"),
     }

@@ -16,6 +16,7 @@ from PIL import Image
 
 import litepred
 from litepred import (
+    CheckpointError,
     ConfigError,
     DefaultPredictor,
     DetectionCheckpointer,
@@ -171,7 +172,7 @@ class TestBatch:
         results = page_predictor.batch(source(), batch_size=2)
         assert taken == []
         next(results)
-        assert taken == [0, 1]
+        assert taken == [0, 1, 2, 3]  # two being predicted on, two being read meanwhile
 
     @pytest.mark.parametrize(
         "single", ["page.png", Path("page.png"), np.zeros((8, 8, 3), np.uint8), Image.new("L", (8, 8))]
@@ -191,7 +192,10 @@ class TestConstruction:
         cfg = default_config()
         cfg.MODEL.WEIGHTS = ""
         (tmp_path / "config.yaml").write_text(cfg.dump())
-        DetectionCheckpointer(page_predictor.model, str(tmp_path)).save("model_final")
+        exact = Predictor(exact=True)
+        DetectionCheckpointer(exact.model, str(tmp_path)).save("model_final")
+        with pytest.raises(CheckpointError, match="was optimized when its Predictor was made"):
+            DetectionCheckpointer(page_predictor.model, str(tmp_path)).save("optimized")
         predictor = Predictor(tmp_path / "config.yaml", weights=tmp_path / "model_final.pth")
         assert_same(predictor(page("skimage_page.png")), page_predictor(page("skimage_page.png")), 0, 0)
 
@@ -326,7 +330,7 @@ class TestNames:
         model = build_model(cfg)
         arrays = {key: value.numpy() for key, value in model.state_dict().items()}
         path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}))
-        predictor = Predictor(name, device="cpu")
+        predictor = Predictor(name, device="cpu", exact=True)
         assert len(predictor.metadata.thing_classes) == 80
         weights = predictor.model.state_dict()
         assert all(torch.equal(weights[key], value) for key, value in model.state_dict().items())

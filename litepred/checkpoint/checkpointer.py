@@ -14,7 +14,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..errors import CheckpointError
 from .download import download
-from .loading import LoadReport, load_into
+from .loading import LoadReport, load_into, refuse_optimized
 from .naming import HEURISTICS, by_suffix, split_query
 from .readers import Checkpoint, read_checkpoint
 from .torchvision_names import from_torchvision, is_torchvision
@@ -159,10 +159,12 @@ class DetectionCheckpointer:
                 truth values only.
 
         Raises:
-            CheckpointError: the name has a folder in it, or the format cannot hold a value.
+            CheckpointError: the name has a folder in it, the format cannot hold a value, or `Predictor` has
+                optimized the model.
         """
         if not self.save_dir or not self.save_to_disk:
             return
+        refuse_optimized(self.model)
         if Path(name).suffix not in SUFFIXES:
             name += ".pth"
         if Path(name).name != name:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from .hints import depth_hint, explain_misfit, explain_unexpected, group_keys
 
-__all__ = ["LoadReport", "load_into"]
+__all__ = ["LoadReport", "load_into", "refuse_optimized"]
 
 # A model takes its pixel mean and deviation from the config, never from a file.
 _FROM_CONFIG = ("pixel_mean", "pixel_std")
@@ -38,6 +38,20 @@ class LoadReport:
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
 
 
+def refuse_optimized(model: nn.Module) -> None:
+    """Refuse to load into or save a model whose weights are no longer those of a checkpoint.
+
+    Raises:
+        CheckpointError: when ``litepred.optimize`` has worked on the model.
+    """
+    if getattr(model, "optimized", False):
+        raise CheckpointError(
+            "this model was optimized when its Predictor was made: norms are folded into its weights, which no longer "
+            "have the names and values of a checkpoint. Pass the weights to Predictor(cfg, weights=…), or keep the "
+            "model as it is with Predictor(cfg, exact=True), or use build_model(cfg)."
+        )
+
+
 def load_into(
     model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True, source: str = "the checkpoint"
 ) -> LoadReport:
@@ -57,8 +71,10 @@ def load_into(
         The differences.
 
     Raises:
-        CheckpointError: ``strict`` and the state dict does not fit; the message says what likely happened.
+        CheckpointError: ``strict`` and the state dict does not fit; the message says what likely happened. Or the model
+            is one that `Predictor` has optimized.
     """
+    refuse_optimized(model)
     targets = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
     report = _compare(targets, state)
     defaults = {key: 0.0 if key.endswith("mean") else 1.0 for key in _frozen_statistics(model) if key not in state}

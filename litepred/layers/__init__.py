@@ -5,6 +5,7 @@ from .module import InferenceModule
 from .norm import FrozenBatchNorm2d, LayerNorm2d, get_norm
 from .paste import paste_masks_in_image
 from .shape_spec import ShapeSpec
+from .winograd import WinogradConv2d
 
 __all__ = [
     "Conv2d",
@@ -14,6 +15,7 @@ __all__ = [
     "LayerNorm2d",
     "ModulatedDeformConv",
     "ShapeSpec",
+    "WinogradConv2d",
     "get_norm",
     "paste_masks_in_image",
 ]

@@ -5,13 +5,16 @@ N masks of M × M probabilities, an image of H × W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..structures import Boxes
 
-__all__ = ["paste_masks_in_image"]
+__all__ = ["mask_windows", "paste_masks_in_image", "paste_masks_in_windows"]
 
 _CHUNK_BYTES = 2**30  # on an accelerator: memory that one chunk of full-size masks may take
 
@@ -27,6 +30,62 @@ def _sample(masks: Tensor, boxes: Tensor, y0: int, y1: int, x0: int, x1: int) ->
         [x[:, None, :].expand(-1, y.shape[1], -1), y[:, :, None].expand(-1, -1, x.shape[1])], dim=3
     )  # (N, window height, window width, 2)
     return F.grid_sample(masks, grid.to(masks.dtype), align_corners=False)[:, 0]
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; on the CPU the system hands out their memory only where something is written."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.zeros(shape, bool if dtype == torch.bool else np.uint8))
+
+
+def _windows(boxes: Tensor, height: int, width: int) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+    """For each box that reaches into the image its index and x0, y0, x1, y1 around it, a pixel wider."""
+    lows = (boxes[:, :2].floor() - 1).clamp(min=0)
+    highs = torch.minimum(boxes[:, 2:].ceil() + 1, boxes.new_tensor([width, height]))
+    for i, (x0, y0, x1, y1) in enumerate(torch.cat([lows, highs], dim=1).to(torch.int64).tolist()):
+        if x1 > x0 and y1 > y0:
+            yield i, (x0, y0, x1, y1)
+
+
+def paste_masks_in_windows(
+    masks: Tensor, boxes: Boxes | Tensor, image_shape: tuple[int, int], threshold: float = 0.5
+) -> Tensor:
+    """Paste as `paste_masks_in_image` does, faster on the CPU and to rounding the same.
+
+    Bilinear sampling on a grid is a product of three matrices: rows · mask · columns.
+    """
+    if masks.device.type != "cpu" or not masks.is_floating_point() or threshold < 0:
+        return paste_masks_in_image(masks, boxes, image_shape, threshold)
+    box_tensor = boxes.tensor if isinstance(boxes, Boxes) else boxes
+    height, width = (int(v) for v in image_shape)
+    pasted = _zeros((len(masks), height, width), torch.bool, masks.device)
+    for i, (window, inside) in mask_windows(masks, box_tensor, (height, width), threshold):
+        x0, y0, x1, y1 = window
+        pasted[i, y0:y1, x0:x1] = inside
+    return pasted
+
+
+def mask_windows(
+    masks: Tensor, boxes: Tensor, image_shape: tuple[int, int], threshold: float = 0.5
+) -> Iterator[tuple[int, tuple[tuple[int, int, int, int], Tensor]]]:
+    """Sample masks (N, M, M) one by one, each only around its box.
+
+    Yields:
+        The index of a mask whose box reaches into the image; and its window, x0, y0, x1, y1 in whole pixels, with what
+        belongs to the mask in it, (y1 - y0, x1 - x0) bool.
+    """
+    size = masks.shape[-1]
+    cells = torch.arange(size, dtype=torch.float32)
+
+    def weights(low: int, high: int, start: Tensor, end: Tensor) -> Tensor:  # (pixels, M)
+        position = (torch.arange(low, high, dtype=torch.float32) + 0.5 - start) / (end - start) * size - 0.5
+        return (1 - (position[:, None] - cells).abs()).clamp_(min=0)
+
+    for i, (x0, y0, x1, y1) in _windows(boxes, *image_shape):
+        left, top, right, bottom = boxes[i]
+        rows = weights(y0, y1, top, bottom) @ masks[i].float()
+        yield i, ((x0, y0, x1, y1), (rows @ weights(x0, x1, left, right).T) >= threshold)
 
 
 def paste_masks_in_image(
@@ -56,7 +115,7 @@ def paste_masks_in_image(
         raise ValueError(f"{len(masks)} masks came with {len(box_tensor)} boxes: expected one box per mask")
     height, width = (int(v) for v in image_shape)
     soft = threshold < 0
-    pasted = torch.zeros(len(masks), height, width, dtype=torch.uint8 if soft else torch.bool, device=masks.device)
+    pasted = _zeros((len(masks), height, width), torch.uint8 if soft else torch.bool, masks.device)
     if not len(masks):
         return pasted
     masks = (masks if masks.is_floating_point() else masks.float())[:, None]  # (N, 1, M, M)
@@ -65,12 +124,8 @@ def paste_masks_in_image(
         return (probabilities * 255).to(torch.uint8) if soft else probabilities >= threshold
 
     if masks.device.type == "cpu":  # one by one, only around each box: far less to compute than whole images
-        lows = (box_tensor[:, :2].floor() - 1).clamp(min=0).to(torch.int64).tolist()
-        highs = (box_tensor[:, 2:].ceil() + 1).to(torch.int64).tolist()
-        for i, ((x0, y0), (x1, y1)) in enumerate(zip(lows, highs)):
-            x1, y1 = min(x1, width), min(y1, height)
-            if x1 > x0 and y1 > y0:
-                pasted[i, y0:y1, x0:x1] = finish(_sample(masks[i : i + 1], box_tensor[i : i + 1], y0, y1, x0, x1)[0])
+        for i, (x0, y0, x1, y1) in _windows(box_tensor, height, width):
+            pasted[i, y0:y1, x0:x1] = finish(_sample(masks[i : i + 1], box_tensor[i : i + 1], y0, y1, x0, x1)[0])
         return pasted
     per_chunk = max(1, _CHUNK_BYTES // max(1, height * width * 12))  # a float32 grid (x, y) and its samples
     for i in range(0, len(masks), per_chunk):

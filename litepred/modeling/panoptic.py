@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import CfgNode, configurable
-from ..structures import Instances
+from ..structures import Instances, instance_mask
 from .build import META_ARCH_REGISTRY, build_sem_seg_head
 from .rcnn import GeneralizedRCNN, Inputs
 from .semantic import resized_logits
@@ -77,7 +77,7 @@ class PanopticFPN(GeneralizedRCNN):
             return instances, logits
         results = []
         semantic = resized_logits(logits, batched_inputs, images.image_sizes)
-        for sem_seg, detected in zip(semantic, self._postprocess(instances, batched_inputs, images.image_sizes)):
+        for sem_seg, detected in zip(semantic, self._finish(instances, batched_inputs, images.image_sizes)):
             panoptic_seg = combine_semantic_and_instance_outputs(
                 detected["instances"],
                 sem_seg.argmax(dim=0),
@@ -99,7 +99,7 @@ def combine_semantic_and_instance_outputs(
     """Give each pixel to the best instance that covers it, and what is left to the semantic classes.
 
     Args:
-        instance_results: with ``scores``, ``pred_classes`` and bool ``pred_masks`` (K, H, W).
+        instance_results: with ``scores``, ``pred_classes`` and ``pred_masks``, (K, H, W) bool or smaller.
         semantic_results: (H, W) labels; 0 stands for all things and is passed over.
         overlap_threshold: an instance is dropped when more than this share of it is already taken.
         stuff_area_thresh: a class with fewer pixels left than this is dropped.
@@ -120,7 +120,7 @@ def combine_semantic_and_instance_outputs(
     for index in torch.argsort(-instance_results.scores).tolist():
         if scores[index] < instances_score_thresh:
             break
-        mask = instance_results.pred_masks[index]
+        mask = instance_mask(instance_results, index).to(free.device)
         area = int(mask.sum())
         visible = mask & free
         taken = area - int(visible.sum())

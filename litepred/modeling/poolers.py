@@ -78,7 +78,7 @@ class ROIPooler(InferenceModule):
             raise ConfigError(
                 f"POOLER_TYPE is {pooler_type!r}: expected one of {', '.join(poolers)}; rotated boxes are not supported"
             )
-        self._pool = poolers[pooler_type]
+        self.pool = poolers[pooler_type]
         self._slack = (0.0, 1e-6) if pooler_type == "TorchvisionROIAlign" else (1e-8, 0.0)
         levels = [-math.log2(scale) for scale in scales]
         if any(level != round(level) for level in levels) or any(b - a != 1 for a, b in itertools.pairwise(levels)):
@@ -103,14 +103,23 @@ class ROIPooler(InferenceModule):
             )
         image_index = torch.cat([torch.full_like(boxes.tensor[:, :1], i) for i, boxes in enumerate(box_lists)])
         rois = torch.cat([image_index, torch.cat([boxes.tensor for boxes in box_lists])], dim=1)  # (R, 5)
+        # Half precision would round the boxes to whole pixels and more.
+        features = [feature.float() if feature.dtype.itemsize < 4 else feature for feature in features]
         rois = rois.to(features[0].dtype)
         if len(features) == 1:
-            return self._pool(features[0], rois, spatial_scale=self.scales[0])
+            return self.pool(features[0], rois, spatial_scale=self.scales[0])
         level = assign_boxes_to_levels(
             box_lists, self.min_level, self.max_level, self.canonical_box_size, self.canonical_level, self._slack
         )
-        pooled = features[0].new_zeros(len(rois), features[0].shape[1], *self.output_size)
-        for i, (feature, scale) in enumerate(zip(features, self.scales)):
-            index = torch.nonzero(level == i)[:, 0]
-            pooled.index_put_((index,), self._pool(feature, rois[index], spatial_scale=scale))
+        channels_last = features[0].is_contiguous(memory_format=torch.channels_last)
+        pooled = torch.empty(
+            (len(rois), features[0].shape[1], *self.output_size),
+            dtype=features[0].dtype,
+            device=features[0].device,
+            memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+        ).zero_()
+        level = level.clamp(min=-1) + 1  # 0 is that of boxes which are not finite: they stay zero
+        counts = torch.bincount(level, minlength=len(features) + 1).tolist()
+        for feature, scale, index in zip(features, self.scales, level.argsort(stable=True).split(counts)[1:]):
+            pooled.index_put_((index,), self.pool(feature, rois[index], spatial_scale=scale))
         return pooled

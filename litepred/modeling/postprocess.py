@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import LitepredError
+from ..errors import ConfigError, LitepredError
 from ..layers import paste_masks_in_image
-from ..structures import Boxes, Instances
+from ..layers.paste import mask_windows
+from ..structures import Boxes, Instances, ROIMasks, mask_to_polygons, mask_to_rle
 
-__all__ = ["detector_postprocess", "sem_seg_postprocess"]
+__all__ = ["MASK_FORMATS", "detector_postprocess", "mask_writer", "sem_seg_postprocess"]
+
+MASK_FORMATS = ("bitmask", "roi", "rle", "polygon")
+Paste = Callable[[Tensor, Boxes, tuple[int, int], float], Any]
+
+
+def mask_writer(mask_format: str, windows: Callable[..., Any] = mask_windows) -> Paste:
+    """Return what turns masks (N, M, M) and their boxes into ``pred_masks`` that are smaller than (N, H, W) bitmaps.
+
+    Args:
+        mask_format: "roi" for `ROIMasks`, as they are, to be pasted when asked; "rle" for a list of COCO's run lengths
+            (by pycocotools); "polygon" for a list of outlines per instance, each x0 y0 x1 y1 … (by OpenCV).
+        windows: samples the masks in their boxes; see `mask_windows`.
+
+    Raises:
+        ConfigError: for another format.
+    """
+    if mask_format not in MASK_FORMATS[1:]:
+        raise ConfigError(f"mask_format is {mask_format!r}: expected one of {', '.join(MASK_FORMATS)}")
+
+    def write(masks: Tensor, boxes: Boxes, image_size: tuple[int, int], threshold: float) -> Any:
+        if mask_format == "roi":
+            return ROIMasks(masks)
+        nothing = np.zeros((0, 0), bool)
+        written: list[Any] = [
+            mask_to_rle(nothing, image_size) if mask_format == "rle" else mask_to_polygons(nothing) for _ in masks
+        ]
+        for i, ((x0, y0, _, _), inside) in windows(masks.cpu(), boxes.tensor.cpu(), image_size, threshold):
+            corner = (x0, y0)
+            written[i] = (
+                mask_to_rle(inside, image_size, corner) if mask_format == "rle" else mask_to_polygons(inside, corner)
+            )
+        return written
+
+    return write
 
 
 def detector_postprocess(
@@ -20,7 +57,7 @@ def detector_postprocess(
     output_width: int,
     mask_threshold: float = 0.5,
     *,
-    paste: Callable[[Tensor, Boxes, tuple[int, int], float], Tensor] = paste_masks_in_image,
+    paste: Paste = paste_masks_in_image,
 ) -> Instances:
     """Rescale the detections of one image to the wanted size; ``results`` itself is left as it is.
 
@@ -30,7 +67,7 @@ def detector_postprocess(
         output_height: in pixels.
         output_width: in pixels.
         mask_threshold: a pixel belongs to a mask when its probability is at least this.
-        paste: puts masks (N, M, M) into an image; see `paste_masks_in_image`.
+        paste: puts masks (N, M, M) into an image; see `paste_masks_in_image` and `mask_writer`.
 
     Returns:
         The instances whose box is not empty after clipping, with full-size bool masks (N, H, W). All other fields,

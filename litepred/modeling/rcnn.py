@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from ..config import CfgNode, configurable
 from ..errors import ConfigError, ImageError, LitepredError
-from ..layers import InferenceModule
+from ..layers import InferenceModule, paste_masks_in_image
 from ..structures import ImageList, Instances
 from .backbone import Backbone
 from .build import META_ARCH_REGISTRY, build_backbone, build_proposal_generator, build_roi_heads
-from .postprocess import detector_postprocess
+from .postprocess import Paste, detector_postprocess, mask_writer
 
 __all__ = ["GeneralizedRCNN", "MetaArch", "ProposalNetwork"]
 
@@ -92,7 +92,7 @@ class MetaArch(InferenceModule):
                     f"input {i} of the model has {came} as its 'image': expected a tensor of shape "
                     f"({channels}, height, width), height and width at least 1"
                 )
-            image = image.to(self.device).to(self.pixel_mean.dtype)
+            image = image.to(self.device, non_blocking=True).to(self.pixel_mean.dtype)
             images.append(self._normalize(image))
         constraints = self.backbone.padding_constraints
         return ImageList.from_tensors(images, self.backbone.size_divisibility, padding_constraints=constraints)
@@ -140,6 +140,9 @@ class GeneralizedRCNN(MetaArch):
         proposal_generator: features to proposals; ``None`` when every input brings its ``proposals``.
         roi_heads: features and proposals to instances.
         **kwargs: see `MetaArch`.
+
+    Attributes:
+        paste: puts the masks of one image into it; see `detector_postprocess`.
     """
 
     @configurable
@@ -147,6 +150,7 @@ class GeneralizedRCNN(MetaArch):
         super().__init__(**kwargs)
         self.proposal_generator = proposal_generator
         self.roi_heads: Any = roi_heads
+        self.paste: Paste = paste_masks_in_image
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -180,7 +184,11 @@ class GeneralizedRCNN(MetaArch):
         instances = self._detect(batched_inputs, images, features, detected_instances)
         if not do_postprocess:
             return instances
-        return self._postprocess(instances, batched_inputs, images.image_sizes)
+        return self._finish(instances, batched_inputs, images.image_sizes)
+
+    def set_mask_format(self, mask_format: str) -> None:
+        """Let ``pred_masks`` come in another format than bitmaps; see `mask_writer`."""
+        self.paste = mask_writer(mask_format)
 
     def _detect(
         self,
@@ -199,12 +207,23 @@ class GeneralizedRCNN(MetaArch):
         instances, _ = self.roi_heads(images, features, proposals, None)
         return instances
 
+    def _finish(
+        self, instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Instances]]:
+        """Bring the instances to the wanted size: by a subclass's own `_postprocess`, else with `paste`."""
+        if type(self)._postprocess is not GeneralizedRCNN._postprocess:
+            return self._postprocess(instances, batched_inputs, image_sizes)
+        return self._postprocess(instances, batched_inputs, image_sizes, self.paste)
+
     @staticmethod
     def _postprocess(
-        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+        instances: Sequence[Instances],
+        batched_inputs: Inputs,
+        image_sizes: Sequence[tuple[int, int]],
+        paste: Paste = paste_masks_in_image,
     ) -> list[dict[str, Instances]]:
         return [
-            {"instances": detector_postprocess(result, *output_size(inputs, size))}
+            {"instances": detector_postprocess(result, *output_size(inputs, size), paste=paste)}
             for result, inputs, size in zip(instances, batched_inputs, image_sizes)
         ]
 

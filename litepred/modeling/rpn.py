@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from ..config import CfgNode, configurable
 from ..layers import Conv2d, InferenceModule, ShapeSpec
@@ -109,15 +109,11 @@ def find_top_rpn_proposals(
     all_boxes, all_logits = torch.cat(boxes, dim=1), torch.cat(logits, dim=1)  # (N, ΣB', 4), (N, ΣB')
     results = []
     for image_boxes, scores, image_size in zip(all_boxes, all_logits, image_sizes):
-        levels = level
-        finite = torch.isfinite(image_boxes).all(dim=1) & torch.isfinite(scores)
-        if not finite.all():
-            image_boxes, scores, levels = image_boxes[finite], scores[finite], levels[finite]
-        candidates = Boxes(image_boxes)
-        candidates.clip(image_size)
-        large = candidates.nonempty(threshold=min_box_size)
-        if not large.all():
-            candidates, scores, levels = candidates[large], scores[large], levels[large]
+        levels, candidates = level, Boxes(clip_boxes_to_image(image_boxes, image_size))
+        valid = torch.isfinite(image_boxes).all(dim=1) & torch.isfinite(scores)
+        valid &= candidates.nonempty(threshold=min_box_size)
+        if not valid.all():
+            candidates, scores, levels = candidates[valid], scores[valid], levels[valid]
         keep = batched_nms(candidates.tensor, scores, levels, nms_thresh)[:post_nms_topk]
         results.append(Instances(image_size, proposal_boxes=candidates[keep], objectness_logits=scores[keep]))
     return results

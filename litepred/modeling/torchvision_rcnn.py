@@ -7,7 +7,7 @@ folder name them, and the rest of the model is the one that Detectron2's weights
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import clip_boxes_to_image
 
 from ..config import CfgNode, configurable
+from ..errors import ConfigError
 from ..layers import ShapeSpec
 from ..structures import Boxes, ImageList, Instances
 from .anchors import DefaultAnchorGenerator
@@ -27,7 +28,7 @@ from .build import (
     ROI_HEADS_REGISTRY,
     ROI_KEYPOINT_HEAD_REGISTRY,
 )
-from .postprocess import detector_postprocess
+from .postprocess import detector_postprocess, mask_writer
 from .rcnn import GeneralizedRCNN, Inputs, output_size
 from .roi_heads import FastRCNNOutputLayers, KRCNNConvDeconvUpsampleHead, StandardROIHeads
 from .rpn import RPN
@@ -128,6 +129,7 @@ class TorchvisionRCNN(GeneralizedRCNN):
     @configurable
     def __init__(self, *, min_size: int, max_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.paste = _paste
         self.min_size = min_size
         self.max_size = max_size
 
@@ -148,20 +150,42 @@ class TorchvisionRCNN(GeneralizedRCNN):
         """Return the (height, width) that the network sees of an image (C, H, W) alone, padding included."""
         return super().padded_size(image.new_empty(1, 1, 1).expand(1, *self._resized(*image.shape[1:])))
 
-    @staticmethod
-    def _postprocess(
-        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    def set_mask_format(self, mask_format: str) -> None:
+        """Let ``pred_masks`` come as run lengths or polygons; see `mask_writer`.
+
+        Raises:
+            ConfigError: for "roi", since `ROIMasks` paste as Detectron2 does.
+        """
+        if mask_format == "roi":
+            raise ConfigError(
+                "mask_format is 'roi', which torchvision's models do not have: expected 'rle' or 'polygon'"
+            )
+        self.paste = mask_writer(mask_format, _windows)
+
+    def _finish(
+        self, instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
     ) -> list[dict[str, Instances]]:
         return [
-            {"instances": detector_postprocess(result, *output_size(inputs, inputs["image"].shape[1:]), paste=_paste)}
+            {
+                "instances": detector_postprocess(
+                    result, *output_size(inputs, inputs["image"].shape[1:]), paste=self.paste
+                )
+            }
             for result, inputs in zip(instances, batched_inputs)
         ]
 
 
-def _paste(masks: Tensor, boxes: Boxes, image_shape: tuple[int, int], threshold: float) -> Tensor:
-    """Paste masks (N, M, M) into boxes of whole pixels: (N, H, W) bool."""
-    pasted = torch.zeros(len(masks), *image_shape, dtype=torch.bool, device=masks.device)
+def _windows(
+    masks: Tensor, boxes: Tensor, image_shape: tuple[int, int], threshold: float
+) -> Iterator[tuple[int, tuple[tuple[int, int, int, int], Tensor]]]:
+    """Paste masks (N, M, M) into boxes of whole pixels, each into an image of its own; see `mask_windows`."""
     for i in range(len(masks)):  # one by one: a float image of each would take four times the result
-        soft = paste_masks_in_image(masks[i : i + 1, None], boxes.tensor[i : i + 1], image_shape)
-        pasted[i] = soft[0, 0] > threshold
+        soft = paste_masks_in_image(masks[i : i + 1, None], boxes[i : i + 1], image_shape)
+        yield i, ((0, 0, image_shape[1], image_shape[0]), soft[0, 0] > threshold)
+
+
+def _paste(masks: Tensor, boxes: Boxes, image_shape: tuple[int, int], threshold: float) -> Tensor:
+    pasted = torch.zeros(len(masks), *image_shape, dtype=torch.bool, device=masks.device)
+    for i, (_, mask) in _windows(masks, boxes.tensor, image_shape, threshold):
+        pasted[i] = mask
     return pasted

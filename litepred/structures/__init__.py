@@ -12,6 +12,7 @@ from .boxes import (
 from .image_list import ImageList
 from .instances import Instances
 from .keypoints import Keypoints, heatmaps_to_keypoints
+from .mask_formats import instance_mask, mask_to_polygons, mask_to_rle, polygons_to_mask, rle_to_mask
 from .masks import BitMasks, PolygonMasks, ROIMasks, polygons_to_bitmask
 
 __all__ = [
@@ -24,10 +25,15 @@ __all__ = [
     "PolygonMasks",
     "ROIMasks",
     "heatmaps_to_keypoints",
+    "instance_mask",
+    "mask_to_polygons",
+    "mask_to_rle",
     "matched_pairwise_iou",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",
     "pairwise_point_box_distance",
     "polygons_to_bitmask",
+    "polygons_to_mask",
+    "rle_to_mask",
 ]

@@ -121,7 +121,7 @@ class Instances:
             if not -length <= item < length:
                 raise IndexError(f"instance {item} was asked for, but there are {length}")
             item = slice(item % length, item % length + 1)
-        return _build(self._image_size, {k: v[item] for k, v in self._fields.items()})
+        return _build(self._image_size, {k: _select(v, item) for k, v in self._fields.items()})
 
     def __len__(self) -> int:
         for value in self._fields.values():
@@ -136,6 +136,12 @@ class Instances:
         counts = f"num_instances={count}, image_height={height}, image_width={width}"
         fields = ", ".join(f"{k}: {v}" for k, v in self._fields.items())
         return f"{type(self).__name__}({counts}, fields=[{fields}])"
+
+
+def _select(value: Any, item: Any) -> Any:
+    if not isinstance(value, list) or isinstance(item, slice):
+        return value[item]
+    return [value[i] for i in torch.arange(len(value))[torch.as_tensor(item, device="cpu")].tolist()]
 
 
 def _build(image_size: tuple[int, int], fields: dict[str, Any]) -> Instances:

@@ -56,7 +56,7 @@ def test_one_file_is_all_that_the_predictor_needs(model, folder, capsys):
     assert line.startswith("model.safetensors: 0.")
     assert line.endswith(f"MB, {tensors} tensors ({tensors} float32), with the config and 3 class names\n")
     (folder / "model_final.pth").unlink()
-    one = Predictor("model.safetensors")
+    one = Predictor("model.safetensors", exact=True)
     assert one.metadata.thing_classes == ["a", "b", "c"]
     assert one.cfg.MODEL.WEIGHTS == "model.safetensors"
     image = tiny_image().permute(1, 2, 0).numpy()
@@ -264,7 +264,7 @@ class TestPredictor:
     def test_arguments_override(self, bundle):
         other = {key: value * 2 for key, value in read_checkpoint(bundle).model.items()}
         torch.save(other, "other.pth")
-        one = Predictor(bundle, weights="other.pth", device="cpu", class_names=["x", "y", "z"])
+        one = Predictor(bundle, weights="other.pth", device="cpu", class_names=["x", "y", "z"], exact=True)
         assert one.metadata.thing_classes == ["x", "y", "z"]
         assert one.cfg.MODEL.WEIGHTS == "other.pth"
         assert all(torch.equal(value, other[key]) for key, value in one.model.state_dict().items())

@@ -137,9 +137,11 @@ def test_list_fields_take_ints_and_slices(item):
     assert Instances(SIZE, names=names)[item].names == expected
 
 
-def test_list_fields_do_not_take_masks():
-    with pytest.raises(TypeError):
-        Instances(SIZE, names=["a", "b"])[torch.tensor([True, False])]
+@pytest.mark.parametrize(
+    "item", [torch.tensor([True, False, True]), torch.tensor([0, 2]), [0, 2], np.array([0, 2]), slice(0, 3, 2)]
+)
+def test_list_fields_take_what_tensors_take(item):
+    assert Instances(SIZE, names=["a", "b", "c"], x=torch.arange(3))[item].names == ["a", "c"]
 
 
 def test_structures_as_fields():

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -37,7 +38,7 @@ class LastLevelMaxPool(InferenceModule):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Halve (N, C, H, W)."""
-        return [F.max_pool2d(x, kernel_size=1, stride=2)]
+        return [x[:, :, ::2, ::2].clone(memory_format=torch.preserve_format)]
 
 
 class LastLevelP6P7(InferenceModule):

@@ -29,6 +29,8 @@ def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, gro
 class _Stem(InferenceModule):
     """One 3×3 convolution of stride 2."""
 
+    norm_pairs = (("conv", "bn"),)
+
     def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
         super().__init__()
         self.conv = _conv(in_channels, out_channels, 3, stride=2)
@@ -54,6 +56,8 @@ class _SqueezeExcite(InferenceModule):
 class _Transform(InferenceModule):
     """1×1, grouped 3×3, perhaps squeeze and excite, 1×1."""
 
+    norm_pairs = (("a", "a_bn"), ("b", "b_bn"), ("c", "c_bn"))
+
     def __init__(
         self, in_channels: int, out_channels: int, stride: int, group_width: int, se_ratio: float, norm: Norm
     ) -> None:
@@ -76,6 +80,8 @@ class _Transform(InferenceModule):
 
 class _Block(InferenceModule):
     """A residual block; the shortcut is convolved where width or resolution change."""
+
+    norm_pairs = (("proj", "bn"),)
 
     def __init__(
         self, in_channels: int, out_channels: int, stride: int, group_width: int, se_ratio: float, norm: Norm

@@ -43,6 +43,8 @@ class FastRCNNConvFCHead(InferenceModule):
             self.add_module(f"conv{i}", conv)
             self._convs.append(f"conv{i}")
             channels = dim
+        self.flatten = nn.Flatten()
+        self.pooled_channels = channels  # of the map that is flattened
         self._output = ShapeSpec(channels=channels, height=height, width=width)
         inputs = channels * height * width
         for i, dim in enumerate(fc_dims, 1):
@@ -72,7 +74,7 @@ class FastRCNNConvFCHead(InferenceModule):
         for name in self._convs:
             x = getattr(self, name)(x)
         if self._fcs:
-            x = x.flatten(1)  # (R, C·S·S)
+            x = self.flatten(x)  # (R, C·S·S)
         for name in self._fcs:
             x = F.relu_(getattr(self, name)(x))
         return x

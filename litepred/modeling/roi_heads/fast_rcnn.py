@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from ...config import CfgNode, configurable
 from ...layers import InferenceModule, ShapeSpec
@@ -59,16 +59,12 @@ def fast_rcnn_inference_single_image(
         proposal that each came from, int64.
     """
     finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
-    kept_rows = None
-    if not finite.all():
-        kept_rows = torch.nonzero(finite)[:, 0]
-        boxes, scores = boxes[finite], scores[finite]
     scores = scores[:, :-1]
-    clipped = Boxes(boxes.reshape(-1, 4))
-    clipped.clip(image_shape)
-    boxes = clipped.tensor.view(len(scores), boxes.shape[1] // 4, 4)  # (R, K or 1, 4)
+    boxes = clip_boxes_to_image(boxes.reshape(-1, 4), image_shape).view(
+        len(scores), -1 if len(scores) else 1, 4
+    )  # (R, K or 1, 4)
 
-    candidates = torch.nonzero(scores > score_thresh)  # (candidates, 2): proposal, class
+    candidates = torch.nonzero((scores > score_thresh) & finite[:, None])  # (candidates, 2): proposal, class
     rows, classes = candidates.unbind(1)
     boxes = boxes[rows, 0] if boxes.shape[1] == 1 else boxes[rows, classes]
     scores = scores[rows, classes]
@@ -76,8 +72,7 @@ def fast_rcnn_inference_single_image(
     if topk_per_image >= 0:
         keep = keep[:topk_per_image]
     result = Instances(image_shape, pred_boxes=Boxes(boxes[keep]), scores=scores[keep], pred_classes=classes[keep])
-    rows = rows[keep]
-    return result, rows if kept_rows is None else kept_rows[rows]
+    return result, rows[keep]
 
 
 class FastRCNNOutputLayers(InferenceModule):

@@ -30,6 +30,7 @@ def keypoint_rcnn_inference(logits: Tensor, instances: Sequence[Instances], scor
         score_column: what of `heatmaps_to_keypoints` is a keypoint's score: 3, or 2 for its logit.
     """
     boxes = torch.cat([i.pred_boxes.tensor for i in instances])
+    logits = logits.float()
     keypoints = heatmaps_to_keypoints(logits, boxes)[:, :, [0, 1, score_column]]  # (D, K, 3)
     sizes = [len(i) for i in instances]
     for points, maps, result in zip(keypoints.split(sizes), logits.split(sizes), instances):

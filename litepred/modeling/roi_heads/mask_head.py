@@ -30,7 +30,7 @@ def mask_rcnn_inference(logits: Tensor, instances: Sequence[Instances]) -> None:
     if logits.shape[1] > 1:
         classes = torch.cat([i.pred_classes for i in instances])
         logits = logits[torch.arange(len(logits), device=logits.device), classes][:, None]  # (D, 1, M, M)
-    for masks, result in zip(logits.sigmoid().split([len(i) for i in instances]), instances):
+    for masks, result in zip(logits.float().sigmoid().split([len(i) for i in instances]), instances):
         result.pred_masks = masks
 
 

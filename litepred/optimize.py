@@ -1,0 +1,275 @@
+"""From a loaded model to one made for inference: the same modules by the same names, laid out for speed.
+
+Norms are folded into the convolutions before them, maps travel in channels-last order, wide 3×3 convolutions go
+through Winograd's transform on the CPU, regions are pooled as sums of rows, and heads compute only what is read.
+Answers differ from those of the model as it was by rounding alone.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import roi_align
+
+from .errors import ConfigError
+from .layers import FrozenBatchNorm2d, InferenceModule, WinogradConv2d
+from .layers.norm import ChannelsLastGroupNorm
+from .layers.paste import paste_masks_in_image, paste_masks_in_windows
+from .layers.roi_align import roi_align_channels_last
+from .modeling.poolers import ROIPooler
+from .modeling.roi_heads import FastRCNNConvFCHead, MaskRCNNConvUpsampleHead
+from .modeling.roi_heads.mask_head import BaseMaskRCNNHead, mask_rcnn_inference
+from .modeling.rpn import StandardRPNHead
+from .structures import Instances
+
+__all__ = ["optimize"]
+
+_PARTS = (
+    "backbone",
+    "head",
+    "sem_seg_head",
+    "rpn_head",
+    "box_head",
+    "box_predictor",
+    "mask_head",
+    "keypoint_head",
+    "res5",
+)
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def optimize(model: nn.Module, precision: str = "float32", compile: bool = False) -> str:
+    """Turn a loaded model, in place, into one that computes the same faster; its ``state_dict`` is another then.
+
+    Modules of a user's own are left as they are, but for norms folded and weights laid out inside them.
+
+    Args:
+        model: in evaluation mode, on the device that it will run on.
+        precision: "float32", or "bfloat16" or "float16" for convolutions and matrix products; boxes, scores and masks
+            stay in float32. Where the processor has no fast path for it, a warning says so and float32 is kept.
+        compile: let ``torch.compile`` fuse what lies between the convolutions; it compiles when first called.
+
+    Returns:
+        The precision in use.
+
+    Raises:
+        ConfigError: for another precision.
+    """
+    if precision not in _DTYPES:
+        raise ConfigError(f"precision is {precision!r}: expected one of {', '.join(_DTYPES)}")
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    if precision != "float32" and not _is_fast(precision, device):
+        warnings.warn(
+            f"this {'processor' if device.type == 'cpu' else 'device'} has no fast path for {precision}: "
+            "computing in float32, which is faster here. Leave precision='float32' to say so yourself.",
+            stacklevel=3,
+        )
+        precision = "float32"
+    for module in list(model.modules()):
+        _fold_norms(module)
+    _replace(model, _faster_head)
+    on_cpu = device.type == "cpu" and precision == "float32"
+    if on_cpu:
+        _replace(model, _faster_layer)
+    for module in model.modules():
+        _flatten_channels_last(module)
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+        elif isinstance(module, ROIPooler) and on_cpu and _function(module.pool) is roi_align:
+            module.pool = partial(roi_align_channels_last, **module.pool.keywords)  # type: ignore[attr-defined]
+    if getattr(model, "paste", None) is paste_masks_in_image:
+        model.paste = paste_masks_in_windows  # type: ignore[assignment]
+    if precision != "float32":
+        _reduce(model, _DTYPES[precision])
+    if compile:
+        for _, part in _parts(model):
+            part.compile(dynamic=True)
+    model.optimized = True  # type: ignore[assignment]
+    return precision
+
+
+def _is_fast(precision: str, device: torch.device) -> bool:
+    """Whether ``device`` multiplies matrices of this type faster than float32 ones."""
+    if device.type == "cuda":
+        return precision == "float16" or torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        names = {
+            "bfloat16": ("_is_avx512_bf16_supported", "_is_amx_tile_supported"),
+            "float16": ("_is_amx_fp16_supported",),
+        }
+        return any(getattr(torch.cpu, name, lambda: False)() for name in names[precision])
+    return precision == "float16"
+
+
+def _function(callable_: Any) -> Any:
+    return callable_.func if isinstance(callable_, partial) else callable_
+
+
+def _fold_norms(module: nn.Module) -> None:
+    """Fold the norm of a convolution into it, and those of convolutions whose module lists them in ``norm_pairs``."""
+    if isinstance(module, nn.Conv2d) and _is_batch_norm(getattr(module, "norm", None)):
+        _fold(module, module.norm)
+        module.norm = None  # type: ignore[assignment]
+    for conv, norm in getattr(module, "norm_pairs", ()):
+        if isinstance(getattr(module, conv), nn.Conv2d) and _is_batch_norm(getattr(module, norm, None)):
+            _fold(getattr(module, conv), getattr(module, norm))
+            setattr(module, norm, nn.Identity())
+
+
+def _is_batch_norm(norm: Any) -> bool:
+    return isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, nn.BatchNorm2d) and norm.running_var is not None)
+
+
+def _fold(conv: nn.Conv2d, norm: Any) -> None:
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    shift = -norm.running_mean.double() * scale
+    if norm.weight is not None:
+        scale = scale * norm.weight.double()
+        shift = shift * norm.weight.double() + norm.bias.double()
+    if conv.bias is not None:
+        shift = shift + conv.bias.double() * scale
+    weight = (conv.weight.double() * scale[:, None, None, None]).to(conv.weight.dtype)
+    conv.weight = nn.Parameter(weight, requires_grad=False)
+    conv.bias = nn.Parameter(shift.to(weight.dtype), requires_grad=False)
+
+
+def _replace(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
+    """Put ``replacement(module)`` in the place of every module for which it is not ``None``."""
+    known: dict[nn.Module, nn.Module | None] = {}
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if child not in known:
+                known[child] = replacement(child)
+            if (faster := known[child]) is not None:
+                setattr(parent, name, faster)
+
+
+def _faster_head(module: nn.Module) -> nn.Module | None:
+    if type(module) is StandardRPNHead:
+        return _MergedRPNHead(module)
+    if type(module) is MaskRCNNConvUpsampleHead:
+        return _PredictedClassMaskHead(module)
+    return None
+
+
+def _faster_layer(module: nn.Module) -> nn.Module | None:
+    if type(module) is nn.GroupNorm and module.affine:
+        return ChannelsLastGroupNorm(module)
+    return WinogradConv2d(cast(nn.Conv2d, module)) if WinogradConv2d.suits(module) else None
+
+
+class _MergedRPNHead(InferenceModule):
+    """`StandardRPNHead` whose two predictors are one convolution, so that the map is read once."""
+
+    def __init__(self, head: StandardRPNHead) -> None:
+        super().__init__()
+        self.conv = head.conv
+        predictors = (head.objectness_logits, head.anchor_deltas)
+        self.num_anchors = predictors[0].out_channels
+        self.predictor = nn.Conv2d(predictors[0].in_channels, sum(p.out_channels for p in predictors), 1)
+        self.predictor.weight = _constant(torch.cat([p.weight for p in predictors]))
+        self.predictor.bias = _constant(torch.cat([cast(Tensor, p.bias) for p in predictors]))
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        predictions = [self.predictor(self.conv(feature)) for feature in features]
+        return [p[:, : self.num_anchors] for p in predictions], [p[:, self.num_anchors :] for p in predictions]
+
+
+class _PredictedClassMaskHead(BaseMaskRCNNHead):
+    """`MaskRCNNConvUpsampleHead` that predicts the mask of each instance's own class and of no other.
+
+    A transposed convolution of 2 × 2 with stride 2 mixes no pixels, so it is a matrix product, and its pixels are put
+    in their places only when one channel is left of them.
+    """
+
+    def __init__(self, head: MaskRCNNConvUpsampleHead) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(*(getattr(head, name) for name in head._convs))
+        self.deconv = nn.Linear(head.deconv.in_channels, 4 * head.deconv.out_channels)
+        self.deconv.weight = _constant(head.deconv.weight.permute(2, 3, 1, 0).flatten(0, 2))  # (2·2·C', C)
+        self.deconv.bias = _constant(cast(Tensor, head.deconv.bias).repeat(4))
+        self.predictor = nn.Linear(head.predictor.in_channels, head.predictor.out_channels)
+        self.predictor.weight = _constant(head.predictor.weight.flatten(1))  # (K, C')
+        self.predictor.bias = _constant(cast(Tensor, head.predictor.bias))
+
+    def forward(self, x: Tensor, instances: list[Instances]) -> list[Instances]:
+        x = self.convs(x).permute(0, 2, 3, 1)  # (D, S, S, C)
+        d, height, width, _ = x.shape
+        x = F.relu_(self.deconv(x)).view(d, height * width * 4, self.predictor.in_features)  # (D, S·S·2·2, C')
+        classes = torch.cat([i.pred_classes for i in instances])
+        if len(self.predictor.weight) == 1:
+            classes = torch.zeros_like(classes)
+        weight, bias = self.predictor.weight[classes], self.predictor.bias[classes]
+        logits = torch.bmm(x, weight[:, :, None])[..., 0] + bias[:, None]
+        logits = logits.view(d, height, width, 2, 2).transpose(2, 3).reshape(d, 1, 2 * height, 2 * width)
+        mask_rcnn_inference(logits, instances)
+        return instances
+
+
+class _FlattenChannelsLast(nn.Module):
+    """Flatten (R, C, H, W) with the channels innermost, as they lie in memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def _flatten_channels_last(module: nn.Module) -> None:
+    """Order the inputs of a box head's first fully connected layer as a channels-last map has them."""
+    if type(module) is not FastRCNNConvFCHead or not isinstance(module.flatten, nn.Flatten) or not module._fcs:
+        return
+    first: Any = getattr(module, module._fcs[0])
+    weight = first.weight.unflatten(1, (module.pooled_channels, -1)).transpose(1, 2).flatten(1)  # (D, S·S·C)
+    first.weight = _constant(weight)
+    module.add_module("flatten", _FlattenChannelsLast())
+
+
+def _constant(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach().contiguous(), requires_grad=False)
+
+
+def _reduce(model: nn.Module, dtype: torch.dtype) -> None:
+    """Convert the parts that convolve or multiply matrices; what goes in is converted, what comes out is float32.
+
+    The backbone's maps stay as they are; the heads read them, and pooling converts them itself.
+    """
+    for name, part in _parts(model):
+        part.to(dtype)
+        part.register_forward_pre_hook(partial(_cast_inputs, dtype=dtype))
+        if name != "backbone":
+            part.register_forward_hook(_cast_outputs)
+
+
+def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a model that do its convolutions and matrix products."""
+    roots = (model, *(getattr(model, name, None) for name in ("proposal_generator", "roi_heads")))
+    for root in roots:
+        for name in _PARTS:
+            part = getattr(root, name, None)
+            if isinstance(part, nn.ModuleList):
+                yield from ((name, stage) for stage in part)
+            elif isinstance(part, nn.Module):
+                yield name, part
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.is_floating_point() else value
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(_cast(v, dtype) for v in value)
+    if isinstance(value, dict):
+        return {k: _cast(v, dtype) for k, v in value.items()}
+    return value
+
+
+def _cast_inputs(module: nn.Module, args: Any, dtype: torch.dtype) -> Any:
+    return _cast(args, dtype)
+
+
+def _cast_outputs(module: nn.Module, args: Any, output: Any) -> Any:
+    return _cast(output, torch.float32)

@@ -1,0 +1,142 @@
+"""Masks as COCO writes them: run lengths and polygons, from whole bitmaps or from a window of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import LitepredError
+from .instances import Instances
+from .masks import ROIMasks
+
+__all__ = ["instance_mask", "mask_to_polygons", "mask_to_rle", "polygons_to_mask", "rle_to_mask"]
+
+
+def _coco() -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise LitepredError(
+            "run-length masks are written and read by pycocotools, which is not installed: pip install 'litepred[coco]'"
+        ) from error
+    return mask
+
+
+def _array(mask: Tensor | np.ndarray) -> np.ndarray:
+    array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    if array.ndim != 2:
+        raise ValueError(f"a mask came with shape {array.shape}: expected (height, width)")
+    return array.astype(bool, copy=False)
+
+
+def mask_to_rle(
+    mask: Tensor | np.ndarray, image_size: tuple[int, int] | None = None, corner: tuple[int, int] = (0, 0)
+) -> dict[str, Any]:
+    """Encode a mask by the lengths of its runs, column by column (COCO).
+
+    Args:
+        mask: (h, w) bool.
+        image_size: (height, width) of the image where ``mask`` is a window of it; nothing of that size is allocated.
+        corner: x, y of the window's top left pixel.
+
+    Returns:
+        ``{"size": [height, width], "counts": str}``.
+
+    Raises:
+        LitepredError: when pycocotools is missing.
+        ValueError: when ``mask`` is not two-dimensional.
+    """
+    window = _array(mask)
+    height, width = image_size or window.shape
+    x, y = corner
+    padded = np.zeros((window.shape[1], window.shape[0] + 2), np.int8)  # a column of the mask per row, ends marked
+    padded[:, 1:-1] = window.T
+    column, row = np.nonzero(np.diff(padded, axis=1))  # where runs begin and end, in turn
+    at = (column + x) * height + (row + y)
+    through = np.flatnonzero(at[1:-1:2] == at[2::2]) * 2 + 1  # a run that goes on at the top of the next column
+    at = np.delete(at, np.concatenate([through, through + 1]))
+    counts = np.diff(at, prepend=0, append=height * width)
+    if len(at) and at[-1] == height * width:
+        counts = counts[:-1]
+    if not height * width:
+        counts = counts[:0]
+    size = [int(height), int(width)]
+    rle = _coco().frPyObjects({"size": size, "counts": counts.tolist()}, *size)
+    return {"size": size, "counts": rle["counts"].decode("ascii")}
+
+
+def rle_to_mask(rle: dict[str, Any]) -> np.ndarray:
+    """Decode COCO's run lengths, compressed or not: (height, width) bool.
+
+    Raises:
+        LitepredError: when pycocotools is missing.
+    """
+    height, width = rle["size"]
+    if not height * width:
+        return np.zeros((height, width), bool)
+    counts = rle["counts"]
+    if not isinstance(counts, (str, bytes)):
+        rle = _coco().frPyObjects(dict(rle), height, width)
+    return _coco().decode(rle).astype(bool)
+
+
+def mask_to_polygons(mask: Tensor | np.ndarray, corner: tuple[int, int] = (0, 0)) -> list[list[float]]:
+    """Trace the outlines of a mask's parts.
+
+    Args:
+        mask: (h, w) bool.
+        corner: x, y that is added to all points, where ``mask`` is a window.
+
+    Returns:
+        A polygon x0 y0 x1 y1 … per outline, through pixel centres (their coordinates end in .5), holes included as
+        outlines of their own. Parts of one or two pixels, which have no area, are left out.
+
+    Raises:
+        ValueError: when ``mask`` is not two-dimensional.
+    """
+    import cv2
+
+    array = np.ascontiguousarray(_array(mask).astype(np.uint8))
+    if not array.size:
+        return []
+    outlines, _ = cv2.findContours(array, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    offset = np.array(corner) + 0.5
+    return [(outline[:, 0] + offset).ravel().tolist() for outline in outlines if len(outline) >= 3]
+
+
+def polygons_to_mask(polygons: Sequence[Sequence[float]], image_size: tuple[int, int]) -> np.ndarray:
+    """Fill the outlines that `mask_to_polygons` traced: (height, width) bool; a hole is empty.
+
+    Its outer outline comes back exactly; a hole's outline runs through the mask's own pixels, which stay.
+    """
+    import cv2
+
+    canvas = np.zeros(image_size, np.uint8)
+    points = [np.floor(np.asarray(p, np.float64)).reshape(-1, 2).astype(np.int32) for p in polygons]
+    if points and canvas.size:
+        cv2.fillPoly(canvas, points, 1)
+        cv2.polylines(canvas, points, True, 1)
+    return canvas.astype(bool)
+
+
+def instance_mask(instances: Instances, index: int) -> Tensor:
+    """Return the full-size mask of one instance, (H, W) bool, whichever format ``pred_masks`` has.
+
+    Args:
+        instances: with ``pred_masks`` as a (N, H, W) tensor, `ROIMasks` (which need ``pred_boxes``), a list of COCO's
+            run lengths, or a list of polygon lists.
+        index: which one.
+    """
+    masks = instances.pred_masks
+    if isinstance(masks, ROIMasks):
+        one = slice(index, index + 1)
+        return masks[one].to_bitmasks(instances.pred_boxes[one], *instances.image_size).tensor[0]
+    if isinstance(masks, list):
+        mask = masks[index]
+        decoded = rle_to_mask(mask) if isinstance(mask, dict) else polygons_to_mask(mask, instances.image_size)
+        return torch.from_numpy(decoded)
+    return masks[index].bool()

@@ -1,0 +1,240 @@
+"""A model made for inference answers as the one that it was made of."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import FAMILIES, golden, tiny_cfg, tiny_image
+
+from litepred import Boxes, ConfigError, Instances, Predictor, build_model, model_zoo
+from litepred import optimize as optimize_module
+from litepred.layers import WinogradConv2d, get_norm, paste_masks_in_image
+from litepred.layers.paste import paste_masks_in_windows
+from litepred.modeling import without_random_init
+from litepred.optimize import optimize
+from litepred.structures import instance_mask
+
+
+@pytest.fixture
+def fast_everywhere(monkeypatch):
+    monkeypatch.setattr(optimize_module, "_is_fast", lambda precision, device: True)
+
+
+HEADS = {"fpn": {"MASK_ON": True, "KEYPOINT_ON": True}, "c4": {"MASK_ON": True}, "cascade": {"MASK_ON": True}}
+
+
+def config(family: str):
+    return tiny_cfg(family, **HEADS.get(family, {}))
+
+
+def tiny_model(family: str) -> torch.nn.Module:
+    return golden(config(family))
+
+
+def inputs(family: str) -> list[dict]:
+    one = {"image": tiny_image(), "height": 100, "width": 150}
+    if family == "precomputed":
+        one["proposals"] = Instances(
+            tuple(one["image"].shape[1:]), proposal_boxes=Boxes([[5.0, 5, 60, 60], [40, 10, 120, 90]])
+        )
+    return [one]
+
+
+def tensors(outputs: dict) -> dict[str, torch.Tensor]:
+    found = {}
+    for kind in ("instances", "proposals"):
+        if kind in outputs:
+            for name, value in outputs[kind].get_fields().items():
+                found[name] = value.tensor if isinstance(value, Boxes) else value
+    if "sem_seg" in outputs:
+        found["sem_seg"] = outputs["sem_seg"]
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_answers_the_same(family):
+    model = tiny_model(family)
+    wanted = tensors(model(inputs(family))[0])
+    assert optimize(model) == "float32"
+    found = tensors(model(inputs(family))[0])
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_reduced_precision_convolves_in_it_and_answers_in_float32(family, precision, fast_everywhere):
+    model = tiny_model(family)
+    wanted = tensors(model(inputs(family))[0])
+    assert optimize(model, precision) == precision
+    dtype = getattr(torch, precision)
+    assert {p.dtype for p in model.backbone.parameters()} == {dtype}
+    found = tensors(model(inputs(family))[0])
+    assert found.keys() == wanted.keys()
+    for name, value in found.items():
+        assert value.dtype == wanted[name].dtype
+        assert torch.isfinite(value.float()).all()
+
+
+@pytest.mark.parametrize("norm", ["BN", "SyncBN", "FrozenBN", "LN", ""])
+def test_norms_are_folded_where_they_can_be(norm):
+    model = golden(tiny_cfg("fpn", RESNETS__NORM=norm, FPN__NORM=norm))
+    x = torch.randn(1, 3, 64, 96)
+    wanted = model.backbone(x)
+    optimize(model)
+    names = {type(m).__name__ for m in model.modules()}
+    assert not names & {"BatchNorm2d", "FrozenBatchNorm2d"}
+    assert ("LayerNorm2d" in names) == (norm == "LN")
+    for name, value in model.backbone(x).items():
+        torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-4 * float(wanted[name].abs().max()))
+
+
+def test_group_norms_keep_their_precision():
+    norm = get_norm("GN", 64)
+    torch.nn.init.normal_(norm.weight)
+    model = torch.nn.Sequential(norm)
+    x = (torch.randn(2, 64, 130, 140) * 3 + 5).contiguous(memory_format=torch.channels_last)
+    exact = copy.deepcopy(model).double()(x.double())
+    optimize(model)
+    assert float((model(x) - exact).abs().max()) < 5e-6
+    assert float((norm(x) - exact).abs().max()) > 5e-6  # torch's own, which it takes the place of
+
+
+@pytest.mark.parametrize(
+    "name", ["new_baselines/mask_rcnn_regnety_4gf_dds_FPN_100ep_LSJ", "Misc/mask_rcnn_R_50_FPN_1x_dconv_c3-c5"]
+)
+def test_no_batch_norm_is_left_in_any_backbone(name):
+    cfg = model_zoo.get_config(name)
+    cfg.MODEL.DEVICE = "cpu"
+    with without_random_init():
+        model = build_model(cfg)
+    optimize(model)
+    assert not [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d) or "BatchNorm" in type(m).__name__]
+    assert any(isinstance(m, WinogradConv2d) for m in model.modules())
+
+
+def test_components_of_a_user_stay_theirs():
+    model = tiny_model("fpn")
+
+    class OwnHead(type(model.roi_heads.mask_head)):
+        def layers(self, x):
+            return super().layers(x) * 0
+
+    model.roi_heads.mask_head.__class__ = OwnHead
+    optimize(model)
+    assert type(model.roi_heads.mask_head) is OwnHead
+    result = model([{"image": tiny_image()}])[0]["instances"]
+    assert result.pred_masks.any()  # sigmoid(0) is 0.5: inside
+
+
+@pytest.mark.parametrize("precision", ["float64", "fp16", ""])
+def test_an_unknown_precision(precision):
+    with pytest.raises(ConfigError, match="expected one of float32, bfloat16, float16"):
+        optimize(tiny_model("fpn"), precision)
+
+
+def test_a_processor_without_a_fast_path_says_so_and_computes_in_float32(monkeypatch):
+    monkeypatch.setattr(optimize_module, "_is_fast", lambda precision, device: False)
+    model = tiny_model("fpn")
+    with pytest.warns(UserWarning, match="no fast path for bfloat16: computing in float32") as caught:
+        assert optimize(model, "bfloat16") == "float32"
+    assert len(caught) == 1
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_an_optimized_model_is_pickled_and_copied():
+    model = tiny_model("panoptic")
+    optimize(model)
+    wanted = tensors(model(inputs("panoptic"))[0])
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert all(torch.equal(value, wanted[name]) for name, value in tensors(other(inputs("panoptic"))[0]).items())
+
+
+def test_masks_pasted_in_windows_are_those_pasted_by_the_grid():
+    torch.manual_seed(0)
+    masks, corners = torch.rand(50, 28, 28), torch.rand(50, 2) * 120 - 20
+    boxes = torch.cat([corners, corners + torch.rand(50, 2) * 90 + 0.5], dim=1)
+    one, other = (paste(masks, boxes, (90, 110)) for paste in (paste_masks_in_image, paste_masks_in_windows))
+    assert one.shape == other.shape == (50, 90, 110)
+    assert int((one != other).sum()) <= 2
+    assert one.any()
+
+
+class TestPredictor:
+    @pytest.mark.parametrize("family", ["fpn", "panoptic"])
+    @pytest.mark.parametrize("mask_format", ["roi", "rle", "polygon"])
+    def test_masks_in_other_formats_are_the_same_masks(self, family, mask_format):
+        pytest.importorskip("pycocotools")
+        state = tiny_model(family).state_dict()
+        image = tiny_image().permute(1, 2, 0).numpy().astype(np.uint8)
+        plain, other = (
+            Predictor(config(family), weights=state, mask_format=m)(image) for m in ("bitmask", mask_format)
+        )
+        assert len(plain["instances"]) == len(other["instances"]) > 0
+        for i in range(len(plain["instances"])):
+            wrong = plain["instances"].pred_masks[i] != instance_mask(other["instances"], i)
+            assert int(wrong.sum()) <= 4  # parts of one or two pixels have no outline
+        if family == "panoptic":
+            assert plain["panoptic_seg"][1] == other["panoptic_seg"][1] or mask_format == "polygon"
+        some = other["instances"][plain["instances"].scores > 2]
+        assert len(some) == len(some.pred_masks) == 0
+
+    @pytest.mark.parametrize(
+        ("family", "options", "message"),
+        [
+            ("fpn", {"mask_format": "png"}, "expected one of bitmask, roi, rle, polygon"),
+            ("retinanet", {"mask_format": "rle"}, "RetinaNet has no masks"),
+            ("fpn", {"exact": True, "precision": "bfloat16"}, "drop one or the other"),
+            ("fpn", {"exact": True, "compile": True}, "drop one or the other"),
+        ],
+    )
+    def test_what_does_not_go_together(self, family, options, message):
+        with pytest.raises(ConfigError, match=message):
+            Predictor(config(family), weights=tiny_model(family).state_dict(), **options)
+
+    def test_exact_keeps_every_module(self):
+        model = tiny_model("fpn")
+        predictor = Predictor(config("fpn"), weights=model.state_dict(), exact=True)
+        assert predictor.model.state_dict().keys() == model.state_dict().keys()
+        assert torch.equal(
+            predictor.model(inputs("fpn"))[0]["instances"].pred_boxes.tensor,
+            model(inputs("fpn"))[0]["instances"].pred_boxes.tensor,
+        )
+
+    def test_threads(self):
+        before = torch.get_num_threads()
+        try:
+            Predictor(config("fpn"), weights=tiny_model("fpn").state_dict(), threads=1)
+            assert torch.get_num_threads() == 1
+        finally:
+            torch.set_num_threads(before)
+
+    def test_it_pickles(self):
+        predictor = Predictor(config("fpn"), weights=tiny_model("fpn").state_dict())
+        image = tiny_image().permute(1, 2, 0).numpy().astype(np.uint8)
+        other = pickle.loads(pickle.dumps(predictor))
+        assert torch.equal(other(image)["instances"].scores, predictor(image)["instances"].scores)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_on_cuda(family, precision):
+    model = tiny_model(family)
+    wanted = tensors(model(inputs(family))[0])
+    model = model.to("cuda")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        optimize(model, precision)
+    found = tensors(model(inputs(family))[0])
+    assert found.keys() == wanted.keys()
+    for name, value in found.items():
+        assert value.device.type == "cuda"
+        if precision == "float32":
+            torch.testing.assert_close(value.cpu(), wanted[name], rtol=1e-3, atol=1e-2)
