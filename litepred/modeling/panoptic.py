@@ -14,7 +14,7 @@ from ..config import CfgNode, configurable
 from ..structures import Instances, instance_mask
 from .build import META_ARCH_REGISTRY, build_sem_seg_head
 from .rcnn import GeneralizedRCNN, Inputs
-from .semantic import resized_logits
+from .semantic import semantic_logits
 
 __all__ = ["PanopticFPN", "combine_semantic_and_instance_outputs"]
 
@@ -71,12 +71,11 @@ class PanopticFPN(GeneralizedRCNN):
         """
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
-        logits, _ = self.sem_seg_head(features, None)
         instances = self._detect(batched_inputs, images, features)
         if not do_postprocess:
-            return instances, logits
+            return instances, self.sem_seg_head(features, None)[0]
         results = []
-        semantic = resized_logits(logits, batched_inputs, images.image_sizes)
+        semantic = semantic_logits(self.sem_seg_head, features, batched_inputs, images.image_sizes)
         for sem_seg, detected in zip(semantic, self._finish(instances, batched_inputs, images.image_sizes)):
             panoptic_seg = combine_semantic_and_instance_outputs(
                 detected["instances"],

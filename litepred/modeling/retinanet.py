@@ -200,10 +200,10 @@ class RetinaNet(MetaArch):
         """Threshold and choose per level, then suppress; boxes are not clipped before (nor in Detectron2)."""
         boxes, kept_scores, classes = [], [], []
         for level_anchors, level_scores, level_deltas in zip(anchors, scores, deltas):
-            passing = level_scores > self.test_score_thresh  # (B, K)
-            index = torch.nonzero(passing)  # (candidates, 2): anchor, class
-            top, order = level_scores[passing].topk(min(len(index), self.test_topk_candidates))
-            anchor, label = index[order].unbind(1)
+            flat = level_scores.flatten()  # (B·K,)
+            index = torch.nonzero(flat > self.test_score_thresh)[:, 0]
+            top, order = flat[index].topk(min(len(index), self.test_topk_candidates))
+            anchor, label = index[order] // self.num_classes, index[order] % self.num_classes
             boxes.append(self.box2box_transform.apply_deltas(level_deltas[anchor], level_anchors.tensor[anchor]))
             kept_scores.append(top)
             classes.append(label)

@@ -6,7 +6,7 @@ N images, C channels, K classes, H × W pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from .postprocess import sem_seg_postprocess
 from .rcnn import Inputs, MetaArch, output_size
 
 __all__ = ["SemSegFPNHead", "SemanticSegmentor"]
+
+_CLASSES_AT_ONCE = 8
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -81,10 +83,11 @@ class SemSegFPNHead(InferenceModule):
 
     def forward(self, features: Mapping[str, Tensor], targets: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Map the pyramid to logits (N, K, H, W) at the padded input's size, and an empty dict in place of losses."""
-        logits = F.interpolate(
-            self.layers(features), scale_factor=self.common_stride, mode="bilinear", align_corners=False
-        )
-        return logits, {}
+        return self.enlarge(self.layers(features)), {}
+
+    def enlarge(self, logits: Tensor) -> Tensor:
+        """Bring logits at the common stride to the padded input's size."""
+        return F.interpolate(logits, scale_factor=self.common_stride, mode="bilinear", align_corners=False)
 
     def layers(self, features: Mapping[str, Tensor]) -> Tensor:
         """Map the pyramid to logits at the common stride."""
@@ -119,13 +122,30 @@ class SemanticSegmentor(MetaArch):
     def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
         """Return ``{"sem_seg": logits}`` per image, (K, H, W) float in the wanted size."""
         images = self.preprocess_image(batched_inputs)
-        logits, _ = self.sem_seg_head(self.backbone(images.tensor), None)
-        return [{"sem_seg": r} for r in resized_logits(logits, batched_inputs, images.image_sizes)]
+        features = self.backbone(images.tensor)
+        return [
+            {"sem_seg": r} for r in semantic_logits(self.sem_seg_head, features, batched_inputs, images.image_sizes)
+        ]
 
 
-def resized_logits(logits: Tensor, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Bring logits (N, K, H, W) of padded images to the size that each input wants."""
-    return [
-        sem_seg_postprocess(image_logits, size, *output_size(inputs, size))
-        for image_logits, inputs, size in zip(logits, batched_inputs, image_sizes)
-    ]
+def semantic_logits(
+    head: nn.Module, features: Mapping[str, Tensor], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+) -> list[Tensor]:
+    """Run a semantic head, and bring its logits to the size that each input wants: (K, H, W) float per image.
+
+    A `SemSegFPNHead` is enlarged a few classes at a time, so that only the results exist in full size; a head of
+    another kind returns the logits of all classes at the padded size.
+    """
+    wanted = [(size, *output_size(inputs, size)) for inputs, size in zip(batched_inputs, image_sizes)]
+    if type(head).forward is not SemSegFPNHead.forward:
+        logits, _ = head(features, None)
+        return [sem_seg_postprocess(one, *sizes) for one, sizes in zip(logits, wanted)]
+    head = cast(SemSegFPNHead, head)
+    results = []
+    for logits, sizes in zip(head.layers(features).float().contiguous(), wanted):
+        result = logits.new_empty(len(logits), *sizes[1:])
+        for k in range(0, len(logits), _CLASSES_AT_ONCE):
+            some = slice(k, k + _CLASSES_AT_ONCE)
+            result[some] = sem_seg_postprocess(head.enlarge(logits[None, some])[0], *sizes)
+        results.append(result)
+    return results
