@@ -12,7 +12,17 @@ from PIL import ImageColor
 
 from ..data import Metadata
 
-__all__ = ["RGB", "class_color", "colormap", "palette_color", "random_color", "random_colors", "shades", "to_rgb"]
+__all__ = [
+    "RGB",
+    "class_color",
+    "colormap",
+    "palette_color",
+    "random_color",
+    "random_colors",
+    "shades",
+    "to_rgb",
+    "unit",
+]
 
 RGB = tuple[int, int, int]  # 0 to 255
 
@@ -44,8 +54,11 @@ def class_color(metadata: Metadata, index: int, kind: str = "thing") -> RGB:
 
 
 def _wheel(hue: float, index: int) -> RGB:
-    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, 0.75, 0.9 - 0.25 * (index // 8 % 3) / 2)
-    return round(red * 255), round(green * 255), round(blue * 255)
+    return _bytes(colorsys.hsv_to_rgb(hue % 1.0, 0.75, 0.9 - 0.25 * (index // 8 % 3) / 2))
+
+
+def _bytes(color: Sequence[float]) -> RGB:
+    return round(color[0] * 255), round(color[1] * 255), round(color[2] * 255)
 
 
 def shades(metadata: Metadata, classes: Sequence[int]) -> list[RGB]:
@@ -53,11 +66,11 @@ def shades(metadata: Metadata, classes: Sequence[int]) -> list[RGB]:
     seen: Counter[int] = Counter()
     colors = []
     for index in classes:
-        hue, light, saturation = colorsys.rgb_to_hls(*(v / 255 for v in class_color(metadata, index)))
+        hue, light, saturation = colorsys.rgb_to_hls(*unit(class_color(metadata, index)))
         step = seen[index] * 0.618034 % 1.0 - (0.5 if seen[index] else 0.0)  # the first has the class's very colour
         seen[index] += 1
         mixed = colorsys.hls_to_rgb((hue + 0.06 * step) % 1.0, min(max(light + 0.3 * step, 0.1), 0.9), saturation)
-        colors.append((round(mixed[0] * 255), round(mixed[1] * 255), round(mixed[2] * 255)))
+        colors.append(_bytes(mixed))
     return colors
 
 
@@ -83,7 +96,12 @@ def to_rgb(color: Any) -> RGB:
     parts = [float(v) for v in color]
     if len(parts) not in (3, 4) or not all(0 <= v <= 1 for v in parts):
         raise ValueError(f"the colour {tuple(parts)} came: expected red, green, blue from 0 to 1 (divide by 255?)")
-    return round(parts[0] * 255), round(parts[1] * 255), round(parts[2] * 255)
+    return _bytes(parts)
+
+
+def unit(color: RGB) -> tuple[float, ...]:
+    """Return a colour from 0 to 1, as `to_rgb` reads it."""
+    return tuple(v / 255 for v in color)
 
 
 def colormap(rgb: bool = False, maximum: int = 255) -> np.ndarray:

@@ -203,7 +203,7 @@ class Marks:
             alpha: opacity.
             area_threshold: connected parts of fewer pixels are left out.
         """
-        rgb = to_rgb(random_color(rgb=True, maximum=1) if color is None else color)
+        rgb = _rgb_or_random(color)
         edge = rgb if edge_color is None else to_rgb(edge_color)
         self._draw_mask(self._mask(binary_mask), rgb, edge, text, alpha, area_threshold, every_text=True)
         return self.output
@@ -212,8 +212,7 @@ class Marks:
         self, soft_mask: Any, color: Any = None, *, text: str | None = None, alpha: float = 0.5
     ) -> VisImage:
         """Draw a mask whose pixels, (H, W) from 0 to 1, say how opaque each is; arguments as in `draw_binary_mask`."""
-        rgb = to_rgb(random_color(rgb=True, maximum=1) if color is None else color)
-        canvas = self.output.canvas
+        rgb, canvas = _rgb_or_random(color), self.output.canvas
         share = np.clip(np.nan_to_num(as_array(soft_mask).astype(np.float32)), 0, 1)
         inside = self._mask(share)
         share = cv2.resize(share, canvas.shape[1::-1], interpolation=cv2.INTER_LINEAR)[:, :, None] * self._alpha(alpha)
@@ -226,9 +225,10 @@ class Marks:
         return alpha if self._opacity is None else self._opacity
 
     def _mask(self, mask: Any) -> GenericMask:
-        return self._masks([mask])[0]
+        return self.read_masks([mask])[0]
 
-    def _masks(self, masks: Any, boxes: np.ndarray | None = None, even_odd: bool = False) -> list[GenericMask]:
+    def read_masks(self, masks: Any, boxes: np.ndarray | None = None, *, even_odd: bool = False) -> list[GenericMask]:
+        """Read masks of any format; arguments as in `as_masks`."""
         height, width = self.img.shape[:2]
         return as_masks(masks, height, width, boxes, even_odd=even_odd)
 
@@ -305,3 +305,7 @@ class Marks:
         """Bring the labels so far in front of what was drawn since."""
         for one in self._plates:
             paint.plate(self.output.canvas, *one)
+
+
+def _rgb_or_random(color: Any) -> RGB:
+    return to_rgb(random_color(rgb=True, maximum=1) if color is None else color)

@@ -93,16 +93,6 @@ class GenericMask:
         x, y, inside = self.window
         return np.array([x, y, x + inside.shape[1], y + inside.shape[0]], np.float64)
 
-    def iou(self, other: GenericMask) -> float:
-        """Return intersection over union with another mask of the same image, 0 where both are empty."""
-        (ax, ay, a), (bx, by, b) = self.window, other.window
-        x0, y0 = max(ax, bx), max(ay, by)
-        x1, y1 = min(ax + a.shape[1], bx + b.shape[1]), min(ay + a.shape[0], by + b.shape[0])
-        if x1 <= x0 or y1 <= y0:
-            return 0.0
-        both = np.count_nonzero(a[y0 - ay : y1 - ay, x0 - ax : x1 - ax] & b[y0 - by : y1 - by, x0 - bx : x1 - bx])
-        return both / (self.area() + other.area() - both)
-
 
 def as_masks(
     masks: Any, height: int, width: int, boxes: np.ndarray | None = None, *, even_odd: bool = False

@@ -5,16 +5,19 @@ N instances of a frame, T tracks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ..data import Metadata
-from ..structures import Instances
-from .colors import RGB, palette_color
+from ..structures import Boxes, Instances, pairwise_iou
+from .colors import palette_color, unit
 from .image import VisImage
-from .masks import GenericMask, as_array, as_masks
+from .masks import as_array
 from .visualizer import ColorMode, Visualizer
 
 __all__ = ["VideoVisualizer"]
@@ -26,8 +29,8 @@ _PATIENCE = 8  # frames that an instance may go unseen before its colour is forg
 @dataclass
 class _Track:
     label: int
-    place: np.ndarray | GenericMask  # a box (4,), or a mask
-    color: RGB
+    box: Tensor  # (4,)
+    color: tuple[float, ...]  # RGB from 0 to 1
     unseen: int = 0
 
 
@@ -59,20 +62,18 @@ class VideoVisualizer:
             predictions: as `Visualizer.draw_instance_predictions` takes them.
         """
         visualizer = self._visualizer(frame)
-        predictions = predictions.to("cpu")
-        if predictions.has("pred_boxes"):
-            places: list[Any] = list(as_array(predictions.pred_boxes))
-        else:
-            places = (
-                as_masks(predictions.pred_masks, *visualizer.img.shape[:2]) if predictions.has("pred_masks") else []
-            )
+        colors: Any = None
         if predictions.has("COLOR"):
-            colors: list[Any] = list(predictions.COLOR)
+            colors = list(predictions.COLOR)
         elif predictions.has("ID"):
-            colors = [tuple(v / 255 for v in palette_color(int(identity))) for identity in predictions.ID]
-        else:
-            classes = predictions.pred_classes.tolist() if predictions.has("pred_classes") else [0] * len(places)
-            colors = self._colors(classes, places)
+            colors = [unit(palette_color(int(identity))) for identity in predictions.ID]
+        elif predictions.has("pred_boxes") or predictions.has("pred_masks"):
+            if predictions.has("pred_boxes"):
+                boxes = list(as_array(predictions.pred_boxes))
+            else:
+                boxes = [mask.bbox() for mask in visualizer.read_masks(predictions.pred_masks)]
+            classes = predictions.pred_classes.tolist() if predictions.has("pred_classes") else [0] * len(boxes)
+            colors = self._colors(classes, boxes)
         return visualizer.draw_instance_predictions(predictions, assigned_colors=colors)
 
     def draw_sem_seg(self, frame: np.ndarray, sem_seg: Any, area_threshold: int | None = None) -> VisImage:
@@ -89,47 +90,37 @@ class VideoVisualizer:
     ) -> VisImage:
         """Draw a panoptic segmentation of the next frame; arguments as in `Visualizer.draw_panoptic_seg`."""
         return self._visualizer(frame).draw_panoptic_seg(
-            panoptic_seg, segments_info, area_threshold, alpha, thing_colors=self._colors
+            panoptic_seg,
+            segments_info,
+            area_threshold,
+            alpha,
+            thing_colors=lambda classes, masks: self._colors(classes, [mask.bbox() for mask in masks]),
         )
 
     draw_panoptic_seg = draw_panoptic_seg_predictions
 
-    def _colors(self, classes: list[int], places: list[Any]) -> list[tuple[float, ...]]:
-        """Return a colour per instance, RGB from 0 to 1, and remember the instances."""
-        overlaps = sorted(
-            (
-                (_iou(track.place, place), t, n)
-                for t, track in enumerate(self._tracks)
-                for n, (label, place) in enumerate(zip(classes, places))
-                if track.label == label
-            ),
-            reverse=True,
-        )
-        matched: dict[int, int] = {}  # number of an instance to that of its track
-        for overlap, t, n in overlaps:
-            if overlap >= _SAME and n not in matched and t not in matched.values():
+    def _colors(self, classes: list[int], boxes: Sequence[np.ndarray]) -> list[tuple[float, ...]]:
+        """Return a colour per instance, and remember the instances."""
+        places = torch.as_tensor(np.array(boxes), dtype=torch.float32).reshape(-1, 4)  # (N, 4)
+        known = torch.stack([track.box for track in self._tracks]) if self._tracks else places[:0]  # (T, 4)
+        same = torch.tensor([track.label for track in self._tracks])[:, None] == torch.tensor(classes)
+        overlaps = pairwise_iou(Boxes(known), Boxes(places)) * same  # (T, N)
+        pairs = (overlaps >= _SAME).nonzero()
+        best_first = pairs[overlaps[pairs[:, 0], pairs[:, 1]].argsort(descending=True, stable=True)]
+        matched: dict[int, int] = {}  # an instance's number to its track's
+        for t, n in best_first.tolist():
+            if n not in matched and t not in matched.values():
                 matched[n] = t
-        seen = []
-        for n, (label, place) in enumerate(zip(classes, places)):
+        tracks = []
+        for n, (label, box) in enumerate(zip(classes, places)):
             if n in matched:
                 color = self._tracks[matched[n]].color
             else:
-                color = palette_color(self._colors_given)
-                self._colors_given += 1
-            seen.append(_Track(label, place, color))
-        lost = [track for t, track in enumerate(self._tracks) if t not in matched.values()]
-        for track in lost:
+                color, self._colors_given = unit(palette_color(self._colors_given)), self._colors_given + 1
+            tracks.append(_Track(label, box, color))
+        for t, track in enumerate(self._tracks):
             track.unseen += 1
-        self._tracks = seen + [track for track in lost if track.unseen < _PATIENCE]
-        return [tuple(v / 255 for v in track.color) for track in seen]
-
-
-def _iou(a: np.ndarray | GenericMask, b: np.ndarray | GenericMask) -> float:
-    if isinstance(a, GenericMask) and isinstance(b, GenericMask):
-        return a.iou(b)
-    if isinstance(a, GenericMask) or isinstance(b, GenericMask):
-        return 0.0  # a box of one call and a mask of another
-    sides = np.clip(np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2]), 0, None)
-    both = float(sides.prod())
-    union = float((a[2:4] - a[:2]).prod() + (b[2:4] - b[:2]).prod()) - both
-    return both / union if union > 0 else 0.0
+            if t not in matched.values() and track.unseen < _PATIENCE:
+                tracks.append(track)
+        self._tracks = tracks
+        return [track.color for track in tracks[: len(places)]]

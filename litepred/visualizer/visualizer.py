@@ -18,7 +18,7 @@ from PIL import Image
 from ..data import Metadata, class_name
 from ..structures import BoxMode, Instances
 from . import paint
-from .colors import class_color, palette_color, shades, to_rgb
+from .colors import class_color, palette_color, shades, to_rgb, unit
 from .image import VisImage
 from .marks import Marks
 from .masks import GenericMask, Window, as_array
@@ -105,7 +105,7 @@ class Visualizer(Marks):
         masks = fields.get("pred_masks")
         if masks is not None:
             # litepred's own polygons, a list of lists, have holes
-            masks = self._masks(masks, boxes, even_odd=isinstance(masks, list))
+            masks = self.read_masks(masks, boxes, even_odd=isinstance(masks, list))
         classes = as_array(fields["pred_classes"]).tolist() if "pred_classes" in fields else None
         scores = as_array(fields["scores"]).tolist() if "scores" in fields else None
         if assigned_colors is None and classes is not None:
@@ -253,7 +253,7 @@ class Visualizer(Marks):
             ValueError: when the numbers of instances differ.
         """
         boxes = None if boxes is None else as_array(boxes)
-        masks = None if masks is None else self._masks(masks, boxes)
+        masks = None if masks is None else self.read_masks(masks, boxes)
         keypoints = None if keypoints is None else as_array(keypoints)
         labels = labels if self._labels else None
         counts = {
@@ -306,7 +306,7 @@ class Visualizer(Marks):
         """
         boxes = np.zeros((0, 5)) if boxes is None else as_array(boxes)
         for i in np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable").tolist():
-            color = np.array(palette_color(i)) / 255 if assigned_colors is None else assigned_colors[i]
+            color = unit(palette_color(i)) if assigned_colors is None else assigned_colors[i]
             self.draw_rotated_box_with_label(
                 boxes[i], edge_color=color, label=labels[i] if labels and self._labels else None
             )
@@ -324,7 +324,7 @@ class Visualizer(Marks):
         shown = [(i, (x, y)) for i, (x, y, score) in enumerate(points) if score > self.keypoint_threshold]
         visible = {names[i]: np.array(point) for i, point in shown if i < len(names)}
         lines = [
-            (visible[a], visible[b], tuple(v / 255 for v in color))
+            (visible[a], visible[b], unit(color))
             for a, b, color in self.metadata.get("keypoint_connection_rules") or ()
             if a in visible and b in visible
         ]
@@ -347,7 +347,7 @@ class Visualizer(Marks):
             colors = [class_color(self.metadata, index) for index in classes]
         else:
             colors = shades(self.metadata, classes)
-        return [tuple(v / 255 for v in color) for color in colors]
+        return [unit(color) for color in colors]
 
     def _names(
         self, classes: list[int] | None, scores: list[float] | None, crowds: list[bool] | None = None
@@ -390,4 +390,5 @@ class Visualizer(Marks):
             self._draw_mask(
                 mask, color, to_rgb(edge_color), text if draw_text else None, alpha, area_threshold, every_text=False
             )
+        self._repaint_labels()
         return self.output
