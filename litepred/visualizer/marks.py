@@ -286,6 +286,7 @@ class Marks:
     def _label(self, text: str, color: RGB, size: float, box: np.ndarray, window: Window | None = None) -> None:
         """Put a plate where it is free: in a mask where ``window`` is given, else at a box of the image."""
         height, width = self.output.canvas.shape[:2]
+        text = str(text)
         pixels = paint.text_pixels(text, max(round(size), _SMALLEST_FONT), self._font)
         if pixels.shape[1] > width:
             pixels = paint.text_pixels(text, max(int(size * width / pixels.shape[1]), 7), self._font)
@@ -293,10 +294,11 @@ class Marks:
             return  # no room in the whole picture
         box = np.clip(box * self.output.scale, 0, (width, height, width, height))
         spots, costs = spots_around(box, pixels.shape[1], pixels.shape[0])
-        if window is not None and window[2].sum() >= pixels.size:
+        fits = window is not None and np.count_nonzero(window[2]) >= pixels.size
+        if window is not None and fits:
             inner, inner_costs = spots_inside(window, pixels.shape[1], pixels.shape[0])
             spots, costs = np.concatenate([inner, spots]), np.concatenate([inner_costs, costs + 1])
-        corner = self._placer.place(pixels.shape[1], pixels.shape[0], spots, costs, None if window else box)
+        corner = self._placer.place(pixels.shape[1], pixels.shape[0], spots, costs, None if fits else box)
         light = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140
         self._plates.append((corner, pixels, (0, 0, 0) if light else (255, 255, 255), color))
         paint.plate(self.output.canvas, *self._plates[-1])

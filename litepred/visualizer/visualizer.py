@@ -256,42 +256,37 @@ class Visualizer(Marks):
         masks = None if masks is None else self.read_masks(masks, boxes)
         keypoints = None if keypoints is None else as_array(keypoints)
         labels = labels if self._labels else None
-        counts = {
-            name: len(v) for name, v in (("boxes", boxes), ("masks", masks), ("keypoints", keypoints)) if v is not None
-        }
-        number = max(counts.values(), default=0)
-        counts.update({name: len(v) for name, v in (("labels", labels), ("colors", assigned_colors)) if v is not None})
-        if counts and set(counts.values()) != {number}:
+        parts = {"boxes": boxes, "masks": masks, "keypoints": keypoints, "labels": labels, "colors": assigned_colors}
+        counts = {name: len(part) for name, part in parts.items() if part is not None}
+        if len(set(counts.values())) > 1:
             raise ValueError(f"the instances came with {counts}: expected as many of each")
+        number = max(counts.values(), default=0)
         if not number:
             return self.output
-        if boxes is not None and boxes.shape[1] == 5:
+        if boxes is not None and boxes.shape != (number, 4):
             return self.overlay_rotated_instances(boxes, labels, assigned_colors)
         colors = (
             [palette_color(i) for i in range(number)] if assigned_colors is None else [*map(to_rgb, assigned_colors)]
         )
-        extents: Any = boxes if boxes is not None else [mask.bbox() for mask in masks] if masks is not None else None
-        order = range(number)
-        if extents is not None:
-            extents = np.nan_to_num(np.asarray(extents, np.float64), posinf=1e9, neginf=-1e9)
-            order = np.argsort(-(extents[:, 2:] - extents[:, :2]).prod(1), kind="stable").tolist()
+        if boxes is not None:
+            extents = boxes.astype(np.float64)
+        else:
+            extents = np.array([mask.bbox() for mask in masks or []]).reshape(-1, 4)
         windows = [] if masks is None else [self._scaled(mask.window) for mask in masks]
         canvas = self.output.canvas
-        for i in order:
+        for i in np.argsort(-(extents[:, 2:] - extents[:, :2]).prod(1), kind="stable").tolist():
             if windows:
                 paint.tint(canvas, windows[i], colors[i], self._alpha(alpha))
                 paint.outline(canvas, windows[i], colors[i], max(1, self._line_width // 2))
-            if boxes is not None and self._visible(extents[i]):
+            if boxes is not None and self._visible(extents[i]):  # false too for what is not a number
                 paint.frame(canvas, extents[i] * self.output.scale, colors[i], self._line_width)
         for one in keypoints if keypoints is not None else ():
             self.draw_and_connect_keypoints(one)
         self._repaint_labels()
-        if labels is not None and extents is not None:
-            for i in range(number):
-                box = extents[i]
-                if self._visible(box) if boxes is not None else windows[i][2].size:
-                    size = self._font_size * np.clip(0.75 + 2.5 * (box[3] - box[1]) / max(self.img.shape[:2]), 0.75, 1)
-                    self._label(labels[i], colors[i], size, box, None if boxes is not None else windows[i])
+        for i, (text, box) in enumerate(zip(labels or (), extents)):
+            if self._visible(box) if boxes is not None else windows[i][2].size:
+                size = self._font_size * np.clip(0.75 + 2.5 * (box[3] - box[1]) / max(self.img.shape[:2]), 0.75, 1)
+                self._label(text, colors[i], size, box, None if boxes is not None else windows[i])
         return self.output
 
     def overlay_rotated_instances(
@@ -305,11 +300,12 @@ class Visualizer(Marks):
             assigned_colors: one per box; by default the palette's.
         """
         boxes = np.zeros((0, 5)) if boxes is None else as_array(boxes)
+        if boxes.ndim != 2 or boxes.shape[1] != 5:
+            raise ValueError(f"boxes came with shape {boxes.shape}: expected (N, 4), or (N, 5) for rotated ones")
         for i in np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable").tolist():
             color = unit(palette_color(i)) if assigned_colors is None else assigned_colors[i]
-            self.draw_rotated_box_with_label(
-                boxes[i], edge_color=color, label=labels[i] if labels and self._labels else None
-            )
+            label = labels[i] if labels and self._labels else None
+            self.draw_rotated_box_with_label(boxes[i], edge_color=color, label=label)
         self._repaint_labels()
         return self.output
 
