@@ -12,8 +12,8 @@ from .masks import Window
 
 __all__ = ["LabelPlacer", "spots_around", "spots_inside"]
 
-_OVERLAP_COST, _COVER_COST, _BUSY_COST = 20.0, 0.5, 0.8
-_EDGE = 24  # a step of brightness that counts as content
+_OVERLAP_COST, _COVER_COST, _BUSY_COST = 20.0, 0.5, 1.0
+_EDGE = 40  # a step of brightness that counts as content
 _SIDE = 1024  # pixels of the longer side of the map of content, at most
 _GRID = 96  # and of a mask in which a label is put
 

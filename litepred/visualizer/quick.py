@@ -63,7 +63,8 @@ def draw(
         if instances is None:
             visualizer.draw_panoptic_seg(ids, segments)
         elif instance_mode is not ColorMode.IMAGE_BW:
-            visualizer.draw_stuff(ids, segments, alpha=_STUFF_OPACITY)
+            stuff = [segment for segment in segments if not segment["isthing"]]
+            visualizer.draw_panoptic_seg(ids, stuff, alpha=_STUFF_OPACITY)
     elif "sem_seg" in outputs and instances is None:
         visualizer.draw_sem_seg(outputs["sem_seg"].argmax(dim=0), alpha=_SEMANTIC_OPACITY)
     if instances is not None:

@@ -171,7 +171,8 @@ class Visualizer(Marks):
         segments = self._segments(ids) if segments_info is None else segments_info
         if self._mode is ColorMode.IMAGE_BW:
             self._gray_outside([self._mask(np.isin(ids, [segment["id"] for segment in segments])).window])
-        self.draw_stuff(ids, segments, area_threshold, alpha)
+        stuff = [one for one in segments if not one.get("isthing", True)]
+        self._draw_segments(ids, stuff, area_threshold, alpha, True, _OFF_WHITE)
         found = [(one, self._mask(ids == one["id"])) for one in segments if one.get("isthing", True)]
         things = [(one, mask) for one, mask in found if mask.area()]
         classes, masks = [one["category_id"] for one, _ in things], [mask for _, mask in things]
@@ -183,14 +184,6 @@ class Visualizer(Marks):
         )
 
     draw_panoptic_seg_predictions = draw_panoptic_seg
-
-    def draw_stuff(
-        self, panoptic_seg: Any, segments_info: list[dict[str, Any]], area_threshold: int | None = None,
-        alpha: float = 0.7,
-    ) -> VisImage:  # fmt: skip
-        """Draw what is not a thing of a panoptic segmentation; arguments as in `draw_panoptic_seg`."""
-        stuff = [one for one in segments_info if not one.get("isthing", True)]
-        return self._draw_segments(as_array(panoptic_seg), stuff, area_threshold, alpha, True, _OFF_WHITE)
 
     def draw_dataset_dict(self, dic: dict[str, Any]) -> VisImage:
         """Draw the annotations of one image of a data set.

@@ -11,7 +11,6 @@ from litepred.visualizer import ColorMode, Visualizer
 from .scenes import BOXES, HEIGHT, WIDTH, bitmasks, changed, image, instances, masks_as
 
 METADATA = Metadata(thing_classes=["cat", "dog"], thing_colors=[(255, 0, 0), (0, 0, 255)])
-INK = np.array([255, 255, 255])
 
 
 class Rotated:
