@@ -262,7 +262,7 @@ class Visualizer(Marks):
             [palette_color(i) for i in range(number)] if assigned_colors is None else [*map(to_rgb, assigned_colors)]
         )
         if boxes is not None:
-            extents = boxes.astype(np.float64)
+            extents = np.clip(boxes.astype(np.float64), -1e9, 1e9)
         else:
             extents = np.array([mask.bbox() for mask in masks or []]).reshape(-1, 4)
         windows = [] if masks is None else [self._scaled(mask.window) for mask in masks]
