@@ -100,13 +100,13 @@ def spots_around(box: np.ndarray, width: int, height: int) -> tuple[np.ndarray, 
     return np.array(spots)[:, :2], np.array(spots)[:, 2]
 
 
-def spots_inside(window: Window, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return spots (C, 2) in a mask, and their costs (C,): the deeper inside, the better."""
+def spots_inside(window: Window, width: int, height: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return spots (C, 2) in a mask that is not empty; their costs (C,), less where it is deep; and its depth."""
     x, y, inside = window
-    step = max(1, -(-max(inside.shape) // _GRID))
+    step = -(-max(inside.shape) // _GRID)
     depth = cv2.distanceTransform(np.pad(inside[::step, ::step], 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    deepest = np.argsort(-depth, axis=None, kind="stable")
-    chosen = np.concatenate([deepest[:1], deepest[: depth.size // 2][:: max(1, depth.size // 128)]])
-    rows, columns = np.unravel_index(chosen, depth.shape)
-    costs = 1 - depth[rows, columns] / depth.max()
-    return np.stack([x + columns * step - width / 2, y + rows * step - height / 2], axis=1), costs
+    order = np.argsort(-depth, axis=None, kind="stable")
+    rows, columns = np.unravel_index(order[: -(-depth.size // 2) : -(-depth.size // 128)], depth.shape)
+    costs = 1 - depth[rows, columns] / max(depth.max(), 1)
+    spots = np.stack([x + columns * step - width / 2, y + rows * step - height / 2], axis=1)
+    return spots, costs, float(depth.max()) * step

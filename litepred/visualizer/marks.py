@@ -217,8 +217,8 @@ class Marks:
         inside = self._mask(share)
         share = cv2.resize(share, canvas.shape[1::-1], interpolation=cv2.INTER_LINEAR)[:, :, None] * self._alpha(alpha)
         canvas[:] = np.round(canvas + (np.array(rgb, np.float32) - canvas) * share).astype(np.uint8)
-        if text is not None:
-            self._label_mask(self._scaled(inside.window), text, rgb)
+        if text is not None and inside.area():
+            self._label(text, rgb, self._font_size, inside.bbox(), self._scaled(inside.window))
         return self.output
 
     def _alpha(self, alpha: float) -> float:
@@ -251,23 +251,8 @@ class Marks:
         window = self._scaled((x, y, inside))
         paint.tint(self.output.canvas, window, color, self._alpha(alpha))
         paint.outline(self.output.canvas, window, edge, max(1, self._line_width // 2))
-        if text is not None:
-            self._label_mask(window, text, color, every_text)
-
-    def _label_mask(self, window: Window, text: str, color: RGB, always: bool = True) -> None:
-        """Write in the largest part of a mask, unless it is smaller than the text."""
-        x, y, inside = window
-        if not inside.any():
-            return
-        _, parts, stats, _ = cv2.connectedComponentsWithStats(inside)
-        best = 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-        left, top, width, height, area = stats[best].tolist()
-        size = self._font_size if always else self._font_size * 0.9
-        pixels = paint.text_pixels(text, round(size), self._font)
-        if always or area >= pixels.size:
-            part = np.ascontiguousarray(parts[top : top + height, left : left + width] == best).view(np.uint8)
-            box = np.array([x + left, y + top, x + left + width, y + top + height]) / self.output.scale
-            self._label(text, color, size, box, (x + left, y + top, part))
+        if text is not None and inside.any():
+            self._label(text, color, self._font_size, mask.bbox(), window, every_text)
 
     def _visible(self, box: np.ndarray) -> bool:
         height, width = self.img.shape[:2]
@@ -283,8 +268,10 @@ class Marks:
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         return x0, y0, (cv2.resize(inside * 255, (width, height), interpolation=how) >= 128).view(np.uint8)
 
-    def _label(self, text: str, color: RGB, size: float, box: np.ndarray, window: Window | None = None) -> None:
-        """Put a plate where it is free: in a mask where ``window`` is given, else at a box of the image."""
+    def _label(
+        self, text: str, color: RGB, size: float, box: np.ndarray, window: Window | None = None, always: bool = True
+    ) -> None:
+        """Put a plate where it is free, at a box of the image; in a mask where ``window`` is given and wide enough."""
         height, width = self.output.canvas.shape[:2]
         text = str(text)
         pixels = paint.text_pixels(text, max(round(size), _SMALLEST_FONT), self._font)
@@ -294,11 +281,13 @@ class Marks:
             return  # no room in the whole picture
         box = np.clip(box * self.output.scale, 0, (width, height, width, height))
         spots, costs = spots_around(box, pixels.shape[1], pixels.shape[0])
-        fits = window is not None and np.count_nonzero(window[2]) >= pixels.size
-        if window is not None and fits:
-            inner, inner_costs = spots_inside(window, pixels.shape[1], pixels.shape[0])
-            spots, costs = np.concatenate([inner, spots]), np.concatenate([inner_costs, costs + 1])
-        corner = self._placer.place(pixels.shape[1], pixels.shape[0], spots, costs, None if fits else box)
+        if window is not None:
+            inner, inner_costs, depth = spots_inside(window, pixels.shape[1], pixels.shape[0])
+            if 2 * depth >= pixels.shape[0]:
+                spots, costs = np.concatenate([inner, spots]), np.concatenate([inner_costs, costs + 1])
+            elif not always:
+                return
+        corner = self._placer.place(pixels.shape[1], pixels.shape[0], spots, costs, box if window is None else None)
         light = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140
         self._plates.append((corner, pixels, (0, 0, 0) if light else (255, 255, 255), color))
         paint.plate(self.output.canvas, *self._plates[-1])

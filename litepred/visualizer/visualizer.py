@@ -140,12 +140,7 @@ class Visualizer(Marks):
         """
         classes = as_array(sem_seg)
         known = len(self.metadata.get("stuff_classes") or ()) or self.metadata.get("ignore_label", 255)
-        labels, areas = np.unique(classes, return_counts=True)
-        segments = [
-            {"id": label, "category_id": label}
-            for label in labels[np.argsort(-areas, kind="stable")].tolist()
-            if 0 <= label < known
-        ]
+        segments = [{"id": i, "category_id": i} for i in np.unique(classes).tolist() if 0 <= i < known]
         return self._draw_segments(classes, segments, area_threshold, alpha, draw_text, edge_color)
 
     def draw_panoptic_seg(
@@ -195,29 +190,23 @@ class Visualizer(Marks):
         annotations = dic.get("annotations") or []
         if annotations:
             first = annotations[0]
-            boxes = [
-                one["bbox"]
-                if len(one["bbox"]) == 5
-                else BoxMode.convert(one["bbox"], one["bbox_mode"], BoxMode.XYXY_ABS)
-                for one in annotations
-            ]
+            boxes = [(one["bbox"], one["bbox_mode"]) for one in annotations]
+            points = [one["keypoints"] for one in annotations] if "keypoints" in first else None
             classes = [one["category_id"] for one in annotations]
             self.overlay_instances(
-                boxes=np.array(boxes, np.float64),
+                boxes=[b if len(b) == 5 else BoxMode.convert(b, mode, BoxMode.XYXY_ABS) for b, mode in boxes],
                 masks=[one["segmentation"] for one in annotations] if "segmentation" in first else None,
-                keypoints=np.array([one["keypoints"] for one in annotations], np.float64).reshape(len(boxes), -1, 3)
-                if "keypoints" in first
-                else None,
+                keypoints=None if points is None else np.array(points, np.float64).reshape(len(points), -1, 3),
                 labels=self._names(classes, None, [bool(one.get("iscrowd")) for one in annotations]),
                 assigned_colors=self._class_colors(classes, self._mode is ColorMode.SEGMENTATION),
             )
         sem_seg, pan_seg = dic.get("sem_seg"), dic.get("pan_seg")
         if sem_seg is None and "sem_seg_file_name" in dic:
-            sem_seg = np.asarray(Image.open(dic["sem_seg_file_name"]))
+            sem_seg = _read(dic["sem_seg_file_name"])
         if sem_seg is not None:
             self.draw_sem_seg(sem_seg, area_threshold=0, alpha=0.5)
         if pan_seg is None and "pan_seg_file_name" in dic:
-            pan_seg = np.asarray(Image.open(dic["pan_seg_file_name"]).convert("RGB")) @ _RGB_ID
+            pan_seg = _read(dic["pan_seg_file_name"], "RGB") @ _RGB_ID
         if pan_seg is not None:
             self.draw_panoptic_seg(pan_seg, dic["segments_info"], area_threshold=0, alpha=0.5)
         return self.output
@@ -332,10 +321,7 @@ class Visualizer(Marks):
         return self.output
 
     def _class_colors(self, classes: list[int], shaded: bool) -> list[tuple[float, ...]]:
-        if not shaded:
-            colors = [class_color(self.metadata, index) for index in classes]
-        else:
-            colors = shades(self.metadata, classes)
+        colors = shades(self.metadata, classes) if shaded else [class_color(self.metadata, i) for i in classes]
         return [unit(color) for color in colors]
 
     def _names(
@@ -381,3 +367,8 @@ class Visualizer(Marks):
             )
         self._repaint_labels()
         return self.output
+
+
+def _read(path: str | os.PathLike[str], mode: str | None = None) -> np.ndarray:
+    with Image.open(path) as file:
+        return np.asarray(file.convert(mode) if mode else file)
