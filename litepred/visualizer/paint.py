@@ -47,9 +47,7 @@ def outline(canvas: np.ndarray, window: Window, color: RGB, width: int) -> None:
     x, y, inside = window
     if inside.size:
         deep = cv2.erode(inside, _CROSS, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        part = canvas[y : y + inside.shape[0], x : x + inside.shape[1]]
-        rows, columns = np.nonzero((inside != deep)[: part.shape[0], : part.shape[1]])
-        part[rows, columns] = _ramp(color, _OUTLINE_OPACITY)[0, part[rows, columns], np.arange(3)]
+        tint(canvas, (x, y, inside - deep), color, _OUTLINE_OPACITY)
 
 
 def _fixed(canvas: np.ndarray, points: np.ndarray) -> np.ndarray:
