@@ -115,7 +115,7 @@ def torchvision_model(folder: Path) -> Any:
 
 
 def litepred_from_torchvision(folder: Path) -> Any:
-    """litepred with torchvision's weights and answers."""
+    """A `litepred.Predictor` with torchvision's weights and answers."""
     from litepred import Predictor
     from litepred.modeling import rcnn, torchvision_rcnn
 

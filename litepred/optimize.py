@@ -97,7 +97,7 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
 
 def compiling() -> AbstractContextManager[Any]:
     """Within this, what is compiled for the CPU takes the weights for constants, which `optimize` made of them."""
-    return torch._inductor.config.patch(freezing=True)  # type: ignore[attr-defined]
+    return torch._inductor.config.patch(freezing=True)
 
 
 def _is_fast(precision: str, device: torch.device) -> bool:

@@ -79,7 +79,7 @@ class PanopticFPN(GeneralizedRCNN):
         for sem_seg, detected in zip(semantic, self._finish(instances, batched_inputs, images.image_sizes)):
             panoptic_seg = combine_semantic_and_instance_outputs(
                 detected["instances"],
-                sem_seg.argmax(dim=0),
+                sem_seg.max(dim=0).indices,  # argmax, but for its speed on the CPU
                 self.combine_overlap_thresh,
                 self.combine_stuff_area_thresh,
                 self.combine_instances_score_thresh,

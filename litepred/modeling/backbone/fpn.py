@@ -142,7 +142,7 @@ class FPN(Backbone):
             outputs[f"p{level}"] = getattr(self, f"fpn_output{level}")(merged)
         outputs = dict(reversed(outputs.items()))
         if self.top_block is not None:
-            extra = self.top_block(maps[kept] if kept in maps else outputs[kept])
+            extra = self.top_block((maps | outputs)[self.top_block.in_feature])
             outputs |= dict(zip(self._out_features[len(outputs) :], extra))
         return outputs
 

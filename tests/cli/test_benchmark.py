@@ -1,0 +1,77 @@
+"""``litepred benchmark``, as typed."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_models import tiny_cfg, tiny_model
+
+from litepred import DetectionCheckpointer
+from litepred import optimize as optimize_module
+from litepred.cli import main
+
+COLUMNS = ["ready", "first", "read", "resize", "model", "total", "ratio"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(tiny_cfg("fpn", MASK_ON=True).dump())
+    DetectionCheckpointer(tiny_model("fpn", MASK_ON=True), tmp_path).save("model.pth")
+    Image.fromarray(np.full((40, 60, 3), 128, np.uint8)).save("image.png")
+    return tmp_path
+
+
+def benchmark(*arguments: str) -> int:
+    model = ["--config", "config.yaml", "--weights", "model.pth", "--runs", "2"]
+    return main(["benchmark", "image.png", *model, *arguments])
+
+
+def test_the_table_and_its_file(folder, capsys):
+    assert benchmark("--ways", "float32", "exact", "--csv", "table.csv") == 0
+    title, head, *rows = capsys.readouterr().out.splitlines()
+    assert title.endswith("image.png, 60 × 40 pixels")
+    assert head.split() == COLUMNS
+    assert [row.split()[0] for row in rows] == ["float32", "exact"]
+    assert rows[0].split()[-1] == "1.000"
+    with (folder / "table.csv").open(newline="") as file:
+        head, *stored = csv.reader(file)
+    assert head == ["way", *COLUMNS]
+    for row, (way, *values) in zip(rows, stored):
+        figures = dict(zip(COLUMNS, map(float, values)))
+        assert row.split()[0] == way
+        assert all(value > 0 for value in figures.values())
+        assert figures["model"] < figures["total"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--runs", "0"], "0 is not a number of times: expected 1 or more"),
+        (["--threads", "two"], "two is not a number of times"),
+        (["--ways", "float64"], "invalid choice: 'float64'"),
+    ],
+)
+def test_wrong_arguments(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        benchmark(*arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_way_that_is_not_fast_here_is_left_out(monkeypatch, capsys):
+    monkeypatch.setattr(optimize_module, "_is_fast", lambda precision, device: False)
+    assert benchmark("--ways", "exact", "bfloat16") == 0
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()[2:]] == ["exact"]
+    assert "no fast path for bfloat16" in printed.err
+    assert benchmark("--ways", "bfloat16") == 1
+    assert "add exact or float32 to --ways" in capsys.readouterr().err
+
+
+def test_an_image_that_is_none(folder, capsys):
+    (folder / "image.png").write_text("no image")
+    assert benchmark() == 1
+    assert "image.png" in capsys.readouterr().err
