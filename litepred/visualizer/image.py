@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,12 @@ class VisImage:
     def get_image(self) -> np.ndarray:
         """Return a copy of the picture: (H · scale, W · scale, 3) uint8, RGB."""
         return self.canvas.copy()
+
+    def _repr_png_(self) -> bytes:
+        """Show the picture where a notebook's cell ends in it."""
+        file = io.BytesIO()
+        Image.fromarray(self.canvas).save(file, format="PNG")
+        return file.getvalue()
 
     def save(self, filepath: str | os.PathLike[str]) -> None:
         """Write the picture, whole or not at all, in the format that the name's ending tells.

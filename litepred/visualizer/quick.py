@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ..data import Metadata
 from ..errors import LitepredError
-from .image import as_rgb
+from .image import VisImage, as_rgb
 from .visualizer import ColorMode, Visualizer
 
 __all__ = ["draw", "show"]
@@ -66,7 +64,7 @@ def draw(
             stuff = [segment for segment in segments if not segment["isthing"]]
             visualizer.draw_panoptic_seg(ids, stuff, alpha=_STUFF_OPACITY)
     elif "sem_seg" in outputs and instances is None:
-        visualizer.draw_sem_seg(outputs["sem_seg"].argmax(dim=0), alpha=_SEMANTIC_OPACITY)
+        visualizer.draw_sem_seg(outputs["sem_seg"].max(dim=0).indices, alpha=_SEMANTIC_OPACITY)
     if instances is not None:
         visualizer.draw_instance_predictions(instances)
     elif "proposals" in outputs:
@@ -88,7 +86,6 @@ def show(image: np.ndarray, outputs: dict[str, Any], metadata: Metadata | None =
     """
     try:
         from IPython import get_ipython
-        from IPython.display import Image as NotebookImage
         from IPython.display import display
     except ImportError as error:
         raise LitepredError(
@@ -98,6 +95,4 @@ def show(image: np.ndarray, outputs: dict[str, Any], metadata: Metadata | None =
     if get_ipython() is None:
         raise LitepredError("show() is for notebooks: elsewhere write what litepred.draw() returns with cv2.imwrite")
     options.setdefault("scale", min(1.0, _NOTEBOOK_SIDE / max(np.shape(image)[:2])))
-    file = io.BytesIO()
-    Image.fromarray(draw(image, outputs, metadata, **options)[:, :, ::-1]).save(file, format="PNG")
-    display(NotebookImage(data=file.getvalue(), format="png"))
+    display(VisImage(draw(image, outputs, metadata, **options)[:, :, ::-1]))
