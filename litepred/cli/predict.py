@@ -37,7 +37,7 @@ examples:
   litepred predict
   litepred predict page.png photo.jpg --threshold 0.7
   litepred predict scans --classes table,figure --csv tables.csv
-  litepred predict val2017 --config COCO-Detection/retinanet_R_50_FPN_3x
+  litepred predict val2017 --config COCO-Detection/retinanet_R_50_FPN_3x \\
       --threshold 0 --no-save-images --coco results.json
   litepred predict street.mp4 --config config.yaml --weights model_final.pth
 

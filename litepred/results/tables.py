@@ -130,4 +130,4 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         OSError: the file cannot be written.
     """
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
