@@ -17,28 +17,8 @@ from litepred.results import id_to_rgb
 FOLDER = Path(__file__).parent / "assets" / "annotated"
 WIDTH, HEIGHT, MARGIN = 420, 540, 36
 THINGS = ("text", "title", "list", "table", "figure")
-SYLLABLES = [
-    "la",
-    "te",
-    "mi",
-    "no",
-    "ru",
-    "se",
-    "do",
-    "va",
-    "pel",
-    "tor",
-    "qui",
-    "en",
-    "ass",
-    "um",
-    "il",
-    "ber",
-    "con",
-    "ti",
-    "a",
-    "o",
-]
+SYLLABLE_TEXT = "la te mi no ru se do va pel tor qui en ass um il ber con ti a o"
+SYLLABLES = SYLLABLE_TEXT.split()
 
 
 class Page:

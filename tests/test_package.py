@@ -80,8 +80,9 @@ def test_readme_commands_are_what_ci_runs():
     assert printed.stdout.strip().splitlines() == commands
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
-def test_examples_run(path):
+@pytest.mark.parametrize("name", ["custom_head.py", "partial_execution.py"])  # the others: tests/examples
+def test_examples_run(name):
+    path = ROOT / "examples" / name
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
