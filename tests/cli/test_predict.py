@@ -17,6 +17,7 @@ from golden_answers import ASSETS
 from PIL import Image
 from tiny_models import tiny_cfg
 
+from litepred import Predictor
 from litepred.cli import inputs, main, predict
 from litepred.data import VideoReader, video_file
 from litepred.errors import ImageError
@@ -90,8 +91,13 @@ def small_page(path, size=(96, 64)):
 
 
 @pytest.fixture
-def pages(tmp_path, monkeypatch):
-    """A working folder with two pages, a file that is none, and one of another kind."""
+def pages(tmp_path, monkeypatch, page_predictor):
+    """A working folder with two pages, a file that is none, and one of another kind; the default model is at hand."""
+
+    def ready(config, **options):
+        return Predictor(config, **options) if config else page_predictor
+
+    monkeypatch.setattr("litepred.predictor.Predictor", ready)
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "pages"
     folder.mkdir()
