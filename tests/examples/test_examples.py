@@ -56,24 +56,23 @@ def test_supervision(tmp_path):
 
 
 @pytest.mark.ray
-def test_two_ray_actors_answer_like_a_serial_run(tmp_path, page_predictor):
+def test_two_ray_actors_answer_like_a_serial_run(tmp_path, page_predictor, monkeypatch):
     ray = pytest.importorskip("ray")
     spec = importlib.util.spec_from_file_location("ray_data_example", EXAMPLES / "ray_data.py")
     assert spec is not None
     assert spec.loader is not None
     example = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, example)
     spec.loader.exec_module(example)
-    ray.cloudpickle.register_pickle_by_value(example)
+    ray.cloudpickle.register_pickle_by_value(example)  # the actors' processes cannot import it by this name
     for number in (1, 2, 3, 4):
         (tmp_path / f"page{number}.png").write_bytes((ANNOTATED / f"page{number}.png").read_bytes())
     (tmp_path / "broken.png").write_text("no picture")
-    sys.modules[spec.name] = example
     ray.init(num_cpus=2, include_dashboard=False)
     try:
         rows = example.predict_folder(tmp_path, actors=2).take_all()
     finally:
         ray.shutdown()
-        del sys.modules[spec.name]
     (broken,) = (row for row in rows if row["error"])
     assert broken["file"] == str(tmp_path / "broken.png")
     found = {(row["file"], row["category"], round(row["score"], 2)) for row in rows if not row["error"]}
