@@ -186,6 +186,8 @@ class _Run:
 
     def images(self, items: Iterator[Item], batch_size: int | None) -> None:
         """Predict on images."""
+        # of a batch, only the sum of the times is known
+        alone = batch_size == 1 or (batch_size is None and self.predictor.cfg.MODEL.DEVICE == "cpu")
         start = time.perf_counter()
         for item, image, answer in predict_files(self.predictor, items, lambda item: item.source, batch_size):
             elapsed_s = time.perf_counter() - start
@@ -194,7 +196,7 @@ class _Run:
             else:
                 outputs = self.selected(answer)
                 text = f"{os.path.basename(item.source)}: {_summary(outputs, self.metadata)}"
-                text += f" in {elapsed_s:.2f} s" * (batch_size in (None, 1))  # of a batch, only the sum is known
+                text += f" in {elapsed_s:.2f} s" * alone
                 written = self._write_image(item, image, outputs)
                 self.files.add(item, outputs)
                 self.done += 1
