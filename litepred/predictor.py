@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,13 +20,29 @@ from tqdm import tqdm
 from .checkpoint import DetectionCheckpointer, load_into, read_checkpoint, resolve_path
 from .checkpoint.torchvision_names import from_torchvision
 from .config import CfgNode
-from .data import ResizeShortestEdge, as_array
+from .data import ResizeShortestEdge, VideoReader, as_array
 from .errors import ConfigError, ImageError
 from .modeling import build_model, without_random_init
 from .optimize import compiling, optimize
 from .sources import load_config, load_metadata, torchvision_config
 
-__all__ = ["DefaultPredictor", "Predictor"]
+__all__ = ["DefaultPredictor", "Predictor", "StreamedFrame"]
+
+
+class StreamedFrame(NamedTuple):
+    """A frame of a video or camera, and what was found in it.
+
+    Attributes:
+        frame: (H, W, 3) uint8, BGR.
+        index: its number, from 0.
+        time_s: when it is shown in the video, or came from the camera, in seconds after the first.
+        outputs: as a `Predictor` returns them.
+    """
+
+    frame: np.ndarray
+    index: int  # type: ignore[assignment]  # the tuple's method of this name is no loss
+    time_s: float
+    outputs: dict[str, Any]
 
 
 class Predictor:
@@ -229,6 +246,39 @@ class Predictor:
                 for i, one in enumerate(inputs):
                     one.result()  # raises at the turn of an image that cannot be read
                     yield answers.pop(i)
+
+    def stream(
+        self, source: str | os.PathLike[str] | int | VideoReader, batch_size: int | None = None
+    ) -> Iterator[StreamedFrame]:
+        """Predict on the frames of a video or camera, in the memory that a few frames take.
+
+        Args:
+            source: path of a video file; ``"camera:0"`` or 0 for the first camera, which goes on until the loop is
+                left; or a `VideoReader`.
+            batch_size: of a video, as `batch` takes it; a camera's frames run one by one, as they come.
+
+        Yields:
+            A `StreamedFrame` per frame, in order.
+
+        Raises:
+            ImageError: when it cannot be opened as a video; at the first frame when it has none.
+        """
+        reader = source if isinstance(source, VideoReader) else VideoReader(source)
+        return self._stream(reader, batch_size)
+
+    def _stream(self, reader: VideoReader, batch_size: int | None) -> Iterator[StreamedFrame]:
+        waiting: deque[tuple[int, float, np.ndarray]] = deque()
+
+        def frames() -> Iterator[np.ndarray]:
+            for one in reader:
+                waiting.append(one)
+                yield one[2]
+
+        with reader:
+            answers = map(self, frames()) if reader.is_camera else self.batch(frames(), batch_size)
+            for outputs in answers:
+                index, time_s, frame = waiting.popleft()
+                yield StreamedFrame(frame, index, time_s, outputs)
 
     @torch.no_grad()
     def _run(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:

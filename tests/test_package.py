@@ -80,8 +80,9 @@ def test_readme_commands_are_what_ci_runs():
     assert printed.stdout.strip().splitlines() == commands
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
-def test_examples_run(path):
+@pytest.mark.parametrize("name", ["custom_head.py", "partial_execution.py"])  # the others: tests/examples
+def test_examples_run(name):
+    path = ROOT / "examples" / name
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
@@ -90,10 +91,11 @@ def test_examples_run(path):
 def test_floors_import_downwards_only():
     """design: a module imports only from floors below its own, so there are no circles between rooms."""
     floor = {
-        **dict.fromkeys(("errors", "structures"), 1),
+        **dict.fromkeys(("errors", "files", "structures"), 1),
         **dict.fromkeys(("config", "checkpoint", "data", "layers"), 2),
         **dict.fromkeys(("modeling", "model_zoo", "visualizer", "default_model", "optimize"), 3),
-        **dict.fromkeys(("sources", "predictor"), 4),
+        "results": 3,
+        **dict.fromkeys(("sources", "predictor", "evaluation"), 4),
         "cli": 5,
     }
     allowed = {

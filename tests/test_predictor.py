@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import warnings
@@ -13,6 +14,7 @@ import pytest
 import torch
 from golden_answers import ASSETS, differences, load
 from PIL import Image
+from tiny_models import tiny_cfg
 
 import litepred
 from litepred import (
@@ -349,3 +351,112 @@ class TestNames:
     def test_defaults_of_get_cfg_are_not_touched(self):
         assert get_cfg().MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
         assert example_page().is_file()
+
+
+class TestStream:
+    @pytest.fixture
+    def video(self, tmp_path):
+        from litepred.data import video_file
+
+        image = cv2.resize(page("skimage_page.png"), (192, 96))
+        with video_file(tmp_path / "a.mp4", 5, image.shape[:2]) as add_frame:
+            for shift in range(5):
+                add_frame(np.roll(image, 8 * shift, axis=1))
+        return tmp_path / "a.mp4"
+
+    @pytest.mark.parametrize("batch_size", [None, 2])
+    def test_frames_are_answered_like_images(self, page_predictor, video, batch_size):
+        seen = list(page_predictor.stream(video, batch_size))
+        assert [one.index for one in seen] == [0, 1, 2, 3, 4]
+        assert [one.time_s for one in seen] == [0.0, 0.2, 0.4, 0.6, 0.8]
+        for frame, _, _, outputs in seen[::3]:
+            assert_same(outputs, page_predictor(frame))
+
+    def test_only_a_few_frames_are_read_ahead(self, page_predictor, video):
+        from litepred.data import VideoReader
+
+        read = []
+
+        class Counted(VideoReader):
+            def __iter__(self):
+                for one in super().__iter__():
+                    read.append(one[0])
+                    yield one
+
+        stream = page_predictor.stream(Counted(video))
+        next(stream)
+        assert read == [0, 1]
+        stream.close()
+
+    def test_what_is_no_video_is_an_error_at_once(self, page_predictor, tmp_path):
+        with pytest.raises(ImageError, match="there is no file"):
+            page_predictor.stream(tmp_path / "nowhere.mp4")
+
+    def test_a_camera_is_answered_frame_by_frame(self, page_predictor):
+        class Camera:
+            is_camera = True
+            read = 0
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                self.closed = True
+
+            def __iter__(self):
+                while True:
+                    self.read += 1
+                    yield self.read - 1, 0.5 * self.read, np.zeros((32, 32, 3), np.uint8)
+
+        camera = Camera()
+        stream = page_predictor._stream(camera, None)
+        assert [next(stream).index for _ in range(3)] == [0, 1, 2]
+        assert camera.read == 3  # none is read before its turn
+        stream.close()
+        assert camera.closed
+
+
+def answer_in_another_process(predictor, cfg, image):
+    outputs = predictor(image)
+    return outputs["instances"], cfg, outputs["panoptic_seg"]
+
+
+class TestPickling:
+    def test_the_same_answers_here(self, page_predictor):
+        image = page("skimage_page.png")
+        loaded = pickle.loads(pickle.dumps(page_predictor))
+        ours, theirs = loaded(image), page_predictor(image)
+        assert torch.equal(ours["instances"].pred_boxes.tensor, theirs["instances"].pred_boxes.tensor)
+        assert torch.equal(ours["sem_seg"], theirs["sem_seg"])
+        assert loaded.cfg == page_predictor.cfg
+        assert loaded.metadata == page_predictor.metadata
+
+    @pytest.mark.parametrize("family", ["c4", "cascade", "retinanet", "semantic", "proposals"])
+    def test_every_family(self, family):
+        cfg = tiny_cfg(family)
+        with pytest.warns(UserWarning, match="random weights"):
+            predictor = Predictor(cfg)
+        loaded = pickle.loads(pickle.dumps(predictor))
+        image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+        ours, theirs = loaded(image), predictor(image)
+        assert list(ours) == list(theirs)
+        for key in ("instances", "proposals"):
+            if key in ours:
+                assert len(ours[key]) == len(theirs[key])
+
+    def test_across_processes(self, page_predictor):
+        """By spawn, as on Windows: predictor, config and image go there, instances and config come back."""
+        from concurrent.futures import ProcessPoolExecutor
+
+        image = page("skimage_page.png")
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            arguments = (page_predictor, page_predictor.cfg, image)
+            instances, cfg, (ids, segments) = pool.submit(answer_in_another_process, *arguments).result(timeout=300)
+        expected = page_predictor(image)
+        torch.testing.assert_close(instances.scores, expected["instances"].scores, rtol=0, atol=5e-4)
+        assert torch.equal(instances.pred_classes, expected["instances"].pred_classes)
+        assert instances.image_size == expected["instances"].image_size
+        assert cfg == page_predictor.cfg
+        assert cfg.is_frozen() == page_predictor.cfg.is_frozen()
+        assert ids.shape == expected["panoptic_seg"][0].shape
+        assert len(segments) == len(expected["panoptic_seg"][1])

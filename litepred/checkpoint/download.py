@@ -32,7 +32,7 @@ from .addresses import resolve_url
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["cache_folder", "download"]
+__all__ = ["cache_folder", "cached_file", "download"]
 
 _OFFICIAL = "https://dl.fbaipublicfiles.com/"
 _SUFFIXES = (".pkl", ".pth", ".pt", ".pyth", ".safetensors")
@@ -78,10 +78,10 @@ def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progr
     """
     address = resolve_url(url)
     target = (Path(cache_dir) if cache_dir else cache_folder()).absolute() / _place(address)
-    for file in [target] if cache_dir else [target, _detectron2_file(address)]:
-        if os.path.isfile(file):  # Path.is_file() raises where it may not look
-            _logger.info("%s is cached in %s", address, file)
-            return file
+    cached = _first_file([target] if cache_dir else [target, _detectron2_file(address)])
+    if cached is not None:
+        _logger.info("%s is cached in %s", address, cached)
+        return cached
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     _logger.info("Downloading %s to %s", address, target)
     try:
@@ -102,6 +102,20 @@ def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progr
         with contextlib.suppress(OSError):
             part.unlink()
     return target
+
+
+def cached_file(url: str) -> Path | None:
+    """Return the file that `download` would find for an address without the network, ``None`` where there is none.
+
+    Raises:
+        CheckpointError: when the address cannot be used.
+    """
+    address = resolve_url(url)
+    return _first_file([cache_folder().absolute() / _place(address), _detectron2_file(address)])
+
+
+def _first_file(files: list[Path]) -> Path | None:
+    return next((file for file in files if os.path.isfile(file)), None)  # Path.is_file() raises where it may not look
 
 
 def cache_folder() -> Path:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..files import whole_file
 
 __all__ = ["SUFFIXES", "write_checkpoint", "write_whole"]
 
@@ -39,15 +40,10 @@ def write_checkpoint(
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write beside the target and then rename, so that the target is never half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _write_torch(file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], _: Mapping[str, str]) -> None:

@@ -1,17 +1,18 @@
-"""What the commands about checkpoints share."""
+"""What commands share."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..config import CfgNode
 
-__all__ = ["count_types", "megabytes", "skeleton"]
+__all__ = ["count_types", "megabytes", "progress_bar", "skeleton"]
 
 
 def skeleton(cfg: CfgNode) -> nn.Module:
@@ -39,3 +40,11 @@ def count_types(tensors: Iterable[Tensor]) -> dict[str, int]:
 def megabytes(size: int) -> str:
     """Write a number of bytes as ``1.2 MB``."""
     return f"{size / 1e6:,.1f} MB"
+
+
+def progress_bar(total: int | None, unit: str) -> Any:
+    """Return a progress bar with rate and time left, on standard error, shown only where that is a terminal."""
+    from tqdm import tqdm
+
+    hidden = not sys.stderr.isatty()
+    return tqdm(total=total, unit=unit, file=sys.stderr, disable=hidden, dynamic_ncols=True, smoothing=0.1)

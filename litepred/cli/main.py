@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import LitepredError
-from . import benchmark, convert, inspect, predict
+from . import benchmark, convert, evaluate, inspect, predict, zoo
 
 __all__ = ["main"]
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"litepred {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (predict, inspect, convert, benchmark):
+    for command in (predict, evaluate, zoo, inspect, convert, benchmark):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     with warnings.catch_warnings():

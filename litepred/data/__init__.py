@@ -2,6 +2,7 @@
 
 from .images import ResizeShortestEdge, ResizeTransform, as_array, read_image
 from .metadata import DatasetCatalog, Metadata, MetadataCatalog, class_name
+from .video import VideoReader, video_file
 
 __all__ = [
     "DatasetCatalog",
@@ -9,7 +10,9 @@ __all__ = [
     "MetadataCatalog",
     "ResizeShortestEdge",
     "ResizeTransform",
+    "VideoReader",
     "as_array",
     "class_name",
     "read_image",
+    "video_file",
 ]

@@ -10,7 +10,7 @@ import pytest
 
 from litepred.cli import convert, main
 
-COMMANDS = ("predict", "inspect", "convert")
+COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark")
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,8 @@ COMMANDS = ("predict", "inspect", "convert")
         [],
         ["predict", "--threshold", "2"],
         ["predict", "--threshold", "x"],
+        ["predict", "--batch-size", "0"],
+        ["evaluate"],
         ["train"],
         ["inspect"],
         ["convert", "a.pth"],

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
 import pytest
 from golden_answers import ASSETS
 from PIL import Image
+from tiny_models import golden, tiny_cfg
 
-from litepred.cli import main
+from litepred import Predictor
+from litepred.cli import inputs, main, predict
+from litepred.data import VideoReader, video_file
+from litepred.errors import ImageError
+from litepred.results import rgb_to_id
 
 PAGE = ASSETS / "page_layout" / "skimage_page.png"
 
@@ -67,3 +82,299 @@ def test_wrong_values_end_in_one_line(arguments, message, capsys):
     assert err.startswith("litepred: error: ")
     assert message in err
     assert "Traceback" not in err
+
+
+def small_page(path, size=(96, 64)):
+    """Part of a page, which takes a fraction of a second; its answers do not matter."""
+    with Image.open(PAGE) as page:
+        page.convert("RGB").crop((0, 0, *size)).save(path)
+
+
+@pytest.fixture(scope="session")
+def quick_predictor():
+    """A panoptic model that takes milliseconds."""
+    cfg = tiny_cfg("panoptic")
+    cfg.INPUT.MIN_SIZE_TEST = 64
+    return Predictor(cfg, weights=golden(cfg).state_dict(), class_names=["text", "title", "list"])
+
+
+@pytest.fixture
+def pages(tmp_path, monkeypatch, quick_predictor):
+    """A working folder with two pages, a file that is none, and one of another kind; and a quick default model."""
+
+    def ready(config, **options):
+        return Predictor(config, **options) if config else quick_predictor
+
+    monkeypatch.setattr("litepred.predictor.Predictor", ready)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    small_page(folder / "a.png")
+    small_page(folder / "c.PNG")
+    (folder / "b.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("no picture either")
+    (folder / ".hidden.png").write_text("nor this")
+    return folder
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+class TestInputs:
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            ([], []),
+            (["pages"], ["a.png", "b.jpg", "c.PNG"]),
+            (["pages/*.png"], ["a.png"]),
+            (["pages/[ab].*"], ["a.png", "b.jpg"]),
+            (["**/c.PNG", "pages/notes.txt"], ["c.PNG", "notes.txt"]),
+            (["nowhere.png"], ["nowhere.png"]),  # is told when it is read
+            (["camera:0"], ["camera:0"]),
+        ],
+    )
+    def test_what_names_stand_for(self, arguments, expected, pages):
+        assert [os.path.basename(str(one)) for one in inputs.expand(arguments)] == expected
+
+    @pytest.mark.parametrize(("name", "message"), [("*.tif", "no file matches"), ("empty", "has no image or video")])
+    def test_names_that_stand_for_nothing(self, name, message, pages):
+        (pages.parent / "empty").mkdir()
+        (error,) = inputs.expand([name])
+        assert isinstance(error, ImageError)
+        assert message in str(error)
+
+    def test_a_file_whose_name_looks_like_a_pattern(self, pages):
+        small_page(pages / "[1].png")
+        assert list(inputs.expand(["pages/[1].png"])) == ["pages/[1].png"]
+
+    @pytest.mark.parametrize("batch_size", [None, 1, 2, 3])
+    @pytest.mark.parametrize("broken", [(), (0,), (5,), (1, 2, 3), (0, 1, 2, 3, 4, 5)])
+    def test_broken_files_stand_at_their_turn(self, quick_predictor, broken, batch_size, tmp_path):
+        for i in range(6):
+            if i in broken:
+                (tmp_path / f"{i}.png").write_text("no picture")
+            else:
+                small_page(tmp_path / f"{i}.png", (32 + i, 24))
+        found = list(inputs.predict_files(quick_predictor, range(6), lambda i: tmp_path / f"{i}.png", batch_size))
+        assert [i for i, _, _ in found] == list(range(6))
+        for i, image, answer in found:
+            if i in broken:
+                assert image is None
+                assert isinstance(answer, ImageError)
+            else:
+                assert image.shape == (24, 32 + i, 3)
+                assert answer["instances"].image_size == (24, 32 + i)
+
+    def test_no_more_than_a_few_are_read_ahead(self, quick_predictor, tmp_path):
+        small_page(tmp_path / "a.png")
+        asked = []
+        running = inputs.predict_files(quick_predictor, range(1000), lambda i: asked.append(i) or tmp_path / "a.png", 1)
+        next(running)
+        assert max(asked) <= 8
+        running.close()
+
+
+class TestFiles:
+    def test_all_files_of_a_run(self, pages, capsys):
+        options = ["--json", "--coco", "c.json", "--csv", "c.csv", "--panoptic", "pan", "--labels", "lab"]
+        assert main(["predict", "pages", "--threshold", "0", *options]) == 1
+        captured = capsys.readouterr()
+        assert [line.split(":")[0] for line in captured.out.splitlines()] == ["a.png", "c.PNG"]
+        assert captured.err.count("litepred: error: ") == 1
+        assert "2 of 3 images and frames" in captured.err
+        assert "1 could not be read" in captured.err
+        assert names(pages.parent) == ["c.csv", "c.json", "lab", "litepred-output", "pages", "pan"]
+        assert names(pages.parent / "litepred-output") == ["a.json", "a.png", "c.json", "c.png"]
+        assert names(pages.parent / "pan") == ["a.png", "c.png", "panoptic.json"]
+        facts = json.loads((pages.parent / "litepred-output" / "a.json").read_text())
+        assert (facts["file"], facts["width"], facts["height"]) == ("a.png", 96, 64)
+        entries = json.loads((pages.parent / "c.json").read_text())
+        with (pages.parent / "c.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == len(entries) == 2 * len(facts["instances"]) > 0
+        assert [float(row["score"]) for row in rows] == [entry["score"] for entry in entries]
+        assert {(entry["image_id"], entry["file_name"]) for entry in entries} == {(1, "a.png"), (2, "c.PNG")}
+        assert all(isinstance(entry["segmentation"]["counts"], str) for entry in entries)
+        panoptic = json.loads((pages.parent / "pan" / "panoptic.json").read_text())
+        assert [image["id"] for image in panoptic["images"]] == [1, 2]
+        for entry in panoptic["annotations"]:
+            with Image.open(pages.parent / "pan" / entry["file_name"]) as picture:
+                ids = rgb_to_id(np.asarray(picture))
+            assert {one["id"]: one["area"] for one in entry["segments_info"]} == {
+                int(i): int((ids == i).sum()) for i in np.unique(ids) if i
+            }
+        with Image.open(pages.parent / "lab" / "a.png") as picture:
+            assert picture.size == (96, 64)
+            assert set(np.unique(np.asarray(picture))) <= {0, 1, 2, 3}
+
+    def test_nothing_found_gives_valid_files(self, pages, capsys):
+        options = ["--threshold", "1", "--no-save-images", "--coco", "c.json", "--csv", "c.csv"]
+        assert main(["predict", "pages/a.png", *options]) == 0
+        assert json.loads((pages.parent / "c.json").read_text()) == []
+        assert (pages.parent / "c.csv").read_text().count("\n") == 1
+        assert names(pages.parent) == ["c.csv", "c.json", "pages"]
+        assert capsys.readouterr().out.startswith("a.png: nothing in ")
+
+    @pytest.mark.parametrize(("files", "ids"), [(["12.png", "007.png"], {12, 7}), (["12.png", "x.png"], {1, 2})])
+    def test_image_ids_by_name_or_counted(self, files, ids, pages):
+        for name in files:
+            shutil.copy(PAGE, name)
+        assert main(["predict", *files, "--no-save-images", "--coco", "c.json"]) == 0
+        assert {entry["image_id"] for entry in json.loads((pages.parent / "c.json").read_text())} == ids
+
+    def test_classes_by_name_and_number(self, pages, capsys):
+        counts = []
+        for classes in ("title", "1", "title, 1"):
+            options = ["--no-save-images", "--json", "--classes", classes]
+            assert main(["predict", "pages/a.png", *options]) == 0
+            facts = json.loads((pages.parent / "litepred-output" / "a.json").read_text())
+            assert {one["category"] for one in facts["instances"]} == {"title"}
+            counts.append(len(facts["instances"]))
+        assert len(set(counts)) == 1
+
+    def test_existing_files_are_skipped(self, pages, capsys):
+        assert main(["predict", "pages/a.png"]) == 0
+        before = (pages.parent / "litepred-output" / "a.png").stat().st_mtime_ns
+        assert main(["predict", "pages/a.png", "pages/c.PNG", "--skip-existing"]) == 0
+        captured = capsys.readouterr()
+        assert [line.split(":")[0] for line in captured.out.splitlines()] == ["a.png", "c.PNG"]
+        assert "1 skipped" in captured.err
+        assert (pages.parent / "litepred-output" / "a.png").stat().st_mtime_ns == before
+
+    @pytest.mark.parametrize("masks", ["rle", "polygon", "none"])
+    def test_masks(self, masks, pages):
+        options = ["--no-save-images", "--coco", "c.json", "--masks", masks]
+        assert main(["predict", str(PAGE), *options]) == 0
+        kinds = {type(entry.get("segmentation")) for entry in json.loads((pages.parent / "c.json").read_text())}
+        assert kinds == {{"rle": dict, "polygon": list, "none": type(None)}[masks]}
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    @pytest.mark.parametrize("family", ["semantic", "proposals"])
+    def test_models_without_instances(self, family, pages, capsys):
+        (pages.parent / "config.yaml").write_text(tiny_cfg(family).dump())
+        model = ["predict", "pages/a.png", "--config", "config.yaml"]
+        assert main([*model, "--json"]) == 0
+        facts = json.loads((pages.parent / "litepred-output" / "a.json").read_text())
+        assert facts[{"semantic": "stuff", "proposals": "proposals"}[family]]
+        for options, message in ((["--coco", "c.json"], "--coco needs 'instances'"), (["--classes", "1"], "--classes")):
+            assert main([*model, *options]) == 1
+            assert message in capsys.readouterr().err
+        assert "c.json" not in names(pages.parent)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--classes", "titel"], "is no class of this model: it has title"),
+        (["--classes", "5"], "--classes has '5'"),
+        (["--coco", "nowhere/c.json"], "cannot write 'nowhere/c.json'"),
+        (["--skip-existing", "--csv", "c.csv"], "would leave images out of --csv"),
+        (["--skip-existing", "--no-save-images"], "none are written"),
+        (["--output", "pages"], "is both read and written"),
+        (["--panoptic", "pages/a.png"], "cannot make the folder --panoptic"),
+    ],
+)
+def test_wrong_options(arguments, message, pages, capsys):
+    before = names(pages.parent)
+    assert main(["predict", "pages/a.png", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert [name for name in names(pages.parent) if name != "litepred-output"] == before
+
+
+class TestVideo:
+    @pytest.fixture
+    def video(self, pages):
+        with video_file(pages / "v.mp4", 5, (64, 96)) as add_frame, Image.open(PAGE) as page:
+            frame = np.ascontiguousarray(np.asarray(page.convert("RGB"))[:64, :96])
+            for _ in range(3):
+                add_frame(frame)
+        return pages / "v.mp4"
+
+    def test_a_video_among_images(self, video, capsys):
+        options = ["--json", "--csv", "c.csv", "--threshold", "0", "--panoptic", "pan"]
+        assert main(["predict", "pages/a.png", "pages/v.mp4", *options]) == 0
+        captured = capsys.readouterr()
+        assert "v.mp4: 3 frames in " in captured.out
+        assert "4 of 4 images and frames" in captured.err
+        folder = video.parent.parent / "litepred-output"
+        assert names(folder) == ["a.json", "a.png", "v.json", "v.mp4"]
+        with VideoReader(folder / "v.mp4") as reader:
+            assert (reader.fps, reader.frame_count) == (5.0, 3)
+        frames = json.loads((folder / "v.json").read_text())
+        assert [(one["frame"], one["time_s"]) for one in frames] == [(0, 0.0), (1, 0.2), (2, 0.4)]
+        with (video.parent.parent / "c.csv").open(newline="") as file:
+            assert {(row["file"], row["frame"]) for row in csv.DictReader(file)} == {
+                ("a.png", ""), ("v.mp4", "0"), ("v.mp4", "1"), ("v.mp4", "2")
+            }  # fmt: skip
+        assert names(folder.parent / "pan") == [
+            *("a.png", "panoptic.json", "v-000000.png", "v-000001.png", "v-000002.png"),
+        ]
+
+    def test_what_is_no_video_is_reported(self, video, capsys):
+        video.write_text("no video")
+        assert main(["predict", "pages/v.mp4", "pages/a.png"]) == 1
+        captured = capsys.readouterr()
+        assert "cannot be opened as a video" in captured.err
+        assert captured.out.startswith("a.png: ")
+        assert names(video.parent.parent / "litepred-output") == ["a.png"]
+
+    def test_a_camera_ends_with_an_interrupt_and_a_whole_video(self, video, monkeypatch, capsys):
+        class Camera(VideoReader):
+            def __init__(self, source):
+                super().__init__(video)
+                self.is_camera, self.frame_count = True, None
+
+            def __iter__(self):
+                for index, _, frame in super().__iter__():
+                    yield index, 0.4 * index, frame  # slower than its 5 frames per second
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("litepred.data.VideoReader", Camera)
+        monkeypatch.setattr("litepred.predictor.VideoReader", Camera)
+        assert main(["predict", "camera:0"]) == 0
+        assert "camera:0: 3 frames" in capsys.readouterr().out
+        with VideoReader(video.parent.parent / "litepred-output" / "camera-0.mp4") as reader:
+            assert reader.frame_count == 5  # the last stands at 0.8 s
+
+
+def test_an_interrupt_leaves_whole_files_only(pages, monkeypatch, capsys):
+    def interrupted(*_):
+        if done:
+            raise KeyboardInterrupt
+        done.append(1)
+        return "1 text"
+
+    done: list[int] = []
+    monkeypatch.setattr(predict, "_summary", interrupted)
+    (pages.parent / "c.csv").write_text("old")
+    options = ["--json", "--coco", "c.json", "--csv", "c.csv", "--panoptic", "pan"]
+    assert main(["predict", "pages/a.png", "pages/c.PNG", *options]) == 130
+    assert capsys.readouterr().err == "litepred: interrupted\n"
+    assert names(pages.parent) == ["c.csv", "litepred-output", "pages", "pan"]
+    assert (pages.parent / "c.csv").read_text() == "old"
+    assert names(pages.parent / "litepred-output") == ["a.json", "a.png"]
+    assert names(pages.parent / "pan") == ["a.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as a POSIX terminal does")
+def test_ctrl_c_in_the_middle(pages):
+    for i in range(300):
+        shutil.copy(pages / "a.png", pages / f"x{i}.png")
+    command = [sys.executable, "-m", "litepred", "predict", "pages", "--coco", "c.json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err.endswith("litepred: interrupted\n")
+    assert "Traceback" not in err
+    assert names(pages.parent) == ["litepred-output", "pages"]
+    written = list((pages.parent / "litepred-output").iterdir())
+    assert 0 < len(written) < 300
+    for path in written:
+        assert not path.name.startswith(".")
+        with Image.open(path) as picture:
+            picture.load()

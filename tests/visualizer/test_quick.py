@@ -85,7 +85,6 @@ def notebook(monkeypatch):
     shown = []
     package, display = ModuleType("IPython"), ModuleType("IPython.display")
     package.get_ipython = lambda: "a shell"
-    display.Image = lambda data, format: data
     display.display = shown.append
     monkeypatch.setitem(sys.modules, "IPython", package)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
@@ -95,7 +94,7 @@ def notebook(monkeypatch):
 @pytest.mark.parametrize(("size", "expected"), [((HEIGHT, WIDTH), (WIDTH, HEIGHT)), ((100, 3200), (1600, 50))])
 def test_show(notebook, tmp_path, size, expected):
     assert show(image(*size), {"instances": instances(0, size)}) is None
-    (tmp_path / "shown.png").write_bytes(notebook[0])
+    (tmp_path / "shown.png").write_bytes(notebook[0]._repr_png_())
     with Image.open(tmp_path / "shown.png") as picture:
         assert picture.format == "PNG"
         assert picture.size == expected

@@ -1,0 +1,31 @@
+"""Run a model on a video, or on a camera (camera:0), frame by frame, and write what it sees as a video.
+
+    python examples/video.py street.mp4 seen.mp4
+
+Without a video: one of a page that scrolls by.
+"""
+
+import sys
+from pathlib import Path
+
+from litepred import Predictor, draw, read_image
+from litepred.data import VideoReader, video_file
+from litepred.default_model import example_page
+
+source = sys.argv[1] if len(sys.argv) > 1 else Path("litepred-output", "scrolling.mp4")
+target = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("litepred-output", "video.mp4")
+target.parent.mkdir(exist_ok=True)
+if len(sys.argv) < 2:
+    page = read_image(example_page())
+    with video_file(source, fps=5, size_hw=(480, 640)) as add_frame:
+        for top in range(0, 400, 80):
+            add_frame(page[top : top + 480, :640])
+
+predictor = Predictor()
+reader = VideoReader(source)
+_, _, first = next(iter(reader))
+with VideoReader(source) as reader, video_file(target, reader.fps, first.shape[:2]) as add_frame:
+    for frame, index, time_s, outputs in predictor.stream(reader):
+        add_frame(draw(frame, outputs, predictor.metadata))
+        print(f"frame {index} at {time_s:.1f} s: {(outputs['instances'].scores > 0.5).sum()} instances")
+print("written:", target)

@@ -1,0 +1,171 @@
+"""``litepred evaluate``: a model against annotations, in COCO's figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ImageError, LitepredError
+from .common import progress_bar
+from .inputs import predict_files
+
+if TYPE_CHECKING:
+    from ..evaluation import COCOEvaluator, PanopticEvaluator
+    from ..predictor import Predictor
+
+__all__ = ["add_parser"]
+
+_DESCRIPTION = """\
+Measure a model on annotated images: COCO's average precision of boxes, masks
+and keypoints, and panoptic quality. The figures are those of Detectron2's
+evaluators for the same checkpoint (at most 100 instances per image, all scores
+that the config lets through), so that AP before and after moving to litepred
+can be compared."""
+_EPILOG = """\
+examples:
+  litepred evaluate --images val2017 --annotations instances_val2017.json \\
+      --config COCO-Detection/retinanet_R_50_FPN_3x
+  litepred evaluate --images pages --annotations pages.json \\
+      --config config.yaml --weights model_final.pth --json > figures.json
+  litepred evaluate --images val2017 \\
+      --panoptic-annotations panoptic_val2017.json \\
+      --config COCO-PanopticSegmentation/panoptic_fpn_R_50_3x
+
+The k-th category id of the annotations, in ascending order, is the model's
+class k, unless its data set is known to number otherwise. Average precision
+needs pycocotools: pip install 'litepred[coco]'."""
+_TITLES = {"bbox": "box", "segm": "mask", "keypoints": "keypoints"}
+_PARTS = {"all": "", "things": "_th", "stuff": "_st"}
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the subparsers of ``litepred``."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure AP and panoptic quality on annotated images",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    evaluate.add_argument(
+        "--images", metavar="DIR", required=True, help="folder that the annotations' file names begin in"
+    )
+    evaluate.add_argument("--annotations", metavar="FILE", help="COCO's JSON of instances or keypoints")
+    evaluate.add_argument("--panoptic-annotations", metavar="FILE", help="COCO's panoptic JSON")
+    evaluate.add_argument(
+        "--panoptic-folder",
+        metavar="DIR",
+        help="of the panoptic PNGs; default: the JSON's name without .json, else its folder",
+    )
+    evaluate.add_argument(
+        "--config",
+        metavar="YAML",
+        help="config of the model, a file of litepred convert, or a name in the zoo; default: the document-page model",
+    )
+    evaluate.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
+    evaluate.add_argument("--device", help="such as cpu or cuda, instead of the config's MODEL.DEVICE")
+    evaluate.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16", "float16"),
+        default="float32",
+        help="of convolutions; default: %(default)s",
+    )
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from ..evaluation import COCOEvaluator, PanopticEvaluator
+    from ..predictor import Predictor
+
+    folder = Path(arguments.images)
+    if not folder.is_dir():
+        raise LitepredError(f"there is no folder --images {str(folder)!r}")
+    if arguments.annotations is None and arguments.panoptic_annotations is None:
+        raise LitepredError("there is nothing to compare with: pass --annotations, --panoptic-annotations or both")
+    predictor = Predictor(
+        arguments.config, weights=arguments.weights, device=arguments.device, precision=arguments.precision
+    )
+    evaluators: list[COCOEvaluator | PanopticEvaluator] = []
+    if arguments.annotations is not None:
+        sigmas = predictor.cfg.TEST.KEYPOINT_OKS_SIGMAS
+        evaluators.append(COCOEvaluator(arguments.annotations, _metadata(predictor), kpt_oks_sigmas=sigmas))
+    if arguments.panoptic_annotations is not None:
+        evaluators.append(
+            PanopticEvaluator(arguments.panoptic_annotations, arguments.panoptic_folder, predictor.metadata)
+        )
+    images = {one["id"]: str(folder / one["file_name"]) for one in evaluators[0].images}
+    missed = _predict_all(predictor, images, evaluators)
+    results = {task: figures for evaluator in evaluators for task, figures in evaluator.evaluate().items()}
+    if arguments.json:
+        plain = {task: {key: None if math.isnan(v) else v for key, v in row.items()} for task, row in results.items()}
+        print(json.dumps({"images": len(images), "unreadable": missed, "results": plain}, indent=2))
+    else:
+        print("\n".join(_tables(results)))
+    if missed:
+        print(
+            f"litepred: {missed} of {len(images)} images could not be read: to average precision they are images in "
+            "which nothing was found, and panoptic quality leaves them out",
+            file=sys.stderr,
+        )
+    return 1 if missed else 0
+
+
+def _metadata(predictor: Predictor) -> Any:
+    """Keep the data set's numbering only where it is that of the model's classes."""
+    from ..sources import class_kind
+
+    kind, number = class_kind(predictor.cfg)
+    ids = predictor.metadata.get("thing_dataset_id_to_contiguous_id")
+    return predictor.metadata if ids and kind == "thing_classes" and len(ids) == number else None
+
+
+def _predict_all(predictor: Predictor, images: Mapping[Any, str], evaluators: list[Any]) -> int:
+    """Run the model over the images; returns how many could not be read."""
+    missed = 0
+    with progress_bar(len(images), "image") as bar:
+        for image_id, _, answer in predict_files(predictor, images, lambda image_id: images[image_id], None):
+            if isinstance(answer, ImageError):
+                missed += 1
+                bar.write(f"litepred: error: {answer}", file=sys.stderr)
+            else:
+                for evaluator in evaluators:
+                    evaluator.process([{"image_id": image_id}], [answer])
+            bar.update()
+    return missed
+
+
+def _tables(results: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Yield the lines of a table of AP, one of AP per class, and one of panoptic quality."""
+    precision = {_TITLES[task]: row for task, row in results.items() if task in _TITLES}
+    if precision:
+        titles = list(dict.fromkeys(key for row in precision.values() for key in row if not key.startswith("AP-")))
+        yield from _table("", titles, {name: [row.get(key) for key in titles] for name, row in precision.items()})
+    classes = list(dict.fromkeys(key for row in precision.values() for key in row if key.startswith("AP-")))
+    if classes:
+        yield ""
+        rows = {key.removeprefix("AP-"): [row.get(key) for row in precision.values()] for key in classes}
+        yield from _table("AP per class", list(precision), rows)
+    if "panoptic_seg" in results:
+        row = results["panoptic_seg"]
+        if precision:
+            yield ""
+        names = ("PQ", "SQ", "RQ")
+        yield from _table(
+            "", list(names), {part: [row[name + suffix] for name in names] for part, suffix in _PARTS.items()}
+        )
+
+
+def _table(corner: str, titles: list[str], rows: Mapping[str, list[float | None]]) -> Iterator[str]:
+    width = max(map(len, [corner, *rows])) + 2
+    column = max(8, *(len(title) + 2 for title in titles))
+    yield f"{corner:<{width}}" + "".join(f"{title:>{column}}" for title in titles)
+    for name, values in rows.items():
+        cells = ["" if value is None else "-" if math.isnan(value) else f"{value:.2f}" for value in values]
+        yield f"{name:<{width}}" + "".join(f"{cell:>{column}}" for cell in cells)

@@ -1,0 +1,6 @@
+"""How good a model is, measured as COCO does: average precision and panoptic quality."""
+
+from .coco import COCOEvaluator, category_ids
+from .panoptic import PanopticEvaluator, panoptic_quality
+
+__all__ = ["COCOEvaluator", "PanopticEvaluator", "category_ids", "panoptic_quality"]

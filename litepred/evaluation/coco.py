@@ -1,0 +1,221 @@
+"""COCO's average precision of boxes, masks and keypoints, computed by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data import Metadata
+from ..errors import LitepredError
+from ..results import instances_to_coco_json
+
+__all__ = ["COCOEvaluator", "category_ids", "read_annotations"]
+
+_BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_METRICS = {"bbox": _BOX_METRICS, "segm": _BOX_METRICS, "keypoints": ("AP", "AP50", "AP75", "APm", "APl")}
+_FIELDS = {"segm": "segmentation", "keypoints": "keypoints"}
+
+
+class COCOEvaluator:
+    """Average precision as Detectron2's evaluator of this name computes it: at most 100 instances per image.
+
+    ``reset()``, then ``process`` for each batch, then ``evaluate()``. Of the predictions, boxes, scores and run lengths
+    are kept.
+
+    Args:
+        annotations: path of a COCO file with ``images``, ``categories`` and ``annotations``.
+        metadata: with ``thing_dataset_id_to_contiguous_id``, where the model's classes do not have the order of the
+            file's category ids; see `category_ids`.
+        kpt_oks_sigmas: of the keypoints, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; empty for COCO's own.
+
+    Raises:
+        LitepredError: the file cannot be read or is none of COCO's, or pycocotools is missing.
+    """
+
+    def __init__(
+        self,
+        annotations: str | os.PathLike[str],
+        metadata: Metadata | None = None,
+        *,
+        kpt_oks_sigmas: Sequence[float] = (),
+    ) -> None:
+        content = read_annotations(annotations, ("images", "categories", "annotations"))
+        self._coco = _index(content)
+        ids = category_ids(content["categories"], metadata)
+        names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}
+        self.metadata = Metadata(
+            thing_dataset_id_to_contiguous_id=ids, thing_classes=[names.get(one, str(one)) for one in ids]
+        )
+        self._sigmas = tuple(kpt_oks_sigmas)
+        self.reset()
+
+    @property
+    def images(self) -> list[dict[str, Any]]:
+        """The records of the images, with ``id`` and ``file_name``, in the file's order."""
+        return self._coco.dataset["images"]
+
+    def reset(self) -> None:
+        """Forget the predictions."""
+        self._predictions: list[dict[str, Any]] = []
+        self._images: set[Any] = set()
+
+    def process(self, inputs: Iterable[Mapping[str, Any]], outputs: Iterable[Mapping[str, Any]]) -> None:
+        """Take in what a model found.
+
+        Args:
+            inputs: a dict with ``image_id`` per image.
+            outputs: a dict with ``instances`` for each of them.
+
+        Raises:
+            LitepredError: the outputs have no instances, or a class that the annotations do not have.
+        """
+        for one, output in zip(inputs, outputs):
+            if "instances" not in output:
+                raise LitepredError(
+                    f"average precision is measured on instances, but this model finds {', '.join(output)}"
+                )
+            try:
+                found = instances_to_coco_json(output["instances"], one["image_id"], metadata=self.metadata)
+            except ValueError as error:
+                raise LitepredError(
+                    f"{error}. The annotations have {len(self.metadata.thing_classes)} categories: are they of the "
+                    "data set that the model was trained for?"
+                ) from error
+            self._predictions += found
+            self._images.add(one["image_id"])
+
+    def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, dict[str, float]]:
+        """Compare with the annotations.
+
+        Args:
+            img_ids: of the images to count; by default all of the file, whether they were predicted on or not.
+
+        Returns:
+            Per task, ``bbox``, ``segm`` and ``keypoints`` as far as the predictions have them, its metrics from 0 to
+            100: ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` (small, medium, large), and ``AP-name`` per class
+            where there are several. What cannot be computed is NaN.
+
+        Raises:
+            LitepredError: the keypoints of predictions, annotations and sigmas differ in number.
+        """
+        if not self._images:
+            return {}
+        tasks = ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in self._predictions))]
+        return {task: self._measure(task, img_ids) for task in tasks}
+
+    def _measure(self, task: str, img_ids: Sequence[Any] | None) -> dict[str, float]:
+        from pycocotools.cocoeval import COCOeval
+
+        metrics = _METRICS[task]
+        if not self._predictions:
+            return dict.fromkeys(metrics, float("nan"))
+        # for masks, small and large are told by their own area: with a box in the entry it would be the box's
+        left_out = {"bbox"} if task == "segm" else set()
+        entries = [{key: value for key, value in one.items() if key not in left_out} for one in self._predictions]
+        with contextlib.redirect_stdout(io.StringIO()):
+            measured = COCOeval(self._coco, self._coco.loadRes(entries), task)
+            if img_ids is not None:
+                measured.params.imgIds = list(img_ids)
+            if task == "keypoints":
+                self._check_keypoints(measured)
+            measured.evaluate()
+            measured.accumulate()
+            measured.summarize()
+        results = {
+            metric: float(value * 100) if value >= 0 else float("nan") for metric, value in zip(metrics, measured.stats)
+        }
+        names = self.metadata.thing_classes
+        if len(names) > 1:
+            order = {one: place for place, one in enumerate(measured.params.catIds)}
+            for dataset_id, name in zip(self.metadata.thing_dataset_id_to_contiguous_id, names):
+                results[f"AP-{name}"] = _class_precision(measured.eval["precision"], order.get(dataset_id))
+        return results
+
+    def _check_keypoints(self, measured: Any) -> None:
+        if self._sigmas:
+            measured.params.kpt_oks_sigmas = np.array(self._sigmas)
+        annotated = next((one["keypoints"] for one in self._coco.anns.values() if "keypoints" in one), None)
+        if annotated is None:
+            raise LitepredError("the model finds keypoints, but the annotations have none: take the keypoints' file")
+        found, wanted = len(self._predictions[0]["keypoints"]) // 3, len(annotated) // 3
+        sigmas = len(measured.params.kpt_oks_sigmas)
+        if not found == wanted == sigmas:
+            raise LitepredError(
+                f"the model finds {found} keypoints, the annotations have {wanted}, and there are {sigmas} sigmas: "
+                "expected the same number of each, set TEST.KEYPOINT_OKS_SIGMAS in the config"
+            )
+
+
+def _class_precision(precisions: np.ndarray, place: int | None) -> float:
+    """Average over IoU and recall, for one class, any area, and the most instances per image."""
+    if place is None:
+        return float("nan")
+    values = precisions[:, :, place, 0, -1]
+    values = values[values > -1]
+    return float(values.mean() * 100) if values.size else float("nan")
+
+
+def category_ids(categories: Sequence[Mapping[str, Any]], metadata: Metadata | None = None) -> dict[int, int]:
+    """Map a data set's category ids to a model's classes.
+
+    Args:
+        categories: as an annotation file has them.
+        metadata: whose ``thing_dataset_id_to_contiguous_id`` is taken if it knows all these ids, as COCO's does also
+            for a file with a part of COCO's categories.
+
+    Returns:
+        Class by id; the ids in ascending order are 0, 1, 2 … unless the metadata say otherwise.
+    """
+    ids = sorted(category["id"] for category in categories)
+    known = metadata.get("thing_dataset_id_to_contiguous_id") if metadata is not None else None
+    if known and set(ids) <= set(known):
+        return dict(known)
+    return {one: label for label, one in enumerate(ids)}
+
+
+def read_annotations(path: str | os.PathLike[str], keys: Iterable[str]) -> dict[str, Any]:
+    """Read a JSON file of COCO's kind.
+
+    Args:
+        path: of the file.
+        keys: what it must have, each a list.
+
+    Raises:
+        LitepredError: it cannot be read, or lacks one.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LitepredError(f"the annotations {str(path)!r} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise LitepredError(f"the annotations {str(path)!r} are not JSON: {error}") from error
+    missing = [key for key in keys if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if missing:
+        raise LitepredError(
+            f"the annotations {str(path)!r} have no {', '.join(missing)}: "
+            "expected a COCO file, as instances_val2017.json"
+        )
+    return content
+
+
+def _index(content: dict[str, Any]) -> Any:
+    try:
+        from pycocotools.coco import COCO
+    except ImportError as error:
+        raise LitepredError(
+            "average precision is computed by pycocotools, which is not installed: pip install 'litepred[coco]'"
+        ) from error
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = content
+        content.setdefault("info", {})  # loadRes asks for it
+        coco.createIndex()
+    return coco

@@ -1,0 +1,158 @@
+"""Segmentations to pictures: COCO's panoptic PNG, whose colours are numbers, and PNGs of class labels.
+
+H × W pixels.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..data import Metadata, class_name
+from ..files import whole_file
+
+__all__ = ["id_to_rgb", "panoptic_annotation", "panoptic_categories", "rgb_to_id", "write_labels", "write_panoptic"]
+
+_MAX_ID = (1 << 24) - 1
+_MANY = 1000  # where stuff's ids begin when it is not known how many things there are
+
+
+def id_to_rgb(ids: np.ndarray) -> np.ndarray:
+    """Write segment ids as colours: id = R + 256 G + 65536 B (COCO panoptic).
+
+    Args:
+        ids: (H, W) of integers.
+
+    Returns:
+        (H, W, 3) uint8, RGB.
+
+    Raises:
+        ValueError: an id is negative or has more than 24 bits.
+    """
+    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) <= _MAX_ID:
+        raise ValueError(f"segment ids go from {ids.min()} to {ids.max()}: a colour holds 0 to {_MAX_ID}")
+    ids = ids.astype(np.uint32)
+    return np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
+
+
+def rgb_to_id(image: np.ndarray) -> np.ndarray:
+    """Read colours (H, W, 3) uint8 RGB as segment ids (H, W) int32."""
+    image = image.astype(np.int32)
+    return image[..., 0] + (image[..., 1] << 8) + (image[..., 2] << 16)
+
+
+def panoptic_categories(metadata: Metadata | None) -> list[dict[str, Any]]:
+    """Return the ``categories`` of a COCO panoptic file: a dict per class with ``id``, ``name`` and ``isthing``.
+
+    Args:
+        metadata: names, and the data set's ids where it has ``thing_dataset_id_to_contiguous_id`` and
+            ``stuff_dataset_id_to_contiguous_id``; else things have the model's numbers, from 0, and stuff follows.
+    """
+    metadata = metadata or Metadata()
+    return [
+        {"id": dataset_id, "name": class_name(metadata, label, kind), "isthing": int(kind == "thing")}
+        for kind in ("thing", "stuff")
+        for label, dataset_id in _dataset_ids(metadata, kind).items()
+    ]
+
+
+def _dataset_ids(metadata: Metadata, kind: str) -> dict[int, int]:
+    """Map the model's numbers of a kind of class to the data set's, or to ones that differ between things and stuff."""
+    known = metadata.get(f"{kind}_dataset_id_to_contiguous_id")
+    if known:
+        return {label: dataset_id for dataset_id, label in known.items()}
+    start = 0 if kind == "thing" else _first_stuff(metadata)
+    return {label: start + label for label in range(len(metadata.get(f"{kind}_classes") or ()))}
+
+
+def _first_stuff(metadata: Metadata) -> int:
+    return len(metadata.get("thing_classes") or ()) or _MANY
+
+
+def panoptic_annotation(
+    panoptic_seg: tuple[Tensor, list[dict[str, Any]]],
+    image_id: Any,
+    file_name: str,
+    metadata: Metadata | None = None,
+) -> dict[str, Any]:
+    """Describe a panoptic segmentation as an entry of COCO's panoptic ``annotations``.
+
+    Args:
+        panoptic_seg: segment ids (H, W), 0 being nothing, and a dict for each with ``id``, ``isthing`` and
+            ``category_id``.
+        image_id: of the image.
+        file_name: of the PNG.
+        metadata: gives the categories their ids; see `panoptic_categories`.
+
+    Returns:
+        ``image_id``, ``file_name`` and ``segments_info``, each with ``id``, ``category_id``, ``isthing``, ``area``,
+        ``bbox`` (x, y, width, height) and ``iscrowd``, and ``score`` where it has one.
+    """
+    metadata = metadata or Metadata()
+    array, segments = panoptic_seg[0].cpu().numpy(), panoptic_seg[1]
+    ids = {kind: _dataset_ids(metadata, kind) for kind in ("thing", "stuff")}
+    infos = []
+    for segment in segments:
+        inside = array == segment["id"]
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        box = [0, 0, 0, 0]
+        if len(rows):
+            x, y = int(columns[0]), int(rows[0])
+            box = [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
+        is_thing, label = bool(segment["isthing"]), int(segment["category_id"])
+        unnamed = label if is_thing else _first_stuff(metadata) + label
+        info = {
+            "id": int(segment["id"]),
+            "category_id": ids["thing" if is_thing else "stuff"].get(label, unnamed),
+            "isthing": is_thing,
+            "area": int(inside.sum()),
+            "bbox": box,
+            "iscrowd": 0,
+        }
+        infos.append(info | ({"score": float(segment["score"])} if "score" in segment else {}))
+    return {"image_id": image_id, "file_name": file_name, "segments_info": infos}
+
+
+def write_panoptic(path: str | os.PathLike[str], ids: Tensor | np.ndarray) -> None:
+    """Write segment ids (H, W) as COCO's panoptic PNG.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: an id is negative or has more than 24 bits.
+    """
+    _write_png(path, Image.fromarray(id_to_rgb(ids.cpu().numpy() if isinstance(ids, Tensor) else ids)))
+
+
+def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray) -> None:
+    """Write the class of each pixel as a gray PNG: 8 bits per pixel, or 16 where a class is above 255.
+
+    Args:
+        path: of the file.
+        sem_seg: logits or probabilities (C, H, W), or labels (H, W) of an integer type.
+
+    Raises:
+        OSError: the file cannot be written.
+        ValueError: for another shape, or labels that 16 bits do not hold.
+    """
+    labels = torch.as_tensor(sem_seg)
+    bits = 8 if labels.ndim == 3 and labels.shape[0] <= 256 else None
+    labels = labels.argmax(dim=0) if labels.ndim == 3 else labels
+    if labels.ndim != 2 or labels.is_floating_point():
+        raise ValueError(
+            f"sem_seg came as {labels.dtype} of shape {tuple(labels.shape)}: expected logits (C, H, W) or labels (H, W)"
+        )
+    array = labels.cpu().numpy()
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    if not 0 <= low <= high <= 65535:
+        raise ValueError(f"labels go from {low} to {high}: a PNG holds 0 to 65535")
+    _write_png(path, Image.fromarray(array.astype(np.uint8 if bits or high < 256 else np.uint16)))
+
+
+def _write_png(path: str | os.PathLike[str], picture: Image.Image) -> None:
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG")

@@ -1,0 +1,133 @@
+"""Lists of results to files, entry by entry, so that a run over any number of images needs the memory of one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ..data import Metadata
+from ..files import whole_file
+from ..structures import Instances
+from .plain import instances_to_coco_json, to_dicts
+
+__all__ = ["CSV_COLUMNS", "csv_rows", "csv_table", "json_list", "write_coco", "write_csv", "write_json"]
+
+CSV_COLUMNS = ("file", "frame", "category_id", "category", "score", "x1", "y1", "x2", "y2")
+Extend = Callable[[Iterable[Any]], None]
+
+
+@contextmanager
+def json_list(path: str | os.PathLike[str], key: str = "", rest: Mapping[str, Any] | None = None) -> Iterator[Extend]:
+    """Open a JSON file of a list, an entry a line, for a ``with`` block, and give the function that adds entries.
+
+    The file appears at the end of the block, whole, and not at all when the block raises.
+
+    Args:
+        path: of the file.
+        key: for a file that is an object with the list in it: the list's key.
+        rest: all other keys of that object; it is read at the end, so that it can be filled meanwhile.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        separator = "\n"
+
+        def extend(entries: Iterable[Any]) -> None:
+            nonlocal separator
+            for entry in entries:
+                file.write(separator + json.dumps(entry))
+                separator = ",\n"
+
+        file.write(f"{{{json.dumps(key)}: [" if key else "[")
+        yield extend
+        file.write("\n]")
+        for other, value in (rest or {}).items():
+            file.write(f",\n{json.dumps(other)}: {json.dumps(value)}")
+        file.write("}\n" if key else "\n")
+
+
+@contextmanager
+def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[Extend]:
+    """Open a CSV file with a line of titles for a ``with`` block, and give the function that adds rows, dicts.
+
+    The file appears at the end of the block, whole, and not at all when the block raises.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        yield writer.writerows
+
+
+def csv_rows(
+    instances: Instances, file: str, metadata: Metadata | None = None, frame: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield a row of `CSV_COLUMNS` per instance: boxes in pixels, proposals with their objectness as the score."""
+    for row in to_dicts(instances, metadata, masks="none"):
+        x1, y1, x2, y2 = row["box"]
+        yield {
+            "file": file,
+            "frame": "" if frame is None else frame,
+            "category_id": row.get("category_id", ""),
+            "category": row.get("category", ""),
+            "score": row.get("score", row.get("objectness_logit", "")),
+            **{"x1": x1, "y1": y1, "x2": x2, "y2": y2},
+        }
+
+
+def write_coco(
+    path: str | os.PathLike[str],
+    results: Iterable[tuple[Any, Instances]],
+    metadata: Metadata | None = None,
+    masks: str = "rle",
+) -> None:
+    """Write COCO's results file, the list that pycocotools' ``loadRes`` takes.
+
+    Args:
+        path: of the file.
+        results: pairs of image id and instances, taken one at a time.
+        metadata: see `instances_to_coco_json`.
+        masks: "rle", "polygon" or "none".
+
+    Raises:
+        OSError: the file cannot be written.
+        LitepredError: run lengths are wanted and pycocotools is missing.
+    """
+    with json_list(path) as extend:
+        for image_id, instances in results:
+            extend(instances_to_coco_json(instances, image_id, masks=masks, metadata=metadata))
+
+
+def write_csv(
+    path: str | os.PathLike[str], results: Iterable[tuple[str, Instances]], metadata: Metadata | None = None
+) -> None:
+    """Write instances as CSV: a line of titles, and a line for each.
+
+    Args:
+        path: of the file.
+        results: pairs of file name and instances, taken one at a time.
+        metadata: gives the classes their names.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with csv_table(path) as extend:
+        for name, instances in results:
+            extend(csv_rows(instances, name, metadata))
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write plain Python as JSON.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")

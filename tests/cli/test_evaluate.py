@@ -1,0 +1,76 @@
+"""``litepred evaluate``, as typed, on the pages that come with the tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+from golden_answers import ASSETS
+from PIL import Image
+
+from litepred.cli import main
+
+pytest.importorskip("pycocotools")
+ANNOTATED = ASSETS / "annotated"
+FILES = ["--annotations", str(ANNOTATED / "instances.json"), "--panoptic-annotations", str(ANNOTATED / "panoptic.json")]
+
+
+def test_the_default_model(capsys):
+    assert main(["evaluate", "--images", str(ANNOTATED), *FILES, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["images"], facts["unreadable"]) == (4, 0)
+    # as Detectron2's own evaluator counts the same predictions
+    assert facts["results"]["bbox"]["AP"] == pytest.approx(67.93, abs=0.5)
+    assert facts["results"]["segm"]["AP50"] == pytest.approx(100, abs=0.5)
+    assert facts["results"]["bbox"]["AP-list"] is None
+    assert facts["results"]["panoptic_seg"]["PQ"] == pytest.approx(86.3, abs=0.5)
+
+
+def test_an_unreadable_image_is_told_and_the_rest_goes_on(tmp_path, capsys):
+    for page in ANNOTATED.glob("page*.png"):
+        shutil.copy(page, tmp_path)
+    (tmp_path / "page2.png").write_text("no picture")
+    (tmp_path / "page3.png").unlink()
+    assert main(["evaluate", "--images", str(tmp_path), *FILES]) == 1
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].split() == ["AP", "AP50", "AP75", "APs", "APm", "APl"]
+    assert [line.split()[0] for line in lines if line] == [
+        *("AP", "box", "mask"), *("AP", "text", "title", "list", "table", "figure"), *("PQ", "all", "things", "stuff")
+    ]  # fmt: skip
+    assert err.count("litepred: error: ") == 2
+    assert "2 of 4 images could not be read" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "nowhere", *FILES], "there is no folder --images 'nowhere'"),
+        (["--images", str(ANNOTATED)], "nothing to compare with"),
+        (["--images", str(ANNOTATED), "--annotations", "nowhere.json"], "'nowhere.json' cannot be read"),
+        (["--images", str(ANNOTATED), "--annotations", str(ANNOTATED / "page1.png")], "are not JSON"),
+    ],
+)
+def test_wrong_values_end_in_one_line(arguments, message, capsys):
+    assert main(["evaluate", *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("litepred: error: ")
+    assert message in err
+
+
+def test_without_pycocotools(monkeypatch, capsys):
+    for name in ("pycocotools", "pycocotools.coco"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["evaluate", "--images", str(ANNOTATED), *FILES]) == 1
+    assert "pip install 'litepred[coco]'" in capsys.readouterr().err
+
+
+def test_the_annotated_set_is_small():
+    files = [path for path in ANNOTATED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 300_000
+    for path in ANNOTATED.glob("page*.png"):
+        with Image.open(path) as picture:
+            assert picture.size == (420, 540)

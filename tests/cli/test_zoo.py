@@ -1,0 +1,72 @@
+"""``litepred zoo``, as typed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from litepred import model_zoo
+from litepred.cli import main
+
+
+@pytest.fixture(autouse=True)
+def empty_caches(tmp_path, monkeypatch):
+    monkeypatch.setenv("LITEPRED_CACHE", str(tmp_path / "ours"))
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "theirs"))
+    return tmp_path
+
+
+def rows(*texts: str, capsys: pytest.CaptureFixture[str]) -> dict[str, dict]:
+    assert main(["zoo", *texts, "--json"]) == 0
+    return {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+
+
+def test_all_models_are_there(capsys):
+    found = rows(capsys=capsys)
+    assert list(found) == model_zoo.list()
+    assert all(row["family"] and row["task"] for row in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "task"),
+    [
+        ("COCO-Detection/faster_rcnn_R_50_C4_1x", "Faster R-CNN", "boxes"),
+        ("COCO-Detection/fast_rcnn_R_50_FPN_1x", "Fast R-CNN", "boxes"),
+        ("COCO-Detection/retinanet_R_50_FPN_1x", "RetinaNet", "boxes"),
+        ("COCO-Detection/rpn_R_50_C4_1x", "RPN", "proposals"),
+        ("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x", "Mask R-CNN", "boxes, masks"),
+        ("COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x", "Keypoint R-CNN", "boxes, keypoints"),
+        ("COCO-PanopticSegmentation/panoptic_fpn_R_50_1x", "Panoptic FPN", "boxes, masks, stuff"),
+        ("Misc/cascade_mask_rcnn_R_50_FPN_1x", "Cascade Mask R-CNN", "boxes, masks"),
+        ("Misc/semantic_R_50_FPN_1x", "Semantic FPN", "stuff"),
+    ],
+)
+def test_families(name, family, task, capsys):
+    row = rows(name, capsys=capsys)[name]
+    assert (row["family"], row["task"]) == (family, task)
+
+
+def test_where_checkpoints_lie(empty_caches, capsys):
+    name = "COCO-Detection/retinanet_R_50_FPN_1x"
+    address = model_zoo.get_checkpoint_url(name)
+    assert rows(name, capsys=capsys)[name]["checkpoint"] == address
+    file = empty_caches / "ours" / "detectron2" / address.split("/detectron2/")[1]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    assert rows(name, capsys=capsys)[name]["checkpoint"] == str(file)
+    assert (
+        rows("LVISv1", "R_50", capsys=capsys)["LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x"]["checkpoint"] is None
+    )
+
+
+def test_the_table(capsys):
+    assert main(["zoo", "KEYPOINT", "r_50", "1x", "detectron1"]) == 0
+    title, line = capsys.readouterr().out.splitlines()
+    assert title.split() == ["model", "family", "finds", "checkpoint"]
+    assert line.startswith("Detectron1-Comparisons/keypoint_rcnn_R_50_FPN_1x  Keypoint R-CNN  boxes, keypoints  https:")
+
+
+def test_no_such_model(capsys):
+    assert main(["zoo", "yolo"]) == 1
+    assert "no model of the zoo has 'yolo'" in capsys.readouterr().err

@@ -1,0 +1,150 @@
+"""Average precision: perfect answers, wrong ones, and Detectron2's rules about ids and keypoints."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from golden_answers import ASSETS
+
+from litepred.data import Metadata, MetadataCatalog
+from litepred.errors import LitepredError
+from litepred.evaluation import COCOEvaluator, category_ids
+from litepred.structures import Boxes, Instances, polygons_to_bitmask
+
+pytest.importorskip("pycocotools")
+ANNOTATIONS = ASSETS / "annotated" / "instances.json"
+CONTENT = json.loads(ANNOTATIONS.read_text())
+SIZE = (540, 420)
+
+
+def answer(image_id: int, masks: bool = True, shift_px: float = 0.0) -> dict:
+    """The annotations themselves as a prediction."""
+    rows = [one for one in CONTENT["annotations"] if one["image_id"] == image_id]
+    boxes = torch.tensor([one["bbox"] for one in rows], dtype=torch.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    instances = Instances(SIZE, pred_boxes=Boxes(boxes + shift_px), scores=torch.ones(len(rows)))
+    instances.pred_classes = torch.tensor([one["category_id"] - 1 for one in rows])
+    if masks:
+        drawn = [polygons_to_bitmask(one["segmentation"], *SIZE) for one in rows]
+        instances.pred_masks = torch.stack([torch.from_numpy(one) for one in drawn])
+    return {"instances": instances}
+
+
+def evaluate(evaluator: COCOEvaluator, **how) -> dict:
+    for image in evaluator.images:
+        evaluator.process([{"image_id": image["id"]}], [answer(image["id"], **how)])
+    return evaluator.evaluate()
+
+
+def test_nothing_seen_and_nothing_found():
+    evaluator = COCOEvaluator(ANNOTATIONS)
+    assert evaluator.evaluate() == {}
+    evaluator.process([{"image_id": 1}], [{"instances": answer(1)["instances"][:0]}])
+    results = evaluator.evaluate()
+    assert list(results) == ["bbox"]
+    assert all(math.isnan(value) for value in results["bbox"].values())
+
+
+def test_perfect_answers():
+    results = evaluate(COCOEvaluator(ANNOTATIONS))
+    assert list(results) == ["bbox", "segm"]
+    for row in results.values():
+        assert list(row)[:6] == ["AP", "AP50", "AP75", "APs", "APm", "APl"]
+        assert row["AP"] == row["AP-text"] == row["AP-table"] == pytest.approx(100)
+        assert math.isnan(row["APs"])  # nothing annotated is small
+        assert math.isnan(row["AP-list"])
+
+
+def test_boxes_alone_and_shifted():
+    results = evaluate(COCOEvaluator(ANNOTATIONS), masks=False, shift_px=8.0)
+    assert list(results) == ["bbox"]
+    assert 20 < results["bbox"]["AP"] < 90
+    assert results["bbox"]["AP75"] < results["bbox"]["AP50"]
+
+
+def test_images_without_a_prediction_count():
+    evaluator = COCOEvaluator(ANNOTATIONS)
+    evaluator.process([{"image_id": 1}], [answer(1)])
+    assert evaluator.evaluate()["bbox"]["AP"] < 60
+    assert evaluator.evaluate(img_ids=[1])["bbox"]["AP"] == pytest.approx(100)
+    evaluator.reset()
+    assert evaluator.evaluate() == {}
+
+
+@pytest.mark.parametrize(
+    ("ids", "metadata", "expected"),
+    [
+        ([], None, {}),
+        ([5, 2, 9], None, {2: 0, 5: 1, 9: 2}),
+        ([5, 2], Metadata(thing_dataset_id_to_contiguous_id={2: 1, 5: 0, 7: 2}), {2: 1, 5: 0, 7: 2}),
+        ([0, 2], Metadata(thing_dataset_id_to_contiguous_id={2: 1, 5: 0}), {0: 0, 2: 1}),
+        ([1, 90], MetadataCatalog.get("coco_2017_val"), {1: 0, 90: 79}),
+    ],
+)
+def test_category_ids(ids, metadata, expected):
+    assert category_ids([{"id": one} for one in ids], metadata).items() >= expected.items()
+
+
+def keypoint_file(tmp_path, visible: int = 2):
+    points = [10.0, 10.0, visible, 40.0, 40.0, visible]
+    row = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "bbox": [0, 0, 60, 60], "area": 3600.0}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 100, "width": 100}],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": [{**row, "keypoints": points, "num_keypoints": 2}],
+    }
+    (tmp_path / "points.json").write_text(json.dumps(content))
+    return tmp_path / "points.json"
+
+
+def person(points: list) -> dict:
+    instances = Instances((100, 100), pred_boxes=Boxes(torch.tensor([[0.0, 0, 60, 60]])), scores=torch.ones(1))
+    instances.pred_classes, instances.pred_keypoints = torch.zeros(1, dtype=torch.int64), torch.tensor([points])
+    return {"instances": instances}
+
+
+def test_keypoints(tmp_path):
+    perfect = person([[10.5, 10.5, 1.0], [40.5, 40.5, 1.0]])  # COCO counts from the first pixel's centre
+    evaluator = COCOEvaluator(keypoint_file(tmp_path), kpt_oks_sigmas=[0.01, 0.01])
+    evaluator.process([{"image_id": 1}], [perfect])
+    results = evaluator.evaluate()
+    assert list(results) == ["bbox", "keypoints"]
+    assert list(results["keypoints"]) == ["AP", "AP50", "AP75", "APm", "APl"]
+    assert results["keypoints"]["AP"] == pytest.approx(100)
+    for sigma, expected in ((0.001, 0.0), (1.0, 100.0)):  # a pixel off, to strict and to lenient sigmas
+        evaluator = COCOEvaluator(keypoint_file(tmp_path), kpt_oks_sigmas=[sigma, sigma])
+        evaluator.process([{"image_id": 1}], [person([[12.5, 10.5, 1.0], [42.5, 40.5, 1.0]])])
+        assert evaluator.evaluate()["keypoints"]["AP"] == pytest.approx(expected)
+    evaluator = COCOEvaluator(keypoint_file(tmp_path))
+    evaluator.process([{"image_id": 1}], [perfect])
+    with pytest.raises(LitepredError, match="finds 2 keypoints, the annotations have 2, and there are 17 sigmas"):
+        evaluator.evaluate()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ("{", "are not JSON"),
+        ("[]", "have no images, categories, annotations"),
+        ('{"images": [], "categories": []}', "have no annotations"),
+    ],
+)
+def test_files_that_are_not_cocos(content, message, tmp_path):
+    if content is not None:
+        (tmp_path / "a.json").write_text(content)
+    with pytest.raises(LitepredError, match=message):
+        COCOEvaluator(tmp_path / "a.json")
+
+
+def test_outputs_that_cannot_be_measured():
+    evaluator = COCOEvaluator(ANNOTATIONS)
+    with pytest.raises(LitepredError, match="this model finds sem_seg"):
+        evaluator.process([{"image_id": 1}], [{"sem_seg": torch.zeros(1, 2, 2)}])
+    foreign = answer(1)
+    foreign["instances"].pred_classes += 40
+    with pytest.raises(LitepredError, match="annotations have 5 categories"):
+        evaluator.process([{"image_id": 1}], [foreign])
