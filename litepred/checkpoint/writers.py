@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,7 +40,7 @@ def write_checkpoint(
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write beside the target and then rename, so that the target is never half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")  # of this call alone, whatever runs beside it
     try:
         with temporary.open("wb") as file:
             write(file)
