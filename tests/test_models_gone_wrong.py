@@ -72,7 +72,16 @@ def spoiled(state: dict[str, Tensor], value: float, where: str) -> dict[str, Ten
 
 
 # The last layers, from which a value goes into boxes, scores, masks or keypoints directly, and the first of all.
-PLACES = ("", "stem.conv1.weight", "bbox_pred", "cls_score", "anchor_deltas.bias", "objectness", "mask_head", "keypoint")
+PLACES = (
+    "",
+    "stem.conv1.weight",
+    "bbox_pred",
+    "cls_score",
+    "anchor_deltas.bias",
+    "objectness",
+    "mask_head",
+    "keypoint",
+)
 
 
 @exactness
@@ -148,6 +157,7 @@ def test_number_of_classes(family, classes, exact):
         "ROI_HEADS__SCORE_THRESH_TEST": 0.0005,
         "RETINANET__SCORE_THRESH_TEST": 0.0005,
         "MASK_ON": family != "retinanet",
+        "KEYPOINT_ON": False,
     }
     state = tiny_model(family, **changes).state_dict()
     outputs = predictor(family, state, exact, **changes)(image())

@@ -120,10 +120,12 @@ def test_predictors_built_in_eight_threads(serial):
         pytest.param("forkserver", 8, marks=pytest.mark.long),
     ],
 )
-def test_processes(start, number, serial):
+def test_processes(start, number):
     """``threads=1``, as eight on a machine should have; after a fork it is needed: OpenMP's threads are not there."""
     if start not in multiprocessing.get_all_start_methods():
         pytest.skip(f"{sys.platform} has no {start}")
+    predictor = tiny_predictor()
+    serial = [answer(predictor(image)) for image in images()]
     context = multiprocessing.get_context(start)
     queue = context.Queue()
     processes = [context.Process(target=predict_all, args=(queue, 1), daemon=True) for _ in range(number)]

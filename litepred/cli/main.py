@@ -51,9 +51,7 @@ def _terminable() -> Iterator[None]:
         raise _Terminated
 
     # A program that calls `main` may have a handler of its own; and only the main thread has a say in signals.
-    ours = (
-        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if ours:
         signal.signal(signal.SIGTERM, stop)
     try:

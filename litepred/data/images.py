@@ -89,7 +89,9 @@ def _pil_to_array(image: Image.Image, format: str) -> np.ndarray:
     try:
         array = np.array(image.convert(mode))
     except ValueError as error:
-        raise _UnfitError(f"has Pillow's mode {image.mode}, which cannot become {mode} ({error}): convert it") from error
+        raise _UnfitError(
+            f"has Pillow's mode {image.mode}, which cannot become {mode} ({error}): convert it"
+        ) from error
     if array.ndim == 2:
         array = array[:, :, None]
     return np.ascontiguousarray(array[:, :, ::-1]) if format == "BGR" else array

@@ -111,7 +111,12 @@ class ROIPooler(InferenceModule):
         if len(features) == 1:
             return self.pool(features[0], rois, spatial_scale=self.scales[0])
         level = assign_boxes_to_levels(
-            [Boxes(rois[:, 1:])], self.min_level, self.max_level, self.canonical_box_size, self.canonical_level, self._slack
+            [Boxes(rois[:, 1:])],
+            self.min_level,
+            self.max_level,
+            self.canonical_box_size,
+            self.canonical_level,
+            self._slack,
         )
         channels_last = features[0].is_contiguous(memory_format=torch.channels_last)
         pooled = torch.empty(

@@ -98,9 +98,7 @@ def png_of(width: int, height: int, bits: int, colour: int, rows: bytes) -> byte
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
 
 
 def rgb_of_16_bits() -> bytes:
@@ -261,7 +259,9 @@ ROWS = [
     Row("text named .jpg", content("page.jpg", b"<html></html>"), "not an image that Pillow knows.*<html>"),
     Row("video named .png", content("video.png", VIDEO), "not an image that Pillow knows.*ftypisom"),
     Row("PDF", content("page.pdf", b"%PDF-1.7\n"), "not an image that Pillow knows"),
-    Row("PostScript", content("a.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"), "a program"),
+    Row(
+        "PostScript", content("a.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"), "a program"
+    ),
     Row("NumPy's file", content("a.npy", b"\x93NUMPY\1\0v\0{}"), "not an image that Pillow knows"),
     Row("directory", lambda folder: folder, "is a directory: expected an image file"),
     Row("missing file", lambda folder: folder / "nowhere.png", "there is no file.*working folder"),
