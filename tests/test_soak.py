@@ -94,8 +94,6 @@ HOT: dict[str, Callable[[], Any]] = {
 
 def grown_by(function: Callable[[], Any], calls: int) -> int:
     """Bytes of Python's own memory that many calls leave behind."""
-    for _ in range(100):
-        function()
     tracemalloc.start()
     try:
         gc.collect()
@@ -110,7 +108,8 @@ def grown_by(function: Callable[[], Any], calls: int) -> int:
 
 @pytest.mark.parametrize("name", HOT)
 def test_small_functions_keep_nothing(name):
-    assert grown_by(HOT[name], 500) < 500  # not a byte per call
+    grown_by(HOT[name], 500)  # what is allocated once, and only when it is needed
+    assert grown_by(HOT[name], 2000) < 4000  # less than any object per call takes
 
 
 @pytest.mark.long

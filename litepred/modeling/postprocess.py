@@ -72,8 +72,8 @@ def detector_postprocess(
         paste: puts masks (N, M, M) into an image; see `paste_masks_in_image` and `mask_writer`.
 
     Returns:
-        The instances whose box is finite, and not empty after clipping, with full-size bool masks (N, H, W). All other fields,
-        keypoint heatmaps among them, are carried along.
+        The instances whose box is finite, and not empty after clipping, with full-size bool masks (N, H, W). All other
+        fields, keypoint heatmaps among them, are carried along.
 
     Raises:
         LitepredError: when ``results`` has no boxes.
