@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -25,6 +26,11 @@ from .optimize import optimize
 from .sources import load_config, load_metadata, torchvision_config
 
 __all__ = ["DefaultPredictor", "Predictor"]
+
+if hasattr(
+    os, "register_at_fork"
+):  # the threads of OpenMP do not survive a fork, and torch would wait for them for ever
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 class Predictor:

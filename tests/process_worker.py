@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from tiny_models import tiny_cfg, tiny_image, tiny_model
 
 from litepred import Predictor
@@ -36,7 +37,13 @@ def answer(outputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def predict_all(queue: Any, threads: int) -> None:
+def use_all_threads(predictor: Predictor) -> None:
+    """Run the model on an image that is worth sharing between threads."""
+    predictor.model([{"image": torch.zeros(3, 600, 600)}])
+
+
+def predict_all(queue: Any, threads: int | None) -> None:
     """Build a predictor, and put its answers into the queue."""
     predictor = tiny_predictor(threads=threads)
+    use_all_threads(predictor)
     queue.put([answer(predictor(image)) for image in images()])

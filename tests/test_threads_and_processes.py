@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from process_worker import answer, images, predict_all, tiny_predictor
+from process_worker import answer, images, predict_all, tiny_predictor, use_all_threads
 from tiny_models import FAMILIES, tiny_cfg, tiny_image, tiny_model
 
 from litepred import MetadataCatalog, Predictor
@@ -112,27 +112,27 @@ def test_predictors_built_in_eight_threads(serial):
 
 
 @pytest.mark.parametrize(
-    ("start", "number"),
+    ("start", "number", "threads"),
     [
-        ("fork", 8),
-        ("spawn", 2),
-        pytest.param("spawn", 8, marks=pytest.mark.long),
-        pytest.param("forkserver", 8, marks=pytest.mark.long),
+        ("fork", 8, None),  # the threads that the parent has started are not there any more
+        ("spawn", 2, 1),
+        pytest.param("spawn", 8, 1, marks=pytest.mark.long),
+        pytest.param("forkserver", 8, 1, marks=pytest.mark.long),
     ],
 )
-def test_processes(start, number):
-    """``threads=1``, as eight on a machine should have; after a fork it is needed: OpenMP's threads are not there."""
+def test_processes(start, number, threads):
     if start not in multiprocessing.get_all_start_methods():
         pytest.skip(f"{sys.platform} has no {start}")
     predictor = tiny_predictor()
     serial = [answer(predictor(image)) for image in images()]
+    use_all_threads(predictor)
     context = multiprocessing.get_context(start)
     queue = context.Queue()
-    processes = [context.Process(target=predict_all, args=(queue, 1), daemon=True) for _ in range(number)]
+    processes = [context.Process(target=predict_all, args=(queue, threads), daemon=True) for _ in range(number)]
     for process in processes:
         process.start()
     for _ in processes:
-        for one, other in zip(queue.get(timeout=300), serial, strict=True):
+        for one, other in zip(queue.get(timeout=120), serial, strict=True):
             assert_equal(one, other)
     for process in processes:
         process.join(60)
