@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -43,6 +44,11 @@ class StreamedFrame(NamedTuple):
     index: int  # type: ignore[assignment]  # the tuple's method of this name is no loss
     time_s: float
     outputs: dict[str, Any]
+
+
+# The threads of OpenMP do not survive a fork, and torch would wait for them for ever.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 class Predictor:

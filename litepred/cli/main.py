@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from .. import __version__
@@ -26,13 +29,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     for command in (predict, evaluate, zoo, inspect, convert, benchmark):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _terminable():
         warnings.showwarning = _show_warning
         return _run(arguments)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"litepred: warning: {message}", file=sys.stderr)
+
+
+class _Terminated(KeyboardInterrupt):
+    """Someone asked the process to end: by ``kill``, a service manager, a container's stop."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does, so that temporary files are cleared away."""
+
+    def stop(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: clearing away is not to be cut short
+        raise _Terminated
+
+    # A program that calls `main` may have a handler of its own; and only the main thread has a say in signals.
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -46,6 +72,9 @@ def _run(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:  # whoever reads the output has enough, such as head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except _Terminated:
+        print("litepred: terminated", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("litepred: interrupted", file=sys.stderr)
         return 130

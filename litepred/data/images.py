@@ -5,7 +5,9 @@ H × W pixels, C channels. Arrays are uint8, BGR as OpenCV has them, unless said
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +20,9 @@ from torch.nn import functional as F
 from ..errors import ImageError
 
 __all__ = ["ResizeShortestEdge", "ResizeTransform", "as_array", "read_image"]
+
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
+_PROGRAMS = ("EPS",)  # Pillow hands them to Ghostscript
 
 
 def read_image(path: str | os.PathLike[str], format: str = "BGR") -> np.ndarray:
@@ -33,11 +38,13 @@ def read_image(path: str | os.PathLike[str], format: str = "BGR") -> np.ndarray:
     Raises:
         ImageError: when there is no such file or it is not an image that can be read whole.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ImageError(
-            f"there is no file {str(path)!r}: expected an image file; the working folder is {os.getcwd()!r}"
-        )
+    name = os.fspath(path)
+    if not os.path.exists(name):  # unlike Path.exists(), never an error of its own
+        advice = f"expected an image file; the working folder is {os.getcwd()!r}"
+        if _ADDRESS.match(str(name)):
+            advice = "addresses are not opened, download the image first"
+        raise ImageError(f"there is no file {str(name)!r}: {advice}")
+    path = Path(name)
     if not path.is_file():
         kind = "a directory" if path.is_dir() else "not a regular file"
         raise ImageError(f"{str(path)!r} is {kind}: expected an image file")
@@ -51,18 +58,58 @@ def read_image(path: str | os.PathLike[str], format: str = "BGR") -> np.ndarray:
             f"{str(path)!r} is not an image that Pillow knows: it has {path.stat().st_size} bytes and starts with "
             f"{start!r}; expected PNG, JPEG, TIFF, WebP, BMP …"
         ) from error
-    except ImageError:
-        raise
     except Exception as error:  # Pillow's decoders raise all sorts on damaged files
-        raise ImageError(f"{str(path)!r} cannot be read as an image ({error}): is the file complete?") from error
+        raise ImageError(f"{str(path)!r} {_reason(error)}") from error
+
+
+class _UnfitError(Exception):
+    """A Pillow image is whole, but nothing that can be turned into an image of the wanted kind."""
+
+
+def _reason(error: Exception) -> str:
+    """Finish a sentence that begins with the name of an image that cannot be read."""
+    if isinstance(error, _UnfitError):
+        return str(error)
+    if isinstance(error, Image.DecompressionBombError):
+        return f"is too large ({error}): if the file can be trusted, raise PIL.Image.MAX_IMAGE_PIXELS"
+    return f"cannot be read as an image ({error}): is the file complete?"
 
 
 def _pil_to_array(image: Image.Image, format: str) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
-    array = np.array(image.convert("RGB" if format == "BGR" else format))
+    if image.format in _PROGRAMS:
+        raise _UnfitError(f"is {image.format}, which is drawn by running a program: convert it to PNG first")
+    image.load()
+    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")  # Pillow before 10.3
+    # Orientation is an extra: an image whose EXIF data are damaged is taken as it is stored.
+    with contextlib.suppress(Exception):
+        image = ImageOps.exif_transpose(image)
+    mode = "RGB" if format == "BGR" else format
+    if image.mode != mode and image.mode[0] in "IF":  # I;16 and its relatives, I, F
+        image = _to_8_bits(image, is_16_bit)
+    try:
+        array = np.array(image.convert(mode))
+    except ValueError as error:
+        raise _UnfitError(
+            f"has Pillow's mode {image.mode}, which cannot become {mode} ({error}): convert it"
+        ) from error
     if array.ndim == 2:
         array = array[:, :, None]
     return np.ascontiguousarray(array[:, :, ::-1]) if format == "BGR" else array
+
+
+def _to_8_bits(image: Image.Image, is_16_bit: bool) -> Image.Image:
+    """Bring 16-bit gray to 8 bits, as ``cv2.imread`` does; other values have no known range.
+
+    Pillow's own conversion cuts all values off at 255, which leaves white.
+    """
+    values = np.asarray(image)
+    if is_16_bit:
+        return Image.fromarray((values >> 8).astype(np.uint8))
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    raise _UnfitError(
+        f"has {'float' if image.mode == 'F' else '32-bit'} pixels from {low:g} to {high:g}, and what is black and what "
+        "is white in them is not known: scale them to 0…255 as uint8 first"
+    )
 
 
 def as_array(image: Any, channels: int = 3, format: str = "BGR") -> np.ndarray:
@@ -83,14 +130,13 @@ def as_array(image: Any, channels: int = 3, format: str = "BGR") -> np.ndarray:
         try:
             image = _pil_to_array(image, "BGR" if channels == 3 else "L")
         except Exception as error:  # an image that is opened lazily is decoded here
-            raise ImageError(
-                f"the Pillow image {image!r} cannot be decoded ({error}): is its file complete?"
-            ) from error
+            raise ImageError(f"the Pillow image {image!r} {_reason(error)}") from error
     if not isinstance(image, np.ndarray):
         raise ImageError(
             f"{type(image).__name__} is not an image: expected a path, a Pillow image or a uint8 array (H, W, 3) in "
             "BGR order; call .numpy() on a tensor and bring its channels to the end"
         )
+    image = np.asarray(image)  # a subclass, such as a matrix, has ways of its own
     expected = f"expected uint8 (H, W, {channels})" + (" in BGR order, (H, W) or (H, W, 4)" if channels == 3 else "")
     came = f"an array of shape {image.shape} and dtype {image.dtype}"
     if image.dtype != np.uint8:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import UserDict
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,7 @@ _OLD_NAMES = {
     "stuff_class_names": "stuff_classes",
     "dataset_id_to_contiguous_id": "thing_dataset_id_to_contiguous_id",
 }
+_READING = threading.RLock()
 
 
 class Metadata(SimpleNamespace):
@@ -92,7 +94,9 @@ class _MetadataCatalog(_Catalog):
 
     def __getitem__(self, name: str) -> Metadata:
         if self.data[name] is None:
-            self.data[name] = Metadata(name=name, **builtin_facts(name))
+            with _READING:
+                if self.data[name] is None:  # no other thread was faster: all get the same object
+                    self.data[name] = Metadata(name=name, **builtin_facts(name))
         return self.data[name]
 
     def get(self, name: str) -> Metadata:  # type: ignore[override]
@@ -100,7 +104,7 @@ class _MetadataCatalog(_Catalog):
         if not name:
             raise ValueError("a data set's name is empty: expected one as in cfg.DATASETS.TEST")
         if name not in self.data:
-            self.data[name] = Metadata(name=name)
+            self.data.setdefault(name, Metadata(name=name))
         return self[name]
 
 

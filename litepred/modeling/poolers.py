@@ -103,13 +103,20 @@ class ROIPooler(InferenceModule):
             )
         image_index = torch.cat([torch.full_like(boxes.tensor[:, :1], i) for i, boxes in enumerate(box_lists)])
         rois = torch.cat([image_index, torch.cat([boxes.tensor for boxes in box_lists])], dim=1)  # (R, 5)
+        # Where a box is not finite, sampling would not end; an empty one pools nothing.
+        rois[:, 1:].masked_fill_(~torch.isfinite(rois[:, 1:]).all(dim=1, keepdim=True), 0.0)
         # Half precision would round the boxes to whole pixels and more.
         features = [feature.float() if feature.dtype.itemsize < 4 else feature for feature in features]
         rois = rois.to(features[0].dtype)
         if len(features) == 1:
             return self.pool(features[0], rois, spatial_scale=self.scales[0])
         level = assign_boxes_to_levels(
-            box_lists, self.min_level, self.max_level, self.canonical_box_size, self.canonical_level, self._slack
+            [Boxes(rois[:, 1:])],
+            self.min_level,
+            self.max_level,
+            self.canonical_box_size,
+            self.canonical_level,
+            self._slack,
         )
         channels_last = features[0].is_contiguous(memory_format=torch.channels_last)
         pooled = torch.empty(
@@ -118,8 +125,7 @@ class ROIPooler(InferenceModule):
             device=features[0].device,
             memory_format=torch.channels_last if channels_last else torch.contiguous_format,
         ).zero_()
-        level = level.clamp(min=-1) + 1  # 0 is that of boxes which are not finite: they stay zero
-        counts = torch.bincount(level, minlength=len(features) + 1).tolist()
-        for feature, scale, index in zip(features, self.scales, level.argsort(stable=True).split(counts)[1:]):
+        counts = torch.bincount(level, minlength=len(features)).tolist()
+        for feature, scale, index in zip(features, self.scales, level.argsort(stable=True).split(counts)):
             pooled.index_put_((index,), self.pool(feature, rois[index], spatial_scale=scale))
         return pooled

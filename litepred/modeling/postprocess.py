@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision.ops import clip_boxes_to_image
 
 from ..errors import ConfigError, LitepredError
 from ..layers import paste_masks_in_image
@@ -70,8 +72,8 @@ def detector_postprocess(
         paste: puts masks (N, M, M) into an image; see `paste_masks_in_image` and `mask_writer`.
 
     Returns:
-        The instances whose box is not empty after clipping, with full-size bool masks (N, H, W). All other fields,
-        keypoint heatmaps among them, are carried along.
+        The instances whose box is finite, and not empty after clipping, with full-size bool masks (N, H, W). All other
+        fields, keypoint heatmaps among them, are carried along.
 
     Raises:
         LitepredError: when ``results`` has no boxes.
@@ -84,9 +86,9 @@ def detector_postprocess(
         raise LitepredError(f"the results have the fields {sorted(fields)}: expected pred_boxes or proposal_boxes")
     boxes: Boxes = fields[name].clone()
     boxes.scale(scale_x, scale_y)
-    boxes.clip((output_height, output_width))
-    fields[name] = boxes
-    scaled = Instances((output_height, output_width), **fields)[boxes.nonempty()]
+    finite = torch.isfinite(boxes.tensor).all(dim=1)
+    fields[name] = boxes = Boxes(clip_boxes_to_image(boxes.tensor, (output_height, output_width)))
+    scaled = Instances((output_height, output_width), **fields)[boxes.nonempty() & finite]
     if scaled.has("pred_masks"):
         scaled.pred_masks = paste(scaled.pred_masks[:, 0], scaled.get(name), scaled.image_size, mask_threshold)
     if scaled.has("pred_keypoints"):  # indexing has copied them

@@ -208,6 +208,9 @@ class RetinaNet(MetaArch):
             kept_scores.append(top)
             classes.append(label)
         all_boxes, all_scores, all_classes = torch.cat(boxes), torch.cat(kept_scores), torch.cat(classes)
+        finite = torch.isfinite(all_boxes).all(dim=1)  # scores are: they exceed the threshold, and are sigmoids
+        if not finite.all():
+            all_boxes, all_scores, all_classes = all_boxes[finite], all_scores[finite], all_classes[finite]
         keep = batched_nms(all_boxes, all_scores, all_classes, self.test_nms_thresh)[: self.max_detections_per_image]
         return Instances(
             image_size, pred_boxes=Boxes(all_boxes[keep]), scores=all_scores[keep], pred_classes=all_classes[keep]

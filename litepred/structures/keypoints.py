@@ -84,7 +84,8 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
         rois: (N, 4) float, x1 y1 x2 y2 in pixels; a side below 1 counts as 1.
 
     Returns:
-        (N, K, 4) in the dtype of ``maps``: x, y in pixels (not clipped to any image), logit, score.
+        (N, K, 4) in the dtype of ``maps``: x, y in pixels (not clipped to any image), logit, score. Logit and score
+        are 0 where the heatmap is not finite.
 
     Raises:
         ValueError: when the numbers of heatmaps and boxes differ.
@@ -107,5 +108,6 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
         keypoints[i, :, 3] = 1 / (maps[i] - peak[:, :, None]).exp_().sum((1, 2))
         cells[i, :, 0], cells[i, :, 1] = best % width, best // width
 
+    keypoints.masked_fill_(~torch.isfinite(keypoints).all(dim=2, keepdim=True), 0.0)
     keypoints[:, :, :2] = (cells + 0.5) * (sides / pixels)[:, None] + rois[:, None, :2]
     return keypoints

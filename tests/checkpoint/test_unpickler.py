@@ -271,9 +271,11 @@ TENSORS = {
 @pytest.mark.parametrize("name", list(TENSORS))
 def test_tensors_of_a_torch_file_come_back(name: str, legacy: bool, tmp_path: Path) -> None:
     tensor = TENSORS[name]
-    torch.save(
-        {"x": torch.ones(1, dtype=torch.uint8), "a": tensor}, tmp_path / "x", _use_new_zipfile_serialization=not legacy
-    )
+    saved = {"x": torch.ones(1, dtype=torch.uint8), "a": tensor}
+    try:
+        torch.save(saved, tmp_path / "x", _use_new_zipfile_serialization=not legacy)
+    except KeyError:
+        pytest.skip(f"torch {torch.__version__} cannot save {tensor.dtype}")
     loaded = read_checkpoint(tmp_path / "x").model["a"]
     assert (loaded.dtype, loaded.shape, loaded.stride()) == (tensor.dtype, tensor.shape, tensor.stride())
     assert type(loaded) is torch.Tensor

@@ -204,9 +204,10 @@ def test_empty_boxes_vanish_after_the_best_are_chosen():
     assert detect(boxes, do_postprocess=True, max_detections_per_image=2) == [(0, 0, 9, 9, 0.25, 0)]
 
 
-def test_boxes_that_are_not_numbers_are_refused():
-    with pytest.raises(AssertionError, match="infinite or NaN"):
-        detect([[(0, NAN, 9, 9, 0.5, 0.01)]], do_postprocess=True)
+@pytest.mark.parametrize("do_postprocess", [True, False])
+def test_boxes_that_are_not_numbers_are_not_detected(do_postprocess):
+    rows = [(0, NAN, 9, 9, 0.5, 0.01), (0, 0, 9, 9, 0.25, 0.01)]
+    assert detect([rows], do_postprocess=do_postprocess) == [(0, 0, 9, 9, 0.25, 0)]
 
 
 def test_wanted_size_and_two_images():

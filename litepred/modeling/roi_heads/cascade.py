@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
+from torchvision.ops import clip_boxes_to_image
 
 from ...config import CfgNode, configurable
 from ...errors import ConfigError
@@ -97,7 +99,10 @@ class CascadeROIHeads(StandardROIHeads):
 
 
 def _as_proposals(boxes: Any, image_size: tuple[int, int]) -> Instances:
-    """Clip one stage's boxes (Ri, 4) for the next; none is dropped, so that the rows of all stages correspond."""
-    clipped = Boxes(boxes)
-    clipped.clip(image_size)
-    return Instances(image_size, proposal_boxes=clipped)
+    """Clip one stage's boxes (Ri, 4) for the next; none is dropped, so that the rows of all stages correspond.
+
+    A box that is not finite becomes NaN, which all later stages make of it too, so that it is not detected.
+    """
+    finite = torch.isfinite(boxes).all(dim=1, keepdim=True)
+    clipped = clip_boxes_to_image(boxes, image_size).masked_fill(~finite, float("nan"))
+    return Instances(image_size, proposal_boxes=Boxes(clipped))

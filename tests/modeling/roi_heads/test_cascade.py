@@ -94,12 +94,26 @@ def test_a_box_without_area_does_not_move_the_others():
     torch.testing.assert_close(kept.scores[:3], without_it.scores[:3])
 
 
-def test_boxes_that_are_not_numbers_are_refused():
+@pytest.mark.parametrize("stage", [0, 1, 2])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_boxes_that_are_not_finite_are_not_detected(stage, value):
     model = build()
     images, features, proposals = start(model)
-    model.roi_heads.box_predictor[0].bbox_pred.bias.fill_(float("nan"))
-    with pytest.raises(AssertionError, match="infinite or NaN"):
-        model.roi_heads(images, features, proposals)
+    model.roi_heads.box_predictor[stage].bbox_pred.bias[0] = value
+    instances, _ = model.roi_heads(images, features, proposals)
+    assert [len(one) for one in instances] == [0] * len(images)
+
+
+def test_a_proposal_that_is_not_finite_does_not_touch_the_others():
+    model = build(ROI_HEADS__SCORE_THRESH_TEST=0.0)
+    images, features, _ = start(model)
+    boxes = [[5.0, 5, 30, 40], [float("nan"), 0, 20, 20], [10, 20, 60, 50]]
+    given = [Instances(size, proposal_boxes=Boxes(boxes)) for size in images.image_sizes]
+    (with_it, _), _ = model.roi_heads(images, features, given)
+    given[0] = given[0][[0, 2]]
+    (without_it, _), _ = model.roi_heads(images, features, given)
+    torch.testing.assert_close(with_it.pred_boxes.tensor, without_it.pred_boxes.tensor)
+    torch.testing.assert_close(with_it.scores, without_it.scores)
 
 
 def test_keys():
