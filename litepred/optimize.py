@@ -39,6 +39,9 @@ _PARTS = (
     "box_predictor",
     "mask_head",
     "keypoint_head",
+    "decoder",
+    "densepose_head",
+    "densepose_predictor",
     "res5",
 )
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -94,7 +94,8 @@ def test_floors_import_downwards_only():
         **dict.fromkeys(("config", "checkpoint", "data", "layers"), 2),
         **dict.fromkeys(("modeling", "model_zoo", "visualizer", "default_model", "optimize"), 3),
         **dict.fromkeys(("sources", "predictor"), 4),
-        "cli": 5,
+        "densepose": 5,
+        "cli": 6,
     }
     allowed = {
         ("modeling", "config"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import LitepredError
-from . import convert, inspect, predict
+from . import convert, densepose, inspect, predict
 
 __all__ = ["main"]
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"litepred {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (predict, inspect, convert):
+    for command in (predict, inspect, convert, densepose):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     with warnings.catch_warnings():

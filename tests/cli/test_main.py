@@ -10,7 +10,7 @@ import pytest
 
 from litepred.cli import convert, main
 
-COMMANDS = ("predict", "inspect", "convert")
+COMMANDS = ("predict", "inspect", "convert", "densepose")
 
 
 @pytest.mark.parametrize(
