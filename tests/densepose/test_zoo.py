@@ -29,18 +29,18 @@ def test_every_config_has_what_its_name_tells(name):
     head = model.ROI_DENSEPOSE_HEAD
     legacy, evolution = "legacy" in name, "evolution" in name
     assert model.DENSEPOSE_ON and model.ROI_HEADS.NAME == "DensePoseROIHeads" and model.ROI_HEADS.NUM_CLASSES == 1
-    assert model.RESNETS.DEPTH == int(re.search(r"R_(\d+)_", name)[1])
-    assert head.NAME == ("DensePoseDeepLabHead" if "_DL_" in name else "DensePoseV1ConvXHead")
+    assert int(re.search(r"R_(\d+)_", name)[1]) == model.RESNETS.DEPTH
+    assert ("DensePoseDeepLabHead" if "_DL_" in name else "DensePoseV1ConvXHead") == head.NAME
     assert ("WC" in name) == head.UV_CONFIDENCE.ENABLED
-    assert head.UV_CONFIDENCE.TYPE == ("indep_aniso" if "WC2" in name else "iid_iso")
+    assert ("indep_aniso" if "WC2" in name else "iid_iso") == head.UV_CONFIDENCE.TYPE
     assert bool(re.search(r"WC\dM_", name)) == head.SEGM_CONFIDENCE.ENABLED
     # the evolution models have other box poolers, but the same ones for DensePose
     box = model.ROI_BOX_HEAD
-    assert (box.POOLER_TYPE, box.POOLER_SAMPLING_RATIO) == (("ROIAlignV2", 0) if evolution else ("ROIAlign", 2))
+    assert (("ROIAlignV2", 0) if evolution else ("ROIAlign", 2)) == (box.POOLER_TYPE, box.POOLER_SAMPLING_RATIO)
     assert (head.POOLER_TYPE, head.POOLER_SAMPLING_RATIO) == ("ROIAlign", 2)
-    assert (head.DECODER_ON, head.POOLER_RESOLUTION, head.NUM_COARSE_SEGM_CHANNELS) == (
+    assert (
         (False, 14, 15) if legacy else (True, 28, 2)
-    )
+    ) == (head.DECODER_ON, head.POOLER_RESOLUTION, head.NUM_COARSE_SEGM_CHANNELS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,7 +48,7 @@ def test_addresses(name):
     url = model_zoo.get_checkpoint_url(name)
     folder = re.escape(name.removeprefix("DensePose/"))
     assert re.fullmatch(rf"https://dl\.fbaipublicfiles\.com/densepose/{folder}/\d{{9}}/model_final_\w{{6}}\.pkl", url)
-    assert model_zoo.get_config(name, trained=True).MODEL.WEIGHTS == url
+    assert url == model_zoo.get_config(name, trained=True).MODEL.WEIGHTS
 
 
 @pytest.mark.parametrize(
