@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,11 +19,13 @@ from ..layers import Conv2d, InferenceModule, ShapeSpec, get_norm
 from ..modeling.build import ROI_HEADS_REGISTRY, named_shapes
 from ..modeling.roi_heads import StandardROIHeads
 from ..modeling.roi_heads.standard import build_pooler
-from ..structures import Instances
+from ..structures import Boxes, Instances
 from .heads import ROI_DENSEPOSE_HEAD_REGISTRY
 from .predictors import DENSEPOSE_PREDICTOR_REGISTRY
 
 __all__ = ["Decoder", "DensePoseROIHeads"]
+
+Window = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Decoder(InferenceModule):
@@ -40,7 +43,8 @@ class Decoder(InferenceModule):
     ) -> None:
         super().__init__()
         self.in_features = list(input_shapes)
-        finest = input_shapes[self.in_features[0]].stride or 1
+        self.strides = [shape.stride or 1 for shape in input_shapes.values()]
+        finest = self.strides[0]
         for name, shape in input_shapes.items():
             channels = shape.channels or 0
             layers: list[nn.Module] = []
@@ -56,12 +60,37 @@ class Decoder(InferenceModule):
             self.add_module(name, nn.Sequential(*layers))
         self.predictor = Conv2d(conv_dim, out_channels, 1)
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Map L feature maps (N, C, H, W), of stride 4, 8 …, to one (N, C', H, W) of the first one's size."""
-        first, *others = (getattr(self, name)(feature) for name, feature in zip(self.in_features, features))
-        for other in others:
-            first = first + other
-        return self.predictor(first)
+    def forward(self, features: Sequence[Tensor], window: Window | None = None) -> Tensor:
+        """Map L feature maps (N, C, H, W), of stride 4, 8 …, to one (N, C', H, W) of the first one's size.
+
+        Args:
+            features: the maps.
+            window: compute this part of the result alone; see `window_around`.
+        """
+        total: Any = 0
+        for level, (name, feature) in enumerate(zip(self.in_features, features)):
+            head, scale = getattr(self, name), self.strides[level] // self.strides[0]
+            if window is None:
+                part = head(feature)
+            else:
+                cells = self.strides[-1] // self.strides[level]
+                margin = scale.bit_length()  # a cell for the first convolution, and one less for all that follow it
+                (top, left), (bottom, right) = (
+                    [max(0, edge * cells + sign * margin) for edge in edges] for edges, sign in zip(window, (-1, 1))
+                )
+                skip_y, skip_x = ((edge * cells - near) * scale for edge, near in zip(window[0], (top, left)))
+                height, width = ((far - near) * cells * scale for near, far in zip(*window))
+                part = head(feature[:, :, top:bottom, left:right])
+                part = part[:, :, skip_y : skip_y + height, skip_x : skip_x + width]
+            total = part if level == 0 else total + part
+        return self.predictor(total)
+
+    def window_around(self, box_lists: Sequence[Boxes]) -> Window:
+        """Return the part of the result that pooling boxes reads: (top, left), (bottom, right), in coarsest cells."""
+        boxes, reach = torch.cat([boxes.tensor for boxes in box_lists]), 2 * self.strides[0]
+        left, top = (int(edge) // self.strides[-1] for edge in boxes[:, :2].amin(dim=0).clamp(min=0).tolist())
+        right, bottom = (int(edge + reach) // self.strides[-1] + 1 for edge in boxes[:, 2:].amax(dim=0).tolist())
+        return (top, left), (bottom, right)
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -74,7 +103,12 @@ class DensePoseROIHeads(StandardROIHeads):
         densepose_predictor: features to a ``DensePoseChartPredictorOutput``.
         decoder: the maps that boxes are classified from to the one that they are pooled from; ``None`` for those maps.
         **kwargs: see `StandardROIHeads`.
+
+    Attributes:
+        decodes_all: whether the decoder computes its whole map, or just what lies around boxes, to rounding the same.
     """
+
+    decodes_all = True
 
     @configurable
     def __init__(
@@ -91,7 +125,7 @@ class DensePoseROIHeads(StandardROIHeads):
         if self.densepose_on:
             self.use_decoder = decoder is not None
             if decoder is not None:
-                self.decoder = decoder
+                self.decoder: Any = decoder
             self.densepose_pooler: Any = densepose_pooler
             self.densepose_head: Any = densepose_head
             self.densepose_predictor: Any = densepose_predictor
@@ -110,10 +144,16 @@ class DensePoseROIHeads(StandardROIHeads):
         sizes = [len(one) for one in instances]
         if not self.densepose_on or not sum(sizes):  # as in DensePose, a batch without detections gets no field
             return instances
-        maps = [features[name] for name in self.in_features]
-        if self.use_decoder:
+        maps, boxes = [features[name] for name in self.in_features], [one.pred_boxes for one in instances]
+        if self.use_decoder and self.decodes_all:
             maps = [self.decoder(maps)]
-        pooled = self.densepose_pooler(maps, [one.pred_boxes for one in instances])
+        elif self.use_decoder:
+            window = self.decoder.window_around(boxes)
+            maps = [self.decoder(maps, window)]
+            (top, left), _ = window
+            origin = boxes[0].tensor.new_tensor([left, top, left, top]) * self.decoder.strides[-1]
+            boxes = [Boxes(one.tensor - origin) for one in boxes]
+        pooled = self.densepose_pooler(maps, boxes)
         output = self.densepose_predictor(self.densepose_head(pooled))
         start = 0
         for one, size in zip(instances, sizes):

@@ -38,9 +38,11 @@ def test_every_config_has_what_its_name_tells(name):
     box = model.ROI_BOX_HEAD
     assert (("ROIAlignV2", 0) if evolution else ("ROIAlign", 2)) == (box.POOLER_TYPE, box.POOLER_SAMPLING_RATIO)
     assert (head.POOLER_TYPE, head.POOLER_SAMPLING_RATIO) == ("ROIAlign", 2)
-    assert (
-        (False, 14, 15) if legacy else (True, 28, 2)
-    ) == (head.DECODER_ON, head.POOLER_RESOLUTION, head.NUM_COARSE_SEGM_CHANNELS)
+    assert ((False, 14, 15) if legacy else (True, 28, 2)) == (
+        head.DECODER_ON,
+        head.POOLER_RESOLUTION,
+        head.NUM_COARSE_SEGM_CHANNELS,
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
