@@ -7,6 +7,7 @@ Run it with a photo, ``python examples/tryon_densepose.py person.jpg``, which do
 import sys
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
 from litepred import Predictor, model_zoo
@@ -24,6 +25,7 @@ def pose_picture(person: Image.Image, predictor: Predictor) -> Image.Image:
 
 photo = sys.argv[1] if len(sys.argv) > 1 else None
 cfg = model_zoo.get_config("DensePose/densepose_rcnn_R_50_FPN_s1x", trained=photo is not None)
+cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.8 if photo else 1.0
 if not photo:
     cfg.INPUT.MIN_SIZE_TEST = 256  # quick: without a checkpoint there is nothing to find

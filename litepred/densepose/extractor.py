@@ -13,10 +13,8 @@ from .converters import ToChartResultConverterWithConfidences
 from .structures import DensePoseChartResultWithConfidences
 
 __all__ = [
-    "BoundingBoxExtractor",
     "CompoundExtractor",
     "DensePoseResultExtractor",
-    "ScoredBoundingBoxExtractor",
     "create_extractor",
     "extract_boxes_xywh_from_instances",
     "extract_scores_from_instances",
@@ -39,23 +37,6 @@ def extract_boxes_xywh_from_instances(instances: Instances, select: Any = None) 
     boxes = instances.pred_boxes.tensor.clone()
     boxes[:, 2:] -= boxes[:, :2]
     return boxes if select is None else boxes[select]
-
-
-class BoundingBoxExtractor:
-    """Instances to boxes."""
-
-    def __call__(self, instances: Instances, select: Any = None) -> Tensor | None:
-        """Return the boxes."""
-        return extract_boxes_xywh_from_instances(instances, select)
-
-
-class ScoredBoundingBoxExtractor:
-    """Instances to a pair of boxes and scores."""
-
-    def __call__(self, instances: Instances, select: Any = None) -> tuple[Tensor | None, Tensor | None]:
-        """Return boxes and scores."""
-        boxes = extract_boxes_xywh_from_instances(instances, select)
-        return boxes, extract_scores_from_instances(instances, select)
 
 
 class DensePoseResultExtractor:

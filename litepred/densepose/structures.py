@@ -23,6 +23,7 @@ __all__ = [
     "DensePoseChartResultCompressed",
     "DensePoseChartResultQuantized",
     "DensePoseChartResultWithConfidences",
+    "DensePoseEmbeddingPredictorOutput",
     "compress_quantized_densepose_chart_result",
     "decompress_compressed_densepose_chart_result",
     "quantize_densepose_chart_result",
@@ -151,6 +152,10 @@ class DensePoseChartResultCompressed:
 
     shape_chw: tuple[int, int, int]
     labels_uv_str: str
+
+
+class DensePoseEmbeddingPredictorOutput:
+    """What a CSE model would predict, for ``isinstance``: litepred has no such models."""
 
 
 def quantize_densepose_chart_result(result: Any) -> DensePoseChartResultQuantized:

@@ -16,18 +16,28 @@ from torch import Tensor
 from ..data import as_array
 from ..errors import ImageError, LitepredError
 from ..structures import Instances
-from .extractor import BoundingBoxExtractor, DensePoseResultExtractor, ScoredBoundingBoxExtractor
+from .extractor import (
+    CompoundExtractor,
+    DensePoseResultExtractor,
+    extract_boxes_xywh_from_instances,
+    extract_scores_from_instances,
+)
 
 __all__ = [
     "STYLES",
     "VISUALIZERS",
-    "BoundingBoxVisualizer",
     "CompoundVisualizer",
+    "DensePoseOutputsTextureVisualizer",
+    "DensePoseOutputsVertexVisualizer",
+    "DensePoseResultsContourVisualizer",
     "DensePoseResultsFineSegmentationVisualizer",
     "DensePoseResultsUVisualizer",
     "DensePoseResultsVVisualizer",
+    "DensePoseResultsVisualizerWithTexture",
     "ScoredBoundingBoxVisualizer",
     "draw",
+    "get_texture_atlas",
+    "get_texture_atlases",
     "parse_names",
 ]
 
@@ -104,36 +114,22 @@ class DensePoseResultsVVisualizer(DensePoseResultsUVisualizer):
     _row = 1
 
 
-class BoundingBoxVisualizer:
-    """Draw boxes, from (N, 4) x y width height."""
+class ScoredBoundingBoxVisualizer:
+    """Draw boxes with their scores, from a pair of boxes (N, 4), x y width height, and scores (N,)."""
 
-    extractor: ClassVar[Any] = BoundingBoxExtractor()
+    extractor: ClassVar[Any] = CompoundExtractor([extract_boxes_xywh_from_instances, extract_scores_from_instances])
 
     def __init__(self, **ignored: Any) -> None:
         pass
-
-    def visualize(self, image_bgr: np.ndarray, boxes_xywh: Tensor | None) -> np.ndarray:
-        """Draw into ``image_bgr``; returns the same array."""
-        import cv2
-
-        for x, y, width, height in [] if boxes_xywh is None else boxes_xywh.cpu().numpy():
-            cv2.rectangle(image_bgr, (int(x), int(y)), (int(x + width), int(y + height)), _GREEN, 1)
-        return image_bgr
-
-
-class ScoredBoundingBoxVisualizer(BoundingBoxVisualizer):
-    """Draw boxes with their scores, from a pair of boxes and scores (N,)."""
-
-    extractor: ClassVar[Any] = ScoredBoundingBoxExtractor()
 
     def visualize(self, image_bgr: np.ndarray, scored_bboxes: Any) -> np.ndarray:
         """Draw into ``image_bgr``; returns the same array."""
         import cv2
 
         boxes, scores = scored_bboxes
-        for box, score in [] if boxes is None or scores is None else zip(boxes.cpu(), scores.tolist()):
-            super().visualize(image_bgr, box[None])
-            corner = (int(box[0]), int(box[1]))
+        for box, score in [] if boxes is None or scores is None else zip(boxes.cpu().numpy(), scores.tolist()):
+            corner, opposite = ((int(x), int(y)) for x, y in (box[:2], box[:2] + box[2:]))
+            cv2.rectangle(image_bgr, corner, opposite, _GREEN, 1)
             cv2.putText(
                 image_bgr, f"{score:6.4f}", corner, cv2.FONT_HERSHEY_SIMPLEX, 0.35, _PALE, 1, lineType=cv2.LINE_AA
             )
@@ -152,6 +148,44 @@ class CompoundVisualizer:
             image_bgr = visualizer.visualize(image_bgr, its_data)
         return image_bgr
 
+
+class _NotDrawn:
+    """A visualiser that DensePose has and litepred has not: its name can be imported, and refuses to be used."""
+
+    def __init__(self, **ignored: Any) -> None:
+        raise LitepredError(
+            f"{type(self).__name__} is not in litepred: it draws {', '.join(VISUALIZERS)}, but neither contours nor "
+            "textures nor what is of CSE models"
+        )
+
+
+class DensePoseResultsContourVisualizer(_NotDrawn):
+    """Refuses; ``dp_contour``."""
+
+
+class DensePoseResultsVisualizerWithTexture(_NotDrawn):
+    """Refuses; ``dp_iuv_texture``."""
+
+
+class DensePoseOutputsTextureVisualizer(_NotDrawn):
+    """Refuses; ``dp_cse_texture``."""
+
+
+class DensePoseOutputsVertexVisualizer(_NotDrawn):
+    """Refuses; ``dp_vertex``."""
+
+
+def get_texture_atlas(path: str | None) -> None:
+    """Accept ``None``, which DensePose's tools pass unless told otherwise.
+
+    Raises:
+        LitepredError: for a path: textures are not drawn here.
+    """
+    if path is not None:
+        raise LitepredError(f"the texture atlas {path!r} was given, but litepred draws no textures: leave it out")
+
+
+get_texture_atlases = get_texture_atlas
 
 VISUALIZERS: dict[str, Any] = {
     "dp_segm": DensePoseResultsFineSegmentationVisualizer,

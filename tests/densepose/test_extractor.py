@@ -7,13 +7,12 @@ from litepred import Boxes, Instances, LitepredError
 from litepred.densepose.extractor import (
     CompoundExtractor,
     DensePoseResultExtractor,
-    ScoredBoundingBoxExtractor,
     create_extractor,
     extract_boxes_xywh_from_instances,
     extract_scores_from_instances,
 )
 from litepred.densepose.structures import DensePoseChartPredictorOutput
-from litepred.densepose.vis import VISUALIZERS, BoundingBoxVisualizer, CompoundVisualizer
+from litepred.densepose.vis import VISUALIZERS, CompoundVisualizer
 
 BOXES = [[1.5, 2, 11.5, 22], [0, 0, 5, 5], [4, 4, 8, 9]]
 
@@ -54,8 +53,6 @@ def test_selected_results_come_with_their_own_boxes(select):
 def test_boxes_and_scores():
     assert extract_boxes_xywh_from_instances(Instances((3, 3))) is None
     assert extract_scores_from_instances(Instances((3, 3))) is None
-    boxes, scores = ScoredBoundingBoxExtractor()(people(2))
-    assert (len(boxes), len(scores)) == (2, 2)
 
 
 def test_the_instances_are_left_as_they_are():
@@ -69,6 +66,6 @@ def test_an_extractor_for_each_visualiser():
     assert isinstance(compound, CompoundExtractor)
     *maps, (boxes, scores) = compound(people(2))
     assert all(len(results) == len(those) == 2 for results, those in maps)
-    assert len(boxes) == len(scores) == len(create_extractor(BoundingBoxVisualizer())(people(2))) == 2
+    assert len(boxes) == len(scores) == 2
     with pytest.raises(LitepredError, match="object names no extractor"):
         create_extractor(object())

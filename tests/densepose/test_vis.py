@@ -9,7 +9,7 @@ import torch
 from golden_answers import ASSETS, image, load
 
 from litepred import Boxes, ImageError, Instances, LitepredError
-from litepred.densepose import draw
+from litepred.densepose import draw, vis
 from litepred.densepose.structures import DensePoseChartPredictorOutput, DensePoseChartResult
 from litepred.densepose.vis import (
     DensePoseResultsFineSegmentationVisualizer,
@@ -166,3 +166,15 @@ def test_other_mistakes():
         draw(photo, one_body([0.0, 0, 5, 5]), style="idm")
     with pytest.raises(ImageError, match=r"\(10, 30\) pixels and the instances are of one with \(20, 30\)"):
         draw(photo[:10], one_body([0.0, 0, 5, 5]))
+
+
+@pytest.mark.parametrize("kind", vis._NotDrawn.__subclasses__())
+def test_what_is_not_drawn_refuses(kind):
+    with pytest.raises(LitepredError, match=f"{kind.__name__} is not in litepred: it draws dp_segm"):
+        kind(cfg=None, texture_atlas=None)
+
+
+def test_texture_atlases():
+    assert vis.get_texture_atlas(None) is None and vis.get_texture_atlases(None) is None
+    with pytest.raises(LitepredError, match=r"'a\.png' was given, but litepred draws no textures"):
+        vis.get_texture_atlas("a.png")
