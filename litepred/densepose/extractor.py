@@ -14,6 +14,7 @@ from .structures import DensePoseChartResultWithConfidences
 
 __all__ = [
     "CompoundExtractor",
+    "DensePoseOutputsExtractor",
     "DensePoseResultExtractor",
     "create_extractor",
     "extract_boxes_xywh_from_instances",
@@ -53,6 +54,19 @@ class DensePoseResultExtractor:
         boxes, output = instances.pred_boxes, instances.pred_densepose
         results = [ToChartResultConverterWithConfidences.convert(output[i], boxes[i]) for i in range(len(output))]
         return results, extract_boxes_xywh_from_instances(instances)
+
+
+class DensePoseOutputsExtractor:
+    """Instances to their maps as the model has them, boxes and numbers of classes; each ``None`` without maps."""
+
+    def __call__(self, instances: Instances, select: Any = None) -> tuple[Any, Tensor | None, list[int] | None]:
+        """Return maps, (N, 4) float32 boxes, x y width height, and N numbers, ``None`` where there are none."""
+        if not instances.has("pred_densepose") or not instances.has("pred_boxes"):
+            return None, None, None
+        if select is not None:
+            instances = instances[select]
+        classes = instances.pred_classes.tolist() if instances.has("pred_classes") else None
+        return instances.pred_densepose, extract_boxes_xywh_from_instances(instances), classes
 
 
 class CompoundExtractor:

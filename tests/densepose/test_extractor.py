@@ -6,6 +6,7 @@ import torch
 from litepred import Boxes, Instances, LitepredError
 from litepred.densepose.extractor import (
     CompoundExtractor,
+    DensePoseOutputsExtractor,
     DensePoseResultExtractor,
     create_extractor,
     extract_boxes_xywh_from_instances,
@@ -48,6 +49,16 @@ def test_selected_results_come_with_their_own_boxes(select):
     assert [tuple(result.labels.shape) for result in results] == [(5, 5), (5, 4)]
     assert boxes.tolist() == [[0, 0, 5, 5], [4, 4, 4, 5]]
     assert extract_scores_from_instances(people(3), select).tolist() == pytest.approx([0.8, 0.7])
+
+
+def test_maps_as_they_are():
+    maps, boxes, classes = DensePoseOutputsExtractor()(people(3), [2])
+    assert len(maps) == 1 and boxes.tolist() == [[4, 4, 4, 5]] and classes is None
+    instances = people(2)
+    instances.pred_classes = torch.tensor([0, 0])
+    assert DensePoseOutputsExtractor()(instances)[2] == [0, 0]
+    instances.remove("pred_densepose")
+    assert DensePoseOutputsExtractor()(instances) == (None, None, None)
 
 
 def test_boxes_and_scores():
