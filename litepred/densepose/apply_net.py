@@ -265,16 +265,18 @@ def _placeholder_hint(weights: str) -> str:
         return ""
     names = [name for name in model_zoo.list() if name.startswith("DensePose/")]
     released = [url for url in map(model_zoo.get_checkpoint_url, names) if url.endswith(f"/{Path(weights).name}")]
-    where = f" Download {released[0]} to that path" if released else " Put the model's checkpoint there"
+    where = f"download {released[0]} to that path" if released else "put the model's checkpoint there"
     return (
-        f" The file has {os.path.getsize(weights)} bytes only: it is a placeholder, such as the one that IDM-VTON's "
-        f"repository has, not the model.{where}, or pass the address instead of the path."
+        f"; the file has {os.path.getsize(weights)} bytes only: it is a placeholder, such as the one that IDM-VTON's "
+        f"repository has, not the model. Either {where}, or pass the address instead of the path"
     )
 
 
 def _input_files(args: argparse.Namespace) -> list[str]:
     if args.input is None:
-        raise LitepredError("no <input> was given: expected an image file, a folder or a glob pattern before the last")
+        raise LitepredError(
+            f"no <input> was given: expected an image file, a folder or a glob pattern before {args.visualizations!r}"
+        )
     if os.path.isdir(args.input):
         files = [os.path.join(args.input, name) for name in sorted(os.listdir(args.input))]
     else:
