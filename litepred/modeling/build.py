@@ -67,7 +67,7 @@ _REFUSED = {
     "build_hrfpn_backbone": "is an HRNet, which litepred does not have: of DensePose, it runs models on a ResNet only",
 }
 # Components of rooms above this one, which are imported when a config first names them.
-_ELSEWHERE = {"DensePoseROIHeads": "litepred.densepose.roi_heads"}
+_ELSEWHERE = {"DensePoseROIHeads": "..densepose.roi_heads"}
 
 
 class Registry:
@@ -103,7 +103,7 @@ class Registry:
             ConfigError: (also a KeyError) when there is none; it names the nearest ones.
         """
         if name not in self._components and name in _ELSEWHERE:
-            importlib.import_module(_ELSEWHERE[name])  # registers it
+            importlib.import_module(_ELSEWHERE[name], __package__)  # registers it
         if name in self._components:
             return self._components[name]
         if name in _REFUSED:
