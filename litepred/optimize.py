@@ -40,6 +40,9 @@ _PARTS = (
     "box_predictor",
     "mask_head",
     "keypoint_head",
+    "decoder",
+    "densepose_head",
+    "densepose_predictor",
     "res5",
 )
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -80,6 +83,8 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
         _replace(model, _faster_layer)
     for module in model.modules():
         _flatten_channels_last(module)
+        if hasattr(module, "decodes_all"):
+            module.decodes_all = False  # type: ignore[assignment]
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
         elif isinstance(module, ROIPooler) and on_cpu and _function(module.pool) is roi_align:

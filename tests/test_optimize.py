@@ -25,7 +25,21 @@ def fast_everywhere(monkeypatch):
     monkeypatch.setattr(optimize_module, "_is_fast", lambda precision, device: True)
 
 
-HEADS = {"fpn": {"MASK_ON": True, "KEYPOINT_ON": True}, "c4": {"MASK_ON": True}, "cascade": {"MASK_ON": True}}
+HEADS = {
+    "fpn": {"MASK_ON": True, "KEYPOINT_ON": True},
+    "c4": {"MASK_ON": True},
+    "cascade": {"MASK_ON": True},
+    "densepose": {
+        "FPN__OUT_CHANNELS": 32,
+        "ROI_DENSEPOSE_HEAD__NAME": "DensePoseDeepLabHead",
+        "ROI_DENSEPOSE_HEAD__DECODER_NUM_CLASSES": 32,
+        "ROI_DENSEPOSE_HEAD__DECODER_NORM": "BN",
+        "ROI_DENSEPOSE_HEAD__DEEPLAB__NONLOCAL_ON": 1,
+        "ROI_DENSEPOSE_HEAD__UV_CONFIDENCE__ENABLED": True,
+        "ROI_DENSEPOSE_HEAD__UV_CONFIDENCE__TYPE": "indep_aniso",
+        "ROI_DENSEPOSE_HEAD__SEGM_CONFIDENCE__ENABLED": True,
+    },
+}
 
 
 def config(family: str):
@@ -50,7 +64,10 @@ def tensors(outputs: dict) -> dict[str, torch.Tensor]:
     for kind in ("instances", "proposals"):
         if kind in outputs:
             for name, value in outputs[kind].get_fields().items():
-                found[name] = value.tensor if isinstance(value, Boxes) else value
+                if name == "pred_densepose":
+                    found |= {of: maps for of, maps in vars(value).items() if maps is not None}
+                else:
+                    found[name] = value.tensor if isinstance(value, Boxes) else value
     if "sem_seg" in outputs:
         found["sem_seg"] = outputs["sem_seg"]
     return found

@@ -96,7 +96,8 @@ def test_floors_import_downwards_only():
         **dict.fromkeys(("modeling", "model_zoo", "visualizer", "default_model", "optimize"), 3),
         "results": 3,
         **dict.fromkeys(("sources", "predictor", "evaluation"), 4),
-        "cli": 5,
+        "densepose": 5,
+        "cli": 6,
     }
     allowed = {
         ("modeling", "config"),

@@ -26,7 +26,8 @@ class Architecture:
         name: such as ``Mask R-CNN``.
         meta_architecture: what ``MODEL.META_ARCHITECTURE`` calls it.
         backbone: such as ``ResNet-50, FrozenBN, FPN of 256 channels``.
-        heads: how each is made, by what it finds: ``proposals``, ``boxes``, ``masks``, ``keypoints``, ``stuff``.
+        heads: how each is made, by what it finds: ``proposals``, ``boxes``, ``masks``, ``keypoints``, ``surfaces`` of
+            bodies, ``stuff``.
         classes: the number of classes of ``things`` and of ``stuff``.
     """
 
@@ -69,7 +70,8 @@ def _name(shapes: Shapes, heads: dict[str, str]) -> tuple[str, str]:
     if "boxes" in heads and "stuff" in heads:
         return " ".join([*cascade, "Panoptic FPN"]), "PanopticFPN"
     if "boxes" in heads:
-        kinds = [word for word, head in (("Mask", "masks"), ("Keypoint", "keypoints")) if head in heads]
+        words = {"masks": "Mask", "keypoints": "Keypoint", "surfaces": "DensePose"}
+        kinds = [word for head, word in words.items() if head in heads]
         plain = [] if cascade or kinds else ["Faster" if "proposals" in heads else "Fast"]
         return " ".join([*cascade, *kinds, *plain, "R-CNN"]), "GeneralizedRCNN"
     if "stuff" in heads:
@@ -139,6 +141,11 @@ def _heads(shapes: Shapes) -> dict[str, str]:
             *layers(r"roi_heads\.keypoint_head\.(conv_fcn\d+)\.", "conv"),
             f"{rows('roi_heads.keypoint_head.score_lowres.weight', 1)} keypoints",
         ],
+        "surfaces": [
+            *(["DeepLab"] if _found(shapes, r"roi_heads\.densepose_head\.(ASPP)\.") else []),
+            *layers(r"roi_heads\.densepose_head\.(body_conv_fcn\d+)\.", "conv"),
+            *(["decoder"] if _found(shapes, r"roi_heads\.(decoder)\.") else []),
+        ],
         "stuff": layers(r"sem_seg_head\.(p\d)\.", "levels"),
     }
     there = {
@@ -146,6 +153,7 @@ def _heads(shapes: Shapes) -> dict[str, str]:
         "boxes": r"(roi_heads)\.box_",
         "masks": r"(roi_heads)\.mask_head\.",
         "keypoints": r"(roi_heads)\.keypoint_head\.",
+        "surfaces": r"(roi_heads)\.densepose_head\.",
         "stuff": r"(sem_seg_head)\.",
     }
     found = {head: ", ".join(parts) for head, parts in heads.items() if _found(shapes, there[head])}

@@ -52,6 +52,12 @@ _PARTS = tuple(
         ),
         (r"roi_heads\.mask_head\.", "MODEL.MASK_ON True", "MODEL.MASK_ON False"),
         (r"roi_heads\.keypoint_head\.", "MODEL.KEYPOINT_ON True", "MODEL.KEYPOINT_ON False"),
+        (r"roi_heads\.densepose_", "MODEL.ROI_HEADS.NAME DensePoseROIHeads", "MODEL.DENSEPOSE_ON False"),
+        (
+            r"roi_heads\.decoder\.",
+            "MODEL.ROI_DENSEPOSE_HEAD.DECODER_ON True",
+            "MODEL.ROI_DENSEPOSE_HEAD.DECODER_ON False",
+        ),
         (
             r"sem_seg_head\.",
             "MODEL.META_ARCHITECTURE PanopticFPN (or SemanticSegmentor)",

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import LitepredError
-from . import benchmark, convert, evaluate, inspect, predict, zoo
+from . import benchmark, convert, densepose, evaluate, inspect, predict, zoo
 
 __all__ = ["main"]
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"litepred {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (predict, evaluate, zoo, inspect, convert, benchmark):
+    for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
     with warnings.catch_warnings(), _terminable():

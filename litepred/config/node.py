@@ -14,6 +14,7 @@ from yacs.config import CfgNode as _YacsNode
 
 from ..errors import ConfigError
 from .compat import RENAMED, upgrade
+from .densepose import add_densepose_config, lacks_densepose_keys
 from .safe_yaml import merged_mappings, parse_yaml, read_yaml_with_base
 from .schema import DEFAULTS
 
@@ -41,7 +42,8 @@ class CfgNode(_YacsNode):
     (outermost level only); an int becomes a float where the default is one; ``None`` fits every value and is replaced
     by every value; anything else must have exactly the type of the default. Text is read as a Python literal where it
     is one (``"(1, 2)"`` is a tuple, ``"1e-3"`` a float), and kept as text otherwise. A key that does not exist is an
-    error, unless ``set_new_allowed(True)`` was called.
+    error, unless ``set_new_allowed(True)`` was called, or it is a DensePose config that is merged, whose keys are then
+    added with their defaults.
 
     ``freeze()`` makes assigning an attribute an ``AttributeError``; ``clone()`` gives an independent copy;
     ``dump()`` gives YAML. An attribute named ``COMPUTED_...`` can be set once, even when frozen.
@@ -180,6 +182,12 @@ class CfgNode(_YacsNode):
     def _merge(self, changes: dict[str, Any], decode: bool = True) -> None:
         if "_BASE_" in changes:
             raise ConfigError("_BASE_ has a meaning in files only; merge the file that it names instead")
+        if lacks_densepose_keys(self, changes):
+            trial = self.clone()
+            trial.defrost()
+            add_densepose_config(trial)
+            list(self._planned(changes, trial, (), decode))  # raises before anything is changed
+            add_densepose_config(self)
         for section, key, value in list(self._planned(changes, self, (), decode)):
             section[key] = value
 

@@ -52,10 +52,13 @@ def _coco() -> Facts:
     }
 
 
+def _person() -> Facts:
+    return {"thing_classes": ["person"]}
+
+
 def _coco_person() -> Facts:
     pairs = tuple((f"left_{part}", f"right_{part}") for part in _PAIRED_KEYPOINTS)
-    return {
-        "thing_classes": ["person"],
+    return _person() | {
         "keypoint_names": ("nose", *(side for pair in pairs for side in pair)),
         "keypoint_flip_map": pairs,
         "keypoint_connection_rules": list(_SKELETON),
@@ -127,6 +130,7 @@ _FAMILIES: tuple[tuple[str, str, Callable[[], Facts], Facts], ...] = (
     ("coco_2017_{}", "train val test test-dev val_100", _coco, _eval_as("coco")),
     ("keypoints_coco_2014_{}", "train val minival valminusminival", _coco_person, _eval_as("coco")),
     ("keypoints_coco_2017_{}", "train val val_100", _coco_person, _eval_as("coco")),
+    ("densepose_coco_2014_{}", "train minival valminusminival", _person, _eval_as("coco")),
     ("coco_2017_{}_panoptic_separated", "train val val_100", _coco_separated, _eval_as("coco_panoptic_seg", 255)),
     ("coco_2017_{}_panoptic_stuffonly", "train val val_100", _coco_separated, _eval_as("sem_seg", 255)),
     ("coco_2017_{}_panoptic", "train val val_100", _coco_panoptic, _eval_as("coco_panoptic_seg", 255, 1000)),

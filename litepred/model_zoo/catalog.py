@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file", "list_names"]
 
 _CONFIGS = Path(__file__).resolve().parent / "configs"
-_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
+_ADDRESS = "https://dl.fbaipublicfiles.com/"  # below it, DensePose/… is densepose/…, all else is in detectron2/
 _RELEASED = {
     "COCO-Detection/fast_rcnn_R_50_FPN_1x": "137635226/model_final_e5f7ce.pkl",
     "COCO-Detection/faster_rcnn_R_101_C4_3x": "138204752/model_final_298dad.pkl",
@@ -60,6 +60,33 @@ _RELEASED = {
     "Detectron1-Comparisons/faster_rcnn_R_50_FPN_noaug_1x": "137781054/model_final_7ab50c.pkl",
     "Detectron1-Comparisons/keypoint_rcnn_R_50_FPN_1x": "137781195/model_final_cce136.pkl",
     "Detectron1-Comparisons/mask_rcnn_R_50_FPN_noaug_1x": "137781281/model_final_62ca52.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_DL_WC1M_s1x": "216245771/model_final_0ebeb3.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_DL_WC1_s1x": "173858525/model_final_f359f3.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_DL_WC2M_s1x": "216245790/model_final_de6e7a.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_DL_WC2_s1x": "173294801/model_final_6e1ed1.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_DL_s1x": "165712116/model_final_844d15.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_WC1M_s1x": "216453687/model_final_0a7287.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_WC1_s1x": "171402969/model_final_9e47f0.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_WC2M_s1x": "216245682/model_final_e354d9.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_WC2_s1x": "173860702/model_final_5ea023.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_s1x": "165712084/model_final_c6ab63.pkl",
+    "DensePose/densepose_rcnn_R_101_FPN_s1x_legacy": "164832182/model_final_10af0e.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_DL_WC1M_s1x": "216245703/model_final_61971e.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_DL_WC1_s1x": "173067973/model_final_b1e525.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_DL_WC2M_s1x": "216245758/model_final_7bfb43.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_DL_WC2_s1x": "173859335/model_final_60fed4.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_DL_s1x": "165712097/model_final_0ed407.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_WC1M_s1x": "217144516/model_final_48a9d9.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_WC1_s1x": "173862049/model_final_289019.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_WC2M_s1x": "216245640/model_final_d79ada.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_WC2_s1x": "173861455/model_final_3abe14.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_s1x": "165712039/model_final_162be9.pkl",
+    "DensePose/densepose_rcnn_R_50_FPN_s1x_legacy": "164832157/model_final_d366fa.pkl",
+    "DensePose/evolution/densepose_R_50_FPN_DL_WC1M_3x_Atop10P_CA": "217578784/model_final_9fe1cc.pkl",
+    "DensePose/evolution/densepose_R_50_FPN_DL_WC1M_3x_Atop10P_CA_B_coarsesegm": "256455697/model_final_a6a4bf.pkl",
+    "DensePose/evolution/densepose_R_50_FPN_DL_WC1M_3x_Atop10P_CA_B_finesegm": "256452819/model_final_cb4ac6.pkl",
+    "DensePose/evolution/densepose_R_50_FPN_DL_WC1M_3x_Atop10P_CA_B_uniform": "256453729/model_final_241ff5.pkl",
+    "DensePose/evolution/densepose_R_50_FPN_DL_WC1M_3x_Atop10P_CA_B_uv": "256452095/model_final_d689e2.pkl",
     "LVISv0.5-InstanceSegmentation/mask_rcnn_R_101_FPN_1x": "144219035/model_final_824ab5.pkl",
     "LVISv0.5-InstanceSegmentation/mask_rcnn_R_50_FPN_1x": "144219072/model_final_571f7c.pkl",
     "LVISv0.5-InstanceSegmentation/mask_rcnn_X_101_32x8d_FPN_1x": "144219108/model_final_5e3439.pkl",
@@ -123,7 +150,8 @@ def get_checkpoint_url(name: str) -> str:
             f"no checkpoint was released for {stem!r}: only its config is in the model zoo. Set MODEL.WEIGHTS to "
             f"weights of your own, or take a model that has some, such as {near[0]!r}"
         )
-    return f"{_ADDRESS}{stem}/{_RELEASED[stem]}"
+    folder = stem.replace("DensePose/", "densepose/") if stem.startswith("DensePose/") else f"detectron2/{stem}"
+    return f"{_ADDRESS}{folder}/{_RELEASED[stem]}"
 
 
 def get_config(name: str, trained: bool = False) -> CfgNode:

@@ -7,6 +7,7 @@ A registered component is a class or a function, litepred's own or a user's, tha
 from __future__ import annotations
 
 import difflib
+import importlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,18 @@ class _UnknownComponentError(ConfigError, KeyError):
     __str__ = Exception.__str__  # KeyError would print the message in quotes
 
 
-_ROTATED = ("RRPN", "RROIHeads", "RotatedAnchorGenerator")
+_ROTATED = "works on rotated boxes, whose operators torchvision does not have: litepred runs axis-aligned models only"
+_EMBEDDING = "predicts continuous surface embeddings (CSE): of DensePose, litepred runs the models of charts (IUV) only"
+_REFUSED = {
+    "RRPN": _ROTATED,
+    "RROIHeads": _ROTATED,
+    "RotatedAnchorGenerator": _ROTATED,
+    "DensePoseEmbeddingPredictor": _EMBEDDING,
+    "DensePoseEmbeddingWithConfidencePredictor": _EMBEDDING,
+    "build_hrfpn_backbone": "is an HRNet, which litepred does not have: of DensePose, it runs models on a ResNet only",
+}
+# Components of rooms above this one, which are imported when a config first names them.
+_ELSEWHERE = {"DensePoseROIHeads": "..densepose.roi_heads"}
 
 
 class Registry:
@@ -90,13 +102,12 @@ class Registry:
         Raises:
             ConfigError: (also a KeyError) when there is none; it names the nearest ones.
         """
+        if name not in self._components and name in _ELSEWHERE:
+            importlib.import_module(_ELSEWHERE[name], __package__)  # registers it
         if name in self._components:
             return self._components[name]
-        if name in _ROTATED:
-            raise _UnknownComponentError(
-                f"{name!r} works on rotated boxes, whose operators torchvision does not have: litepred "
-                "runs axis-aligned models only"
-            )
+        if name in _REFUSED:
+            raise _UnknownComponentError(f"{name!r} {_REFUSED[name]}")
         near = difflib.get_close_matches(name, self._components, n=3) or sorted(self._components)
         where = f"{self._config_key} is {name!r}, but n" if self._config_key else "N"
         raise _UnknownComponentError(

@@ -77,6 +77,18 @@ def test_what_tells_little(shapes):
             "ResNet-101, GN, deformable res3+res4+res5, FPN of 256 channels",
             [RPN, "3 stages, 2 fc, class-agnostic", "4 conv, 1 deconv", "4 levels"],
         ),
+        (
+            "DensePose/densepose_rcnn_R_50_FPN_DL_s1x",
+            "DensePose R-CNN",
+            "ResNet-50, FrozenBN, FPN of 256 channels",
+            [RPN, "2 fc", "DeepLab, 8 conv, decoder"],
+        ),
+        (
+            "DensePose/densepose_rcnn_R_50_FPN_s1x_legacy",
+            "DensePose R-CNN",
+            "ResNet-50, FrozenBN, FPN of 256 channels",
+            [RPN, "2 fc", "8 conv"],
+        ),
         ("Misc/semantic_R_50_FPN_1x", "Semantic FPN", "ResNet-50, FrozenBN, FPN of 256 channels", ["4 levels"]),
         (
             "new_baselines/mask_rcnn_regnety_4gf_dds_FPN_100ep_LSJ",

@@ -109,6 +109,8 @@ RCNN_NORM = (
         (["roi_heads.mask_head.deconv.weight"], RCNN, ["MODEL.MASK_ON True"]),
         (["roi_heads.mask_head.mask_fcn1.norm.weight"], RCNN, ["MODEL.MASK_ON True"]),
         (["roi_heads.keypoint_head.conv_fcn1.bias"], RCNN, ["MODEL.KEYPOINT_ON True"]),
+        (["roi_heads.densepose_head.body_conv_fcn1.bias"], RCNN, ["MODEL.ROI_HEADS.NAME DensePoseROIHeads"]),
+        (["roi_heads.decoder.p2.0.bias"], RCNN, ["MODEL.ROI_DENSEPOSE_HEAD.DECODER_ON True"]),
         (["sem_seg_head.predictor.weight"], RCNN, ["MODEL.META_ARCHITECTURE PanopticFPN (or SemanticSegmentor)"]),
         (["backbone.bottom_up.res4.0.conv2_offset.weight"], RCNN, ["MODEL.RESNETS.DEFORM_ON_PER_STAGE"]),
         (["roi_heads.box_head.0.fc1.weight"], RCNN, ["MODEL.ROI_HEADS.NAME CascadeROIHeads"]),

@@ -196,7 +196,7 @@ def test_unknown_name(metadata_catalog):
 
 
 def test_catalog(metadata_catalog):
-    assert len(metadata_catalog) == len(BUILTIN_NAMES) == 55
+    assert len(metadata_catalog) == len(BUILTIN_NAMES) == 58
     assert metadata_catalog.list() == [*BUILTIN_NAMES] == [*metadata_catalog]
     assert "coco_2017_val" in metadata_catalog
     assert metadata_catalog.get("coco_2017_val") is metadata_catalog["coco_2017_val"]
@@ -291,7 +291,7 @@ def test_dataset_catalog(dataset_catalog):
 
 
 def test_dataset_catalog_has_no_records_of_its_own(dataset_catalog):
-    assert len(dataset_catalog) == 53 and "coco_2017_val" in dataset_catalog
+    assert len(dataset_catalog) == 56 and "coco_2017_val" in dataset_catalog
     with pytest.raises(LitepredError, match=r"coco_2017_val.*ships no data sets"):
         dataset_catalog.get("coco_2017_val")
     dataset_catalog.remove("coco_2017_val")

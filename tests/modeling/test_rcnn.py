@@ -22,7 +22,9 @@ def model():
 
 
 def fields(instances):
-    return {name: getattr(value, "tensor", value) for name, value in instances.get_fields().items()}
+    found = {name: getattr(value, "tensor", value) for name, value in instances.get_fields().items()}
+    maps = vars(found.pop("pred_densepose")) if "pred_densepose" in found else {}
+    return found | {name: value for name, value in maps.items() if value is not None}
 
 
 def leaves(result):

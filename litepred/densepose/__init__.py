@@ -1,0 +1,64 @@
+"""DensePose (Güler et al. 2018): each pixel of a person mapped to a part of the body and a place on its surface.
+
+The models are those of charts (IUV). A config that names them is all that ``Predictor`` needs; here is what comes
+after: instances to results, results to pictures. Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import add_densepose_config
+    from .converters import ToChartResultConverter, ToChartResultConverterWithConfidences, ToMaskConverter
+    from .extractor import DensePoseResultExtractor
+    from .roi_heads import DensePoseROIHeads
+    from .structures import (
+        DensePoseChartPredictorOutput,
+        DensePoseChartPredictorOutputWithConfidences,
+        DensePoseChartResult,
+        DensePoseChartResultWithConfidences,
+    )
+    from .vis import draw
+
+__all__ = [
+    "DensePoseChartPredictorOutput",
+    "DensePoseChartPredictorOutputWithConfidences",
+    "DensePoseChartResult",
+    "DensePoseChartResultWithConfidences",
+    "DensePoseROIHeads",
+    "DensePoseResultExtractor",
+    "ToChartResultConverter",
+    "ToChartResultConverterWithConfidences",
+    "ToMaskConverter",
+    "add_densepose_config",
+    "draw",
+]
+
+_HOMES = {
+    "config": ("add_densepose_config",),
+    "converters": ("ToChartResultConverter", "ToChartResultConverterWithConfidences", "ToMaskConverter"),
+    "extractor": ("DensePoseResultExtractor",),
+    "roi_heads": ("DensePoseROIHeads",),
+    "structures": (
+        "DensePoseChartPredictorOutput",
+        "DensePoseChartPredictorOutputWithConfidences",
+        "DensePoseChartResult",
+        "DensePoseChartResultWithConfidences",
+    ),
+    "vis": ("draw",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

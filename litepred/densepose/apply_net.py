@@ -1,0 +1,314 @@
+"""DensePose's tool ``apply_net``: pictures of results, or results in a file, for images that are named or given.
+
+The arguments are those of DensePose's own ``apply_net.py`` and of the copy of it that the try-on demo IDM-VTON calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import glob
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..errors import CheckpointError, ImageError, LitepredError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..predictor import Predictor
+
+__all__ = [
+    "add_actions",
+    "create_argument_parser",
+    "dump",
+    "dumped_files",
+    "load_predictor",
+    "main",
+    "show",
+    "shown_files",
+    "start_logging",
+    "verbosity_to_level",
+]
+
+logger = logging.getLogger("apply_net")
+
+_PLACEHOLDER_BYTES = 1000  # a file of weights has millions
+
+
+def create_argument_parser() -> argparse.ArgumentParser:
+    """Return a parser whose ``parse_args`` gives ``args`` to be run by ``args.func(args)``.
+
+    With an image, as in IDM-VTON, ``args.func(args, image)`` writes no file and returns the picture; see `show`.
+    """
+    parser = argparse.ArgumentParser(prog="apply_net", description="Draw DensePose results, or store them.")
+    parser.set_defaults(func=lambda *_: parser.print_help(sys.stdout))
+    add_actions(parser.add_subparsers(title="actions", metavar="ACTION"))
+    return parser
+
+
+def add_actions(actions: Any) -> None:
+    """Add ``show`` and ``dump`` to subparsers, each with its function as ``func``."""
+    shown = actions.add_parser(
+        "show",
+        help="draw what is found, a picture for each image",
+        description="Draw what a DensePose model finds. Image number 1 becomes NAME.0001.png if --output is NAME.png.",
+    )
+    _add_model(shown)
+    shown.add_argument("input", nargs="?", metavar="<input>", help="image file, folder or glob pattern")
+    shown.add_argument(
+        "visualizations",
+        metavar="<visualizations>",
+        help="comma-separated, in the order of drawing: dp_segm (body parts), dp_u, dp_v (coordinates on them), bbox",
+    )
+    shown.add_argument(
+        "--min_score",
+        metavar="<score>",
+        type=float,
+        default=0.8,
+        help="leave out what scores less; stands above MODEL.ROI_HEADS.SCORE_THRESH_TEST of --opts; default: 0.8",
+    )
+    shown.add_argument("--nms_thresh", metavar="<threshold>", type=float, help="likewise for NMS_THRESH_TEST")
+    shown.add_argument(
+        "--output", metavar="<image_file>", default="outputres.png", help="the pictures; default: %(default)s"
+    )
+    shown.add_argument(
+        "--style",
+        choices=("densepose", "idm-vton"),
+        help="idm-vton: dp_segm opaque on black, of the instance with the lowest score alone; default: densepose",
+    )
+    _add_opts(shown)
+    shown.set_defaults(func=show)
+    dumped = actions.add_parser(
+        "dump",
+        help="store what is found in one file",
+        description="Store what a DensePose model finds: a list with a dict for each image, as torch.load reads it "
+        "after import litepred.densepose.structures. The config's score threshold holds, which is mostly 0.05.",
+    )
+    _add_model(dumped)
+    dumped.add_argument("input", metavar="<input>", help="image file, folder or glob pattern")
+    dumped.add_argument("--output", metavar="<dump_file>", default="results.pkl", help="default: %(default)s")
+    _add_opts(dumped)
+    dumped.set_defaults(func=dump)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-v", "--verbosity", action="count", help="say more on standard error: -v, -vv")
+    parser.add_argument("cfg", metavar="<config>", help="YAML file, or a model of the zoo: DensePose/densepose_rcnn_…")
+    parser.add_argument("model", metavar="<model>", help="checkpoint: a file or an address")
+
+
+def _add_opts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="config keys and their values, to the end of the line: it must come last",
+    )
+
+
+def show(args: argparse.Namespace, image: Any = None) -> np.ndarray | None:
+    """Draw what is found in a given image, or in the files that ``args.input`` names.
+
+    Args:
+        args: what `create_argument_parser` made of ``show …``.
+        image: (H, W, 3) uint8, BGR, of any strides, or what else `Predictor` takes; ``None`` for the files.
+
+    Returns:
+        For a given image, the picture: a new array (H, W, 3) uint8, BGR, in the style of IDM-VTON unless
+        ``args.style`` says otherwise. Where nobody is found it is the grey photo. For files, which become files in
+        DensePose's own style, ``None``.
+
+    Raises:
+        LitepredError: when a config, a checkpoint or an image cannot be read, or ``args`` do not go together.
+    """
+    if image is not None:
+        return _picture(args, _show_predictor(args), image, args.style or "idm-vton")
+    for _, written in shown_files(args):
+        if isinstance(written, ImageError):
+            raise written
+        logger.info("Output saved to %s", written)
+    return None
+
+
+def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageError]]:
+    """Draw each file that ``args.input`` names; yields it with the picture's path, or why it could not be read."""
+    from PIL import Image
+
+    from .vis import parse_names
+
+    parse_names(args.visualizations)  # what can be wrong is found before the model is loaded
+    output, number = Path(args.output), 0
+    kind = Image.registered_extensions().get(output.suffix.lower())
+    if kind is None:
+        raise LitepredError(f"--output {args.output!r} ends in {output.suffix!r}, which is no kind of image: try .png")
+    for file in _input_files(args):
+        logger.info("Processing %s", file)
+        try:
+            picture = _picture(args, _show_predictor(args), file, args.style or "densepose")
+        except ImageError as error:
+            yield file, error
+            continue
+        number += 1
+        target = output.with_name(f"{output.stem}.{number:04d}{output.suffix}")
+        _write(target, functools.partial(Image.fromarray(picture[:, :, ::-1]).save, format=kind))
+        yield file, target
+
+
+def dump(args: argparse.Namespace) -> None:
+    """Store what is found in the files that ``args.input`` names.
+
+    The file ``args.output`` then has a list with a dict for each image: ``file_name``; ``scores`` (N,);
+    ``pred_boxes_XYXY`` (N, 4) in pixels of the image; ``pred_densepose``, a list of N
+    ``DensePoseChartResultWithConfidences`` on the CPU, which is missing where nobody was found.
+
+    Raises:
+        LitepredError: when a config, a checkpoint or an image cannot be read, or the file not be written.
+    """
+    for _, problem in dumped_files(args):
+        if problem is not None:
+            raise problem
+    logger.info("Output saved to %s", args.output)
+
+
+def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, ImageError | None]]:
+    """Predict on each file that ``args.input`` names and store the results; yields it, with why it was left out."""
+    import torch
+
+    from .extractor import DensePoseResultExtractor
+
+    results: list[dict[str, Any]] = []
+    for file in _input_files(args):
+        logger.info("Processing %s", file)
+        try:
+            instances = load_predictor(args.cfg, args.model, args.opts)(file)["instances"]
+        except ImageError as error:
+            yield file, error
+            continue
+        found = {"file_name": file, "scores": instances.scores.cpu()}
+        found["pred_boxes_XYXY"] = instances.pred_boxes.tensor.cpu()
+        if instances.has("pred_densepose"):
+            converted, _ = DensePoseResultExtractor()(instances)
+            found["pred_densepose"] = [result.to("cpu") for result in converted or []]
+        results.append(found)
+        yield file, None
+    _write(Path(args.output), lambda target: torch.save(results, target))
+
+
+def _picture(args: argparse.Namespace, predictor: Predictor, image: Any, style: str) -> np.ndarray:
+    from ..data import as_array
+    from .vis import draw
+
+    array = as_array(image)
+    return draw(array, predictor(array)["instances"], args.visualizations, style)
+
+
+def _show_predictor(args: argparse.Namespace) -> Predictor:
+    opts = [*args.opts, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", str(args.min_score)]
+    if args.nms_thresh is not None:
+        opts += ["MODEL.ROI_HEADS.NMS_THRESH_TEST", str(args.nms_thresh)]
+    return load_predictor(args.cfg, args.model, opts)
+
+
+def load_predictor(config: str, weights: str, opts: Sequence[str] = ()) -> Predictor:
+    """Return a predictor; the one of the last call, if it is of the same files and options, else a new one.
+
+    Args:
+        config: path of a YAML file, or name of a model of the zoo.
+        weights: path or address of the checkpoint.
+        opts: config keys, each followed by its value; later ones win.
+
+    Raises:
+        ConfigError: when the config cannot be read, or does not describe a model.
+        CheckpointError: when the checkpoint cannot be read safely, or does not fit the model.
+    """
+    return _kept_predictor(os.getcwd(), config, weights, tuple(opts), _stamp(config), _stamp(weights))
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """What changes when a file does; ``None`` where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_predictor(folder: str, config: str, weights: str, opts: tuple[str, ...], *stamps: Any) -> Predictor:
+    from ..predictor import Predictor
+    from ..sources import named_config
+    from .config import add_densepose_config
+
+    cfg = named_config(config)
+    add_densepose_config(cfg)
+    for key, value in zip(opts[::2], opts[1::2]):  # one by one, so that a key may come twice
+        cfg.merge_from_list([key, value])
+    if len(opts) % 2:
+        raise LitepredError(f"--opts {' '.join(opts)}: {opts[-1]} has no value; expected KEY VALUE KEY VALUE …")
+    try:
+        return Predictor(cfg, weights=weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_placeholder_hint(weights)}") from error
+
+
+def _placeholder_hint(weights: str) -> str:
+    """Tell where the real file is, if a repository such as IDM-VTON's has a few bytes of text in its place."""
+    from .. import model_zoo
+
+    if not os.path.isfile(weights) or os.path.getsize(weights) > _PLACEHOLDER_BYTES:
+        return ""
+    names = [name for name in model_zoo.list() if name.startswith("DensePose/")]
+    released = [url for url in map(model_zoo.get_checkpoint_url, names) if url.endswith(f"/{Path(weights).name}")]
+    where = f"download {released[0]} to that path" if released else "put the model's checkpoint there"
+    return (
+        f"; the file has {os.path.getsize(weights)} bytes only: it is a placeholder, such as the one that IDM-VTON's "
+        f"repository has, not the model. Either {where}, or pass the address instead of the path"
+    )
+
+
+def _input_files(args: argparse.Namespace) -> list[str]:
+    if args.input is None:
+        raise LitepredError(
+            f"no <input> was given: expected an image file, a folder or a glob pattern before {args.visualizations!r}"
+        )
+    if os.path.isdir(args.input):
+        files = [os.path.join(args.input, name) for name in sorted(os.listdir(args.input))]
+    else:
+        files = [args.input] if os.path.isfile(args.input) else sorted(glob.glob(args.input))
+    if files := [file for file in files if os.path.isfile(file)]:
+        return files
+    raise LitepredError(f"there are no files {args.input!r}: expected an image file, a folder or a glob pattern")
+
+
+def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:
+    from ..checkpoint.writers import write_whole
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(target, write)
+    except OSError as error:
+        raise LitepredError(f"cannot write {str(target)!r}: {error}") from error
+
+
+def verbosity_to_level(verbosity: int | None) -> int:
+    """Return the level of logging for a number of ``-v``: warnings, information, everything."""
+    return (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity or 0, 2)]
+
+
+def start_logging(args: argparse.Namespace) -> None:
+    """Write what is done to standard error, as much as ``args.verbosity`` asks for."""
+    logging.basicConfig(format="%(name)s: %(message)s")
+    logger.setLevel(verbosity_to_level(getattr(args, "verbosity", None)))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool with ``argv`` (default: the process's own arguments)."""
+    args = create_argument_parser().parse_args(argv)
+    start_logging(args)
+    args.func(args)

@@ -1,0 +1,199 @@
+"""The ROI heads of a DensePose model: those of Mask R-CNN, and a branch that maps each person found to a body.
+
+N images, D detections over all images, L feature maps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import CfgNode, configurable
+from ..errors import ConfigError
+from ..layers import Conv2d, InferenceModule, ShapeSpec, get_norm
+from ..modeling.build import ROI_HEADS_REGISTRY, named_shapes
+from ..modeling.roi_heads import StandardROIHeads
+from ..modeling.roi_heads.standard import build_pooler
+from ..structures import Boxes, Instances
+from .heads import ROI_DENSEPOSE_HEAD_REGISTRY
+from .predictors import DENSEPOSE_PREDICTOR_REGISTRY
+
+__all__ = ["Decoder", "DensePoseROIHeads"]
+
+Window = tuple[tuple[int, int], tuple[int, int]]
+
+
+class Decoder(InferenceModule):
+    """All maps of a pyramid as one of the finest map's size (after Panoptic FPN; Kirillov et al. 2019).
+
+    Args:
+        input_shapes: channels and stride of the maps by name, from fine to coarse.
+        conv_dim: channels of the convolutions.
+        out_channels: channels of the result.
+        norm: as `get_norm` takes it.
+    """
+
+    def __init__(
+        self, input_shapes: Mapping[str, ShapeSpec], *, conv_dim: int, out_channels: int, norm: str = ""
+    ) -> None:
+        super().__init__()
+        self.in_features = list(input_shapes)
+        self.strides = [shape.stride or 1 for shape in input_shapes.values()]
+        finest = self.strides[0]
+        for name, shape in input_shapes.items():
+            channels = shape.channels or 0
+            layers: list[nn.Module] = []
+            doublings = int(math.log2((shape.stride or 1) / finest))
+            for _ in range(max(1, doublings)):
+                norm_layer = get_norm(norm, conv_dim)
+                layers.append(
+                    Conv2d(channels, conv_dim, 3, padding=1, bias=not norm, norm=norm_layer, activation=F.relu_)
+                )
+                if doublings:
+                    layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+                channels = conv_dim
+            self.add_module(name, nn.Sequential(*layers))
+        self.predictor = Conv2d(conv_dim, out_channels, 1)
+
+    def forward(self, features: Sequence[Tensor], window: Window | None = None) -> Tensor:
+        """Map L feature maps (N, C, H, W), of stride 4, 8 …, to one (N, C', H, W) of the first one's size.
+
+        Args:
+            features: the maps.
+            window: compute this part of the result alone; see `window_around`.
+        """
+        total: Any = 0
+        for level, (name, feature) in enumerate(zip(self.in_features, features)):
+            head, scale = getattr(self, name), self.strides[level] // self.strides[0]
+            if window is None:
+                part = head(feature)
+            else:
+                cells = self.strides[-1] // self.strides[level]
+                margin = scale.bit_length()  # a cell for the first convolution, and one less for all that follow it
+                (top, left), (bottom, right) = (
+                    [max(0, edge * cells + sign * margin) for edge in edges] for edges, sign in zip(window, (-1, 1))
+                )
+                skip_y, skip_x = ((edge * cells - near) * scale for edge, near in zip(window[0], (top, left)))
+                height, width = ((far - near) * cells * scale for near, far in zip(*window))
+                part = head(feature[:, :, top:bottom, left:right])
+                part = part[:, :, skip_y : skip_y + height, skip_x : skip_x + width]
+            total = part if level == 0 else total + part
+        return self.predictor(total)
+
+    def window_around(self, box_lists: Sequence[Boxes]) -> Window:
+        """Return the part of the result that pooling boxes reads: (top, left), (bottom, right), in coarsest cells."""
+        boxes, reach = torch.cat([boxes.tensor for boxes in box_lists]), 2 * self.strides[0]
+        left, top = (int(edge) // self.strides[-1] for edge in boxes[:, :2].amin(dim=0).clamp(min=0).tolist())
+        right, bottom = (int(edge + reach) // self.strides[-1] + 1 for edge in boxes[:, 2:].amax(dim=0).tolist())
+        return (top, left), (bottom, right)
+
+
+@ROI_HEADS_REGISTRY.register()
+class DensePoseROIHeads(StandardROIHeads):
+    """`StandardROIHeads` that also give each detection its ``pred_densepose``.
+
+    Args:
+        densepose_pooler: boxes to (D, C, S, S); ``None`` for no such branch.
+        densepose_head: pooled boxes to features.
+        densepose_predictor: features to a ``DensePoseChartPredictorOutput``.
+        decoder: the maps that boxes are classified from to the one that they are pooled from; ``None`` for those maps.
+        **kwargs: see `StandardROIHeads`.
+
+    Attributes:
+        decodes_all: whether the decoder computes its whole map, or just what lies around boxes, to rounding the same.
+    """
+
+    decodes_all = True
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        densepose_pooler: nn.Module | None = None,
+        densepose_head: nn.Module | None = None,
+        densepose_predictor: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.densepose_on = densepose_pooler is not None
+        if self.densepose_on:
+            self.use_decoder = decoder is not None
+            if decoder is not None:
+                self.decoder: Any = decoder
+            self.densepose_pooler: Any = densepose_pooler
+            self.densepose_head: Any = densepose_head
+            self.densepose_predictor: Any = densepose_predictor
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
+        """Translate the sections of the ROI heads into arguments."""
+        arguments = super().from_config(cfg, input_shape)
+        return arguments | _densepose_branch(cfg, input_shape or {})
+
+    def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        """Add masks, keypoints and ``pred_densepose`` to ``instances``, which have boxes and classes."""
+        return self._forward_densepose(features, super().forward_with_given_boxes(features, instances))
+
+    def _forward_densepose(self, features: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        sizes = [len(one) for one in instances]
+        if not self.densepose_on or not sum(sizes):  # as in DensePose, a batch without detections gets no field
+            return instances
+        maps, boxes = [features[name] for name in self.in_features], [one.pred_boxes for one in instances]
+        if self.use_decoder and self.decodes_all:
+            maps = [self.decoder(maps)]
+        elif self.use_decoder:
+            window = self.decoder.window_around(boxes)
+            maps = [self.decoder(maps, window)]
+            (top, left), _ = window
+            origin = boxes[0].tensor.new_tensor([left, top, left, top]) * self.decoder.strides[-1]
+            boxes = [Boxes(one.tensor - origin) for one in boxes]
+        pooled = self.densepose_pooler(maps, boxes)
+        output = self.densepose_predictor(self.densepose_head(pooled))
+        start = 0
+        for one, size in zip(instances, sizes):
+            one.pred_densepose = output[start : start + size]
+            start += size
+        return instances
+
+
+def _densepose_branch(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+    if "ROI_DENSEPOSE_HEAD" not in cfg.MODEL:
+        raise ConfigError(
+            "MODEL.ROI_HEADS.NAME is 'DensePoseROIHeads', but the config has no MODEL.ROI_DENSEPOSE_HEAD: call "
+            "litepred.densepose.add_densepose_config(cfg) after get_cfg()"
+        )
+    if not cfg.MODEL.DENSEPOSE_ON:
+        return {}
+    section, names = cfg.MODEL.ROI_DENSEPOSE_HEAD, cfg.MODEL.ROI_HEADS.IN_FEATURES
+    if section.CSE.EMBEDDERS:
+        raise ConfigError(
+            f"MODEL.ROI_DENSEPOSE_HEAD.CSE.EMBEDDERS has {', '.join(section.CSE.EMBEDDERS)}: models of continuous "
+            "surface embeddings (CSE) are not supported, only those of charts (IUV) are"
+        )
+    shapes = named_shapes(input_shape, names, "MODEL.ROI_HEADS.IN_FEATURES")
+    branch: dict[str, Any] = {}
+    if section.DECODER_ON:
+        if shapes[0].stride != section.DECODER_COMMON_STRIDE:
+            raise ConfigError(
+                f"MODEL.ROI_DENSEPOSE_HEAD.DECODER_COMMON_STRIDE is {section.DECODER_COMMON_STRIDE}: expected the "
+                f"stride {shapes[0].stride} of {names[0]}, the first of MODEL.ROI_HEADS.IN_FEATURES"
+            )
+        branch["decoder"] = Decoder(
+            dict(zip(names, shapes)),
+            conv_dim=section.DECODER_CONV_DIMS,
+            out_channels=section.DECODER_NUM_CLASSES,
+            norm=section.DECODER_NORM,
+        )
+    channels = section.DECODER_NUM_CLASSES if section.DECODER_ON else shapes[0].channels
+    head = ROI_DENSEPOSE_HEAD_REGISTRY.get(section.NAME)(cfg, channels)
+    return branch | {
+        "densepose_pooler": build_pooler(section, input_shape, names[:1] if section.DECODER_ON else names),
+        "densepose_head": head,
+        "densepose_predictor": DENSEPOSE_PREDICTOR_REGISTRY.get(section.PREDICTOR_NAME)(cfg, head.n_out_channels),
+    }

@@ -1,0 +1,252 @@
+"""Pictures of DensePose results over the grey photo, as DensePose's own tools draw them.
+
+N instances, H × W pixels. Images are uint8 arrays (H, W, 3) in BGR order. What lies later in the list lies on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data import as_array
+from ..errors import ImageError, LitepredError
+from ..structures import Instances
+from .extractor import (
+    CompoundExtractor,
+    DensePoseResultExtractor,
+    extract_boxes_xywh_from_instances,
+    extract_scores_from_instances,
+)
+
+__all__ = [
+    "STYLES",
+    "VISUALIZERS",
+    "CompoundVisualizer",
+    "DensePoseOutputsTextureVisualizer",
+    "DensePoseOutputsVertexVisualizer",
+    "DensePoseResultsContourVisualizer",
+    "DensePoseResultsFineSegmentationVisualizer",
+    "DensePoseResultsUVisualizer",
+    "DensePoseResultsVVisualizer",
+    "DensePoseResultsVisualizerWithTexture",
+    "ScoredBoundingBoxVisualizer",
+    "draw",
+    "get_texture_atlas",
+    "get_texture_atlases",
+    "parse_names",
+]
+
+STYLES = ("densepose", "idm-vton")
+_NUM_PARTS = 24
+_GREEN, _PALE = (18, 127, 15), (218, 227, 218)
+
+
+@lru_cache(maxsize=1)
+def _parula() -> np.ndarray:
+    """The colour map: (256, 3) uint8, BGR."""
+    import cv2
+
+    return cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_PARULA)[:, 0]
+
+
+class _MapVisualizer:
+    """Paint one of labels, u and v on every body.
+
+    Args:
+        inplace: paint over what is there. Otherwise the picture is made black before each instance, so that the last
+            one alone remains; so IDM-VTON's copy of DensePose has it.
+        alpha: opacity of the paint.
+        **ignored: what DensePose's tools pass besides.
+    """
+
+    extractor: ClassVar[Any] = DensePoseResultExtractor()
+
+    def __init__(self, inplace: bool = True, alpha: float = 0.7, **ignored: Any) -> None:
+        self.inplace = inplace
+        self.alpha = alpha
+
+    def visualize(self, image_bgr: np.ndarray, results_and_boxes_xywh: tuple[Any, Any]) -> np.ndarray:
+        """Paint into ``image_bgr`` what `DensePoseResultExtractor` returned; returns the same array."""
+        results, boxes = results_and_boxes_xywh
+        if results is None or boxes is None:
+            return image_bgr
+        for result, box in zip(results, boxes.tolist()):
+            x, y, width, height = (int(number) for number in box)
+            if not self.inplace:
+                image_bgr[:] = 0
+            if width <= 0 or height <= 0:  # has a result of one pixel, but as in DensePose no place in the picture
+                continue
+            window = image_bgr[y : y + height, x : x + width]
+            body = result.labels.cpu().numpy() > 0
+            paint = _parula()[self._values(result).cpu().numpy()[body]]  # (P, 3)
+            # 1.0 - 0.7 is more than 0.3: truncated, some greys would come out darker with the latter
+            window[body] = (window[body] * (1.0 - self.alpha) + paint * self.alpha).astype(np.uint8)
+        return image_bgr
+
+    def _values(self, result: Any) -> Tensor:
+        raise NotImplementedError
+
+
+class DensePoseResultsFineSegmentationVisualizer(_MapVisualizer):
+    """Paint each body part in a colour of its own."""
+
+    def _values(self, result: Any) -> Tensor:
+        return (result.labels.float() * (255.0 / _NUM_PARTS)).to(torch.uint8)
+
+
+class DensePoseResultsUVisualizer(_MapVisualizer):
+    """Paint the first surface coordinate; where it leaves 0…1 colours wrap around, as in DensePose."""
+
+    _row = 0
+
+    def _values(self, result: Any) -> Tensor:
+        return (result.uv[self._row] * 255.0).long() & 255
+
+
+class DensePoseResultsVVisualizer(DensePoseResultsUVisualizer):
+    """Paint the second surface coordinate, likewise."""
+
+    _row = 1
+
+
+class ScoredBoundingBoxVisualizer:
+    """Draw boxes with their scores, from a pair of boxes (N, 4), x y width height, and scores (N,)."""
+
+    extractor: ClassVar[Any] = CompoundExtractor([extract_boxes_xywh_from_instances, extract_scores_from_instances])
+
+    def __init__(self, **ignored: Any) -> None:
+        pass
+
+    def visualize(self, image_bgr: np.ndarray, scored_bboxes: Any) -> np.ndarray:
+        """Draw into ``image_bgr``; returns the same array."""
+        import cv2
+
+        boxes, scores = scored_bboxes
+        for box, score in [] if boxes is None or scores is None else zip(boxes.cpu().numpy(), scores.tolist()):
+            corner, opposite = ((int(x), int(y)) for x, y in (box[:2], box[:2] + box[2:]))
+            cv2.rectangle(image_bgr, corner, opposite, _GREEN, 1)
+            cv2.putText(
+                image_bgr, f"{score:6.4f}", corner, cv2.FONT_HERSHEY_SIMPLEX, 0.35, _PALE, 1, lineType=cv2.LINE_AA
+            )
+        return image_bgr
+
+
+class CompoundVisualizer:
+    """Several visualisers, one after the other."""
+
+    def __init__(self, visualizers: Sequence[Any]) -> None:
+        self.visualizers = list(visualizers)
+
+    def visualize(self, image_bgr: np.ndarray, data: Sequence[Any]) -> np.ndarray:
+        """Draw ``data``, one for each visualiser, into ``image_bgr``; returns the picture."""
+        for visualizer, its_data in zip(self.visualizers, data):
+            image_bgr = visualizer.visualize(image_bgr, its_data)
+        return image_bgr
+
+
+class _NotDrawn:
+    """A visualiser that DensePose has and litepred has not: its name can be imported, and refuses to be used."""
+
+    def __init__(self, **ignored: Any) -> None:
+        raise LitepredError(
+            f"{type(self).__name__} is not in litepred: it draws {', '.join(VISUALIZERS)}, but neither contours nor "
+            "textures nor what is of CSE models"
+        )
+
+
+class DensePoseResultsContourVisualizer(_NotDrawn):
+    """Refuses; ``dp_contour``."""
+
+
+class DensePoseResultsVisualizerWithTexture(_NotDrawn):
+    """Refuses; ``dp_iuv_texture``."""
+
+
+class DensePoseOutputsTextureVisualizer(_NotDrawn):
+    """Refuses; ``dp_cse_texture``."""
+
+
+class DensePoseOutputsVertexVisualizer(_NotDrawn):
+    """Refuses; ``dp_vertex``."""
+
+
+def get_texture_atlas(path: str | None) -> None:
+    """Accept ``None``, which DensePose's tools pass unless told otherwise.
+
+    Raises:
+        LitepredError: for a path: textures are not drawn here.
+    """
+    if path is not None:
+        raise LitepredError(f"the texture atlas {path!r} was given, but litepred draws no textures: leave it out")
+
+
+get_texture_atlases = get_texture_atlas
+
+VISUALIZERS: dict[str, Any] = {
+    "dp_segm": DensePoseResultsFineSegmentationVisualizer,
+    "dp_u": DensePoseResultsUVisualizer,
+    "dp_v": DensePoseResultsVVisualizer,
+    "bbox": ScoredBoundingBoxVisualizer,
+}
+
+
+def parse_names(text: str) -> list[str]:
+    """Split a comma-separated list of `VISUALIZERS`.
+
+    Raises:
+        LitepredError: when one is unknown.
+    """
+    names = text.split(",")
+    if unknown := [name for name in names if name not in VISUALIZERS]:
+        raise LitepredError(
+            f"cannot draw {', '.join(map(repr, unknown))}: expected one or more of {', '.join(VISUALIZERS)}, separated "
+            "by commas without blanks. DensePose's contours and textures, and what is of CSE models, are not drawn here"
+        )
+    return names
+
+
+def draw(image: Any, instances: Instances, what: str = "dp_segm", style: str = "densepose") -> np.ndarray:
+    """Draw what a DensePose model found.
+
+    Args:
+        image: what was predicted on: a uint8 array (H, W, 3) in BGR order, a path or a Pillow image.
+        instances: the prediction's ``instances``; those to be left out are to be taken out before.
+        what: comma-separated, in the order of drawing: "dp_segm" for the body parts in 24 colours, "dp_u" and "dp_v"
+            for the coordinates on them, "bbox" for boxes with scores.
+        style: "densepose" paints every body over the grey photo. "idm-vton" changes "dp_segm" as the try-on demo of
+            that name has it: opaque on black, and the last instance (that of the lowest score) only. In both, a photo
+            in which nobody was found comes back grey.
+
+    Returns:
+        A new (H, W, 3) uint8 array, BGR.
+
+    Raises:
+        ImageError: when ``image`` is none, or not of the instances' size.
+        LitepredError: for another ``what`` or ``style``.
+    """
+    import cv2
+
+    names = parse_names(what)
+    if style not in STYLES:
+        raise LitepredError(f"style is {style!r}: expected one of {', '.join(STYLES)}")
+    array = as_array(image)
+    if tuple(instances.image_size) != array.shape[:2]:
+        raise ImageError(
+            f"the image has {array.shape[:2]} pixels and the instances are of one with {tuple(instances.image_size)}: "
+            "pass the image that was predicted on"
+        )
+    canvas = np.repeat(cv2.cvtColor(array, cv2.COLOR_BGR2GRAY)[:, :, None], 3, axis=2)
+    in_black = style == "idm-vton"
+    maps = {name for name in names if name.startswith("dp_")}
+    last_alone = in_black and maps == {"dp_segm"}  # so that the others need not be converted
+    results = DensePoseResultExtractor()(instances, slice(-1, None) if last_alone else None) if maps else None
+    for name in names:
+        options = {"inplace": False, "alpha": 1.0} if in_black and name == "dp_segm" else {}
+        visualizer = VISUALIZERS[name](**options)
+        canvas = visualizer.visualize(canvas, results if name in maps else visualizer.extractor(instances))
+    return canvas

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from litepred import Boxes, LitepredError
+from litepred.densepose import ToChartResultConverter, ToChartResultConverterWithConfidences, ToMaskConverter
+from litepred.densepose.structures import (
+    DensePoseChartPredictorOutput,
+    DensePoseChartPredictorOutputWithConfidences,
+)
+
+
+def noise(
+    number: int = 1, coarse: int = 2, side: int = 12, seed: int = 0
+) -> DensePoseChartPredictorOutputWithConfidences:
+    generator = torch.Generator().manual_seed(seed)
+
+    def maps(channels: int) -> torch.Tensor:
+        return torch.randn(number, channels, side, side, generator=generator)
+
+    return DensePoseChartPredictorOutputWithConfidences(
+        maps(coarse), *(maps(25) for _ in range(3)), sigma_2=maps(25), kappa_u=maps(25), fine_segm_confidence=maps(1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("box", "size_hw"),
+    [
+        ([5.0, 5, 5, 5], (1, 1)),
+        ([5.0, 5, 5.9, 30.2], (25, 1)),
+        ([5.9, 5.9, 25.8, 7.8], (1, 19)),  # the difference is cut, not each end
+        ([0.5, 0.5, 10.5, 20.5], (20, 10)),
+        ([3.0, 4, 43, 64], (60, 40)),
+    ],
+)
+@pytest.mark.parametrize("coarse", [2, 15])
+def test_labels_and_coordinates(box, size_hw, coarse):
+    output = noise(coarse=coarse)
+    result = ToChartResultConverterWithConfidences.convert(output, Boxes([box]))
+    assert result.labels.dtype == torch.int64 and result.uv.dtype == torch.float32
+    assert tuple(result.labels.shape) == size_hw and tuple(result.uv.shape) == (2, *size_hw)
+    big = {
+        name: F.interpolate(maps, size_hw, mode="bilinear", align_corners=False)[0]
+        for name, maps in vars(output).items()
+        if maps is not None
+    }
+    labels = torch.where(big["coarse_segm"].argmax(0) > 0, big["fine_segm"].argmax(0), 0)
+    assert torch.equal(result.labels, labels)
+    for name, ours in (
+        ("u", result.uv[0]),
+        ("v", result.uv[1]),
+        ("sigma_2", result.sigma_2),
+        ("kappa_u", result.kappa_u),
+    ):
+        for part in range(25):
+            wanted = big[name][part] if part else torch.zeros(size_hw)
+            assert torch.equal(ours[labels == part], wanted[labels == part])
+    assert torch.equal(result.fine_segm_confidence, big["fine_segm_confidence"][0])
+    assert result.sigma_1 is result.kappa_v is result.coarse_segm_confidence is None
+    plain = ToChartResultConverter.convert(output, Boxes([box]))
+    assert torch.equal(plain.labels, result.labels) and torch.equal(plain.uv, result.uv)
+
+
+def test_maps_without_confidences():
+    whole = noise()
+    plain = DensePoseChartPredictorOutput(whole.coarse_segm, whole.fine_segm, whole.u, whole.v)
+    result = ToChartResultConverterWithConfidences.convert(plain, Boxes([[0.0, 0, 9, 9]]))
+    assert result.labels.shape == (9, 9) and result.sigma_2 is None
+
+
+@pytest.mark.parametrize(("outputs", "boxes"), [(0, 0), (2, 2), (1, 2), (2, 1)])
+@pytest.mark.parametrize("error", [LitepredError, AssertionError])
+@pytest.mark.parametrize("converter", [ToChartResultConverter, ToChartResultConverterWithConfidences])
+def test_anything_but_one_instance_is_refused(outputs, boxes, error, converter):
+    with pytest.raises(error, match=f"{outputs} instances came with {boxes} boxes: expected one of each"):
+        converter.convert(noise(outputs), Boxes(torch.ones(boxes, 4)))
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [],
+        [[2.0, 3, 12, 18]],
+        [[0.0, 0, 30, 20], [10.7, 5.2, 29.9, 19.9]],
+        [[4.5, 4.5, 4.9, 9]],  # one pixel wide
+        [[-3.0, -3, 40, 40]],  # beyond the image
+    ],
+)
+def test_masks(boxes):
+    outputs = noise(len(boxes))
+    masks = ToMaskConverter.convert(outputs, Boxes(torch.tensor(boxes).reshape(-1, 4)), (20, 30)).tensor
+    assert tuple(masks.shape) == (len(boxes), 20, 30) and masks.dtype == torch.bool
+    for i, box in enumerate(boxes):
+        labels = ToChartResultConverter.convert(outputs[i], Boxes([box])).labels
+        x, y = max(int(box[0]), 0), max(int(box[1]), 0)
+        wanted = torch.zeros(20, 30, dtype=torch.bool)
+        body = labels[: 20 - y, : 30 - x] > 0
+        wanted[y : y + body.shape[0], x : x + body.shape[1]] = body
+        assert torch.equal(masks[i], wanted)
