@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import LitepredError
-from . import convert, inspect, predict
+from . import convert, inspect, predict, run
 
 __all__ = ["main"]
 
@@ -23,9 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"litepred {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (predict, inspect, convert):
+    for command in (predict, inspect, convert, run):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
+    if arguments.command == "run":  # the program's warnings and errors are its own
+        return _run(arguments)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         return _run(arguments)

@@ -246,7 +246,7 @@ def test_from_plain_arguments():
         make_stage(BasicBlock, 2, in_channels=4, out_channels=4, first_stride=1, norm=nn.BatchNorm2d),
         [BasicBlock(4, 6, stride=2, norm=""), BasicBlock(6, 6, norm="")],
     ]
-    backbone = ResNet(BasicStem(1, 4, ""), stages, ["res2", "res3"])
+    backbone = ResNet(BasicStem(1, 4, ""), stages, out_features=["res2", "res3"])
     assert backbone.output_shape() == {"res2": ShapeSpec(4, stride=4), "res3": ShapeSpec(6, stride=8)}
     assert {name: tuple(f.shape) for name, f in backbone(torch.zeros(2, 1, 16, 16)).items()} == {
         "res2": (2, 4, 4, 4),
