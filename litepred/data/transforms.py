@@ -220,7 +220,8 @@ def _clip_polygon(points: np.ndarray, width: float, height: float) -> np.ndarray
             if here >= 0:
                 kept.append(points[i])
         points = np.array(kept).reshape(-1, 2)
-    return points
+    x, y = points.T
+    return points[::-1] if x @ np.roll(y, -1) > y @ np.roll(x, -1) else points  # one sense of rotation for all
 
 
 class PadTransform(Transform):

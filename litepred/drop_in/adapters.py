@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..checkpoint.naming import by_suffix
 from ..data import read_image as _read_image
 from ..data.detection_utils import _apply_exif_orientation, convert_PIL_to_numpy
 from ..modeling import ResNet
@@ -18,7 +19,7 @@ from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
 from ..structures import Instances
 from .files import PathManager
 
-__all__ = ["find_top_rpn_proposals", "make_stage", "read_image"]
+__all__ = ["align_and_update_state_dicts", "find_top_rpn_proposals", "make_stage", "read_image"]
 
 
 def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> np.ndarray:
@@ -63,6 +64,17 @@ def find_top_rpn_proposals(
         logits.append(top)
         boxes.append(torch.take_along_dim(level_boxes, index[..., None], dim=1))
     return _find_top_rpn_proposals(boxes, logits, image_sizes, nms_thresh, post_nms_topk, min_box_size)
+
+
+def align_and_update_state_dicts(
+    model_state_dict: Mapping[str, Tensor], ckpt_state_dict: Mapping[str, Tensor], c2_conversion: bool = True
+) -> dict[str, Tensor]:
+    """Give a checkpoint's weights the names of the model's that end with theirs; see `litepred.checkpoint.naming`.
+
+    Raises:
+        CheckpointError: a weight fits two of the model's.
+    """
+    return by_suffix(ckpt_state_dict, model_state_dict)
 
 
 def make_stage(*args: Any, **kwargs: Any) -> Any:

@@ -169,5 +169,5 @@ def _submodules(name: str) -> list[str]:
 
 def _missing(module: str, name: str) -> str:
     names: Names = names_of(module)
-    there = ", ".join(sorted({*names.homes, *_submodules(module)}))
+    there = ", ".join(sorted({*names.homes, *_submodules(module)})) or "nothing that runs"
     return f"litepred's drop-in has no {name!r} in {module}; it has {there}. {ABSENT['unknown']}"

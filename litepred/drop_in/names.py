@@ -21,6 +21,7 @@ ABSENT = {
     "lazy": "it runs a Python file as a config. Write the model's config as YAML and load it with get_cfg() and "
     "merge_from_file()",
     "export": "litepred's models are not traced or scripted. Export with Detectron2, or run the model as it is",
+    "old": "it is left of Detectron1. Paste masks with paste_masks_in_image(), load weights with DetectionCheckpointer",
     "model": "it belongs to a kind of model that litepred does not run. Run that model with Detectron2",
     "unknown": "If Detectron2 has it, a script that needs it needs Detectron2 itself",
 }
@@ -53,6 +54,10 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "model_zoo.model_zoo": (".model_zoo: get get_checkpoint_url get_config get_config_file",),
     "checkpoint": ("+ checkpoint.detection_checkpoint", "! training: Checkpointer PeriodicCheckpointer"),
     "checkpoint.detection_checkpoint": (".checkpoint: DetectionCheckpointer",),
+    "checkpoint.c2_model_loading": (
+        ".drop_in.adapters: align_and_update_state_dicts",
+        "! old: convert_c2_detectron_names _longest_common_prefix_str",
+    ),
     "engine": ("+ engine.defaults engine.launch", _TRAIN_LOOP, _HOOKS),
     "engine.defaults": (
         ".predictor: DefaultPredictor",
@@ -89,7 +94,10 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "layers.blocks": (".layers: CNNBlockBase DepthwiseSeparableConv2d",),
     "layers.deform_conv": (".layers: DeformConv ModulatedDeformConv",),
     "layers.losses": ("! training: ciou_loss diou_loss",),
-    "layers.mask_ops": (".layers: paste_masks_in_image",),
+    "layers.mask_ops": (
+        ".layers: paste_masks_in_image",
+        "! old: pad_masks paste_mask_in_image_old scale_boxes",
+    ),
     "layers.nms": (".layers: batched_nms batched_nms_rotated nms nms_rotated",),
     "layers.roi_align": (".layers: ROIAlign", "torchvision.ops: roi_align"),
     "layers.roi_align_rotated": (".layers: ROIAlignRotated roi_align_rotated",),
@@ -148,6 +156,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "modeling.meta_arch.semantic_seg": (
         ".modeling: SEM_SEG_HEADS_REGISTRY SemSegFPNHead SemanticSegmentor build_sem_seg_head",
     ),
+    "modeling.mmdet_wrapper": ("! model: MMDetBackbone MMDetDetector",),
     "modeling.poolers": (".modeling: ROIPooler",),
     "modeling.postprocessing": (".modeling: detector_postprocess sem_seg_postprocess",),
     "modeling.proposal_generator": ("+ modeling.proposal_generator.build modeling.proposal_generator.rpn",),
@@ -182,6 +191,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
         ".modeling: ROIHeads ROI_HEADS_REGISTRY Res5ROIHeads StandardROIHeads build_roi_heads",
         "! training: select_foreground_proposals",
     ),
+    "modeling.roi_heads.rotated_fast_rcnn": ("! model: RROIHeads RotatedFastRCNNOutputLayers",),
     "modeling.sampling": ("! training: subsample_labels",),
     "modeling.test_time_augmentation": ("! model: DatasetMapperTTA GeneralizedRCNNWithTTA",),
     "data": ("+ data.catalog data.build data.common data.dataset_mapper",),
@@ -193,7 +203,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "data.catalog": (".data: DatasetCatalog Metadata MetadataCatalog",),
     "data.common": (
         ".data.loading: DatasetFromList MapDataset",
-        "! training: AspectRatioGroupedDataset ToIterableDataset",
+        "! training: AspectRatioGroupedDataset ToIterableDataset set_default_dataset_from_list_serialize_method",
     ),
     "data.dataset_mapper": (".data.loading: DatasetMapper",),
     "data.datasets": ("+ data.datasets.coco", "! evaluation: load_lvis_json register_lvis_instances"),
@@ -233,11 +243,18 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "evaluation.evaluator": (
         "! evaluation: DatasetEvaluator DatasetEvaluators inference_context inference_on_dataset",
     ),
+    "evaluation.fast_eval_api": ("! evaluation: COCOeval_opt",),
     "evaluation.testing": ("! evaluation: flatten_results_dict print_csv_format verify_results",),
     "export": (
         "! export: Caffe2Tracer STABLE_ONNX_OPSET_VERSION TracingAdapter add_export_config dump_torchscript_IR "
         "export_caffe2_model export_onnx_model scripting_with_instances",
     ),
+    "export.torchscript": ("! export: dump_torchscript_IR scripting_with_instances patch_instances",),
+    "export.torchscript_patch": ("! export: freeze_training_mode patch_builtin_len patch_instances",),
+    "projects": (),
+    "projects.deeplab": ("! model: add_deeplab_config",),
+    "projects.panoptic_deeplab": ("! model: add_panoptic_deeplab_config",),
+    "projects.point_rend": ("! model: ColorAugSSDTransform add_pointrend_config",),
     "solver": (
         "! training: WarmupCosineLR WarmupMultiStepLR WarmupParamScheduler build_lr_scheduler build_optimizer "
         "get_default_optimizer_params",
@@ -260,7 +277,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "utils.file_io": (".drop_in.files: PathHandler PathManager",),
     "utils.logger": (".drop_in.logs: create_small_table log_every_n log_every_n_seconds log_first_n setup_logger",),
     "utils.memory": (".drop_in.process: retry_if_cuda_oom",),
-    "utils.registry": (".modeling: Registry",),
+    "utils.registry": (".modeling: Registry", "! lazy: _convert_target_to_string locate"),
     "utils.video_visualizer": (".visualizer: VideoVisualizer",),
     "utils.visualizer": (_VISUALIZER,),
 }

@@ -179,6 +179,9 @@ class ResNet(Backbone):
             raise ConfigError(f"ResNet got num_classes {num_classes}: it is a backbone here, without a classifier")
         super().__init__()
         self.stem = stem
+        if out_features is not None:  # no stage beyond the last one wanted
+            wanted = [i for i in range(len(stages)) if f"res{i + 2}" in out_features]
+            stages = stages[: max(wanted, default=-1) + 1] if wanted or "stem" in out_features else stages
         self.stage_names = [f"res{i}" for i in range(2, 2 + len(stages))]
         channels, stride = stem.out_channels, stem.stride
         self._out_feature_channels = {"stem": channels}
@@ -195,6 +198,34 @@ class ResNet(Backbone):
                 f"MODEL.RESNETS.OUT_FEATURES is {self._out_features}: "
                 f"expected one or more of {list(self._out_feature_channels)}"
             )
+
+    @staticmethod
+    def make_default_stages(
+        depth: int, block_class: type[nn.Module] | None = None, **kwargs: Any
+    ) -> list[list[nn.Module]]:
+        """Make the four stages of a ResNet of that depth, with blocks of ``block_class`` made with ``kwargs``.
+
+        Raises:
+            ConfigError: for a depth that is not 18, 34, 50, 101 or 152.
+        """
+        if depth not in _BLOCKS_PER_STAGE:
+            raise ConfigError(f"there is no ResNet of depth {depth}: expected one of {list(_BLOCKS_PER_STAGE)}")
+        basic = depth < 50
+        channels = [64, 64, 128, 256, 512] if basic else [64, 256, 512, 1024, 2048]
+        stages = []
+        for i, number in enumerate(_BLOCKS_PER_STAGE[depth]):
+            own = {} if basic else {"bottleneck_channels": channels[i + 1] // 4}
+            stages.append(
+                ResNet.make_stage(
+                    block_class or (BasicBlock if basic else BottleneckBlock),
+                    number,
+                    in_channels=channels[i],
+                    out_channels=channels[i + 1],
+                    stride_per_block=[1 if i == 0 else 2] + [1] * (number - 1),
+                    **(own | kwargs),
+                )
+            )
+        return stages
 
     def freeze(self, freeze_at: int = 0) -> ResNet:
         """Return itself: at inference every layer is frozen."""
