@@ -93,7 +93,7 @@ def test_floors_import_downwards_only():
         **dict.fromkeys(("errors", "structures"), 1),
         **dict.fromkeys(("config", "checkpoint", "data", "layers"), 2),
         **dict.fromkeys(("modeling", "model_zoo", "visualizer", "default_model", "optimize"), 3),
-        **dict.fromkeys(("sources", "predictor"), 4),
+        **dict.fromkeys(("sources", "predictor", "drop_in"), 4),
         "cli": 5,
     }
     allowed = {

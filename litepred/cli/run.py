@@ -28,6 +28,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
+        prefix_chars="\0",  # no word is an option to argparse: they are the program's
     )
     run.add_argument("rest", nargs=argparse.REMAINDER, metavar="SCRIPT ARGS", help="the program and what it is given")
     run.set_defaults(run=lambda arguments: _run(run, arguments.rest))

@@ -121,10 +121,12 @@ def get_detection_dataset_dicts(names: str | Sequence[str], *args: Any, **kwargs
 
 
 def build_detection_test_loader(
-    cfg_or_dataset: Any,
+    cfg_or_dataset: Any = None,
     dataset_name: str | Sequence[str] | None = None,
     *,
+    dataset: Any = None,
     mapper: Callable[[Any], Any] | None = None,
+    sampler: Any = None,
     batch_size: int = 1,
     num_workers: int = 0,
     **ignored: Any,
@@ -132,25 +134,25 @@ def build_detection_test_loader(
     """Return a loader of lists of model inputs, in order.
 
     Args:
-        cfg_or_dataset: a config, or the records themselves (also as ``dataset=``).
+        cfg_or_dataset: a config, or the records themselves.
         dataset_name: of registered data sets, by default ``cfg.DATASETS.TEST``.
+        dataset: the records, where there is no config.
         mapper: from record to input, by default a `DatasetMapper` of the config; records need one.
+        sampler: the indices of the records in another order.
         batch_size: inputs per list.
         num_workers: processes that read ahead.
         **ignored: further arguments of Detectron2's.
 
     Raises:
-        LitepredError: there are records and no mapper.
+        LitepredError: there are no records, or no mapper for them.
     """
     if hasattr(cfg_or_dataset, "DATASETS"):
         cfg = cfg_or_dataset
         records: Any = get_detection_dataset_dicts(cfg.DATASETS.TEST if dataset_name is None else dataset_name)
         mapper = mapper or DatasetMapper(cfg, False)
     else:
-        records = cfg_or_dataset
-    if mapper is None:
-        raise LitepredError("build_detection_test_loader got records without a mapper: pass mapper=DatasetMapper(cfg)")
-    dataset = MapDataset(DatasetFromList(records, copy=False) if isinstance(records, list) else records, mapper)
-    return DataLoader(
-        dataset, batch_size, shuffle=False, num_workers=num_workers, collate_fn=trivial_batch_collator, drop_last=False
-    )
+        records = dataset if cfg_or_dataset is None else cfg_or_dataset
+    if records is None or mapper is None:
+        raise LitepredError("build_detection_test_loader takes a config, or records with mapper=DatasetMapper(cfg)")
+    mapped = MapDataset(DatasetFromList(records, copy=False) if isinstance(records, list) else records, mapper)
+    return DataLoader(mapped, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=trivial_batch_collator)

@@ -91,12 +91,13 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
                 raise _NoModuleError(_missing(parent, name))
             return None
         if "." not in fullname and fullname != _DISTRIBUTION:
-            needed = next(iter(names_of(fullname).homes.values())).partition(":")[0]
-            if importlib.util.find_spec(needed) is None or not (self.replace or _elsewhere(fullname) is None):
+            missing = importlib.util.find_spec("litepred.densepose") is None
+            if missing or not (self.replace or _elsewhere(fullname) is None):
                 return None
-        spec = importlib.machinery.ModuleSpec(fullname, self, origin=str(_PACKAGE / "__init__.py"), is_package=True)
         folder = _PACKAGE.joinpath(*fullname.split(".")[1:])  # where resources such as model_zoo/configs are
-        spec.submodule_search_locations = [str(folder)] if folder.is_dir() else []
+        folder = folder if folder.is_dir() else _PACKAGE
+        spec = importlib.machinery.ModuleSpec(fullname, self, origin=str(folder / "__init__.py"), is_package=True)
+        spec.submodule_search_locations = [str(folder)]
         return spec
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
@@ -105,10 +106,14 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         """Say what the module has and where it comes from."""
-        folders = module.__path__
-        module.__file__ = str(Path(folders[0]) / "__init__.py") if folders else str(_PACKAGE / "__init__.py")
+        module.__file__ = module.__spec__.origin if module.__spec__ is not None else None
         if module.__name__ == _DISTRIBUTION:
             module.__version__ = VERSION  # type: ignore[attr-defined]
+
+    def get_resource_reader(self, fullname: str) -> Any:
+        """Return what ``importlib.resources`` asks for the files beside a module."""
+        folder = Path(sys.modules[fullname].__path__[0])
+        return types.SimpleNamespace(files=lambda: folder)
 
     def find_distributions(self, context: Any = None) -> Iterator[importlib.metadata.Distribution]:
         """Yield the distribution that ``importlib.metadata`` is asked for."""
@@ -149,15 +154,21 @@ class _DropInModule(types.ModuleType):
         return value
 
     def _find(self, name: str) -> Any:
-        if f"{self.__name__}.{name}" in MODULES:
-            return importlib.import_module(f"{self.__name__}.{name}")
         names = names_of(self.__name__)
+        if name in names.homes:
+            home, _, original = names.homes[name].partition(":")
+            return getattr(importlib.import_module(home), original)
         if name in names.absent:
             return stand_in(f"{self.__name__}.{name}", names.absent[name])
-        if name not in names.homes:
-            raise _NoNameError(_missing(self.__name__, name))
-        home, _, original = names.homes[name].partition(":")
-        return getattr(importlib.import_module(home), original)
+        if f"{self.__name__}.{name}" in MODULES:
+            return importlib.import_module(f"{self.__name__}.{name}")
+        raise _NoNameError(_missing(self.__name__, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keep a name, such as the function ``engine.launch``, when Python sets the submodule that is called so."""
+        names = names_of(self.__name__)
+        if not (isinstance(value, _DropInModule) and (name in names.homes or name in names.absent)):
+            super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
         return sorted({*names_of(self.__name__).homes, *_submodules(self.__name__)})

@@ -42,7 +42,11 @@ def run_program(name: str, arguments: Sequence[str], *, as_module: bool = False,
         sys.path[0] = os.getcwd() if as_module else os.path.dirname(os.path.realpath(name))
     as_detectron2(replace)
     program = {"name": name if as_module else os.path.abspath(name), "as_module": as_module, "replace": replace}
-    code, facts = load_program(program)
+    try:
+        code, facts = load_program(program)
+    except SyntaxError as error:
+        sys.excepthook(type(error), error.with_traceback(None), None)
+        return 1
     sys.argv = [facts["__file__"] if as_module else name, *arguments]
     os.environ[_PROGRAM] = json.dumps(program)
     main = types.ModuleType("__main__")
@@ -55,8 +59,8 @@ def run_program(name: str, arguments: Sequence[str], *, as_module: bool = False,
     except SystemExit:
         raise
     except BaseException as error:
-        trace = error.__traceback__
-        sys.excepthook(type(error), error, trace.tb_next if trace is not None else None)
+        trace = error.__traceback__.tb_next if error.__traceback__ is not None else None  # without our own frame
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
 

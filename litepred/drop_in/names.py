@@ -1,8 +1,8 @@
 """The table: every module of Detectron2 that a script may import, and where litepred has each of its names.
 
 A module's entry is a tuple of lines. ``HOME: NAME OTHER=NAME_THERE`` says that a module of litepred (with a leading
-dot) or another one has the names, where need be under another name; ``+ MODULE …`` that these modules of the table
-are re-exported; ``! REASON: NAME …`` that the names only exist for imports to succeed, for the reason in `ABSENT`.
+dot) or another one has the names, where need be under another name; ``+ MODULE …`` that these modules of the same
+package are re-exported; ``! REASON: NAME …`` that the names only exist for imports to succeed, and why (`ABSENT`).
 """
 
 from __future__ import annotations
@@ -281,7 +281,47 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "utils.video_visualizer": (".visualizer: VideoVisualizer",),
     "utils.visualizer": (_VISUALIZER,),
 }
-MODULES: dict[str, tuple[str, ...]] = {f"detectron2.{name}".removesuffix("."): lines for name, lines in _TABLE.items()}
+_DENSEPOSE: dict[str, tuple[str, ...]] = {
+    "densepose": (
+        "+ densepose.config densepose.structures",
+        ".densepose: DensePoseROIHeads",
+        "! model: add_bootstrap_config add_dataset_category_config add_hrnet_config build_hrfpn_backbone",
+    ),
+    "densepose.config": (".densepose.config: add_densepose_config",),
+    "densepose.converters": (
+        ".densepose.converters: ToChartResultConverter ToChartResultConverterWithConfidences ToMaskConverter",
+    ),
+    "densepose.structures": (
+        ".densepose.structures: DensePoseChartPredictorOutput DensePoseChartResult DensePoseChartResultCompressed "
+        "DensePoseChartResultQuantized DensePoseChartResultWithConfidences quantize_densepose_chart_result "
+        "compress_quantized_densepose_chart_result decompress_compressed_densepose_chart_result",
+        "! model: DensePoseEmbeddingPredictorOutput",
+    ),
+    "densepose.utils": (),
+    "densepose.utils.logger": (".densepose.apply_net: verbosity_to_level",),
+    "densepose.vis": (),
+    "densepose.vis.base": (".densepose.vis: CompoundVisualizer",),
+    "densepose.vis.bounding_box": (".densepose.vis: BoundingBoxVisualizer ScoredBoundingBoxVisualizer",),
+    "densepose.vis.densepose_outputs_vertex": (
+        "! model: DensePoseOutputsTextureVisualizer DensePoseOutputsVertexVisualizer get_texture_atlases",
+    ),
+    "densepose.vis.densepose_results": (
+        ".densepose.vis: DensePoseResultsFineSegmentationVisualizer DensePoseResultsUVisualizer "
+        "DensePoseResultsVVisualizer",
+        "! model: DensePoseResultsContourVisualizer",
+    ),
+    "densepose.vis.densepose_results_textures": ("! model: DensePoseResultsVisualizerWithTexture get_texture_atlas",),
+    "densepose.vis.extractor": (
+        ".densepose.extractor: BoundingBoxExtractor CompoundExtractor DensePoseResultExtractor "
+        "ScoredBoundingBoxExtractor create_extractor extract_boxes_xywh_from_instances extract_scores_from_instances",
+        "! model: DensePoseOutputsExtractor",
+    ),
+    "apply_net": (".densepose.apply_net: create_argument_parser main",),
+}
+MODULES: dict[str, tuple[str, ...]] = {
+    **{f"detectron2.{name}".removesuffix("."): lines for name, lines in _TABLE.items()},
+    **_DENSEPOSE,
+}
 """The table by full module name."""
 
 
@@ -306,7 +346,7 @@ def names_of(module: str) -> Names:
     for line in MODULES[module]:
         if line.startswith("+"):
             for other in line[1:].split():
-                names = names_of(f"detectron2.{other}")
+                names = names_of(other if other in MODULES else f"detectron2.{other}")
                 homes.update(names.homes)
                 absent.update(names.absent)
             continue

@@ -74,7 +74,11 @@ class ROIPooler(InferenceModule):
             "ROIAlign": partial(align, aligned=False),
             "TorchvisionROIAlign": partial(align, aligned=False),
             "ROIPool": partial(roi_pool, output_size=self.output_size),
-            "ROIAlignRotated": partial(roi_align_rotated, output_size=self.output_size, sampling_ratio=sampling_ratio),
+            "ROIAlignRotated": partial(
+                roi_align_rotated,
+                output_size=(self.output_size[0], self.output_size[-1]),
+                sampling_ratio=sampling_ratio,
+            ),
         }
         if pooler_type not in poolers:
             raise ConfigError(f"POOLER_TYPE is {pooler_type!r}: expected one of {', '.join(poolers)}")
