@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .checkpoint import DetectionCheckpointer
     from .config import CfgNode, get_cfg
     from .data import MetadataCatalog, read_image
+    from .drop_in import as_detectron2
     from .modeling import build_backbone, build_model, build_roi_heads
     from .predictor import DefaultPredictor, Predictor
     from .structures import BitMasks, Boxes, BoxMode, ImageList, Instances, Keypoints, PolygonMasks, pairwise_iou
@@ -41,6 +42,7 @@ __all__ = [
     "Predictor",
     "VideoVisualizer",
     "Visualizer",
+    "as_detectron2",
     "build_backbone",
     "build_model",
     "build_roi_heads",
@@ -55,6 +57,7 @@ _HOMES = {
     "checkpoint": ("DetectionCheckpointer",),
     "config": ("CfgNode", "get_cfg"),
     "data": ("MetadataCatalog", "read_image"),
+    "drop_in": ("as_detectron2",),
     "modeling": ("build_backbone", "build_model", "build_roi_heads"),
     "predictor": ("DefaultPredictor", "Predictor"),
     "structures": (

@@ -95,7 +95,7 @@ def test_floors_import_downwards_only():
         **dict.fromkeys(("config", "checkpoint", "data", "layers"), 2),
         **dict.fromkeys(("modeling", "model_zoo", "visualizer", "default_model", "optimize"), 3),
         "results": 3,
-        **dict.fromkeys(("sources", "predictor", "evaluation"), 4),
+        **dict.fromkeys(("sources", "predictor", "evaluation", "drop_in"), 4),
         "densepose": 5,
         "cli": 6,
     }

@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import LitepredError
-from . import benchmark, convert, densepose, evaluate, inspect, predict, zoo
+from . import benchmark, convert, densepose, evaluate, inspect, predict, run, zoo
 
 __all__ = ["main"]
 
@@ -26,9 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"litepred {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose):
+    for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose, run):
         command.add_parser(commands)
     arguments = parser.parse_args(argv)
+    if arguments.command == "run":  # the program's warnings, errors and signals are its own
+        return _run(arguments)
     with warnings.catch_warnings(), _terminable():
         warnings.showwarning = _show_warning
         return _run(arguments)

@@ -1,7 +1,9 @@
 """Images and what is known of data sets."""
 
-from .images import ResizeShortestEdge, ResizeTransform, as_array, read_image
+from .augmentations import ResizeShortestEdge
+from .images import as_array, read_image
 from .metadata import DatasetCatalog, Metadata, MetadataCatalog, class_name
+from .resampling import ResizeTransform
 from .video import VideoReader, video_file
 
 __all__ = [

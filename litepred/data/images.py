@@ -1,4 +1,4 @@
-"""Images in: read from a file or taken from memory, turned upright, in the wanted channel order, resized.
+"""Images in: read from a file or taken from memory, turned upright, in the wanted channel order.
 
 H × W pixels, C channels. Arrays are uint8, BGR as OpenCV has them, unless said otherwise.
 """
@@ -8,18 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch.nn import functional as F
 
 from ..errors import ImageError
 
-__all__ = ["ResizeShortestEdge", "ResizeTransform", "as_array", "read_image"]
+__all__ = ["as_array", "read_image"]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _PROGRAMS = ("EPS",)  # Pillow hands them to Ghostscript
@@ -152,87 +149,3 @@ def as_array(image: Any, channels: int = 3, format: str = "BGR") -> np.ndarray:
     if image.shape[2] != channels:
         raise ImageError(f"{came} has {image.shape[2]} channels: {expected}")
     return np.ascontiguousarray(image[:, :, ::-1] if format == "RGB" else image)
-
-
-class ResizeTransform:
-    """Resize images from (``h``, ``w``) to (``new_h``, ``new_w``) pixels, and coordinates with them."""
-
-    def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: int | None = None) -> None:
-        self.h, self.w, self.new_h, self.new_w = h, w, new_h, new_w
-        self.interp = Image.Resampling.BILINEAR if interp is None else interp
-
-    def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
-        """Resize an array (H, W) or (H, W, C), keeping its dtype and channels.
-
-        uint8 goes through Pillow, which smooths when it shrinks; other types are interpolated bilinearly without
-        smoothing. So does Detectron2, and the two differ visibly.
-
-        Raises:
-            ImageError: when the array has another size than was announced, or a dtype that cannot be interpolated.
-        """
-        if img.shape[:2] != (self.h, self.w):
-            raise ImageError(f"an image of {img.shape[:2]} pixels came where {(self.h, self.w)} were announced")
-        if (self.h, self.w) == (self.new_h, self.new_w):
-            return img
-        if img.dtype == np.uint8:
-            plane = img[:, :, 0] if img.ndim == 3 and img.shape[2] == 1 else img
-            method = cast(Image.Resampling, self.interp if interp is None else interp)
-            resized = np.asarray(Image.fromarray(plane).resize((self.new_w, self.new_h), method))
-            return resized.reshape(self.new_h, self.new_w, *img.shape[2:])
-        if not np.issubdtype(img.dtype, np.floating):
-            raise ImageError(f"cannot resize an array of dtype {img.dtype}: expected uint8 or a float type")
-        planes = torch.from_numpy(np.ascontiguousarray(img)).reshape(self.h, self.w, -1).permute(2, 0, 1)[None]
-        scaled = F.interpolate(planes, (self.new_h, self.new_w), mode="bilinear", align_corners=False)
-        return scaled[0].permute(1, 2, 0).reshape(self.new_h, self.new_w, *img.shape[2:]).numpy()
-
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Scale float coordinates (N, 2) of x and y, in place."""
-        coords[:, 0] *= self.new_w / self.w
-        coords[:, 1] *= self.new_h / self.h
-        return coords
-
-    def inverse(self) -> ResizeTransform:
-        """Return the way back."""
-        return ResizeTransform(self.new_h, self.new_w, self.h, self.w, self.interp)
-
-
-class ResizeShortestEdge:
-    """Resize so that the shorter edge has a given length, unless the longer one would exceed its limit.
-
-    Args:
-        short_edge_length: in pixels, a number or a pair whose first is taken; 0 leaves images as they are.
-        max_size: limit of the longer edge in pixels.
-        sample_style: accepted for Detectron2's signature; there is nothing to sample at inference.
-        interp: Pillow's resampling method; bilinear by default.
-    """
-
-    def __init__(
-        self,
-        short_edge_length: int | Sequence[int],
-        max_size: int = 2**31,
-        sample_style: str = "range",
-        interp: int | None = None,
-    ) -> None:
-        edge = short_edge_length if isinstance(short_edge_length, int) else short_edge_length[0]
-        self.short_edge_length = edge
-        self.max_size = max_size
-        self.interp = interp
-
-    def get_transform(self, image: np.ndarray) -> ResizeTransform:
-        """Return the resizing for an array (H, W, …)."""
-        height, width = image.shape[:2]
-        new_height, new_width = height, width
-        if self.short_edge_length:
-            new_height, new_width = self.get_output_shape(height, width, self.short_edge_length, self.max_size)
-        return ResizeTransform(height, width, new_height, new_width, self.interp)
-
-    @staticmethod
-    def get_output_shape(oldh: int, oldw: int, short_edge_length: int, max_size: int) -> tuple[int, int]:
-        """Return the new (height, width): scaled in two steps, each half rounded up at the end, at least 1."""
-        size = short_edge_length * 1.0
-        scale = size / min(oldh, oldw)
-        height, width = (size, scale * oldw) if oldh < oldw else (scale * oldh, size)
-        if max(height, width) > max_size:
-            scale = max_size * 1.0 / max(height, width)
-            height, width = height * scale, width * scale
-        return max(1, int(height + 0.5)), max(1, int(width + 0.5))

@@ -42,9 +42,27 @@ class DeformConv(Conv2d):
     ``deformable_groups`` G says how many groups of input channels share offsets: the offset map has 2·G·k·k channels.
     """
 
-    def __init__(self, *args: Any, deformable_groups: int = 1, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        deformable_groups: int = 1,
+        bias: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=bias, **kwargs)
         self.deformable_groups = deformable_groups
+
+    def extra_repr(self) -> str:
+        """Show the constructor's arguments in the module's printed form."""
+        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
+        shown = [f"{name}={getattr(self, name)}" for name in (*names, "deformable_groups")]
+        return ", ".join([*shown, f"bias={self.bias is not None}"])
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Convolve ``x`` with ``offset`` (N, 2·G·k·k, H', W'), dy before dx for each tap, ``mask`` (N, G·k·k, …)."""
@@ -55,7 +73,15 @@ class DeformConv(Conv2d):
 class ModulatedDeformConv(DeformConv):
     """Deformable convolution v2 (Zhu et al. 2019): every tap is also weighted by a mask in [0, 1]."""
 
-    def forward(self, x: Tensor, offset_mask: Tensor) -> Tensor:  # type: ignore[override]
-        """Convolve ``x`` with ``offset_mask`` (N, 3·G·k·k, H', W'): two thirds offsets, then the mask's logits."""
-        split = offset_mask.shape[1] // 3 * 2
-        return super().forward(x, offset_mask[:, :split], torch.sigmoid(offset_mask[:, split:]))
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"bias": True, **kwargs} if len(args) < 9 else kwargs)
+
+    def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Convolve ``x`` with ``offset`` and ``mask``, as `DeformConv` takes them.
+
+        Without a mask, ``offset`` is (N, 3·G·k·k, H', W'): two thirds offsets, then the mask's logits.
+        """
+        if mask is None:
+            split = offset.shape[1] // 3 * 2
+            offset, mask = offset[:, :split], torch.sigmoid(offset[:, split:])
+        return super().forward(x, offset, mask)

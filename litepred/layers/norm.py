@@ -40,6 +40,17 @@ class FrozenBatchNorm2d(nn.Module):
             x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
         )
 
+    @classmethod
+    def convert_frozen_batchnorm(cls, module: nn.Module) -> nn.Module:
+        """Replace every batch norm in ``module`` by a frozen one; returns it, or the new one if it is a norm itself."""
+        if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
+            frozen = cls(module.num_features, module.eps)
+            frozen.load_state_dict(module.state_dict(), strict=False)
+            return frozen.to(next(module.buffers()).device)
+        for name, child in module.named_children():
+            module.add_module(name, cls.convert_frozen_batchnorm(child))
+        return module
+
     def extra_repr(self) -> str:
         """Show the constructor's arguments in the module's printed form."""
         return f"{self.num_features}, eps={self.eps}"

@@ -79,7 +79,7 @@ class DefaultAnchorGenerator(InferenceModule):
     box_dim = 4  # numbers that describe a box
 
     @configurable
-    def __init__(self, *, sizes: Any, aspect_ratios: Any, strides: Sequence[int], offset: float = 0.0) -> None:
+    def __init__(self, *, sizes: Any, aspect_ratios: Any, strides: Sequence[int], offset: float = 0.5) -> None:
         super().__init__()
         self.strides = list(strides)
         self.num_features = len(self.strides)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import roi_align, roi_pool
 
 from ..errors import ConfigError, LitepredError
-from ..layers import InferenceModule
+from ..layers import InferenceModule, roi_align_rotated
 from ..structures import Boxes
 
 __all__ = ["ROIPooler", "assign_boxes_to_levels"]
@@ -47,7 +47,8 @@ class ROIPooler(InferenceModule):
         scales: of each map, 1 / stride.
         sampling_ratio: samples per cell and side; 0 adapts it to the box.
         pooler_type: "ROIAlignV2" (pixel-exact), "ROIAlign" (shifted by half a cell, as Detectron1),
-            "TorchvisionROIAlign" (the same, with torchvision's choice of level at boundaries) or "ROIPool".
+            "TorchvisionROIAlign" (the same, with torchvision's choice of level at boundaries), "ROIPool", or
+            "ROIAlignRotated" for `RotatedBoxes`.
         canonical_box_size: see `assign_boxes_to_levels`.
         canonical_level: see `assign_boxes_to_levels`.
 
@@ -73,11 +74,14 @@ class ROIPooler(InferenceModule):
             "ROIAlign": partial(align, aligned=False),
             "TorchvisionROIAlign": partial(align, aligned=False),
             "ROIPool": partial(roi_pool, output_size=self.output_size),
+            "ROIAlignRotated": partial(
+                roi_align_rotated,
+                output_size=(self.output_size[0], self.output_size[-1]),
+                sampling_ratio=sampling_ratio,
+            ),
         }
         if pooler_type not in poolers:
-            raise ConfigError(
-                f"POOLER_TYPE is {pooler_type!r}: expected one of {', '.join(poolers)}; rotated boxes are not supported"
-            )
+            raise ConfigError(f"POOLER_TYPE is {pooler_type!r}: expected one of {', '.join(poolers)}")
         self.pool = poolers[pooler_type]
         self._slack = (0.0, 1e-6) if pooler_type == "TorchvisionROIAlign" else (1e-8, 0.0)
         levels = [-math.log2(scale) for scale in scales]
@@ -101,6 +105,8 @@ class ROIPooler(InferenceModule):
                 f"{len(features)} maps of {len(features[0]) if features else 0} images came with boxes of "
                 f"{len(box_lists)} images: expected {len(self.scales)} maps, and one list of boxes per image"
             )
+        if not box_lists:
+            return features[0].new_zeros(0, features[0].shape[1], *self.output_size)
         image_index = torch.cat([torch.full_like(boxes.tensor[:, :1], i) for i, boxes in enumerate(box_lists)])
         rois = torch.cat([image_index, torch.cat([boxes.tensor for boxes in box_lists])], dim=1)  # (R, 5)
         # Where a box is not finite, sampling would not end; an empty one pools nothing.

@@ -14,7 +14,7 @@ from torchvision.ops import batched_nms
 
 from ..config import CfgNode, configurable
 from ..layers import InferenceModule, ShapeSpec, get_norm
-from ..structures import Boxes, Instances
+from ..structures import Boxes, ImageList, Instances
 from .anchors import anchors_per_cell
 from .box_coding import Box2BoxTransform
 from .build import META_ARCH_REGISTRY, build_anchor_generator, named_shapes
@@ -179,19 +179,34 @@ class RetinaNet(MetaArch):
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
         maps = [features[name] for name in self.head_in_features]
-        anchors = self.anchor_generator(maps)
-        logits, deltas = self.head(maps)
-        scores = [_per_anchor(level, self.num_classes).sigmoid() for level in logits]  # (N, B, K) per level
-        deltas = [_per_anchor(level, 4) for level in deltas]  # (N, B, 4) per level
-        instances = [
-            self._detect_single_image(anchors, [s[i] for s in scores], [d[i] for d in deltas], size)
-            for i, size in enumerate(images.image_sizes)
-        ]
+        instances = self.forward_inference(images, maps, self.head(maps))
         if not do_postprocess:
             return instances
         return [
             {"instances": detector_postprocess(result, *output_size(inputs, size))}
             for result, inputs, size in zip(instances, batched_inputs, images.image_sizes)
+        ]
+
+    def forward_inference(
+        self, images: ImageList, features: Sequence[Tensor], predictions: Sequence[Sequence[Tensor]]
+    ) -> list[Instances]:
+        """Decode what the head returned.
+
+        Args:
+            images: only their ``image_sizes`` are read.
+            features: the levels, of which only the sizes are read.
+            predictions: class logits and deltas of the levels, as `RetinaNetHead` returns them.
+
+        Returns:
+            Per image an `Instances` in pixels of the network's input.
+        """
+        anchors = self.anchor_generator(features)
+        logits, deltas = predictions
+        scores = [_per_anchor(level, self.num_classes).sigmoid() for level in logits]  # (N, B, K) per level
+        deltas = [_per_anchor(level, 4) for level in deltas]  # (N, B, 4) per level
+        return [
+            self._detect_single_image(anchors, [s[i] for s in scores], [d[i] for d in deltas], size)
+            for i, size in enumerate(images.image_sizes)
         ]
 
     def _detect_single_image(

@@ -10,7 +10,7 @@ import pytest
 
 from litepred.cli import convert, main
 
-COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark", "densepose")
+COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark", "densepose", "run")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import yaml
 
 from litepred import model_zoo
 from litepred.config import CfgNode
+from litepred.data import MetadataCatalog
 from litepred.errors import ConfigError
 
 # Those of other rooms: tests/test_torchvision.py, tests/densepose/test_zoo.py
@@ -326,3 +327,13 @@ def test_get_builds_and_loads(monkeypatch):
 def test_the_catalog_needs_no_torch():
     code = "import sys; from litepred import model_zoo; model_zoo.list(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("name", model_zoo.list())
+def test_both_data_sets_are_known(name):
+    """Scripts take the names of the classes from either, the one for training or the one for testing."""
+    datasets = model_zoo.get_config(name).DATASETS
+    for one in (*datasets.TRAIN, *datasets.TEST):
+        assert one in MetadataCatalog.list()
+    assert len(datasets.TRAIN)
+    assert len(datasets.TEST)

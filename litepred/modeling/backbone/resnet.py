@@ -159,15 +159,29 @@ class ResNet(Backbone):
     Args:
         stem: has ``out_channels`` and ``stride``.
         stages: each a sequence of blocks that have ``out_channels`` and ``stride``.
-        out_features: which of ``stem``, ``res2``, … are returned.
+        num_classes: must be ``None``: there is no classifier.
+        out_features: which of ``stem``, ``res2``, … are returned; by default the last stage.
+        freeze_at: accepted for Detectron2's signature; at inference every layer is frozen.
 
     Raises:
-        ConfigError: when a wanted feature does not exist.
+        ConfigError: when a wanted feature does not exist, or there is a ``num_classes``.
     """
 
-    def __init__(self, stem: Any, stages: Sequence[Any], out_features: Sequence[str]) -> None:
+    def __init__(
+        self,
+        stem: Any,
+        stages: Sequence[Any],
+        num_classes: int | None = None,
+        out_features: Sequence[str] | None = None,
+        freeze_at: int = 0,
+    ) -> None:
+        if num_classes is not None:
+            raise ConfigError(f"ResNet got num_classes {num_classes}: it is a backbone here, without a classifier")
         super().__init__()
         self.stem = stem
+        if out_features is not None:  # no stage beyond the last one wanted
+            wanted = [i for i in range(len(stages)) if f"res{i + 2}" in out_features]
+            stages = stages[: max(wanted, default=-1) + 1] if wanted or "stem" in out_features else stages
         self.stage_names = [f"res{i}" for i in range(2, 2 + len(stages))]
         channels, stride = stem.out_channels, stem.stride
         self._out_feature_channels = {"stem": channels}
@@ -177,13 +191,78 @@ class ResNet(Backbone):
             for block in blocks:
                 channels, stride = block.out_channels, stride * block.stride
             self._out_feature_channels[name], self._out_feature_strides[name] = channels, stride
-        self._out_features = list(out_features)
-        unknown = [name for name in out_features if name not in self._out_feature_channels]
-        if unknown or not out_features:
+        self._out_features = [["stem", *self.stage_names][-1]] if out_features is None else list(out_features)
+        unknown = [name for name in self._out_features if name not in self._out_feature_channels]
+        if unknown or not self._out_features:
             raise ConfigError(
-                f"MODEL.RESNETS.OUT_FEATURES is {list(out_features)}: "
+                f"MODEL.RESNETS.OUT_FEATURES is {self._out_features}: "
                 f"expected one or more of {list(self._out_feature_channels)}"
             )
+
+    @staticmethod
+    def make_default_stages(
+        depth: int, block_class: type[nn.Module] | None = None, **kwargs: Any
+    ) -> list[list[nn.Module]]:
+        """Make the four stages of a ResNet of that depth, with blocks of ``block_class`` made with ``kwargs``.
+
+        Raises:
+            ConfigError: for a depth that is not 18, 34, 50, 101 or 152.
+        """
+        if depth not in _BLOCKS_PER_STAGE:
+            raise ConfigError(f"there is no ResNet of depth {depth}: expected one of {list(_BLOCKS_PER_STAGE)}")
+        basic = depth < 50
+        channels = [64, 64, 128, 256, 512] if basic else [64, 256, 512, 1024, 2048]
+        stages = []
+        for i, number in enumerate(_BLOCKS_PER_STAGE[depth]):
+            own = {} if basic else {"bottleneck_channels": channels[i + 1] // 4}
+            stages.append(
+                ResNet.make_stage(
+                    block_class or (BasicBlock if basic else BottleneckBlock),
+                    number,
+                    in_channels=channels[i],
+                    out_channels=channels[i + 1],
+                    stride_per_block=[1 if i == 0 else 2] + [1] * (number - 1),
+                    **(own | kwargs),
+                )
+            )
+        return stages
+
+    def freeze(self, freeze_at: int = 0) -> ResNet:
+        """Return itself: at inference every layer is frozen."""
+        return self
+
+    @staticmethod
+    def make_stage(
+        block_class: type[nn.Module], num_blocks: int, *, in_channels: int, out_channels: int, **kwargs: Any
+    ) -> list[nn.Module]:
+        """Make the blocks of one stage, as custom backbones do.
+
+        Args:
+            block_class: called with ``in_channels=``, ``out_channels=`` and the rest.
+            num_blocks: how many.
+            in_channels: of the first; the others have ``out_channels``.
+            out_channels: of all.
+            **kwargs: for each block; ``NAME_per_block`` is a list with a ``NAME`` for each. ``first_stride`` is the
+                ``stride`` of the first, and 1 that of the others.
+
+        Raises:
+            ConfigError: a list has another length.
+        """
+        if "first_stride" in kwargs:
+            kwargs["stride_per_block"] = [kwargs.pop("first_stride")] + [1] * (num_blocks - 1)
+        blocks = []
+        for i in range(num_blocks):
+            own: dict[str, Any] = {}
+            for key, value in kwargs.items():
+                if not key.endswith("_per_block"):
+                    own[key] = value
+                elif len(value) == num_blocks:
+                    own[key.removesuffix("_per_block")] = value[i]
+                else:
+                    raise ConfigError(f"make_stage got {len(value)} values as {key} for {num_blocks} blocks")
+            blocks.append(block_class(in_channels=in_channels, out_channels=out_channels, **own))
+            in_channels = out_channels
+        return blocks
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map normalised images (N, C, H, W) to the wanted feature maps.
@@ -258,4 +337,4 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     for stage in range(2, last + 1):
         dilation = resnets.RES5_DILATION if stage == 5 else 1
         stages.append(make_stage(**block_arguments(cfg, stage, dilation=dilation)))
-    return ResNet(stem, stages, resnets.OUT_FEATURES)
+    return ResNet(stem, stages, out_features=resnets.OUT_FEATURES)

@@ -1,0 +1,51 @@
+"""The global config, and the format versions of a config."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ..config import CfgNode, get_cfg
+from ..config.compat import CURRENT_VERSION, downgrade, upgrade
+from ..errors import ConfigError
+
+__all__ = ["downgrade_config", "global_cfg", "set_global_cfg", "upgrade_config"]
+
+global_cfg = CfgNode()
+"""A config that is there for all modules of a program; empty at first."""
+
+_C = get_cfg()
+
+
+def set_global_cfg(cfg: CfgNode) -> None:
+    """Replace the content of `global_cfg`."""
+    global_cfg.clear()
+    global_cfg.update(cfg)
+
+
+def upgrade_config(cfg: CfgNode, to_version: int | None = None) -> CfgNode:
+    """Return a copy of a config of an older format version in today's, the only one to upgrade to.
+
+    Raises:
+        ConfigError: another version is asked for, or the config cannot be upgraded.
+    """
+    if to_version not in (None, CURRENT_VERSION):
+        raise ConfigError(f"configs are upgraded to version {CURRENT_VERSION}, got {to_version}")
+    content = _content(cfg)
+    upgrade(content, "the config", "")
+    return CfgNode(content)
+
+
+def downgrade_config(cfg: CfgNode, to_version: int) -> CfgNode:
+    """Return a copy of a config with the names of an older format version.
+
+    Raises:
+        ConfigError: there is no such version.
+    """
+    content = _content(cfg)
+    downgrade(content, to_version)
+    return CfgNode(content)
+
+
+def _content(node: dict[str, Any]) -> dict[str, Any]:
+    return {key: _content(value) if isinstance(value, dict) else copy.deepcopy(value) for key, value in node.items()}

@@ -1,0 +1,141 @@
+"""What scripts do around a prediction: parse arguments, set up, ask for the environment, launch."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import platform
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..errors import LitepredError
+from .logs import setup_logger
+
+__all__ = [
+    "TORCH_VERSION",
+    "collect_env_info",
+    "default_argument_parser",
+    "default_setup",
+    "launch",
+    "retry_if_cuda_oom",
+    "seed_all_rng",
+    "setup_environment",
+]
+
+TORCH_VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
+
+
+def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of arguments that Detectron2's tools share."""
+    parser = argparse.ArgumentParser(epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", default="", metavar="FILE", help="path to config file")
+    parser.add_argument("--resume", action="store_true", help="only for training")
+    parser.add_argument("--eval-only", action="store_true", help="perform evaluation only")
+    parser.add_argument("--num-gpus", type=int, default=1, help="litepred runs one process")
+    parser.add_argument("--num-machines", type=int, default=1, help="litepred runs on one machine")
+    parser.add_argument("--machine-rank", type=int, default=0, help="the rank of this machine")
+    parser.add_argument("--dist-url", default="", help="only for several processes")
+    parser.add_argument("opts", default=None, nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the config")
+    return parser
+
+
+def default_setup(cfg: Any, args: Any) -> None:
+    """Prepare a run: loggers, the environment in the log, the config in ``OUTPUT_DIR``, the seed.
+
+    Args:
+        cfg: a config; its ``OUTPUT_DIR`` and ``SEED`` are read.
+        args: the parsed arguments, whose text is logged.
+    """
+    output = cfg.get("OUTPUT_DIR", "")
+    setup_logger(output or None, name="fvcore")
+    logger = setup_logger(output or None)
+    logger.info("Environment info:\n%s", collect_env_info())
+    logger.info("Command line arguments: %s", args)
+    if output:
+        path = Path(output) / "config.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(cfg.dump(), encoding="utf-8")
+        logger.info("Full config saved to %s", path)
+    seed = cfg.get("SEED", -1)
+    seed_all_rng(None if seed < 0 else seed)
+
+
+def launch(
+    main_func: Callable[..., Any],
+    num_gpus_per_machine: int = 1,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str | None = None,
+    args: tuple[Any, ...] = (),
+    timeout: Any = None,
+) -> Any:
+    """Call ``main_func(*args)`` in this process, and return what it returns.
+
+    Raises:
+        LitepredError: several processes are asked for.
+    """
+    if num_gpus_per_machine * num_machines > 1:
+        raise LitepredError(
+            f"launch() got {num_gpus_per_machine} GPUs on {num_machines} machines: litepred runs one process. Pass 1, "
+            "and start one process per GPU with a part of the images each"
+        )
+    return main_func(*args)
+
+
+def seed_all_rng(seed: int | None = None) -> None:
+    """Seed Python's, NumPy's and torch's random generators; ``None`` draws a seed."""
+    if seed is None:
+        seed = int.from_bytes(os.urandom(4), "little") % 2**31
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def setup_environment() -> None:
+    """Do nothing: litepred needs no set-up."""
+
+
+def collect_env_info() -> str:
+    """Describe the versions in use, a line each."""
+    import PIL
+    import torchvision
+
+    facts = {
+        "litepred": __version__,
+        "sys.platform": sys.platform,
+        "Python": platform.python_version(),
+        "numpy": np.__version__,
+        "PyTorch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "Pillow": PIL.__version__,
+        "CUDA available": torch.cuda.is_available(),
+    }
+    width = max(map(len, facts))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
+
+
+def retry_if_cuda_oom(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function that runs out of the accelerator's memory run again, at last with its tensors on the CPU."""
+
+    @functools.wraps(func)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        for _ in range(2):
+            try:
+                return func(*args, **kwargs)
+            except torch.cuda.OutOfMemoryError:
+                torch.cuda.empty_cache()
+        return func(*map(_on_cpu, args), **{key: _on_cpu(value) for key, value in kwargs.items()})
+
+    return wrapped
+
+
+def _on_cpu(value: Any) -> Any:
+    return value.to("cpu") if getattr(getattr(value, "device", None), "type", "") == "cuda" else value

@@ -1,0 +1,123 @@
+"""What MIGRATING.md says is true: its Python runs, its commands too, and each line of its lists has a check."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import litepred
+from litepred.drop_in.names import MODULES, names_of
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "MIGRATING.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)
+SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TEXT, flags=re.MULTILINE | re.DOTALL))
+
+
+def points(section):
+    return re.findall(r"^- (.*?)(?=^- |\n\n|\Z)", SECTIONS[section], flags=re.MULTILINE | re.DOTALL)
+
+
+def python(code, *words):
+    done = subprocess.run([sys.executable, *words, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def printed():
+    return python("\n".join(code for language, code in BLOCKS if language == "python"))
+
+
+def test_the_python_runs(printed):
+    assert "'text'" in printed
+    assert "ShapeSpec(channels=64, height=None, width=None, stride=16)" in printed
+    assert "GeneralizedRCNN.train() was called" in printed or "PanopticFPN.train() was called" in printed
+    assert "detectron2.engine.DefaultTrainer is not in litepred" in printed
+
+
+def test_the_command(tmp_path):
+    (command,) = [code for language, code in BLOCKS if language == "bash"]
+    (tmp_path / "demo.py").write_text("import sys, detectron2.engine; print(sys.argv)")
+    words = command.split()
+    assert words[:2] == ["litepred", "run"]
+    done = subprocess.run(
+        [sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, env=_with_package()
+    )
+    assert done.stdout.strip() == str(words[2:]), done.stderr
+
+
+def _with_package():
+    import os
+
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_how_many_lines_there_are_to_check():
+    """A line that is added to a list needs a check here."""
+    assert {section: len(points(section)) for section in SECTIONS} == {
+        "What stays": 5,
+        "What differs": 8,
+        "What is missing": 5,
+    }
+
+
+def test_modules_that_stay():
+    """The modules that are named have names; that configs gain no keys, results and custom parts: tests/drop_in."""
+    named = re.findall(r"`(\w+)`", points("What stays")[0])
+    there = {part for module in MODULES for part in module.split(".")[1:]}
+    assert set(named) - {"instances_to_coco_json"} <= there
+    assert "instances_to_coco_json" in names_of("detectron2.evaluation.coco_evaluation").homes
+
+
+def test_strictness(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    torch.save({"weight": torch.ones(2, 2)}, tmp_path / "half.pth")
+    checkpointer = litepred.DetectionCheckpointer(model)
+    with pytest.raises(litepred.CheckpointError):
+        checkpointer.load(tmp_path / "half.pth")
+    checkpointer.load(tmp_path / "half.pth", strict=False)
+    assert model.weight.equal(torch.ones(2, 2))
+
+
+def test_faster_models_take_no_weights(tmp_path):
+    predictor = litepred.Predictor()
+    torch.save(predictor.model.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(litepred.CheckpointError, match="exact=True"):
+        litepred.DetectionCheckpointer(predictor.model).load(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("line", "modules"),
+    [
+        ("DefaultTrainer", ["detectron2.engine", "detectron2.solver", "detectron2.utils.events"]),
+        ("LazyConfig", ["detectron2.config"]),
+        ("FCOS", ["detectron2.modeling"]),
+        ("COCOEvaluator", ["detectron2.evaluation"]),
+        ("Export", ["detectron2.export"]),
+    ],
+)
+def test_what_is_missing_imports(line, modules):
+    assert any(line in point for point in points("What is missing"))
+    for module in modules:
+        assert names_of(module).absent
+
+
+def test_named_stand_ins_exist():
+    absent = {name for module in MODULES for name in names_of(module).absent}
+    for name in ("DefaultTrainer", "EventStorage", "LazyConfig", "LazyCall", "instantiate", "COCOEvaluator"):
+        assert name in absent
+        assert f"`{name}`" in TEXT
+
+
+def test_several_processes():
+    from litepred.drop_in.process import launch
+
+    assert launch(lambda x: x + 1, 1, args=(2,)) == 3
+    with pytest.raises(litepred.LitepredError, match="litepred runs one process"):
+        launch(print, 2)
