@@ -25,7 +25,8 @@ def tensors(outputs: dict[str, Any]) -> dict[str, Tensor]:
     found = {}
     for key in ("instances", "proposals"):
         for name, value in (outputs[key].get_fields() if key in outputs else {}).items():
-            found[f"{key}.{name}"] = getattr(value, "tensor", value)
+            parts = vars(value) if name == "pred_densepose" else {"": getattr(value, "tensor", value)}
+            found |= {f"{key}.{name}{part}": tensor for part, tensor in parts.items() if isinstance(tensor, Tensor)}
     if "sem_seg" in outputs:
         found["sem_seg"] = outputs["sem_seg"]
     if "panoptic_seg" in outputs:

@@ -117,7 +117,7 @@ class ROIPooler(InferenceModule):
         if len(features) == 1:
             return self.pool(features[0], rois, spatial_scale=self.scales[0])
         level = assign_boxes_to_levels(
-            [Boxes(rois[:, 1:])],
+            [type(box_lists[0])(rois[:, 1:])],
             self.min_level,
             self.max_level,
             self.canonical_box_size,

@@ -105,7 +105,7 @@ def test_densepose_can_be_off():
             "TYPE is 'iso': expected one of iid_iso, indep",
         ),
         ({"NAME": "DensePoseDeepLabHead", "DEEPLAB__NORM": "BN"}, "DEEPLAB.NORM is 'BN': expected 'GN' or ''"),
-        ({"POOLER_TYPE": "ROIAlignRotated"}, "POOLER_TYPE is 'ROIAlignRotated'"),
+        ({"POOLER_TYPE": "ROIAlignTilted"}, "POOLER_TYPE is 'ROIAlignTilted'"),
     ],
 )
 def test_what_is_refused(changes, says):
