@@ -361,7 +361,10 @@ def test_an_interrupt_leaves_whole_files_only(pages, monkeypatch, capsys):
 def test_ctrl_c_in_the_middle(pages):
     for i in range(300):
         shutil.copy(pages / "a.png", pages / f"x{i}.png")
-    command = [sys.executable, "-m", "litepred", "predict", "pages", "--coco", "c.json"]
+    # A test run in the background ignores Ctrl-C, and what it starts inherits that.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import runpy; "
+    code += "runpy.run_module('litepred', run_name='__main__')"
+    command = [sys.executable, "-c", code, "predict", "pages", "--coco", "c.json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()
