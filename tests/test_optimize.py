@@ -9,9 +9,10 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from golden_answers import ASSETS
 from tiny_models import FAMILIES, golden, tiny_cfg, tiny_image
 
-from litepred import Boxes, ConfigError, Instances, Predictor, build_model, model_zoo
+from litepred import Boxes, ConfigError, Instances, Predictor, build_model, model_zoo, pairwise_iou
 from litepred import optimize as optimize_module
 from litepred.layers import WinogradConv2d, get_norm, paste_masks_in_image
 from litepred.layers.paste import paste_masks_in_windows
@@ -256,3 +257,22 @@ def test_on_cuda(family, precision):
         assert value.device.type == "cuda"
         if precision == "float32":
             torch.testing.assert_close(value.cpu(), wanted[name], rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.skipif(
+    not optimize_module._is_fast("bfloat16", torch.device("cpu")), reason="this processor has no fast bfloat16"
+)
+def test_what_bfloat16_costs_on_pages():
+    """At least 97 % of float32's instances above 0.5 are found again: of the same class, and where they were."""
+    pages = sorted([*(ASSETS / "page_layout").glob("*.png"), *(ASSETS / "annotated").glob("page*.png")])
+    full, reduced = Predictor(), Predictor(precision="bfloat16")
+    assert reduced.precision == "bfloat16"
+    found = wanted = 0
+    for page in pages:
+        one, other = full(page)["instances"], reduced(page)["instances"]
+        one = one[one.scores > 0.5]
+        overlap = pairwise_iou(one.pred_boxes, other.pred_boxes)
+        overlap[one.pred_classes[:, None] != other.pred_classes] = 0
+        found, wanted = found + int((overlap.amax(dim=1) >= 0.9).sum()), wanted + len(one)
+    assert wanted > 70
+    assert found >= 0.97 * wanted
