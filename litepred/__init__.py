@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .modeling import build_backbone, build_model, build_roi_heads
     from .predictor import DefaultPredictor, Predictor
     from .structures import BitMasks, Boxes, BoxMode, ImageList, Instances, Keypoints, PolygonMasks, pairwise_iou
-    from .visualizer import draw
+    from .visualizer import ColorMode, VideoVisualizer, Visualizer, draw, show
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,7 @@ __all__ = [
     "Boxes",
     "CfgNode",
     "CheckpointError",
+    "ColorMode",
     "ConfigError",
     "DefaultPredictor",
     "DetectionCheckpointer",
@@ -39,6 +40,8 @@ __all__ = [
     "MetadataCatalog",
     "PolygonMasks",
     "Predictor",
+    "VideoVisualizer",
+    "Visualizer",
     "as_detectron2",
     "build_backbone",
     "build_model",
@@ -47,6 +50,7 @@ __all__ = [
     "get_cfg",
     "pairwise_iou",
     "read_image",
+    "show",
 ]
 
 _HOMES = {
@@ -66,7 +70,7 @@ _HOMES = {
         "PolygonMasks",
         "pairwise_iou",
     ),
-    "visualizer": ("draw",),
+    "visualizer": ("ColorMode", "VideoVisualizer", "Visualizer", "draw", "show"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, cast
 
@@ -74,8 +75,8 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
     for module in list(model.modules()):
         _fold_norms(module)
     _replace(model, _faster_head)
-    on_cpu = device.type == "cpu" and precision == "float32"
-    if on_cpu:
+    on_cpu = device.type == "cpu"
+    if on_cpu and precision == "float32":
         _replace(model, _faster_layer)
     for module in model.modules():
         _flatten_channels_last(module)
@@ -92,6 +93,11 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
             part.compile(dynamic=True)
     model.optimized = True  # type: ignore[assignment]
     return precision
+
+
+def compiling() -> AbstractContextManager[Any]:
+    """Within this, what is compiled for the CPU takes the weights for constants, which `optimize` made of them."""
+    return torch._inductor.config.patch(freezing=True)  # type: ignore[attr-defined]
 
 
 def _is_fast(precision: str, device: torch.device) -> bool:
@@ -134,19 +140,21 @@ def _fold(conv: nn.Conv2d, norm: Any) -> None:
         shift = shift * norm.weight.double() + norm.bias.double()
     if conv.bias is not None:
         shift = shift + conv.bias.double() * scale
-    weight = (conv.weight.double() * scale[:, None, None, None]).to(conv.weight.dtype)
-    conv.weight = nn.Parameter(weight, requires_grad=False)
-    conv.bias = nn.Parameter(shift.to(weight.dtype), requires_grad=False)
+    conv.weight.data *= scale.to(conv.weight.dtype)[:, None, None, None]
+    conv.bias = nn.Parameter(shift.to(conv.weight.dtype), requires_grad=False)
 
 
 def _replace(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
     """Put ``replacement(module)`` in the place of every module for which it is not ``None``."""
-    known: dict[nn.Module, nn.Module | None] = {}
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if child not in known:
-                known[child] = replacement(child)
-            if (faster := known[child]) is not None:
+    places: dict[nn.Module, list[tuple[nn.Module, str]]] = {}
+    for parent in model.modules():
+        for name, child in parent._modules.items():
+            if child is not None:
+                places.setdefault(child, []).append((parent, name))
+    while places:  # what is replaced is freed before the next one is made
+        child, parents = places.popitem()
+        if (faster := replacement(child)) is not None:
+            for parent, name in parents:
                 setattr(parent, name, faster)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,7 @@ from .config import CfgNode
 from .data import ResizeShortestEdge, as_array
 from .errors import ConfigError, ImageError
 from .modeling import build_model, without_random_init
-from .optimize import optimize
+from .optimize import compiling, optimize
 from .sources import load_config, load_metadata, torchvision_config
 
 __all__ = ["DefaultPredictor", "Predictor"]
@@ -84,6 +85,23 @@ class Predictor:
             )
         if threads is not None:
             torch.set_num_threads(threads)
+        with _collector_paused():
+            self._make(cfg, weights, device, class_names, infer_num_classes)
+            if mask_format != "bitmask":
+                self._set_mask_format(mask_format)
+            self.precision = "float32" if exact else optimize(self.model, precision, compile)
+        if compile:
+            self._warm_up()
+
+    def _make(
+        self,
+        cfg: CfgNode | str | os.PathLike[str] | None,
+        weights: str | os.PathLike[str] | Mapping[str, torch.Tensor] | None,
+        device: str | torch.device | None,
+        class_names: Sequence[str] | None,
+        infer_num_classes: bool,
+    ) -> None:
+        """Build the model of a config, and load its weights."""
         self.cfg = load_config(cfg, weights, device, infer_num_classes)
         self.input_format: str = self.cfg.INPUT.FORMAT
         if self.input_format not in ("BGR", "RGB"):
@@ -102,13 +120,8 @@ class Predictor:
             warnings.warn(
                 "MODEL.WEIGHTS is empty: the model keeps its random weights and its answers mean nothing. "
                 "Pass weights='model_final.pth', or set MODEL.WEIGHTS.",
-                stacklevel=2,
+                stacklevel=3,
             )
-        if mask_format != "bitmask":
-            self._set_mask_format(mask_format)
-        self.precision = "float32" if exact else optimize(self.model, precision, compile)
-        if compile:
-            self._warm_up()
 
     @classmethod
     def from_torchvision(
@@ -148,8 +161,9 @@ class Predictor:
         short, long = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
         long = min(long, short * 4 // 3)
         sizes = [(short, long), (long, short)]
-        for height, width in tqdm(sizes, desc="compiling the model", unit="size"):
-            self(np.zeros((height, width, 3), np.uint8))
+        with compiling():
+            for height, width in tqdm(sizes, desc="compiling the model", unit="size"):
+                self(np.zeros((height, width, 3), np.uint8))
 
     def __call__(self, image: Any) -> dict[str, Any]:
         """Predict on one image.
@@ -227,6 +241,18 @@ class Predictor:
         if torch.device(self.cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available():
             tensor = tensor.pin_memory()
         return {"image": tensor, "height": array.shape[0], "width": array.shape[1]}
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Loading makes many objects and no garbage: a collection amid it would only look through all of torch's."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 DefaultPredictor = Predictor

@@ -127,22 +127,22 @@ class FPN(Backbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map normalised images (N, C, H, W) to ``p2``, ``p3`` and so on."""
-        maps = self.bottom_up(x)
+        maps = dict(self.bottom_up(x))
+        del x
+        kept = None if self.top_block is None else self.top_block.in_feature
         outputs: dict[str, Tensor] = {}
         merged: Tensor | None = None
         for name, level in zip(reversed(self.in_features), reversed(self._levels)):
-            lateral = getattr(self, f"fpn_lateral{level}")(maps[name])
-            if merged is None:
-                merged = lateral
-            else:
-                merged = lateral + F.interpolate(merged, scale_factor=2.0, mode="nearest")
+            lateral = getattr(self, f"fpn_lateral{level}")(maps[name] if name == kept else maps.pop(name))
+            if merged is not None:
+                lateral += F.interpolate(merged, scale_factor=2.0, mode="nearest")
                 if self._average:
-                    merged = merged / 2
+                    lateral /= 2
+            merged = lateral
             outputs[f"p{level}"] = getattr(self, f"fpn_output{level}")(merged)
         outputs = dict(reversed(outputs.items()))
         if self.top_block is not None:
-            source = self.top_block.in_feature
-            extra = self.top_block(maps[source] if source in maps else outputs[source])
+            extra = self.top_block(maps[kept] if kept in maps else outputs[kept])
             outputs |= dict(zip(self._out_features[len(outputs) :], extra))
         return outputs
 

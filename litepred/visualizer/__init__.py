@@ -1,0 +1,22 @@
+"""Pictures of what a model found, drawn with OpenCV and Pillow."""
+
+from .colors import class_color, colormap, random_color, random_colors
+from .image import VisImage
+from .masks import GenericMask
+from .quick import draw, show
+from .video import VideoVisualizer
+from .visualizer import ColorMode, Visualizer
+
+__all__ = [
+    "ColorMode",
+    "GenericMask",
+    "VideoVisualizer",
+    "VisImage",
+    "Visualizer",
+    "class_color",
+    "colormap",
+    "draw",
+    "random_color",
+    "random_colors",
+    "show",
+]

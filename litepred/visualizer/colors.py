@@ -1,0 +1,128 @@
+"""Colours: as users write them, those of classes, and a palette where a data set has none."""
+
+from __future__ import annotations
+
+import colorsys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import ImageColor
+
+from ..data import Metadata
+
+__all__ = [
+    "RGB",
+    "class_color",
+    "colormap",
+    "palette_color",
+    "random_color",
+    "random_colors",
+    "shades",
+    "to_rgb",
+    "unit",
+]
+
+RGB = tuple[int, int, int]  # 0 to 255
+
+_LETTERS = {
+    "b": "#0000ff", "g": "#008000", "r": "#ff0000", "c": "#00bfbf", "m": "#bf00bf", "y": "#bfbf00", "k": "#000000",
+    "w": "#ffffff",
+}  # fmt: skip
+_COLORS = 72
+
+
+def palette_color(index: int) -> RGB:
+    """Return colour number ``index`` of an endless palette, in which neighbours differ."""
+    return _wheel(index * 0.618034, index)
+
+
+def class_color(metadata: Metadata, index: int, kind: str = "thing") -> RGB:
+    """Return the colour of a class: the data set's own, else one that always follows from the number.
+
+    Args:
+        metadata: may have ``thing_colors`` and ``stuff_colors``, RGB from 0 to 255.
+        index: number of the class; any integer.
+        kind: "thing" or "stuff".
+    """
+    colors = metadata.get(f"{kind}_colors") or ()
+    if 0 <= index < len(colors):
+        red, green, blue = colors[index]
+        return int(red), int(green), int(blue)
+    return _wheel(index * 0.618034 + (0.0 if kind == "thing" else 0.5), index)
+
+
+def _wheel(hue: float, index: int) -> RGB:
+    return _bytes(colorsys.hsv_to_rgb(hue % 1.0, 0.75, 0.9 - 0.25 * (index // 8 % 3) / 2))
+
+
+def _bytes(color: Sequence[float]) -> RGB:
+    return round(color[0] * 255), round(color[1] * 255), round(color[2] * 255)
+
+
+def shades(metadata: Metadata, classes: Sequence[int]) -> list[RGB]:
+    """Return a colour per instance: its class's, a bit different for each further instance of that class."""
+    seen: Counter[int] = Counter()
+    colors = []
+    for index in classes:
+        hue, light, saturation = colorsys.rgb_to_hls(*unit(class_color(metadata, index)))
+        step = seen[index] * 0.618034 % 1.0 - (0.5 if seen[index] else 0.0)  # the first has the class's very colour
+        seen[index] += 1
+        mixed = colorsys.hls_to_rgb((hue + 0.06 * step) % 1.0, min(max(light + 0.3 * step, 0.1), 0.9), saturation)
+        colors.append(_bytes(mixed))
+    return colors
+
+
+def to_rgb(color: Any) -> RGB:
+    """Read a colour.
+
+    Args:
+        color: a name as in CSS or one of matplotlib's letters, "#hex", a gray such as "0.5"; or red, green and blue
+            in [0, 1], an alpha behind them being ignored.
+
+    Raises:
+        ValueError: when it is none of these.
+    """
+    if isinstance(color, str):
+        try:
+            return ImageColor.getrgb(_LETTERS.get(color, color))[:3]
+        except ValueError:
+            pass
+        try:
+            color = [float(color)] * 3
+        except ValueError:
+            raise ValueError(f"{color!r} is no colour: expected a name, '#rrggbb', or RGB from 0 to 1") from None
+    parts = [float(v) for v in color]
+    if len(parts) not in (3, 4) or not all(0 <= v <= 1 for v in parts):
+        raise ValueError(f"the colour {tuple(parts)} came: expected red, green, blue from 0 to 1 (divide by 255?)")
+    return _bytes(parts)
+
+
+def unit(color: RGB) -> tuple[float, ...]:
+    """Return a colour from 0 to 1, as `to_rgb` reads it."""
+    return tuple(v / 255 for v in color)
+
+
+def colormap(rgb: bool = False, maximum: int = 255) -> np.ndarray:
+    """Return the first colours of the palette: (72, 3) float32.
+
+    Args:
+        rgb: red first; else blue first.
+        maximum: 255 or 1, the value of full red.
+    """
+    if maximum not in (255, 1):
+        raise ValueError(f"maximum is {maximum}: expected 255 or 1")
+    colors = np.array([palette_color(i) for i in range(_COLORS)], np.float32) * (maximum / 255)
+    return colors if rgb else colors[:, ::-1]
+
+
+def random_color(rgb: bool = False, maximum: int = 255) -> np.ndarray:
+    """Return a random row of `colormap`, (3,) float32, by NumPy's global generator."""
+    return colormap(rgb, maximum)[np.random.randint(_COLORS)]
+
+
+def random_colors(N: int, rgb: bool = False, maximum: int = 255) -> list[np.ndarray]:
+    """Return ``N`` random rows of `colormap`, none twice before all were used."""
+    order = np.concatenate([np.random.permutation(_COLORS) for _ in range(-(-N // _COLORS))] or [np.empty(0, int)])
+    return list(colormap(rgb, maximum)[order[:N]])

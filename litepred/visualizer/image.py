@@ -1,0 +1,83 @@
+"""The picture that a visualizer draws on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ..checkpoint.writers import write_whole
+from ..errors import ImageError, LitepredError
+
+__all__ = ["VisImage", "as_rgb"]
+
+
+class VisImage:
+    """An image with drawings on it.
+
+    Args:
+        img: (H, W, 3) uint8, RGB.
+        scale: the picture's size over the image's.
+
+    Attributes:
+        img: the image without drawings.
+        scale: as given.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+        canvas: (H · scale, W · scale, 3) uint8, RGB, which the drawing methods change in place.
+    """
+
+    def __init__(self, img: np.ndarray, scale: float = 1.0) -> None:
+        if not scale > 0:
+            raise ValueError(f"scale is {scale}: expected more than 0")
+        self.img, self.scale = img, scale
+        self.height, self.width = img.shape[:2]
+        self.canvas = self._resized(img)
+
+    def _resized(self, img: np.ndarray) -> np.ndarray:
+        size = max(int(self.width * self.scale + 1e-2), 1), max(int(self.height * self.scale + 1e-2), 1)
+        if size == (self.width, self.height):
+            return img.copy()
+        return cv2.resize(img, size, interpolation=cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR)
+
+    def reset_image(self, img: np.ndarray) -> None:
+        """Put another image of the same size, (H, W, 3) in RGB, in the place of all that was drawn."""
+        self.canvas[:] = self._resized(as_rgb(img))
+
+    def get_image(self) -> np.ndarray:
+        """Return a copy of the picture: (H · scale, W · scale, 3) uint8, RGB."""
+        return self.canvas.copy()
+
+    def save(self, filepath: str | os.PathLike[str]) -> None:
+        """Write the picture, whole or not at all, in the format that the name's ending tells.
+
+        Raises:
+            LitepredError: when the ending is not that of an image format, or the file cannot be written.
+        """
+        path = Path(filepath)
+        format = Image.registered_extensions().get(path.suffix.lower())
+        if format is None or format not in Image.SAVE:
+            raise LitepredError(f"cannot tell the format of {path.name!r}: expected a name like picture.png or .jpg")
+        options = {"quality": 95} if format in ("JPEG", "WEBP") else {}
+        try:
+            write_whole(path, lambda file: Image.fromarray(self.canvas).save(file, format=format, **options))
+        except OSError as error:
+            raise LitepredError(f"cannot write {str(path)!r}: {error}") from error
+
+
+def as_rgb(image: Any) -> np.ndarray:
+    """Return an image as a new (H, W, 3) uint8 array: gray is repeated, alpha dropped, values clipped to 0-255.
+
+    Raises:
+        ImageError: when it is not an image, or an empty one.
+    """
+    array = np.asarray(image)
+    array = array[:, :, None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
+        raise ImageError(f"an image came with shape {np.shape(image)}: expected (height, width, 3) in RGB order")
+    array = array[:, :, :3].clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))

@@ -1,0 +1,164 @@
+"""Paint on pixels: tints, outlines, lines, frames and text plates.
+
+A canvas is (H, W, 3) uint8, RGB, and is changed in place. Coordinates are in its pixels, x before y; what lies
+outside is left out.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .colors import RGB
+from .masks import Window
+
+__all__ = ["disc", "fill", "frame", "outline", "plate", "stroke", "text_pixels", "tint"]
+
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+_OUTLINE_OPACITY = 0.7
+_SHIFT = 4  # OpenCV takes coordinates in 1 / 2**_SHIFT pixels
+_DASHES = {"-": (), "--": (6, 4), ":": (1.5, 2), "-.": (6, 3, 1.5, 3)}  # in line widths, drawn and left out in turn
+_STYLES = {"solid": "-", "dashed": "--", "dotted": ":", "dashdot": "-."}
+
+
+def tint(canvas: np.ndarray, window: Window, color: RGB, opacity: float) -> None:
+    """Mix a colour into the pixels of a mask."""
+    x, y, inside = window
+    part = canvas[y : y + inside.shape[0], x : x + inside.shape[1]]
+    if part.size:
+        mixed = cv2.LUT(np.ascontiguousarray(part), _ramp(color, opacity))
+        keep = np.ascontiguousarray(inside[: part.shape[0], : part.shape[1]] == 0).view(np.uint8)
+        part[:] = cv2.copyTo(np.ascontiguousarray(part), keep, mixed)
+
+
+@lru_cache(maxsize=256)
+def _ramp(color: RGB, opacity: float) -> np.ndarray:
+    values = np.arange(256)[:, None] * (1 - opacity) + np.array(color) * opacity
+    return np.round(values).astype(np.uint8)[None]  # (1, 256, 3)
+
+
+def outline(canvas: np.ndarray, window: Window, color: RGB, width: int) -> None:
+    """Mark the inner edges of a mask, holes included."""
+    x, y, inside = window
+    if inside.size:
+        deep = cv2.erode(inside, _CROSS, iterations=width, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        tint(canvas, (x, y, inside - deep), color, _OUTLINE_OPACITY)
+
+
+def _fixed(canvas: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return continuous coordinates as OpenCV's, whose integers are pixel centres; far ones are drawn nearer."""
+    reach = 2 * max(canvas.shape)
+    return np.round((np.clip(points, -reach, reach) - 0.5) * 2**_SHIFT).astype(np.int32)
+
+
+def stroke(
+    canvas: np.ndarray, points: np.ndarray, color: RGB, width: int, closed: bool = False, style: str = "-"
+) -> None:
+    """Draw a line through ``points`` (n, 2), with the line styles of matplotlib."""
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return
+    pattern = _DASHES.get(_STYLES.get(style, style))
+    if pattern is None:
+        raise ValueError(f"the line style {style!r} is not known: expected one of {', '.join([*_DASHES, *_STYLES])}")
+    pieces = [points]
+    if pattern:
+        pieces, closed = _dash(np.concatenate([points, points[:1]]) if closed else points, pattern, width), False
+    cv2.polylines(canvas, [_fixed(canvas, p) for p in pieces], closed, color, width, cv2.LINE_AA, _SHIFT)
+
+
+def _dash(points: np.ndarray, pattern: tuple[float, ...], width: int) -> list[np.ndarray]:
+    pieces = []
+    for start, end in pairwise(points):
+        length = float(np.linalg.norm(end - start))
+        ends = np.cumsum(np.tile(np.array(pattern) * width, int(min(length, 1e5) // (sum(pattern) * width)) + 1))
+        ends = np.clip(np.concatenate([[0.0], ends]) / max(length, 1e-9), 0, 1)
+        pieces += [start + np.array([[a], [b]]) * (end - start) for a, b in zip(ends[:-1:2], ends[1::2]) if b > a]
+    return pieces
+
+
+def frame(canvas: np.ndarray, box: np.ndarray, color: RGB, width: int, opacity: float = 1.0) -> None:
+    """Draw the outline of ``box`` (x0, y0, x1, y1), its line centred on the sides."""
+    limits = np.array([canvas.shape[1], canvas.shape[0]] * 2) + 2 * width
+    low = np.array([-2 * width] * 4)
+    x0, y0, x1, y1 = (np.round(np.clip(box, low, limits)).astype(int) - width // 2).tolist()
+    x1, y1 = max(x1, x0), max(y1, y0)
+    strips = [(x0, y0, x1 + width, y0 + width), (x0, y1, x1 + width, y1 + width)]
+    strips += [(x, y0 + width, x + width, y1) for x in (x0, x1)]
+    for left, top, right, bottom in strips:
+        part = canvas[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+        if part.size:
+            part[:] = color if opacity >= 1 else cv2.LUT(np.ascontiguousarray(part), _ramp(color, opacity))
+
+
+def fill(canvas: np.ndarray, points: np.ndarray, color: RGB, opacity: float) -> None:
+    """Mix a colour into a polygon (n, 2)."""
+    if not len(points) or not np.isfinite(points).all():
+        return
+    size = canvas.shape[1], canvas.shape[0]
+    x0, y0 = np.clip(np.floor(points.min(0)), 0, size).astype(int).tolist()
+    x1, y1 = np.clip(np.ceil(points.max(0)) + 1, 0, size).astype(int).tolist()
+    if x1 > x0 and y1 > y0:
+        inside = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        cv2.fillPoly(inside, [_fixed(canvas, points - (x0, y0))], 1, shift=_SHIFT)
+        tint(canvas, (x0, y0, inside), color, opacity)
+
+
+def disc(canvas: np.ndarray, center: np.ndarray, radius: float, color: RGB) -> None:
+    """Draw a filled circle."""
+    if np.isfinite(center).all():
+        x, y = _fixed(canvas, center).tolist()
+        cv2.circle(canvas, (x, y), max(round(radius * 2**_SHIFT), 1), color, -1, cv2.LINE_AA, _SHIFT)
+
+
+@lru_cache(maxsize=16)
+def _font(path: str | None, size: int) -> Any:
+    return ImageFont.load_default(size) if path is None else ImageFont.truetype(path, size)
+
+
+@lru_cache(maxsize=512)
+def text_pixels(text: str, size: int, font: str | None = None) -> np.ndarray:
+    """Render one line of text: (h, w) uint8 coverage with a margin; h depends on the font and size alone.
+
+    Args:
+        text: line ends in it become spaces.
+        size: of the font, in pixels.
+        font: path of a TrueType font; Pillow's own by default.
+    """
+    face, text = _font(font, size), " ".join(text.splitlines())
+    left, _, right, _ = face.getbbox(text)
+    ascent, descent = face.getmetrics()
+    margin = max(2, size // 5)
+    picture = Image.new("L", (max(int(right - left), 1) + 2 * margin, ascent + descent + margin // 2))
+    ImageDraw.Draw(picture).text((margin - left, margin // 4), text, fill=255, font=face)
+    return np.asarray(picture)
+
+
+def plate(
+    canvas: np.ndarray, corner: tuple[int, int], text: np.ndarray, ink: RGB, paper: RGB, opacity: float = 1.0,
+    shape: np.ndarray | None = None,
+) -> None:  # fmt: skip
+    """Paint `text_pixels` on a plate whose top left pixel is ``corner``.
+
+    Args:
+        canvas: to paint on.
+        corner: x, y.
+        text: (h, w) uint8 coverage of the ink.
+        ink: colour of the text.
+        paper: colour of the plate.
+        opacity: of the plate.
+        shape: (h, w) uint8 coverage of the plate, where it is not all of it.
+    """
+    x, y = corner
+    rows, columns = slice(max(-y, 0), None), slice(max(-x, 0), None)
+    part = canvas[max(y, 0) : max(y + text.shape[0], 0), max(x, 0) : max(x + text.shape[1], 0)]
+    height, width = part.shape[:2]
+    under = np.float32(opacity) if shape is None else shape[rows, columns][:height, :width, None] * (opacity / 255)
+    over = text[rows, columns][:height, :width, None] * np.float32(1 / 255)
+    mixed = part + (np.array(paper, np.float32) - part) * under
+    part[:] = np.round(mixed + (np.array(ink, np.float32) - mixed) * over).astype(np.uint8)

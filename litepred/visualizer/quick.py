@@ -1,0 +1,103 @@
+"""The short ways: a picture of a prediction in one call."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..data import Metadata
+from ..errors import LitepredError
+from .image import as_rgb
+from .visualizer import ColorMode, Visualizer
+
+__all__ = ["draw", "show"]
+
+_STUFF_OPACITY = 0.25  # behind instances
+_SEMANTIC_OPACITY = 0.5
+_PROPOSALS = 100
+_NOTEBOOK_SIDE = 1600  # pixels
+
+
+def draw(
+    image: np.ndarray,
+    outputs: dict[str, Any],
+    metadata: Metadata | None = None,
+    threshold: float = 0.5,
+    *,
+    instance_mode: ColorMode = ColorMode.IMAGE,
+    line_width: int | None = None,
+    opacity: float | None = None,
+    scale: float = 1.0,
+    **options: Any,
+) -> np.ndarray:
+    """Draw a prediction over its image.
+
+    Args:
+        image: (H, W, 3) uint8, BGR, of the size that the prediction is in; or gray, (H, W).
+        outputs: what a `Predictor` returned. Stuff segments are tinted where it has ``panoptic_seg``, all pixels where
+            it has only ``sem_seg``; instances get their mask, box, keypoints, name and score; the best 100 proposals
+            get their boxes.
+        metadata: names and colours.
+        threshold: instances below this score are left out.
+        instance_mode: how instances are coloured.
+        line_width: of boxes, outlines and skeletons, in pixels of the picture; by default it follows from its size.
+        opacity: of masks, from 0 to 1; by default that of the mode.
+        scale: the picture's size over the image's.
+        **options: further ones of `Visualizer`: ``font_size_scale``, ``font``, ``labels``, ``scores``.
+
+    Returns:
+        A new (H, W, 3) uint8 array, BGR.
+    """
+    rgb = as_rgb(image)[:, :, ::-1]
+    visualizer = Visualizer(rgb, metadata, scale, instance_mode, line_width=line_width, opacity=opacity, **options)
+    instances = outputs.get("instances")
+    if instances is not None:
+        instances = instances.to("cpu")
+        if instances.has("scores"):
+            instances = instances[instances.scores >= threshold]
+    if "panoptic_seg" in outputs:
+        ids, segments = outputs["panoptic_seg"]
+        if instances is None:
+            visualizer.draw_panoptic_seg(ids, segments)
+        elif instance_mode is not ColorMode.IMAGE_BW:
+            stuff = [segment for segment in segments if not segment["isthing"]]
+            visualizer.draw_panoptic_seg(ids, stuff, alpha=_STUFF_OPACITY)
+    elif "sem_seg" in outputs and instances is None:
+        visualizer.draw_sem_seg(outputs["sem_seg"].argmax(dim=0), alpha=_SEMANTIC_OPACITY)
+    if instances is not None:
+        visualizer.draw_instance_predictions(instances)
+    elif "proposals" in outputs:
+        visualizer.overlay_instances(boxes=outputs["proposals"].proposal_boxes[:_PROPOSALS])
+    return np.ascontiguousarray(visualizer.output.canvas[:, :, ::-1])
+
+
+def show(image: np.ndarray, outputs: dict[str, Any], metadata: Metadata | None = None, **options: Any) -> None:
+    """Show in a notebook what `draw` makes of a prediction.
+
+    Args:
+        image: as for `draw`.
+        outputs: as for `draw`.
+        metadata: as for `draw`.
+        **options: of `draw`. ``scale`` is by default such that the picture has no more than 1,600 pixels a side.
+
+    Raises:
+        LitepredError: outside a notebook.
+    """
+    try:
+        from IPython import get_ipython
+        from IPython.display import Image as NotebookImage
+        from IPython.display import display
+    except ImportError as error:
+        raise LitepredError(
+            "show() is for notebooks and needs IPython, which is not installed: pip install ipython; elsewhere write "
+            "what litepred.draw() returns with cv2.imwrite"
+        ) from error
+    if get_ipython() is None:
+        raise LitepredError("show() is for notebooks: elsewhere write what litepred.draw() returns with cv2.imwrite")
+    options.setdefault("scale", min(1.0, _NOTEBOOK_SIDE / max(np.shape(image)[:2])))
+    file = io.BytesIO()
+    Image.fromarray(draw(image, outputs, metadata, **options)[:, :, ::-1]).save(file, format="PNG")
+    display(NotebookImage(data=file.getvalue(), format="png"))

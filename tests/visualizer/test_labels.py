@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from litepred.visualizer.labels import LabelPlacer, spots_around, spots_inside
+
+PLAIN = np.full((200, 300, 3), 255, np.uint8)
+
+
+def put(placer, box, width=40, height=12):
+    box = np.array(box, np.float64)
+    return placer.place(width, height, *spots_around(box, width, height), box)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((100, 100, 180, 150), (100, 88)),  # above
+        ((100, 0, 180, 50), (100, 0)),  # no room above: inside
+        ((100, 5, 110, 15), (110, 5)),  # and where that would hide what is labelled, beside
+        ((280, 100, 300, 150), (260, 88)),  # to the left of the picture's edge
+        ((-50, -50, 350, 250), (0, 0)),
+    ],
+)
+def test_the_best_free_spot(box, expected):
+    assert put(LabelPlacer(PLAIN), box) == expected
+
+
+def test_labels_do_not_cover_each_other_where_there_is_room():
+    placer, taken = LabelPlacer(PLAIN), np.zeros((200, 300), int)
+    for _ in range(12):  # twelve times the same box
+        x, y = put(placer, (120, 90, 200, 140))
+        taken[y : y + 12, x : x + 40] += 1
+    assert taken.sum() == 12 * 40 * 12
+    assert taken.max() == 1
+
+
+def test_with_no_room_they_stay_inside_the_picture():
+    placer = LabelPlacer(PLAIN[:14, :42])
+    assert {put(placer, (0, 0, 42, 14)) for _ in range(5)} <= {(x, y) for x in range(3) for y in range(3)}
+
+
+def test_content_is_not_covered():
+    page = PLAIN.copy()
+    page[80:100:2, 90:300] = 0  # print above the box
+    x, y = put(LabelPlacer(page), (100, 100, 180, 150))
+    assert (page[y : y + 12, x : x + 40] == 255).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
+def test_tiny_pictures(size):
+    x, y = put(LabelPlacer(np.zeros((*size, 3), np.uint8)), (0, 0, 1, 1))
+    assert max(x, y) <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 60), (700, 500)])
+def test_spots_inside_a_mask(shape):
+    spots, costs, depth = spots_inside((7, 9, np.ones(shape, np.uint8)), 10, 4)
+    best = spots[costs.argmin()] + (5, 2)
+    assert depth == pytest.approx(max(min(shape) / 2, 1), rel=0.1)
+    assert np.abs(best - (7 + shape[1] / 2, 9 + shape[0] / 2)).max() <= max(max(shape) / 4, 1)
