@@ -190,7 +190,8 @@ def annotations_to_instances(
         else:
             instances.gt_masks = BitMasks(np.stack([_as_bitmask(one, image_size) for one in segmentations]))
     if annos and "keypoints" in annos[0]:
-        instances.gt_keypoints = Keypoints(np.array([one.get("keypoints", []) for one in annos]))
+        points = np.array([one.get("keypoints", []) for one in annos], np.float64)
+        instances.gt_keypoints = Keypoints(points.reshape(len(annos), -1, 3))
     return instances
 
 

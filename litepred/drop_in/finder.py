@@ -65,7 +65,8 @@ def as_detectron2(replace: bool = False) -> None:
 def _elsewhere(name: str) -> importlib.machinery.ModuleSpec | None:
     """Find a top-level module as Python would without the drop-in; a mere folder of that name does not count."""
     for finder in sys.meta_path:
-        spec = None if isinstance(finder, _Finder) else finder.find_spec(name, None)
+        find_spec = None if isinstance(finder, _Finder) else getattr(finder, "find_spec", None)
+        spec = find_spec(name, None) if find_spec is not None else None
         if spec is not None:
             return spec if spec.origin is not None else None
     return None

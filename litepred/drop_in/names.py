@@ -206,7 +206,12 @@ _TABLE: dict[str, tuple[str, ...]] = {
         "! training: AspectRatioGroupedDataset ToIterableDataset set_default_dataset_from_list_serialize_method",
     ),
     "data.dataset_mapper": (".data.loading: DatasetMapper",),
-    "data.datasets": ("+ data.datasets.coco", "! evaluation: load_lvis_json register_lvis_instances"),
+    "data.benchmark": ("! training: DataLoaderBenchmark",),
+    "data.datasets": (
+        "+ data.datasets.coco data.datasets.lvis",
+        "! evaluation: load_voc_instances register_coco_panoptic register_coco_panoptic_separated register_pascal_voc",
+    ),
+    "data.datasets.lvis": ("! evaluation: get_lvis_instances_meta load_lvis_json register_lvis_instances",),
     "data.datasets.coco": (
         ".data.coco: load_coco_json register_coco_instances",
         "! evaluation: convert_to_coco_dict convert_to_coco_json load_sem_seg",
@@ -244,6 +249,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
         "! evaluation: DatasetEvaluator DatasetEvaluators inference_context inference_on_dataset",
     ),
     "evaluation.fast_eval_api": ("! evaluation: COCOeval_opt",),
+    "evaluation.lvis_evaluation": ("! evaluation: LVISEvaluator",),
     "evaluation.testing": ("! evaluation: flatten_results_dict print_csv_format verify_results",),
     "export": (
         "! export: Caffe2Tracer STABLE_ONNX_OPSET_VERSION TracingAdapter add_export_config dump_torchscript_IR "
@@ -256,8 +262,8 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "projects.panoptic_deeplab": ("! model: add_panoptic_deeplab_config",),
     "projects.point_rend": ("! model: ColorAugSSDTransform add_pointrend_config",),
     "solver": (
-        "! training: WarmupCosineLR WarmupMultiStepLR WarmupParamScheduler build_lr_scheduler build_optimizer "
-        "get_default_optimizer_params",
+        "! training: LRScheduler WarmupCosineLR WarmupMultiStepLR WarmupParamScheduler build_lr_scheduler "
+        "build_optimizer get_default_optimizer_params",
     ),
     "solver.build": (
         "! training: build_lr_scheduler build_optimizer get_default_optimizer_params maybe_add_gradient_clipping",

@@ -73,8 +73,8 @@ class DeformConv(Conv2d):
 class ModulatedDeformConv(DeformConv):
     """Deformable convolution v2 (Zhu et al. 2019): every tap is also weighted by a mask in [0, 1]."""
 
-    def __init__(self, *args: Any, bias: bool = True, **kwargs: Any) -> None:
-        super().__init__(*args, bias=bias, **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"bias": True, **kwargs} if len(args) < 9 else kwargs)
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """Convolve ``x`` with ``offset`` and ``mask``, as `DeformConv` takes them.

@@ -83,7 +83,7 @@ class Box2BoxTransformRotated:
 
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """Apply ``deltas`` (R, 5·k) to ``boxes`` (R, 5); returns (R, 5·k), angles in [-180, 180) degrees."""
-        deltas = deltas.view(len(boxes), -1, 5) / deltas.new_tensor(self.weights)  # (R, k, 5)
+        deltas = deltas.view(len(boxes), deltas.shape[1] // 5, 5) / deltas.new_tensor(self.weights)  # (R, k, 5)
         boxes = boxes.to(deltas.dtype)[:, None]
         center = deltas[..., :2] * boxes[..., 2:4] + boxes[..., :2]
         sides = torch.exp(deltas[..., 2:4].clamp(max=self.scale_clamp)) * boxes[..., 2:4]
@@ -110,7 +110,7 @@ class Box2BoxTransformLinear:
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """Apply ``deltas`` (R, 4·k), negative ones as 0, to ``boxes`` (R, 4); returns (R, 4·k)."""
         boxes = _centered(boxes.to(deltas.dtype))[:, None]  # (R, 1, 4)
-        deltas = deltas.view(len(boxes), -1, 4).relu()
+        deltas = deltas.view(len(boxes), deltas.shape[1] // 4, 4).relu()
         if self.normalize_by_size:
             deltas = deltas * boxes[..., 2:3]
         center = boxes[..., :2]

@@ -248,13 +248,15 @@ def setup(options):
 
 
 if __name__ == "__main__":
-    torch.manual_seed(0)
-    cfg = setup(sys.argv[1:])
-    model = build_model(cfg)
-    model.eval()
-    image = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)
-    with torch.no_grad():
-        outputs = model([{"image": image, "height": 128, "width": 192}, {"image": image, "height": 64, "width": 96}])
-    first, second = (x["instances"] for x in outputs)
-    print(type(model).__name__, len(first), first.image_size, second.image_size, sorted(first.get_fields()))
-    print({k: v for k, v in outputs[0].items() if k != "instances"})
+    for options in " ".join(sys.argv[1:]).split(" / "):
+        torch.manual_seed(0)
+        model = build_model(setup(options.split()))
+        model.eval()
+        image = torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)
+        with torch.no_grad():
+            outputs = model(
+                [{"image": image, "height": 128, "width": 192}, {"image": image, "height": 64, "width": 96}]
+            )
+        first, second = (x["instances"] for x in outputs)
+        rest = {k: v for k, v in outputs[0].items() if k != "instances"}
+        print(type(model).__name__, len(first), first.image_size, second.image_size, sorted(first.get_fields()), rest)

@@ -330,7 +330,7 @@ def test_the_catalog_needs_no_torch():
 
 @pytest.mark.parametrize("name", model_zoo.list())
 def test_both_data_sets_are_known(name):
-    """Scripts take the classes' names from the data set that a model was trained on, and from the one it is tested on."""
+    """Scripts take the names of the classes from either, the one for training or the one for testing."""
     datasets = model_zoo.get_config(name).DATASETS
     for one in (*datasets.TRAIN, *datasets.TEST):
         assert one in MetadataCatalog.list()

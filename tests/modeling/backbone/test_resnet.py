@@ -253,3 +253,38 @@ def test_from_plain_arguments():
         "res3": (2, 6, 2, 2),
     }
     assert "res2.0.conv1.norm.num_batches_tracked" in backbone.state_dict()
+
+
+class TestMakingStages:
+    @pytest.mark.parametrize("depth", [18, 50])
+    def test_default_stages(self, depth):
+        stages = ResNet.make_default_stages(depth, norm="FrozenBN")
+        assert [[block.stride for block in stage][:2] for stage in stages] == [[1, 1], [2, 1], [2, 1], [2, 1]]
+        backbone = ResNet(BasicStem(3, 64, "FrozenBN"), stages, out_features=["res3"])
+        assert not hasattr(backbone, "res4")
+        assert backbone.freeze(2).output_shape()["res3"].stride == 8
+
+    def test_the_last_stage_is_the_default(self):
+        stages = [ResNet.make_stage(BasicBlock, 1, in_channels=4, out_channels=4, norm="")]
+        assert list(ResNet(BasicStem(3, 4, ""), stages).output_shape()) == ["res2"]
+        assert list(ResNet(BasicStem(3, 4, ""), []).output_shape()) == ["stem"]
+
+    @pytest.mark.parametrize("kwargs", [{"first_stride": 2}, {"stride_per_block": [2, 1]}])
+    def test_strides(self, kwargs):
+        stage = ResNet.make_stage(BasicBlock, 2, in_channels=4, out_channels=8, norm="", **kwargs)
+        assert [(block.in_channels, block.stride) for block in stage] == [(4, 2), (8, 1)]
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: ResNet.make_default_stages(19), "no ResNet of depth 19"),
+            (
+                lambda: ResNet.make_stage(BasicBlock, 2, in_channels=4, out_channels=4, stride_per_block=[1]),
+                "1 values as stride_per_block for 2 blocks",
+            ),
+            (lambda: ResNet(BasicStem(), [], 1000), "without a classifier"),
+        ],
+    )
+    def test_what_cannot_be_made(self, make, message):
+        with pytest.raises(ConfigError, match=message):
+            make()
