@@ -112,9 +112,7 @@ def measure_row(key: str, arguments: argparse.Namespace) -> list[dict[str, Any]]
     present = [c for c in contenders if c not in NEEDS or find_spec(NEEDS[c])]
     if missing := [c for c in contenders if c not in present]:
         print(f"{name}: without {', '.join(missing)}, which cannot be imported", file=sys.stderr)
-    image = arguments.image or HERE.parent / (
-        "weights/example_page.png" if key == "page" else "tests/assets/images/coffee.png"
-    )
+    image = arguments.image or HERE.parent / ("weights/example_page.png" if key == "page" else "tests/assets/images/coffee.png")
     measured: dict[str, dict[str, list[float]]] = {c: defaultdict(list) for c in present}
 
     def note(contender: str, figures: dict[str, float]) -> None:
@@ -199,9 +197,7 @@ def processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists() and (found := re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())):
         name = found[1]
-    bf16 = (
-        getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    )
+    bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() or getattr(torch.cpu, "_is_amx_tile_supported", bool)()
     return f"{name} {torch.backends.cpu.get_cpu_capability()}{' BF16' if bf16 else ''}"
 
 
@@ -222,9 +218,7 @@ def main() -> None:
         description=__doc__.split("\n\n")[0], epilog=f"rows: {', '.join(ROWS)}", allow_abbrev=False
     )
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help="default: all")
-    parser.add_argument(
-        "--runs", type=int, default=7, help="of each contender in its steady state; default: %(default)s"
-    )
+    parser.add_argument("--runs", type=int, default=7, help="of each contender in its steady state; default: %(default)s")
     parser.add_argument("--starts", type=int, default=3, help="fresh processes of each contender; default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--image", type=Path, help="default: a photograph, and a page for the page model")
