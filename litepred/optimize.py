@@ -145,7 +145,7 @@ def _fold(conv: nn.Conv2d, norm: Any) -> None:
         shift = shift * norm.weight.double() + norm.bias.double()
     if conv.bias is not None:
         shift = shift + conv.bias.double() * scale
-    conv.weight.data *= scale.to(conv.weight.dtype)[:, None, None, None]
+    conv.weight.data *= scale[:, None, None, None]  # in double precision, rounded once
     conv.bias = nn.Parameter(shift.to(conv.weight.dtype), requires_grad=False)
 
 

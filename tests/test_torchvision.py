@@ -91,7 +91,7 @@ def test_answers_are_torchvisions_at_full_size(name):
     model = golden_model(name)
     model.transform.min_size, model.transform.max_size = (800,), 1333
     model.rpn._post_nms_top_n["testing"], model.roi_heads.detections_per_img = 1000, 100
-    predictor = Predictor.from_torchvision(model.state_dict(), device="cpu")
+    predictor = Predictor.from_torchvision(model.state_dict(), device="cpu", exact=True)
     for bgr in (image("coffee"), image("astronaut")):
         assert differences(predictor(bgr), answer_of_torchvision(model, bgr)) == []
 
