@@ -23,9 +23,10 @@ from .checkpoint.torchvision_names import from_torchvision
 from .config import CfgNode
 from .data import ResizeShortestEdge, VideoReader, as_array
 from .errors import ConfigError, ImageError
-from .modeling import build_model, without_random_init
+from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
 from .sources import load_config, load_metadata, torchvision_config
+from .structures import Boxes, Instances
 
 __all__ = ["DefaultPredictor", "Predictor", "StreamedFrame"]
 
@@ -180,13 +181,25 @@ class Predictor:
         self.model.set_mask_format(mask_format)  # type: ignore[operator]
 
     def _warm_up(self) -> None:
-        """Compile now, for wide and for tall images: a third size compiles nothing more."""
+        """Compile now, for wide and for tall images, with one instance and with several: what follows compiles no more.
+
+        Nothing is found in a black image, so the heads that follow detection get boxes that are given.
+        """
         short, long = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
         long = min(long, short * 4 // 3)
-        sizes = [(short, long), (long, short)]
         with compiling():
-            for height, width in tqdm(sizes, desc="compiling the model", unit="size"):
-                self(np.zeros((height, width, 3), np.uint8))
+            for height, width in tqdm([(short, long), (long, short)], desc="compiling the model", unit="size"):
+                inputs = self._model_input(np.zeros((height, width, 3), np.uint8))
+                self._run([inputs])
+                if not isinstance(self.model, GeneralizedRCNN):
+                    continue
+                size = tuple(inputs["image"].shape[1:])
+                for number in (1, 3, 20):  # compiled code tells none, one, few and many apart
+                    boxes = Boxes(torch.tensor([[0.0, 0, size[1] / 2, size[0] / 2]]).expand(number, 4).clone())
+                    classes = torch.zeros(number, dtype=torch.int64)
+                    given = Instances(size, pred_boxes=boxes, scores=torch.ones(number), pred_classes=classes)
+                    with torch.no_grad():
+                        GeneralizedRCNN.inference(self.model, [inputs], [given])
 
     def __call__(self, image: Any) -> dict[str, Any]:
         """Predict on one image.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import re
 import subprocess
 import sys
@@ -78,6 +79,16 @@ def test_readme_commands_are_what_ci_runs():
         cwd=ROOT,
     )
     assert printed.stdout.strip().splitlines() == commands
+
+
+def test_readme_speeds_are_those_of_the_benchmark():
+    (path,) = (ROOT / "benchmarks" / "results").glob("*.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        totals = [row for row in csv.DictReader(file) if row["measure"] == "total s"]
+    measured = {(f"{float(row['median']):.2f}", f"{float(row['ratio']):.2f}") for row in totals}
+    rows = re.findall(r"^\| .* s.* \| (\d+\.\d\d) s \| (\d+\.\d\d) \|$", README, flags=re.MULTILINE)
+    assert len(rows) > 8
+    assert set(rows) <= measured
 
 
 @pytest.mark.parametrize("name", ["custom_head.py", "partial_execution.py"])  # the others: tests/examples
