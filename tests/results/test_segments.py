@@ -82,7 +82,7 @@ def test_segments():
 def test_labels(sem_seg, mode, values, tmp_path):
     write_labels(tmp_path / "a.png", sem_seg)
     with Image.open(tmp_path / "a.png") as picture:
-        assert picture.mode == mode
+        assert picture.mode.replace("I;16", "I") == mode.replace("I;16", "I")  # Pillow before 10.3 reads it as I
         assert np.asarray(picture).tolist() == values
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
