@@ -101,8 +101,10 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
 
 
 def compiling() -> AbstractContextManager[Any]:
-    """Within this, what is compiled for the CPU takes the weights for constants, which `optimize` made of them."""
-    return torch._inductor.config.patch(freezing=True)
+    """Within this, what is compiled takes the weights for constants, as `optimize` has left them."""
+    from torch._inductor import config  # which older versions of torch load only when asked to
+
+    return config.patch(freezing=True)
 
 
 def _is_fast(precision: str, device: torch.device) -> bool:

@@ -185,7 +185,7 @@ def describe(
             for kind in ("thing" if segment["isthing"] else "stuff",)
         ]
     elif "sem_seg" in outputs and "instances" not in outputs:
-        labels, areas = outputs["sem_seg"].argmax(dim=0).unique(return_counts=True)
+        labels, areas = outputs["sem_seg"].max(dim=0).indices.unique(return_counts=True)
         facts["stuff"] = [
             {"category_id": label, "category": class_name(metadata, label, "stuff"), "area": area}
             for label, area in zip(labels.tolist(), areas.tolist())

@@ -378,5 +378,5 @@ def _summary(outputs: dict[str, Any], metadata: Metadata) -> str:
         return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
     if "proposals" in outputs:
         return f"{len(outputs['proposals'])} proposals"
-    labels = outputs["sem_seg"].argmax(dim=0).unique().tolist()
+    labels = outputs["sem_seg"].max(dim=0).indices.unique().tolist()
     return ", ".join(class_name(metadata, label, "stuff") for label in labels)

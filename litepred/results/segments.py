@@ -141,7 +141,7 @@ def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray) -> 
     """
     labels = torch.as_tensor(sem_seg)
     bits = 8 if labels.ndim == 3 and labels.shape[0] <= 256 else None
-    labels = labels.argmax(dim=0) if labels.ndim == 3 else labels
+    labels = labels.max(dim=0).indices if labels.ndim == 3 else labels
     if labels.ndim != 2 or labels.is_floating_point():
         raise ValueError(
             f"sem_seg came as {labels.dtype} of shape {tuple(labels.shape)}: expected logits (C, H, W) or labels (H, W)"
