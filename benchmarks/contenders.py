@@ -130,7 +130,7 @@ def backbone(folder: Path, **options: Any) -> Any:
     import litepred
 
     model = litepred.Predictor(folder / "config.yaml", weights=folder / "model.pth", device="cpu", **options).model
-    x = torch.randn(1, 3, *SIZE)
+    x = model.preprocess_image([{"image": torch.rand(3, *SIZE) * 255}]).tensor  # as the compiled code knows it
 
     @torch.no_grad()
     def predict(_: Any) -> Any:

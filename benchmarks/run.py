@@ -5,7 +5,8 @@
     PYTHONPATH=detectron2 python benchmarks/run.py  # beside a checkout of Detectron2, built or not
 
 Contenders run in processes of their own with the same weights, image and threads, and take turns; the table shows
-medians, and the ratio to the first contender of each row. The CSV has every figure. Weights are those of the tests,
+medians, and the ratio to the first contender of each row. The CSV has every figure, and keeps those of rows that a run
+leaves out. Weights are those of the tests,
 which need no download and give every model its full number of detections.
 """
 
@@ -241,6 +242,10 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^\w.+-]+", "-", hardware).strip("-")
     target = arguments.output / f"{name}_{versions()}.csv"
+    if target.exists():  # rows that were not measured now stay
+        measured = {(row["model"], row["to"]) for row in everything}
+        with target.open(newline="") as file:
+            everything = [r for r in csv.DictReader(file) if (r["model"], r["to"]) not in measured] + everything
     partial = target.with_suffix(".part")
     with partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, everything[0].keys())
