@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,19 @@ def test_readme_speeds_are_those_of_the_benchmark():
     rows = re.findall(r"^\| .* s.* \| (\d+\.\d\d) s \| (\d+\.\d\d) \|$", README, flags=re.MULTILINE)
     assert len(rows) > 8
     assert set(rows) <= measured
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the script needs Python 3.11")
+@pytest.mark.parametrize(("which", "pinned"), [("oldest", "{}=={}.*"), ("newest", "{}>={}")])
+def test_versions_installs_all_that_the_suite_needs(which, pinned):
+    """.ci/versions reads the requirements out of pyproject.toml, those of extras within extras, too."""
+    requirements = runpy.run_path(str(ROOT / ".ci" / "versions"))["requirements"](which)
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lists = re.findall(r"^(?:dependencies|coco|test) = (.*?[^\w]\])$", text, re.DOTALL | re.MULTILINE)
+    assert len(lists) == 3
+    declared = re.findall(r'"([\w-]+)>=([\d.]+)"', "".join(lists))
+    assert sorted(requirements) == sorted(pinned.format(*one) for one in declared)
+    assert {name for name, _ in declared} >= {"torch", "pytest", "hypothesis", "pycocotools"}
 
 
 @pytest.mark.parametrize("name", ["custom_head.py", "partial_execution.py"])  # the others: tests/examples
