@@ -206,8 +206,8 @@ class Predictor:
 
         Args:
             image: a uint8 array (H, W, 3) in BGR order, as ``cv2.imread`` returns it; or (H, W) or (H, W, 1) gray, or
-                (H, W, 4) BGRA, whose alpha is dropped; or a path or a Pillow image, whose colour order is known and
-                whose EXIF rotation is applied.
+                (H, W, 4) BGRA, whose alpha is dropped; or a path, an open binary file or a Pillow image, whose colour
+                order is known and whose EXIF rotation is applied.
 
         Returns:
             What the model makes of it, in the image's own height and width, on the model's device: ``instances``,
@@ -235,7 +235,8 @@ class Predictor:
         Raises:
             ImageError: when one is not such an image, at its turn; or when ``images`` is a single one.
         """
-        if isinstance(images, (str, os.PathLike, Image.Image)) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        is_file = isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read")
+        if is_file or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise ImageError(
                 f"batch() got a single {type(images).__name__}: expected a list of images, or call predictor(image)"
             )

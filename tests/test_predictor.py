@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import pickle
@@ -177,7 +178,7 @@ class TestBatch:
         assert taken == [0, 1, 2, 3]  # two being predicted on, two being read meanwhile
 
     @pytest.mark.parametrize(
-        "single", ["page.png", Path("page.png"), np.zeros((8, 8, 3), np.uint8), Image.new("L", (8, 8))]
+        "single", ["page.png", Path("page.png"), np.zeros((8, 8, 3), np.uint8), Image.new("L", (8, 8)), io.BytesIO()]
     )
     def test_a_single_image_is_refused(self, page_predictor, single):
         with pytest.raises(ImageError, match="expected a list of images"):

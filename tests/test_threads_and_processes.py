@@ -6,11 +6,13 @@ import asyncio
 import io
 import json
 import multiprocessing
+import runpy
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -39,9 +41,10 @@ def serial(predictor) -> list[dict[str, np.ndarray]]:
 
 
 def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    for name, off_by in TOLERANCE.items():
-        assert one[name].shape == other[name].shape
-        assert np.abs(one[name].astype(float) - other[name].astype(float)).max(initial=0) <= off_by
+    assert set(one) == set(other) <= set(TOLERANCE)
+    for name, value in one.items():
+        assert value.shape == other[name].shape
+        assert np.abs(value.astype(float) - other[name].astype(float)).max(initial=0) <= TOLERANCE[name]
 
 
 def test_eight_threads(predictor, serial):
@@ -72,35 +75,50 @@ def test_event_loop(predictor, serial):
         assert_equal(answer(one), other)
 
 
-def test_http_server(predictor, serial):
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            with Image.open(io.BytesIO(body)) as image:
-                found = answer(predictor(image))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({name: values.tolist() for name, values in found.items()}).encode())
+def test_http_server(predictor, serial, monkeypatch):
+    """examples/http_server.py: eight clients at once get the serial answers, whoever sends rubbish a sentence."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # which the example lowers
+    example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "http_server.py"))
 
-        def log_message(self, *_: Any) -> None:
-            pass
+    def ask(body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+        try:
+            with urlopen(Request(f"http://127.0.0.1:{server.server_port}", body, headers), timeout=60) as response:
+                return response.status, json.load(response)
+        except HTTPError as error:
+            return error.code, json.load(error)
 
-    def ask(image: np.ndarray) -> dict[str, np.ndarray]:
-        png = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(image[:, :, ::-1])).save(png, "PNG")
-        with urlopen(Request(f"http://127.0.0.1:{server.server_port}", png.getvalue()), timeout=60) as response:
-            return {name: np.array(values) for name, values in json.load(response).items()}
+    def answered(image: np.ndarray) -> dict[str, np.ndarray]:
+        status, content = ask(png(Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))))
+        assert (status, content["height"], content["width"]) == (200, *image.shape[:2])
+        keys = {"boxes": "box", "scores": "score", "classes": "category_id", "keypoints": "keypoints"}
+        return {name: np.array([row[key] for row in content["instances"]]) for name, key in keys.items()}
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with example["Server"](("127.0.0.1", 0), predictor) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
             with ThreadPoolExecutor(8) as clients:
-                for one, other in zip(clients.map(ask, images()), serial, strict=True):
-                    assert_equal(one, other)
+                for one, other in zip(clients.map(answered, images()), serial, strict=True):
+                    assert_equal(one, {name: other[name] for name in one})
+            for body, headers, status, sentence in (
+                (b"", {}, 400, "it has 0 bytes"),
+                (b"<html>", {}, 400, "not an image that Pillow knows"),
+                (png(Image.new("1", (9000, 9000))), {}, 400, "too large"),
+                (b"", {"Content-Length": "many"}, 411, "Content-Length"),
+                (b"", {"Content-Length": "32000001"}, 413, "at most 32000000"),
+            ):
+                code, content = ask(body, **headers)
+                assert code == status
+                assert sentence in content["error"]
         finally:
             server.shutdown()
             thread.join()
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_predictors_built_in_eight_threads(serial):

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -22,11 +23,11 @@ _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _PROGRAMS = ("EPS",)  # Pillow hands them to Ghostscript
 
 
-def read_image(path: str | os.PathLike[str], format: str = "BGR") -> np.ndarray:
+def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> np.ndarray:
     """Read an image file, turned upright as its EXIF data say.
 
     Args:
-        path: of anything that Pillow reads.
+        path: of anything that Pillow reads; or an open binary file, such as ``io.BytesIO(data)``.
         format: "BGR" or "RGB", or a mode of Pillow such as "L".
 
     Returns:
@@ -35,6 +36,16 @@ def read_image(path: str | os.PathLike[str], format: str = "BGR") -> np.ndarray:
     Raises:
         ImageError: when there is no such file or it is not an image that can be read whole.
     """
+    name = _existing(path) if isinstance(path, (str, os.PathLike)) else f"the {type(path).__name__}"
+    try:
+        with _open(path) as image:
+            return _pil_to_array(image, format)
+    except Exception as error:  # Pillow's decoders raise all sorts on damaged files
+        raise ImageError(f"{name} {_reason(error)}") from error
+
+
+def _existing(path: str | os.PathLike[str]) -> str:
+    """Return the path of a file, quoted."""
     name = os.fspath(path)
     if not os.path.exists(name):  # unlike Path.exists(), never an error of its own
         advice = f"expected an image file; the working folder is {os.getcwd()!r}"
@@ -45,22 +56,23 @@ def read_image(path: str | os.PathLike[str], format: str = "BGR") -> np.ndarray:
     if not path.is_file():
         kind = "a directory" if path.is_dir() else "not a regular file"
         raise ImageError(f"{str(path)!r} is {kind}: expected an image file")
+    return repr(str(path))
+
+
+def _open(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            return _pil_to_array(image, format)
+        return Image.open(source)
     except Image.UnidentifiedImageError as error:
-        with path.open("rb") as file:
-            start = file.read(16)
-        raise ImageError(
-            f"{str(path)!r} is not an image that Pillow knows: it has {path.stat().st_size} bytes and starts with "
-            f"{start!r}; expected PNG, JPEG, TIFF, WebP, BMP …"
-        ) from error
-    except Exception as error:  # Pillow's decoders raise all sorts on damaged files
-        raise ImageError(f"{str(path)!r} {_reason(error)}") from error
+        with open(source, "rb") if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
+            size, _ = file.seek(0, os.SEEK_END), file.seek(0)
+            raise _UnfitError(
+                f"is not an image that Pillow knows: it has {size} bytes and starts with {file.read(16)!r}; "
+                "expected PNG, JPEG, TIFF, WebP, BMP …"
+            ) from error
 
 
 class _UnfitError(Exception):
-    """A Pillow image is whole, but nothing that can be turned into an image of the wanted kind."""
+    """What there is, is no image, or none that can be turned into one of the wanted kind."""
 
 
 def _reason(error: Exception) -> str:
@@ -113,15 +125,15 @@ def as_array(image: Any, channels: int = 3, format: str = "BGR") -> np.ndarray:
     """Return ``image`` as a contiguous uint8 array (H, W, ``channels``) in the order ``format``.
 
     Args:
-        image: a path; a Pillow image (turned upright as its EXIF data say); or a uint8 array, (H, W, 3) in BGR order,
-            (H, W) or (H, W, 1) gray, or (H, W, 4) BGRA, whose alpha is dropped; any strides.
+        image: a path or an open binary file; a Pillow image (turned upright as its EXIF data say); or a uint8 array,
+            (H, W, 3) in BGR order, (H, W) or (H, W, 1) gray, or (H, W, 4) BGRA, whose alpha is dropped; any strides.
         channels: what the model takes. An array that has just as many is passed through, BGR to ``format``.
         format: "BGR" or "RGB".
 
     Raises:
         ImageError: for anything else.
     """
-    if isinstance(image, (str, os.PathLike)):
+    if isinstance(image, (str, os.PathLike)) or hasattr(image, "read"):
         image = read_image(image, "BGR" if channels == 3 else "L")
     elif isinstance(image, Image.Image):
         try:
@@ -131,7 +143,8 @@ def as_array(image: Any, channels: int = 3, format: str = "BGR") -> np.ndarray:
     if not isinstance(image, np.ndarray):
         raise ImageError(
             f"{type(image).__name__} is not an image: expected a path, a Pillow image or a uint8 array (H, W, 3) in "
-            "BGR order; call .numpy() on a tensor and bring its channels to the end"
+            "BGR order; put the bytes of a file into io.BytesIO; call .numpy() on a tensor and bring its channels to "
+            "the end"
         )
     image = np.asarray(image)  # a subclass, such as a matrix, has ways of its own
     expected = f"expected uint8 (H, W, {channels})" + (" in BGR order, (H, W) or (H, W, 4)" if channels == 3 else "")

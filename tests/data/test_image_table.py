@@ -150,6 +150,7 @@ def saved_array(array: np.ndarray) -> Any:
 
 JPEG = encoded("JPEG", quality=95)
 VIDEO = struct.pack(">I", 24) + b"ftypisom\0\0\2\0isomiso2" + bytes(200)
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
 PALETTE = PLAIN.quantize(16)
 TRANSPARENT = PALETTE.copy()
 TRANSPARENT.info["transparency"] = 0
@@ -193,7 +194,7 @@ ROWS = [
     Row("one row of pixels", lambda _: BGR[0, :, 0], r"shape \(40,\)"),
     Row("tensor", lambda _: torch.from_numpy(BGR.copy()), r"Tensor is not an image.*\.numpy\(\)"),
     Row("nothing", lambda _: None, "NoneType is not an image: expected a path"),
-    Row("bytes of a JPEG", lambda _: JPEG, "bytes is not an image: expected a path"),
+    Row("bytes of a JPEG", lambda _: JPEG, r"bytes is not an image: expected a path.*io\.BytesIO"),
     Row("list of lists", lambda _: GRAY.tolist(), "list is not an image: expected a path"),
     # Pillow images of every mode
     *(in_mode(mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "HSV", "LAB")),
@@ -259,10 +260,18 @@ ROWS = [
     Row("text named .jpg", content("page.jpg", b"<html></html>"), "not an image that Pillow knows.*<html>"),
     Row("video named .png", content("video.png", VIDEO), "not an image that Pillow knows.*ftypisom"),
     Row("PDF", content("page.pdf", b"%PDF-1.7\n"), "not an image that Pillow knows"),
-    Row(
-        "PostScript", content("a.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"), "a program"
-    ),
+    Row("PostScript", content("a.eps", EPS), "is EPS, which is drawn by running a program"),
     Row("NumPy's file", content("a.npy", b"\x93NUMPY\1\0v\0{}"), "not an image that Pillow knows"),
+    # open files, as a server has them
+    Row("open PNG", lambda _: io.BytesIO(encoded("PNG")), BGR),
+    Row("open file on disk", lambda folder: saved("open.png")(folder).open("rb"), BGR),
+    Row("open, EXIF 6", lambda folder: io.BytesIO(oriented(6)(folder).read_bytes()), BGR),
+    Row("open, empty", lambda _: io.BytesIO(), "the BytesIO is not an image that Pillow knows: it has 0 bytes"),
+    Row("open, text", lambda _: io.BytesIO(b"<html></html>"), "not an image that Pillow knows.*<html>"),
+    Row("open, truncated", lambda _: io.BytesIO(JPEG[: len(JPEG) // 2]), "the BytesIO cannot be.*is the file complete"),
+    Row("open, PostScript", lambda _: io.BytesIO(EPS), "the BytesIO is EPS, which is drawn by running a program"),
+    Row("open as text", lambda _: io.StringIO("text"), "the StringIO cannot be read as an image"),
+    Row("open for writing", lambda folder: (folder / "new").open("wb"), "the BufferedWriter cannot be read"),
     Row("directory", lambda folder: folder, "is a directory: expected an image file"),
     Row("missing file", lambda folder: folder / "nowhere.png", "there is no file.*working folder"),
     Row("missing file, by text", lambda folder: str(folder / "nowhere.png"), "there is no file.*working folder"),
