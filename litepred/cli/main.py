@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -28,16 +29,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose, run):
         command.add_parser(commands)
-    arguments = parser.parse_args(argv)
-    if arguments.command == "run":  # the program's warnings, errors and signals are its own
+    with _any_text():
+        arguments = parser.parse_args(argv)
+    if arguments.command == "run":  # the program's warnings, errors, signals and output are its own
         return _run(arguments)
-    with warnings.catch_warnings(), _terminable():
+    with warnings.catch_warnings(), _terminable(), _any_text():
         warnings.showwarning = _show_warning
         return _run(arguments)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"litepred: warning: {message}", file=sys.stderr)
+
+
+@contextmanager
+def _any_text() -> Iterator[None]:
+    """Let standard output escape what its encoding lacks, as standard error does: a pipe of Windows has 256 letters."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    errors = stream.errors
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=errors)
 
 
 class _Terminated(KeyboardInterrupt):

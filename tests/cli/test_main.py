@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import warnings
 
 import pytest
 
-from litepred.cli import convert, main
+from litepred.cli import convert, inspect, main
 
 COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark", "densepose", "run")
 
@@ -42,6 +43,29 @@ def test_help(arguments, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "litepred" in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1251", "utf-8"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_in_any_encoding(command, encoding, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"), [("cp1252", b"\\u5199\\udcff\xd7\n"), ("utf-8", b"\xe5\x86\x99\\udcff\xc3\x97\n")]
+)
+def test_output_in_any_encoding(encoding, expected, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding, newline="\n")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(inspect, "_facts", lambda name: print("写\udcff×") or {"keys": {}})  # a name that is no text
+    monkeypatch.setattr(inspect, "_page", lambda facts: [])
+    monkeypatch.setattr(inspect, "_modules", lambda facts: [])
+    assert main(["inspect", "a.pth"]) == 0
+    assert out.buffer.getvalue().startswith(expected)
+    assert out.errors == "strict"
 
 
 def test_help_is_quick():
