@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -305,16 +306,24 @@ def _picture(image: np.ndarray, outputs: dict[str, Any], metadata: Metadata) -> 
 
 
 def _items(names: Sequence[str]) -> list[Item]:
-    """Give each file a stem that no other has, so that images of one name from different folders keep apart."""
+    """Give each file a stem that no other has, so that images of one name from different folders keep apart.
+
+    Names that differ in case, or in how their accents are written, are one to the file systems of Windows and macOS.
+    """
     stems = [Path(name).stem.replace("camera:", "camera-") for name in names]
     numbered = all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems)
     taken: set[str] = set()
     items = []
     for name, stem in zip(names, stems):
-        free = next(one for one in (stem, *(f"{stem}-{i}" for i in range(2, len(names) + 2))) if one not in taken)
-        taken.add(free)
+        numbers = range(2, len(names) + 2)
+        free = next(one for one in (stem, *(f"{stem}-{i}" for i in numbers)) if _as_one_name(one) not in taken)
+        taken.add(_as_one_name(free))
         items.append(Item(name, free, int(stem) if numbered else None))
     return items
+
+
+def _as_one_name(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _check_skipping(wanted: Wanted) -> None:

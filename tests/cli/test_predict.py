@@ -61,6 +61,19 @@ def test_images_of_one_name_get_pictures_of_their_own(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["skimage_page-2.png", "skimage_page.png"]
 
 
+@pytest.mark.parametrize(
+    ("names", "stems"),
+    [
+        ([], []),
+        (["a/page.png", "b/page.jpg", "page-2.png"], ["page", "page-2", "page-2-2"]),
+        (["a/Page.png", "b/page.PNG", "c/PAGE.jpg"], ["Page", "page-2", "PAGE-3"]),
+        (["a/\u00e9t\u00e9.png", "b/e\u0301te\u0301.png"], ["\u00e9t\u00e9", "e\u0301te\u0301-2"]),
+    ],
+)
+def test_no_file_system_takes_two_stems_for_one(names, stems):
+    assert [item.stem for item in predict._items(names)] == stems
+
+
 def test_nothing_found(tmp_path, capsys):
     Image.new("L", (40, 30), 255).save(tmp_path / "blank.png")
     assert main(["predict", str(tmp_path / "blank.png"), "--output", str(tmp_path / "out"), "--threshold", "1"]) == 0
