@@ -340,11 +340,21 @@ def _is_done(wanted: Wanted, item: Item) -> bool:
 
 def _check_targets(wanted: Wanted, items: Sequence[Item]) -> None:
     """Refuse to write over an image that is to be read."""
-    sources = {os.path.realpath(item.source): item.source for item in items}
+    sources = {_identity(item.source) for item in items}
     for item in items:
         for path in wanted.files(item, is_video(item.source)):
-            if os.path.realpath(path) in sources:
+            if _identity(path) in sources:
                 raise LitepredError(f"{str(path)!r} is both read and written: choose another folder with --output")
+
+
+def _identity(path: str | os.PathLike[str]) -> Any:
+    """Return what all names of a file have in common: IMG.PNG and IMG.png are one file on most disks of Macs."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        status = None
+    # some network drives do not number their files
+    return (status.st_dev, status.st_ino) if status is not None and status.st_ino else os.path.realpath(path)
 
 
 def _class_numbers(given: str, metadata: Metadata) -> list[int]:

@@ -295,6 +295,16 @@ def test_wrong_options(arguments, message, pages, capsys):
     assert [name for name in names(pages.parent) if name != "litepred-output"] == before
 
 
+def test_a_file_is_not_written_over_under_another_name(pages, capsys):
+    """A second name stands for what a file system that ignores case makes of c.PNG and c.png."""
+    before = (pages / "c.PNG").read_bytes()
+    (pages.parent / "out").mkdir()
+    os.link(pages / "c.PNG", pages.parent / "out" / "c.png")
+    assert main(["predict", "pages/c.PNG", "--output", "out"]) == 1
+    assert "is both read and written" in capsys.readouterr().err
+    assert (pages / "c.PNG").read_bytes() == before
+
+
 class TestVideo:
     @pytest.fixture
     def video(self, pages):
