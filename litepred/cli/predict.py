@@ -342,9 +342,11 @@ def _check_targets(wanted: Wanted, items: Sequence[Item]) -> None:
     """Refuse to write over an image that is to be read."""
     sources = {_identity(item.source) for item in items}
     for item in items:
-        for path in wanted.files(item, is_video(item.source)):
+        folders = [folder for folder in (wanted.panoptic, wanted.labels) if folder is not None]
+        pictures = [folder / f"{item.stem}.png" for folder in folders]
+        for path in [*wanted.files(item, is_video(item.source)), *pictures]:
             if _identity(path) in sources:
-                raise LitepredError(f"{str(path)!r} is both read and written: choose another folder with --output")
+                raise LitepredError(f"{str(path)!r} is both read and written: choose another folder to write to")
 
 
 def _identity(path: str | os.PathLike[str]) -> Any:

@@ -285,6 +285,8 @@ class TestFiles:
         (["--skip-existing", "--csv", "c.csv"], "would leave images out of --csv"),
         (["--skip-existing", "--no-save-images"], "none are written"),
         (["--output", "pages"], "is both read and written"),
+        (["--panoptic", "pages"], "is both read and written"),
+        (["--labels", "pages"], "is both read and written"),
         (["--panoptic", "pages/a.png"], "cannot make the folder --panoptic"),
     ],
 )
