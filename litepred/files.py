@@ -1,14 +1,22 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and what is no file but an address."""
 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file"]
+__all__ = ["is_address", "whole_file"]
+
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
+
+
+def is_address(name: str) -> bool:
+    """Tell an address, such as ``https://host/model.pth``, from a path."""
+    return _ADDRESS.match(name) is not None
 
 
 @contextmanager

@@ -1,10 +1,33 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and what is no file but an address."""
 
 from __future__ import annotations
 
 import pytest
 
-from litepred.files import whole_file
+from litepred.files import is_address, whole_file
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", False),
+        ("https://host/a.pth", True),
+        ("S3://bucket/a.pth", True),
+        ("detectron2://a/b.pkl", True),
+        ("catalog://ImageNetPretrained/MSRA/R-50", True),
+        ("a.pth", False),
+        ("a.pth?at=https://host", False),
+        ("C:/models/a.pth", False),
+        ("C://models//a.pth", False),
+        (r"C:\models\a.pth", False),
+        (r"\\server\models\a.pth", False),
+        ("//server/models/a.pth", False),
+        (r"\\?\C:\models\a.pth", False),
+        ("camera:0", False),
+    ],
+)
+def test_addresses_and_paths(name, expected):
+    assert is_address(name) == expected
 
 
 def test_a_file_appears_at_the_end(tmp_path):
