@@ -23,13 +23,14 @@ def is_address(name: str) -> bool:
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside ``path``, with the same ending, and rename what was written there at the end.
 
-    When the body raises (or is interrupted), the temporary file is deleted and ``path`` stays as it was.
+    When the body raises (or is interrupted), the temporary file is deleted and ``path`` stays as it was. Its name is
+    short, so that there is room for it wherever there is for that of ``path``.
 
     Raises:
         OSError: when the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

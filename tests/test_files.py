@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from litepred.files import is_address, whole_file
@@ -38,6 +40,15 @@ def test_a_file_appears_at_the_end(tmp_path):
         temporary.write_text("new")
         assert not target.exists()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.png", "new")]
+
+
+def test_a_name_as_long_as_the_file_system_takes(tmp_path):
+    room = 258 - len(str(tmp_path)) if sys.platform == "win32" else 255
+    target = tmp_path / f"{'a' * (room - 4)}.png"
+    with whole_file(target) as temporary:
+        assert len(temporary.name) < 20
+        temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

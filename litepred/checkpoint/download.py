@@ -82,7 +82,7 @@ def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progr
     if cached is not None:
         _logger.info("%s is cached in %s", address, cached)
         return cached
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    part = target.with_name(f".{uuid.uuid4().hex[:8]}.part")
     _logger.info("Downloading %s to %s", address, target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
