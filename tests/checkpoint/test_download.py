@@ -279,6 +279,9 @@ def test_a_folder_of_ones_own_is_the_only_one(server, tmp_path):
         ("https://host.org/../a//./../model.pth", "host.org/a/model.pth"),
         ("https://../../model.pth", "model.pth"),
         ("https://host.org/a:b%3Ac\\d.pth", "host.org/a_b%3Ac_d.pth"),
+        ("https://host.org/aux/com1.v2/nul.pth", "host.org/_aux/_com1.v2/_nul.pth"),
+        ("https://con/CON", "_con/_CON"),
+        ("https://host.org/console/auxiliary.pth", "host.org/console/auxiliary.pth"),
         ("https://host.org/get?id=12", "host.org/get-" + hashlib.sha256(b"id=12").hexdigest()[:8]),
     ],
 )
