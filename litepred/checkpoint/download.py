@@ -161,9 +161,10 @@ def _fetch(address: str, part: Path, name: str, progress: bool) -> None:
     from tqdm import tqdm
 
     failures = furthest = 0
+    hidden = None if progress and sys.stderr is not None else True  # a program of Windows without a console has none
     with (
         part.open("xb") as file,
-        tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=None if progress else True) as bar,
+        tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=hidden) as bar,
     ):
         transfer = _Transfer(address, file, bar)
         while True:

@@ -339,6 +339,11 @@ def test_a_name_that_is_too_long(server, tmp_path):
             download(f"{server.url}/{'a' * 300}.pth")
 
 
+def test_a_program_without_a_console(server, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as pythonw.exe has it
+    assert download(f"{server.url}/model.pth").read_bytes() == BODY
+
+
 def test_a_full_disk(server, tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
