@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import signal
@@ -80,6 +81,12 @@ def _terminable() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _is_broken_pipe(error: OSError) -> bool:
+    """Tell what comes of writing to a closed pipe, which Windows may also call an invalid argument."""
+    vague = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
+    return vague or isinstance(error, BrokenPipeError)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     try:
         status: int = arguments.run(arguments)
@@ -88,7 +95,10 @@ def _run(arguments: argparse.Namespace) -> int:
     except LitepredError as error:
         print(f"litepred: error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever reads the output has enough, such as head
+    except OSError as error:
+        if not _is_broken_pipe(error):
+            raise
+        # whoever reads the output has enough, such as head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except _Terminated:

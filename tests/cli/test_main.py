@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import warnings
 import pytest
 
 from litepred.cli import convert, inspect, main
+from litepred.cli.main import _is_broken_pipe
 
 COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark", "densepose", "run")
 
@@ -89,6 +91,22 @@ def test_an_interrupt(monkeypatch, capsys):
     monkeypatch.setattr(convert, "_source", interrupted)
     assert main(["convert", "a.pth", "b.pth"]) == 130
     assert capsys.readouterr().err == "litepred: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("platform", "error", "is_one"),
+    [
+        ("linux", BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        ("win32", BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        ("win32", OSError(errno.EINVAL, "Invalid argument"), True),
+        ("linux", OSError(errno.EINVAL, "Invalid argument"), False),
+        ("win32", OSError(errno.EINVAL, "Invalid argument", "a?.csv"), False),
+        ("win32", OSError(errno.ENOSPC, "No space left on device"), False),
+    ],
+)
+def test_broken_pipes(platform, error, is_one, monkeypatch):
+    monkeypatch.setattr(sys, "platform", platform)
+    assert _is_broken_pipe(error) == is_one
 
 
 def test_output_that_nobody_reads():
