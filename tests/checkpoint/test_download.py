@@ -39,6 +39,7 @@ from litepred.errors import CheckpointError
 PAGE = b"\n<!DOCTYPE html><html><body>Please sign in</body></html>"
 MD5 = hashlib.md5(BODY).hexdigest()
 ZOO = "detectron2://COCO-Detection/rpn_R_50_C4_1x/137258005/model_final_450694.pkl"
+ABSOLUTE = os.path.abspath("/folder")  # with a drive, where there are any
 ZOO_PLACE = "detectron2/COCO-Detection/rpn_R_50_C4_1x/137258005/model_final_450694.pkl"
 
 
@@ -312,10 +313,10 @@ def test_what_names_no_file_to_download(url, message):
     [
         ("linux", {}, "home/.cache/litepred"),
         ("linux", {"XDG_CACHE_HOME": "relative"}, "home/.cache/litepred"),
-        ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/litepred"),
-        ("darwin", {"XDG_CACHE_HOME": "/xdg"}, "home/Library/Caches/litepred"),
+        ("linux", {"XDG_CACHE_HOME": ABSOLUTE}, f"{ABSOLUTE}/litepred"),
+        ("darwin", {"XDG_CACHE_HOME": ABSOLUTE}, "home/Library/Caches/litepred"),
         ("win32", {}, "home/AppData/Local/litepred/Cache"),
-        ("win32", {"LOCALAPPDATA": "/local"}, "/local/litepred/Cache"),
+        ("win32", {"LOCALAPPDATA": ABSOLUTE}, f"{ABSOLUTE}/litepred/Cache"),
         ("linux", {"LITEPRED_CACHE": "~/mine"}, "home/mine"),
     ],
 )
