@@ -13,6 +13,7 @@ from litepred import ImageError, Predictor, read_image
 from litepred.default_model import example_page
 from litepred.results import csv_rows, csv_table
 
+sys.stdout.reconfigure(errors="backslashreplace")  # names may have letters that the console or pipe has not
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else example_page().parent
 table = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("litepred-output", "results.csv")
 table.parent.mkdir(exist_ok=True)

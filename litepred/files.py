@@ -1,27 +1,36 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and what is no file but an address."""
 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file"]
+__all__ = ["is_address", "whole_file"]
+
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
+
+
+def is_address(name: str) -> bool:
+    """Tell an address, such as ``https://host/model.pth``, from a path."""
+    return _ADDRESS.match(name) is not None
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside ``path``, with the same ending, and rename what was written there at the end.
 
-    When the body raises (or is interrupted), the temporary file is deleted and ``path`` stays as it was.
+    When the body raises (or is interrupted), the temporary file is deleted and ``path`` stays as it was. Its name is
+    short, so that there is room for it wherever there is for that of ``path``.
 
     Raises:
         OSError: when the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

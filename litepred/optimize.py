@@ -140,15 +140,19 @@ def _is_batch_norm(norm: Any) -> bool:
 
 
 def _fold(conv: nn.Conv2d, norm: Any) -> None:
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    shift = -norm.running_mean.double() * scale
+    """Fold in double precision, rounded once, and on the CPU, since MPS has no doubles."""
+    scale = (norm.running_var.cpu().double() + norm.eps).rsqrt()
+    shift = -norm.running_mean.cpu().double() * scale
     if norm.weight is not None:
-        scale = scale * norm.weight.double()
-        shift = shift * norm.weight.double() + norm.bias.double()
+        scale = scale * norm.weight.cpu().double()
+        shift = shift * norm.weight.cpu().double() + norm.bias.cpu().double()
     if conv.bias is not None:
-        shift = shift + conv.bias.double() * scale
-    conv.weight.data *= scale[:, None, None, None]  # in double precision, rounded once
-    conv.bias = nn.Parameter(shift.to(conv.weight.dtype), requires_grad=False)
+        shift = shift + conv.bias.cpu().double() * scale
+    weight = conv.weight.data
+    folded = weight.cpu()  # which is the weight itself where it is there already
+    folded *= scale[:, None, None, None]
+    weight.copy_(folded)
+    conv.bias = nn.Parameter(shift.to(weight), requires_grad=False)
 
 
 def _replace(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:

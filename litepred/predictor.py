@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -188,7 +189,8 @@ class Predictor:
         short, long = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
         long = min(long, short * 4 // 3)
         with compiling():
-            for height, width in tqdm([(short, long), (long, short)], desc="compiling the model", unit="size"):
+            sizes, hidden = [(short, long), (long, short)], sys.stderr is None  # as in a program without a console
+            for height, width in tqdm(sizes, desc="compiling the model", unit="size", disable=hidden):
                 inputs = self._model_input(np.zeros((height, width, 3), np.uint8))
                 self._run([inputs])
                 if not isinstance(self.model, GeneralizedRCNN):

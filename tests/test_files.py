@@ -1,10 +1,35 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and what is no file but an address."""
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from litepred.files import whole_file
+from litepred.files import is_address, whole_file
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", False),
+        ("https://host/a.pth", True),
+        ("S3://bucket/a.pth", True),
+        ("detectron2://a/b.pkl", True),
+        ("catalog://ImageNetPretrained/MSRA/R-50", True),
+        ("a.pth", False),
+        ("a.pth?at=https://host", False),
+        ("C:/models/a.pth", False),
+        ("C://models//a.pth", False),
+        (r"C:\models\a.pth", False),
+        (r"\\server\models\a.pth", False),
+        ("//server/models/a.pth", False),
+        (r"\\?\C:\models\a.pth", False),
+        ("camera:0", False),
+    ],
+)
+def test_addresses_and_paths(name, expected):
+    assert is_address(name) == expected
 
 
 def test_a_file_appears_at_the_end(tmp_path):
@@ -15,6 +40,15 @@ def test_a_file_appears_at_the_end(tmp_path):
         temporary.write_text("new")
         assert not target.exists()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.png", "new")]
+
+
+def test_a_name_as_long_as_the_file_system_takes(tmp_path):
+    room = 258 - len(str(tmp_path)) if sys.platform == "win32" else 255
+    target = tmp_path / f"{'a' * (room - 4)}.png"
+    with whole_file(target) as temporary:
+        assert len(temporary.name) < 20
+        temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

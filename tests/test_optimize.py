@@ -11,6 +11,7 @@ import pytest
 import torch
 from golden_answers import ASSETS
 from tiny_models import FAMILIES, golden, tiny_cfg, tiny_image
+from torch.overrides import TorchFunctionMode
 
 from litepred import Boxes, ConfigError, Instances, Predictor, build_model, model_zoo, pairwise_iou
 from litepred import optimize as optimize_module
@@ -165,6 +166,29 @@ def test_a_processor_without_a_fast_path_says_so_and_computes_in_float32(monkeyp
         assert optimize(model, "bfloat16") == "float32"
     assert len(caught) == 1
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+class WithoutDoubles(TorchFunctionMode):
+    """The meta device as one that has no float64, as MPS has none, and from which tensors can be copied."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.Tensor.cpu:
+            return torch.ones_like(args[0], device="cpu")
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and (result.device.type, result.dtype) == ("meta", torch.float64):
+            raise TypeError("this device has no float64")
+        return result
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_device_without_doubles(family):
+    cfg = config(family)
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model = build_model(cfg)
+    with WithoutDoubles():
+        optimize(model)
+    assert {tensor.device.type for tensor in model.state_dict().values()} == {"meta"}
 
 
 def test_an_optimized_model_is_pickled_and_copied():

@@ -29,6 +29,8 @@ def complaints(tree: ast.AST) -> list[str]:
             found += [f"uses {node.value.id}.{node.attr}"] if node.attr in of_posix else []
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(("/proc", "/tmp")):
             found.append(f"names {node.value}")
+        if isinstance(node, ast.Compare) and isinstance(node.left, ast.Constant) and node.left.value == "://":
+            found.append("takes C:// for an address, unlike litepred.files.is_address")
         if isinstance(node, ast.Call):
             found += _text_without_encoding(node)
     return found
@@ -67,6 +69,7 @@ def test_nothing_of_one_platform_alone(file):
         "open(path)",
         "open(path, 'w')",
         "path.open()",
+        "'://' in name",
     ],
 )
 def test_what_is_found(code):

@@ -445,6 +445,15 @@ class TestPickling:
             if key in ours:
                 assert len(ours[key]) == len(theirs[key])
 
+    @pytest.mark.parametrize("mask_format", ["roi", "rle", "polygon"])
+    def test_every_mask_format(self, mask_format):
+        cfg = tiny_cfg("c4", MASK_ON=True)
+        with pytest.warns(UserWarning, match="random weights"):
+            predictor = Predictor(cfg, mask_format=mask_format)
+        image = np.zeros((64, 96, 3), np.uint8)
+        loaded = pickle.loads(pickle.dumps(predictor))
+        assert type(loaded(image)["instances"].pred_masks) is type(predictor(image)["instances"].pred_masks)
+
     def test_across_processes(self, page_predictor):
         """By spawn, as on Windows: predictor, config and image go there, instances and config come back."""
         from concurrent.futures import ProcessPoolExecutor

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..errors import CheckpointError
+from ..files import is_address
 from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
 from .naming import HEURISTICS, by_suffix, split_query
@@ -36,7 +37,7 @@ def resolve_path(path: str | PathLike[str]) -> Path:
         CheckpointError: when an address cannot be downloaded.
     """
     text = os.fspath(path)
-    if "://" not in text:
+    if not is_address(text):
         return Path(text)
     address, heuristics = split_query(text)
     return Path(f"{download(address)}?{HEURISTICS}=True") if heuristics else download(address)

@@ -46,6 +46,8 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that may be others nex
 # The hash in a name. After "_" it needs both a letter and a digit: iterations, dates and words are no hashes.
 _HASH = re.compile(r"(?:model_final_|_(?=\d*[a-f])(?=[a-f]*\d))([0-9a-f]{6,})\.(?:pkl|pth|safetensors)$")
 _WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml|!--)", re.IGNORECASE)
+# What Windows takes in no file's name, and where it takes a name for that of a device.
+_UNFIT = re.compile(r'[\\:*?"<>|]|^(?=(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))', re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)")
 _logger = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progr
     if cached is not None:
         _logger.info("%s is cached in %s", address, cached)
         return cached
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    part = target.with_name(f".{uuid.uuid4().hex[:8]}.part")
     _logger.info("Downloading %s to %s", address, target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +146,7 @@ def _place(address: str) -> Path:
         names[-1] += f"-{hashlib.sha256(url.query.encode()).hexdigest()[:8]}"
     if not address.startswith(_OFFICIAL):  # elsewhere many files are called /model_final.pth
         names.insert(0, url.netloc)
-    return Path(*(re.sub(r'[\\:*?"<>|]', "_", name) for name in names if name not in ("", ".", "..")))
+    return Path(*(_UNFIT.sub("_", name) for name in names if name not in ("", ".", "..")))
 
 
 def _detectron2_file(address: str) -> Path:
@@ -159,9 +161,10 @@ def _fetch(address: str, part: Path, name: str, progress: bool) -> None:
     from tqdm import tqdm
 
     failures = furthest = 0
+    hidden = None if progress and sys.stderr is not None else True  # a program of Windows without a console has none
     with (
         part.open("xb") as file,
-        tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=None if progress else True) as bar,
+        tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=hidden) as bar,
     ):
         transfer = _Transfer(address, file, bar)
         while True:

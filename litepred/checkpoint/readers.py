@@ -113,7 +113,8 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     the state dict is found in the file is told at `find_state`; names of Caffe2 are changed as `from_caffe2` tells.
     If ``extra["matching_heuristics"]`` is true, `by_suffix` completes the names for a model.
 
-    The tensors lie in the file until they are used, if it is one of safetensors or, since PyTorch 1.6, ``torch.save``.
+    The tensors lie in the file until they are used, if it is one of safetensors or, since PyTorch 1.6, ``torch.save``;
+    as long as there is one, Windows will not let the file be replaced or deleted.
 
     Args:
         path: a local file. If there is none of the full name, ``?matching_heuristics=True`` is taken from it, and the

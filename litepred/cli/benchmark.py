@@ -138,8 +138,8 @@ def _measure(predictor: Predictor, path: Path) -> dict[str, float]:
     from ..data import read_image
 
     def now() -> float:
-        if predictor.model.device.type == "cuda":
-            torch.cuda.synchronize()
+        device = torch.device(predictor.cfg.MODEL.DEVICE).type
+        getattr(torch, device).synchronize()  # torch.cuda's, or torch.mps's; torch.cpu's does nothing
         return time.perf_counter()
 
     start = now()

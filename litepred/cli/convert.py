@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, ConfigError, LitepredError
+from ..files import is_address
 from .common import count_types, megabytes, skeleton
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _source(name: str) -> tuple[str, CfgNode | None]:
     from ..checkpoint import resolve_path
     from ..sources import named_config
 
-    if "://" in name:
+    if is_address(name):
         return str(resolve_path(name)), None
     if os.path.exists(name) or Path(name.partition("?")[0]).suffix not in ("", ".yaml"):
         return name, None

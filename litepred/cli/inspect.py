@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import is_address
 from .common import count_types, megabytes, skeleton
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _facts(name: str) -> dict[str, Any]:
 def _is_config(name: str) -> bool:
     """Tell configs from checkpoints: YAML files, and models of the zoo, whose names have no ending."""
     suffix = Path(name.partition("?")[0]).suffix
-    return "://" not in name and (suffix in (".yaml", ".yml") or not (suffix or os.path.exists(name)))
+    return not is_address(name) and (suffix in (".yaml", ".yml") or not (suffix or os.path.exists(name)))
 
 
 def _value(value: Any) -> Any:

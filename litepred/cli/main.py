@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import os
 import signal
 import sys
@@ -28,16 +30,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose, run):
         command.add_parser(commands)
-    arguments = parser.parse_args(argv)
-    if arguments.command == "run":  # the program's warnings, errors and signals are its own
+    with _any_text():
+        arguments = parser.parse_args(argv)
+    if arguments.command == "run":  # the program's warnings, errors, signals and output are its own
         return _run(arguments)
-    with warnings.catch_warnings(), _terminable():
+    with warnings.catch_warnings(), _terminable(), _any_text():
         warnings.showwarning = _show_warning
         return _run(arguments)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"litepred: warning: {message}", file=sys.stderr)
+
+
+@contextmanager
+def _any_text() -> Iterator[None]:
+    """Let standard output escape what its encoding lacks, as standard error does: a pipe of Windows has 256 letters."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    errors = stream.errors
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=errors)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -63,6 +81,12 @@ def _terminable() -> Iterator[None]:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+def _is_broken_pipe(error: OSError) -> bool:
+    """Tell what comes of writing to a closed pipe, which Windows may also call an invalid argument."""
+    vague = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
+    return vague or isinstance(error, BrokenPipeError)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     try:
         status: int = arguments.run(arguments)
@@ -71,7 +95,10 @@ def _run(arguments: argparse.Namespace) -> int:
     except LitepredError as error:
         print(f"litepred: error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever reads the output has enough, such as head
+    except OSError as error:
+        if not _is_broken_pipe(error):
+            raise
+        # whoever reads the output has enough, such as head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except _Terminated:

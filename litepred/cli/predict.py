@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -305,16 +306,24 @@ def _picture(image: np.ndarray, outputs: dict[str, Any], metadata: Metadata) -> 
 
 
 def _items(names: Sequence[str]) -> list[Item]:
-    """Give each file a stem that no other has, so that images of one name from different folders keep apart."""
+    """Give each file a stem that no other has, so that images of one name from different folders keep apart.
+
+    Names that differ in case, or in how their accents are written, are one to the file systems of Windows and macOS.
+    """
     stems = [Path(name).stem.replace("camera:", "camera-") for name in names]
     numbered = all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems)
     taken: set[str] = set()
     items = []
     for name, stem in zip(names, stems):
-        free = next(one for one in (stem, *(f"{stem}-{i}" for i in range(2, len(names) + 2))) if one not in taken)
-        taken.add(free)
+        numbers = range(2, len(names) + 2)
+        free = next(one for one in (stem, *(f"{stem}-{i}" for i in numbers)) if _as_one_name(one) not in taken)
+        taken.add(_as_one_name(free))
         items.append(Item(name, free, int(stem) if numbered else None))
     return items
+
+
+def _as_one_name(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _check_skipping(wanted: Wanted) -> None:
@@ -331,11 +340,23 @@ def _is_done(wanted: Wanted, item: Item) -> bool:
 
 def _check_targets(wanted: Wanted, items: Sequence[Item]) -> None:
     """Refuse to write over an image that is to be read."""
-    sources = {os.path.realpath(item.source): item.source for item in items}
+    sources = {_identity(item.source) for item in items}
     for item in items:
-        for path in wanted.files(item, is_video(item.source)):
-            if os.path.realpath(path) in sources:
-                raise LitepredError(f"{str(path)!r} is both read and written: choose another folder with --output")
+        folders = [folder for folder in (wanted.panoptic, wanted.labels) if folder is not None]
+        pictures = [folder / f"{item.stem}.png" for folder in folders]
+        for path in [*wanted.files(item, is_video(item.source)), *pictures]:
+            if _identity(path) in sources:
+                raise LitepredError(f"{str(path)!r} is both read and written: choose another folder to write to")
+
+
+def _identity(path: str | os.PathLike[str]) -> Any:
+    """Return what all names of a file have in common: IMG.PNG and IMG.png are one file on most disks of Macs."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        status = None
+    # some network drives do not number their files
+    return (status.st_dev, status.st_ino) if status is not None and status.st_ino else os.path.realpath(path)
 
 
 def _class_numbers(given: str, metadata: Metadata) -> list[int]:

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from ..errors import ConfigError
+from ..files import is_address
 
 __all__ = ["merged_mappings", "parse_yaml", "read_yaml_with_base"]
 
@@ -222,7 +223,7 @@ def _local_path(path: str | os.PathLike[str]) -> Path:
         text = os.path.expanduser(os.fsdecode(path))
     except TypeError:
         raise ConfigError(f"a config file is named by a str or a path, got {type(path).__name__}") from None
-    if "://" in text:
+    if is_address(text):
         raise ConfigError(f"{text}: configs are read from disk only; download it and give the path of the copy")
     return Path(text)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,10 +15,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import ImageError
+from ..files import is_address
 
 __all__ = ["as_array", "read_image"]
 
-_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 _PROGRAMS = ("EPS",)  # Pillow hands them to Ghostscript
 
 
@@ -49,7 +48,7 @@ def _existing(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     if not os.path.exists(name):  # unlike Path.exists(), never an error of its own
         advice = f"expected an image file; the working folder is {os.getcwd()!r}"
-        if _ADDRESS.match(str(name)):
+        if is_address(str(name)):
             advice = "addresses are not opened, download the image first"
         raise ImageError(f"there is no file {str(name)!r}: {advice}")
     path = Path(name)

@@ -57,8 +57,8 @@ class ResizeTransform(Transform):
             resized = np.asarray(Image.fromarray(plane).resize((self.new_w, self.new_h), method))
             return resized.reshape(self.new_h, self.new_w, *img.shape[2:])
         if (self.interp if interp is None else interp) == Image.Resampling.NEAREST:
-            rows = np.arange(self.new_h) * self.h // self.new_h
-            return img[rows][:, np.arange(self.new_w) * self.w // self.new_w]
+            rows, columns = (np.arange(n, dtype=np.int64) for n in (self.new_h, self.new_w))  # 32 bits can be too few
+            return img[rows * self.h // self.new_h][:, columns * self.w // self.new_w]
         if not np.issubdtype(img.dtype, np.floating):
             raise ImageError(f"cannot resize an array of dtype {img.dtype}: expected uint8 or a float type")
         planes = torch.from_numpy(np.ascontiguousarray(img)).reshape(self.h, self.w, -1).permute(2, 0, 1)[None]

@@ -90,12 +90,12 @@ class VideoReader:
         Raises:
             ImageError: when there is not even a first one.
         """
-        index, start = 0, time.monotonic()
+        index, start = 0, time.perf_counter()  # whose steps are not of 16 ms, as the other clock's on Windows
         while True:
             there, frame = self._capture.read()
             if not there:
                 break
-            yield index, time.monotonic() - start if self.is_camera else index / self.fps, frame
+            yield index, time.perf_counter() - start if self.is_camera else index / self.fps, frame
             index += 1
         if not index:
             raise ImageError(f"{self._name} has no frame that can be read: is it complete?")

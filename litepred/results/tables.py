@@ -60,7 +60,9 @@ def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS
     Raises:
         OSError: the file cannot be written.
     """
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    # a file's name need not be text, and is no reason to lose the table
+    errors = "backslashreplace"
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", errors=errors, newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         yield writer.writerows

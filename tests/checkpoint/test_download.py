@@ -39,6 +39,7 @@ from litepred.errors import CheckpointError
 PAGE = b"\n<!DOCTYPE html><html><body>Please sign in</body></html>"
 MD5 = hashlib.md5(BODY).hexdigest()
 ZOO = "detectron2://COCO-Detection/rpn_R_50_C4_1x/137258005/model_final_450694.pkl"
+ABSOLUTE = os.path.abspath("/folder")  # with a drive, where there are any
 ZOO_PLACE = "detectron2/COCO-Detection/rpn_R_50_C4_1x/137258005/model_final_450694.pkl"
 
 
@@ -279,6 +280,9 @@ def test_a_folder_of_ones_own_is_the_only_one(server, tmp_path):
         ("https://host.org/../a//./../model.pth", "host.org/a/model.pth"),
         ("https://../../model.pth", "model.pth"),
         ("https://host.org/a:b%3Ac\\d.pth", "host.org/a_b%3Ac_d.pth"),
+        ("https://host.org/aux/com1.v2/nul.pth", "host.org/_aux/_com1.v2/_nul.pth"),
+        ("https://con/CON", "_con/_CON"),
+        ("https://host.org/console/auxiliary.pth", "host.org/console/auxiliary.pth"),
         ("https://host.org/get?id=12", "host.org/get-" + hashlib.sha256(b"id=12").hexdigest()[:8]),
     ],
 )
@@ -309,10 +313,10 @@ def test_what_names_no_file_to_download(url, message):
     [
         ("linux", {}, "home/.cache/litepred"),
         ("linux", {"XDG_CACHE_HOME": "relative"}, "home/.cache/litepred"),
-        ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/litepred"),
-        ("darwin", {"XDG_CACHE_HOME": "/xdg"}, "home/Library/Caches/litepred"),
+        ("linux", {"XDG_CACHE_HOME": ABSOLUTE}, f"{ABSOLUTE}/litepred"),
+        ("darwin", {"XDG_CACHE_HOME": ABSOLUTE}, "home/Library/Caches/litepred"),
         ("win32", {}, "home/AppData/Local/litepred/Cache"),
-        ("win32", {"LOCALAPPDATA": "/local"}, "/local/litepred/Cache"),
+        ("win32", {"LOCALAPPDATA": ABSOLUTE}, f"{ABSOLUTE}/litepred/Cache"),
         ("linux", {"LITEPRED_CACHE": "~/mine"}, "home/mine"),
     ],
 )
@@ -334,6 +338,11 @@ def test_a_name_that_is_too_long(server, tmp_path):
     for _ in "12":  # before and after its folder exists
         with pytest.raises(CheckpointError, match="cannot be written"):
             download(f"{server.url}/{'a' * 300}.pth")
+
+
+def test_a_program_without_a_console(server, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # as pythonw.exe has it
+    assert download(f"{server.url}/model.pth").read_bytes() == BODY
 
 
 def test_a_full_disk(server, tmp_path, monkeypatch):

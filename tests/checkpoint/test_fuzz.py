@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import uuid
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,8 +72,7 @@ def test_a_changed_file_loads_or_is_refused(kind: str, edits: list[tuple[str, fl
     for name, share, new in edits:
         if data:
             EDITS[name](data, int(share * len(data)), new)
-    path = tmp_path / "x.pth"
-    path.unlink(missing_ok=True)  # tensors may still lie in the last one
+    path = tmp_path / f"{uuid.uuid4()}.pth"  # tensors may still lie in the last one, which Windows would not replace
     path.write_bytes(data)
     try:
         model = read_checkpoint(path).model

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import subprocess
 import sys
 import warnings
 
 import pytest
 
-from litepred.cli import convert, main
+from litepred.cli import convert, inspect, main
+from litepred.cli.main import _is_broken_pipe
 
 COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark", "densepose", "run")
 
@@ -44,6 +47,29 @@ def test_help(arguments, capsys, monkeypatch):
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1251", "utf-8"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_in_any_encoding(command, encoding, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"), [("cp1252", b"\\u5199\\udcff\xd7\n"), ("utf-8", b"\xe5\x86\x99\\udcff\xc3\x97\n")]
+)
+def test_output_in_any_encoding(encoding, expected, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding, newline="\n")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(inspect, "_facts", lambda name: print("写\udcff×") or {"keys": {}})  # a name that is no text
+    monkeypatch.setattr(inspect, "_page", lambda facts: [])
+    monkeypatch.setattr(inspect, "_modules", lambda facts: [])
+    assert main(["inspect", "a.pth"]) == 0
+    assert out.buffer.getvalue().startswith(expected)
+    assert out.errors == "strict"
+
+
 def test_help_is_quick():
     code = "import sys; from litepred.cli import main\ntry: main(['convert', '--help'])\nexcept SystemExit: pass\n"
     code += "print([m for m in ('torch', 'numpy') if m in sys.modules])"
@@ -65,6 +91,22 @@ def test_an_interrupt(monkeypatch, capsys):
     monkeypatch.setattr(convert, "_source", interrupted)
     assert main(["convert", "a.pth", "b.pth"]) == 130
     assert capsys.readouterr().err == "litepred: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("platform", "error", "is_one"),
+    [
+        ("linux", BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        ("win32", BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        ("win32", OSError(errno.EINVAL, "Invalid argument"), True),
+        ("linux", OSError(errno.EINVAL, "Invalid argument"), False),
+        ("win32", OSError(errno.EINVAL, "Invalid argument", "a?.csv"), False),
+        ("win32", OSError(errno.ENOSPC, "No space left on device"), False),
+    ],
+)
+def test_broken_pipes(platform, error, is_one, monkeypatch):
+    monkeypatch.setattr(sys, "platform", platform)
+    assert _is_broken_pipe(error) == is_one
 
 
 def test_output_that_nobody_reads():

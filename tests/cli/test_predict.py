@@ -61,6 +61,19 @@ def test_images_of_one_name_get_pictures_of_their_own(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["skimage_page-2.png", "skimage_page.png"]
 
 
+@pytest.mark.parametrize(
+    ("names", "stems"),
+    [
+        ([], []),
+        (["a/page.png", "b/page.jpg", "page-2.png"], ["page", "page-2", "page-2-2"]),
+        (["a/Page.png", "b/page.PNG", "c/PAGE.jpg"], ["Page", "page-2", "PAGE-3"]),
+        (["a/\u00e9t\u00e9.png", "b/e\u0301te\u0301.png"], ["\u00e9t\u00e9", "e\u0301te\u0301-2"]),
+    ],
+)
+def test_no_file_system_takes_two_stems_for_one(names, stems):
+    assert [item.stem for item in predict._items(names)] == stems
+
+
 def test_nothing_found(tmp_path, capsys):
     Image.new("L", (40, 30), 255).save(tmp_path / "blank.png")
     assert main(["predict", str(tmp_path / "blank.png"), "--output", str(tmp_path / "out"), "--threshold", "1"]) == 0
@@ -127,7 +140,7 @@ class TestInputs:
         [
             ([], []),
             (["pages"], ["a.png", "b.jpg", "c.PNG"]),
-            (["pages/*.png"], ["a.png"]),
+            (["pages/*.jpg"], ["b.jpg"]),
             (["pages/[ab].*"], ["a.png", "b.jpg"]),
             (["**/c.PNG", "pages/notes.txt"], ["c.PNG", "notes.txt"]),
             (["nowhere.png"], ["nowhere.png"]),  # is told when it is read
@@ -268,10 +281,12 @@ class TestFiles:
     [
         (["--classes", "titel"], "is no class of this model: it has title"),
         (["--classes", "5"], "--classes has '5'"),
-        (["--coco", "nowhere/c.json"], "cannot write 'nowhere/c.json'"),
+        (["--coco", "nowhere/c.json"], f"cannot write {os.path.join('nowhere', 'c.json')!r}"),
         (["--skip-existing", "--csv", "c.csv"], "would leave images out of --csv"),
         (["--skip-existing", "--no-save-images"], "none are written"),
         (["--output", "pages"], "is both read and written"),
+        (["--panoptic", "pages"], "is both read and written"),
+        (["--labels", "pages"], "is both read and written"),
         (["--panoptic", "pages/a.png"], "cannot make the folder --panoptic"),
     ],
 )
@@ -280,6 +295,16 @@ def test_wrong_options(arguments, message, pages, capsys):
     assert main(["predict", "pages/a.png", *arguments]) == 1
     assert message in capsys.readouterr().err
     assert [name for name in names(pages.parent) if name != "litepred-output"] == before
+
+
+def test_a_file_is_not_written_over_under_another_name(pages, capsys):
+    """A second name stands for what a file system that ignores case makes of c.PNG and c.png."""
+    before = (pages / "c.PNG").read_bytes()
+    (pages.parent / "out").mkdir()
+    os.link(pages / "c.PNG", pages.parent / "out" / "c.png")
+    assert main(["predict", "pages/c.PNG", "--output", "out"]) == 1
+    assert "is both read and written" in capsys.readouterr().err
+    assert (pages / "c.PNG").read_bytes() == before
 
 
 class TestVideo:

@@ -96,6 +96,13 @@ def test_labels_of_any_integer_type_are_resized():
     assert ResizeTransform(2, 2, 4, 4).apply_segmentation(labels).tolist() == labels.repeat(2, 0).repeat(2, 1).tolist()
 
 
+def test_labels_of_an_image_of_many_rows(monkeypatch):
+    labels = np.arange(50_000, dtype=np.int64)[:, None]
+    arange = np.arange
+    monkeypatch.setattr(np, "arange", lambda n, dtype=np.int32: arange(n, dtype=dtype))  # NumPy 1's on Windows
+    assert ResizeTransform(50_000, 1, 100_000, 1).apply_segmentation(labels)[:, 0].tolist() == labels.repeat(2).tolist()
+
+
 @pytest.mark.parametrize(
     ("polygon", "expected"),
     [

@@ -34,6 +34,12 @@ def test_coco_and_csv(counts, tmp_path):
         assert row == {"file": row["file"], "frame": "", "category_id": "0", "category": "gräser, hoch", **values}
 
 
+def test_a_file_whose_name_is_no_text(tmp_path):
+    name = b"scan-\xe9.png".decode("utf-8", "surrogateescape")  # as Python reads it from a folder
+    write_csv(tmp_path / "a.csv", [(name, detections(1))])
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()[1].startswith("scan-\\udce9.png,")
+
+
 @pytest.mark.parametrize("entries", [[], [1], [{"a": "ü"}, None]])
 def test_a_list_inside_an_object(entries, tmp_path):
     rest: dict = {"b": []}
