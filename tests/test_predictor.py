@@ -444,6 +444,16 @@ class TestPickling:
             if key in ours:
                 assert len(ours[key]) == len(theirs[key])
 
+    @pytest.mark.parametrize("mask_format", ["roi", "rle", "polygon"])
+    def test_every_mask_format(self, mask_format):
+        if mask_format == "rle":
+            pytest.importorskip("pycocotools")
+        predictor = Predictor(mask_format=mask_format)
+        image = page("skimage_page.png")
+        ours, theirs = pickle.loads(pickle.dumps(predictor))(image), predictor(image)
+        assert len(ours["instances"]) == len(theirs["instances"]) > 0
+        assert type(ours["instances"].pred_masks) is type(theirs["instances"].pred_masks)
+
     def test_across_processes(self, page_predictor):
         """By spawn, as on Windows: predictor, config and image go there, instances and config come back."""
         from concurrent.futures import ProcessPoolExecutor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,21 +37,30 @@ def mask_writer(mask_format: str, windows: Callable[..., Any] = mask_windows) ->
     if mask_format not in MASK_FORMATS[1:]:
         raise ConfigError(f"mask_format is {mask_format!r}: expected one of {', '.join(MASK_FORMATS)}")
 
-    def write(masks: Tensor, boxes: Boxes, image_size: tuple[int, int], threshold: float) -> Any:
-        if mask_format == "roi":
-            return ROIMasks(masks)
-        nothing = np.zeros((0, 0), bool)
-        written: list[Any] = [
-            mask_to_rle(nothing, image_size) if mask_format == "rle" else mask_to_polygons(nothing) for _ in masks
-        ]
-        for i, ((x0, y0, _, _), inside) in windows(masks.cpu(), boxes.tensor.cpu(), image_size, threshold):
-            corner = (x0, y0)
-            written[i] = (
-                mask_to_rle(inside, image_size, corner) if mask_format == "rle" else mask_to_polygons(inside, corner)
-            )
-        return written
+    return partial(_write, mask_format=mask_format, windows=windows)  # which can be pickled
 
-    return write
+
+def _write(
+    masks: Tensor,
+    boxes: Boxes,
+    image_size: tuple[int, int],
+    threshold: float,
+    *,
+    mask_format: str,
+    windows: Callable[..., Any],
+) -> Any:
+    if mask_format == "roi":
+        return ROIMasks(masks)
+    nothing = np.zeros((0, 0), bool)
+    written: list[Any] = [
+        mask_to_rle(nothing, image_size) if mask_format == "rle" else mask_to_polygons(nothing) for _ in masks
+    ]
+    for i, ((x0, y0, _, _), inside) in windows(masks.cpu(), boxes.tensor.cpu(), image_size, threshold):
+        corner = (x0, y0)
+        written[i] = (
+            mask_to_rle(inside, image_size, corner) if mask_format == "rle" else mask_to_polygons(inside, corner)
+        )
+    return written
 
 
 def detector_postprocess(
