@@ -255,7 +255,14 @@ class Predictor:
         with ThreadPoolExecutor(max_workers=1) as reader:
 
             def read() -> list[Future[dict[str, Any]]]:
-                return [reader.submit(self._model_input, image) for image in islice(images, batch_size)]
+                some: list[Future[dict[str, Any]]] = []
+                try:
+                    for image in islice(images, batch_size):
+                        some.append(reader.submit(self._model_input, image))
+                except Exception as error:  # of the source itself: it comes after the answers for what was read before
+                    some.append(Future())
+                    some[-1].set_exception(error)
+                return some
 
             coming = read()
             while coming:

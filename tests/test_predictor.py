@@ -194,6 +194,18 @@ class TestBatch:
         with pytest.raises(ImageError, match=f"got {images}: expected a list of images"):
             page_predictor.batch(images)
 
+    @pytest.mark.parametrize("batch_size", [1, 2, 9])
+    def test_an_error_of_the_source_comes_after_the_answers_for_what_it_gave(self, page_predictor, batch_size):
+        def source():
+            for _ in range(5):
+                yield np.zeros((8, 8, 3), np.uint8)
+            raise OSError("the disk is gone")
+
+        answers = []
+        with pytest.raises(OSError, match="the disk is gone"):
+            answers.extend(page_predictor.batch(source(), batch_size))
+        assert len(answers) == 5
+
 
 class TestConstruction:
     def test_a_full_config_and_a_checkpoint_by_path(self, page_predictor, tmp_path):
