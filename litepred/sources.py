@@ -149,7 +149,7 @@ def load_metadata(source: Any, cfg: CfgNode, class_names: Sequence[str] | None) 
     """
     if class_names is None:
         class_names = _embedded_class_names(source)
-    known = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else Metadata()
+    known = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else Metadata()
     if class_names is None:
         return known
     if isinstance(class_names, (str, Mapping)) or not isinstance(class_names, Iterable):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ class MetaArch(InferenceModule):
         input_format: order of the channels that the model was trained on, "BGR" or "RGB".
 
     Raises:
-        ConfigError: when mean and standard deviation differ in length.
+        ConfigError: when mean and standard deviation differ in length, or images cannot be normalised by them.
     """
 
     pixel_mean: Tensor
@@ -55,6 +56,12 @@ class MetaArch(InferenceModule):
             raise ConfigError(
                 f"MODEL.PIXEL_MEAN has {len(pixel_mean)} numbers and MODEL.PIXEL_STD {len(pixel_std)}: "
                 "expected one per channel in both"
+            )
+        mean, deviation = np.asarray(pixel_mean, float), np.asarray(pixel_std, float)
+        if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
+            raise ConfigError(
+                f"MODEL.PIXEL_MEAN is {pixel_mean} and MODEL.PIXEL_STD {pixel_std}: expected finite numbers, "
+                "and none of the deviations 0"
             )
         self.backbone = backbone
         self.input_format = input_format
