@@ -65,7 +65,7 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
     Raises:
         ConfigError: for another precision.
     """
-    if precision not in _DTYPES:
+    if precision not in tuple(_DTYPES):
         raise ConfigError(f"precision is {precision!r}: expected one of {', '.join(_DTYPES)}")
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     if precision != "float32" and not _is_fast(precision, device):

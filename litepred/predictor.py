@@ -48,6 +48,8 @@ class StreamedFrame(NamedTuple):
     outputs: dict[str, Any]
 
 
+_MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
+
 # The threads of OpenMP do not survive a fork, and torch would wait for them for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
@@ -109,7 +111,7 @@ class Predictor:
                 "its own graph in float32, drop one or the other"
             )
         if threads is not None:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(_count("threads", threads, _MOST_THREADS))
         with _collector_paused():
             self._make(cfg, weights, device, class_names, infer_num_classes)
             if mask_format != "bitmask":
@@ -235,25 +237,35 @@ class Predictor:
             A dict per image, in order.
 
         Raises:
-            ImageError: when one is not such an image, at its turn; or when ``images`` is a single one.
+            ImageError: when one is not such an image, at its turn; or when ``images`` is a single one, or no iterable.
+            ConfigError: when ``batch_size`` is not a whole number above 0.
         """
         is_file = isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read")
         if is_file or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise ImageError(
                 f"batch() got a single {type(images).__name__}: expected a list of images, or call predictor(image)"
             )
+        try:
+            source = iter(images)
+        except TypeError as error:
+            raise ImageError(f"batch() got {images!r:.100}: expected a list of images, a generator …") from error
         if batch_size is None:
             batch_size = 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
-        return self._batches(iter(images), batch_size)
+        return self._batches(source, _count("batch_size", batch_size))
 
     def _batches(self, images: Iterator[Any], batch_size: int) -> Iterator[dict[str, Any]]:
         padded_size = getattr(self.model, "padded_size", lambda image: tuple(image.shape[1:]))
         with ThreadPoolExecutor(max_workers=1) as reader:
 
             def read() -> list[Future[dict[str, Any]]]:
-                return [reader.submit(self._model_input, image) for image in islice(images, batch_size)]
+                some: list[Future[dict[str, Any]]] = []
+                try:
+                    for image in islice(images, batch_size):
+                        some.append(reader.submit(self._model_input, image))
+                except Exception as error:  # of the source itself: it comes after the answers for what was read before
+                    some.append(Future())
+                    some[-1].set_exception(error)
+                return some
 
             coming = read()
             while coming:
@@ -313,6 +325,19 @@ class Predictor:
         if torch.device(self.cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available():
             tensor = tensor.pin_memory()
         return {"image": tensor, "height": array.shape[0], "width": array.shape[1]}
+
+
+def _count(name: str, value: Any, most: int | None = None) -> int:
+    """Return ``value`` as an int.
+
+    Raises:
+        ConfigError: it is no whole number, below 1, or above ``most``.
+    """
+    is_whole = hasattr(value, "__index__") and not isinstance(value, (bool, np.ndarray, torch.Tensor))
+    if not is_whole or value < 1 or (most is not None and value > most):
+        limit = "" if most is None else f", and {most} at most"
+        raise ConfigError(f"{name} is {value!r:.100}: expected 1 or more, as a whole number{limit}")
+    return int(value)
 
 
 @contextmanager

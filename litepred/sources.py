@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from . import model_zoo
 from .checkpoint import read_checkpoint, resolve_path
 from .checkpoint.bundle import CONFIG, read_class_names, read_metadata
 from .checkpoint.hints import infer_class_counts
+from .checkpoint.loading import check_state_dict
 from .checkpoint.torchvision_names import config_of_torchvision, from_torchvision, is_torchvision
 from .config import CfgNode, get_cfg
 from .data import Metadata, MetadataCatalog
@@ -28,8 +29,8 @@ def load_config(cfg: Any, weights: Any, device: Any, infer_num_classes: bool) ->
     Args: those of `Predictor`.
 
     Raises:
-        ConfigError: it cannot be read, or is none.
-        CheckpointError: the checkpoint that the classes are counted in cannot be read.
+        ConfigError: it cannot be read, or is none; or the weights are neither a path nor a state dict.
+        CheckpointError: the state dict is none, or the checkpoint that the classes are counted in cannot be read.
     """
     if cfg is None:
         cfg = default_config()
@@ -40,6 +41,13 @@ def load_config(cfg: Any, weights: Any, device: Any, infer_num_classes: bool) ->
     else:
         raise ConfigError(
             f"{type(cfg).__name__} is not a config: expected a CfgNode from get_cfg(), or a YAML file's path"
+        )
+    if isinstance(weights, Mapping):
+        check_state_dict(weights, "the state dict")
+    elif weights is not None and not isinstance(weights, (str, os.PathLike)):
+        raise ConfigError(
+            f"weights is a {type(weights).__name__}: expected the path of a checkpoint, or a state dict, as "
+            "model.state_dict() gives it"
         )
     frozen = cfg.is_frozen()
     cfg.defrost()
@@ -104,6 +112,7 @@ def torchvision_config(state: Mapping[str, torch.Tensor]) -> CfgNode:
     Raises:
         CheckpointError: it is of none of the models that litepred has.
     """
+    check_state_dict(state, "the state dict")
     name, options = config_of_torchvision(state)
     cfg = model_zoo.get_config(name)
     released = cfg.MODEL.ROI_HEADS.NUM_CLASSES
@@ -136,17 +145,22 @@ def load_metadata(source: Any, cfg: CfgNode, class_names: Sequence[str] | None) 
         class_names: the user's own.
 
     Raises:
-        ConfigError: there are not as many names as classes.
+        ConfigError: there are not as many names as classes, or they are no names.
     """
     if class_names is None:
         class_names = _embedded_class_names(source)
-    known = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if len(cfg.DATASETS.TEST) else Metadata()
+    known = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else Metadata()
     if class_names is None:
         return known
+    if isinstance(class_names, (str, Mapping)) or not isinstance(class_names, Iterable):
+        raise ConfigError(f"class_names is {class_names!r:.100}: expected a list of names, one for each class in order")
+    class_names = list(class_names)
+    if not all(isinstance(name, str) for name in class_names):
+        raise ConfigError(f"class_names is {class_names!r:.100}: expected a text for each class")
     kind, number = class_kind(cfg)
     if len(class_names) != number:
         raise ConfigError(
             f"class_names has {len(class_names)} names, but the config's model has {number} classes: "
             "expected a name for each, in the order that the model was trained with"
         )
-    return known if known.get(kind) == list(class_names) else Metadata(name=known.name, **{kind: list(class_names)})
+    return known if known.get(kind) == class_names else Metadata(name=known.name, **{kind: class_names})

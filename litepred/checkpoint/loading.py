@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from .hints import depth_hint, explain_misfit, explain_unexpected, group_keys
 
-__all__ = ["LoadReport", "load_into", "refuse_optimized"]
+__all__ = ["LoadReport", "check_state_dict", "load_into", "refuse_optimized"]
 
 # A model takes its pixel mean and deviation from the config, never from a file.
 _FROM_CONFIG = ("pixel_mean", "pixel_std")
@@ -52,6 +53,30 @@ def refuse_optimized(model: nn.Module) -> None:
         )
 
 
+def check_state_dict(state: Mapping[Any, Any], source: str) -> None:
+    """Refuse what is no state dict.
+
+    Args:
+        state: what is to be one.
+        source: what to call it in messages.
+
+    Raises:
+        CheckpointError: it has something else than dense tensors of real numbers by name.
+    """
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{source} has a {type(value).__name__} by the name of {key!r}: expected tensors by name, as "
+                "model.state_dict() has them. Of a whole checkpoint pass the part with the weights, such as "
+                "checkpoint['model']; arrays become tensors by torch.from_numpy"
+            )
+        if value.is_complex() or value.is_quantized or value.is_meta or value.layout is not torch.strided:
+            raise CheckpointError(
+                f"{source} has as {key} a tensor of {value.dtype} and {value.layout} on {value.device}: expected dense "
+                "tensors of real numbers; .dequantize() or .to_dense() makes them"
+            )
+
+
 def load_into(
     model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True, source: str = "the checkpoint"
 ) -> LoadReport:
@@ -71,11 +96,13 @@ def load_into(
         The differences.
 
     Raises:
-        CheckpointError: ``strict`` and the state dict does not fit; the message says what likely happened. Or the model
-            is one that `Predictor` has optimized.
+        CheckpointError: ``strict`` and the state dict does not fit; the message says what likely happened. Or it is no
+            state dict of floating-point weights, or the model is one that `Predictor` has optimized.
     """
     refuse_optimized(model)
+    check_state_dict(state, source)
     targets = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+    _refuse_integers(targets, state, source)
     report = _compare(targets, state)
     defaults = {key: 0.0 if key.endswith("mean") else 1.0 for key in _frozen_statistics(model) if key not in state}
     report = replace(report, missing=tuple(key for key in report.missing if key not in defaults))
@@ -95,6 +122,15 @@ def load_into(
                 target.copy_(state[key])
     _warn(report, source, checkpoint_shapes, model_shapes)
     return report
+
+
+def _refuse_integers(targets: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
+    for key, target in targets.items():
+        if key in state and key not in _FROM_CONFIG and target.dtype.is_floating_point > state[key].is_floating_point():
+            raise CheckpointError(
+                f"{source} has {state[key].dtype} as {key}, where the model has {target.dtype}: expected "
+                "floating-point weights. Nothing was loaded; if they were quantized, export them before that"
+            )
 
 
 def _is_unused(key: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import ImageError
+from ..errors import ConfigError, ImageError
 from .resampling import ResizeTransform
 from .transforms import (
     CropTransform,
@@ -200,7 +200,13 @@ class ResizeShortestEdge(Augmentation):
         if sample_style not in ("range", "choice"):
             raise ValueError(f"sample_style is {sample_style!r}: expected 'range' or 'choice'")
         self.is_range = sample_style == "range"
-        lengths = (short_edge_length,) if isinstance(short_edge_length, int) else tuple(short_edge_length)
+        lengths = tuple(short_edge_length) if isinstance(short_edge_length, Sequence) else (short_edge_length,)
+        if not all(isinstance(edge, (int, np.integer)) and edge >= 0 for edge in lengths):
+            raise ConfigError(
+                f"short_edge_length (INPUT.MIN_SIZE_TEST) is {short_edge_length!r}: expected pixels, or 0 not to resize"
+            )
+        if not isinstance(max_size, (int, float)) or not max_size >= 1:
+            raise ConfigError(f"max_size (INPUT.MAX_SIZE_TEST) is {max_size!r}: expected pixels, 1 or more")
         if self.is_range and len(lengths) > 2:
             raise ValueError(f"short_edge_length is {lengths}: expected the smallest and the largest of a range")
         self.short_edge_length = lengths

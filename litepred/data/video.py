@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ _CAMERA = re.compile(r"camera:(\d{1,3})")
 
 def camera_number(source: Any) -> int | None:
     """Return the number of the camera that is meant by ``camera:0`` or a plain int, ``None`` for anything else."""
-    if isinstance(source, int) and not isinstance(source, bool):
-        return source
+    if isinstance(source, Integral) and not isinstance(source, bool):
+        return int(source)
     match = _CAMERA.fullmatch(source) if isinstance(source, str) else None
     return int(match[1]) if match else None
 
@@ -53,6 +54,8 @@ class VideoReader:
         import cv2
 
         number = camera_number(source)
+        if number not in range(1000) if number is not None else not isinstance(source, (str, os.PathLike)):
+            raise ImageError(f"{source!r:.100} is no video: expected a file's path, or camera:0 for the first camera")
         self.is_camera = number is not None
         self._name = f"camera {number}" if number is not None else os.fspath(source)  # type: ignore[arg-type]
         if number is None and not Path(self._name).is_file():

@@ -6,7 +6,8 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import reprlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ __all__ = ["COCOEvaluator", "category_ids", "read_annotations"]
 
 _BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _METRICS = {"bbox": _BOX_METRICS, "segm": _BOX_METRICS, "keypoints": ("AP", "AP50", "AP75", "APm", "APl")}
+_RECORDS = {
+    "images": ("id", "file_name"),
+    "categories": ("id",),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+}
 _FIELDS = {"segm": "segmentation", "keypoints": "keypoints"}
 
 
@@ -46,7 +52,8 @@ class COCOEvaluator:
         *,
         kpt_oks_sigmas: Sequence[float] = (),
     ) -> None:
-        content = read_annotations(annotations, ("images", "categories", "annotations"))
+        content = read_annotations(annotations, _RECORDS)
+        _check_boxes(content["annotations"])
         self._coco = _index(content)
         ids = category_ids(content["categories"], metadata)
         names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}
@@ -54,6 +61,7 @@ class COCOEvaluator:
             thing_dataset_id_to_contiguous_id=ids, thing_classes=[names.get(one, str(one)) for one in ids]
         )
         self._sigmas = tuple(kpt_oks_sigmas)
+        self._masks_checked = False
         self.reset()
 
     @property
@@ -74,9 +82,11 @@ class COCOEvaluator:
             outputs: a dict with ``instances`` for each of them.
 
         Raises:
-            LitepredError: the outputs have no instances, or a class that the annotations do not have.
+            LitepredError: the outputs have no instances; or the annotations not this image, a class or any masks.
         """
         for one, output in zip(inputs, outputs):
+            if one["image_id"] not in self._coco.imgs:
+                raise LitepredError(f"the annotations have no image {one['image_id']!r}")
             if "instances" not in output:
                 raise LitepredError(
                     f"average precision is measured on instances, but this model finds {', '.join(output)}"
@@ -88,8 +98,20 @@ class COCOEvaluator:
                     f"{error}. The annotations have {len(self.metadata.thing_classes)} categories: are they of the "
                     "data set that the model was trained for?"
                 ) from error
+            if not self._masks_checked and any("segmentation" in one for one in found):
+                self._check_masks()
             self._predictions += found
             self._images.add(one["image_id"])
+
+    def _check_masks(self) -> None:
+        for one in self._coco.anns.values():
+            image = self._coco.imgs.get(one["image_id"], {"height": 0, "width": 0})
+            if not _is_shape(one.get("segmentation")) or "height" not in image or "width" not in image:
+                raise LitepredError(
+                    f"the model finds masks, but the annotation {one['id']!r} has {one.get('segmentation')!r:.100} as "
+                    "its segmentation: expected polygons or run lengths, and images with height and width"
+                )
+        self._masks_checked = True
 
     def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, dict[str, float]]:
         """Compare with the annotations.
@@ -180,12 +202,12 @@ def category_ids(categories: Sequence[Mapping[str, Any]], metadata: Metadata | N
     return {one: label for label, one in enumerate(ids)}
 
 
-def read_annotations(path: str | os.PathLike[str], keys: Iterable[str]) -> dict[str, Any]:
+def read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collection[str]]) -> dict[str, Any]:
     """Read a JSON file of COCO's kind.
 
     Args:
         path: of the file.
-        keys: what it must have, each a list.
+        records: the lists that it must have, with the keys that each dict in them must have.
 
     Raises:
         LitepredError: it cannot be read, or lacks one.
@@ -197,13 +219,38 @@ def read_annotations(path: str | os.PathLike[str], keys: Iterable[str]) -> dict[
         raise LitepredError(f"the annotations {str(path)!r} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise LitepredError(f"the annotations {str(path)!r} are not JSON: {error}") from error
-    missing = [key for key in keys if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    missing = [key for key in records if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
         raise LitepredError(
             f"the annotations {str(path)!r} have no {', '.join(missing)}: "
             "expected a COCO file, as instances_val2017.json"
         )
+    for name, keys in records.items():
+        for one in content[name]:
+            if not isinstance(one, dict) or any(key not in one for key in keys):
+                raise LitepredError(
+                    f"the annotations {str(path)!r} have among their {name} {reprlib.repr(one)}: "
+                    f"expected a dict with {', '.join(keys)}"
+                )
     return content
+
+
+def _check_boxes(annotations: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse what pycocotools would stumble over at the end, or count wrongly."""
+    ids = {one["id"] for one in annotations}
+    if len(ids) < len(annotations):
+        raise LitepredError(f"{len(annotations)} annotations have {len(ids)} ids: expected one of its own for each")
+    for one in annotations:
+        box = one["bbox"]
+        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, (int, float)) for side in box):
+            raise LitepredError(f"the annotation {one['id']!r} has the bbox {box!r:.100}: expected x, y, width, height")
+
+
+def _is_shape(shape: Any) -> bool:
+    """Whether pycocotools takes it for a mask: run lengths, or polygons."""
+    if isinstance(shape, dict):
+        return "size" in shape and "counts" in shape
+    return isinstance(shape, list) and bool(shape) and isinstance(shape[0], list) and len(shape[0]) > 4
 
 
 def _index(content: dict[str, Any]) -> Any:

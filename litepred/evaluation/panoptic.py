@@ -24,6 +24,12 @@ from .coco import read_annotations
 
 __all__ = ["ClassCounts", "PanopticEvaluator", "compare_segments", "panoptic_quality"]
 
+_RECORDS = {
+    "images": ("id", "file_name"),
+    "categories": ("id", "name"),
+    "annotations": ("image_id", "file_name", "segments_info"),
+}
+
 _VOID = 0
 
 
@@ -155,7 +161,7 @@ class PanopticEvaluator:
         metadata: Metadata | None = None,
     ) -> None:
         path = Path(annotations)
-        content = read_annotations(path, ("images", "categories", "annotations"))
+        content = read_annotations(path, _RECORDS)
         self.images: list[dict[str, Any]] = content["images"]
         beside = path.with_suffix("")
         self._folder = Path(folder) if folder is not None else beside if beside.is_dir() else path.parent

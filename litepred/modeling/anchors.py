@@ -59,6 +59,8 @@ def _per_level(values: Any, levels: int, name: str) -> list[list[float]]:
             f"MODEL.ANCHOR_GENERATOR.{name} has {len(values)} lists for {levels} feature maps: "
             f"expected one list for all of them, or {levels}"
         )
+    if not all(level and all(value > 0 for value in level) for level in values):
+        raise ConfigError(f"MODEL.ANCHOR_GENERATOR.{name} is {values}: expected numbers above 0 in each list")
     return values
 
 
@@ -73,7 +75,7 @@ class DefaultAnchorGenerator(InferenceModule):
         offset: where in its cell an anchor is centred, in strides from the top-left corner, in [0, 1).
 
     Raises:
-        ConfigError: when the lists do not fit the number of levels.
+        ConfigError: when the lists do not fit the number of levels, or make no anchors.
     """
 
     box_dim = 4  # numbers that describe a box

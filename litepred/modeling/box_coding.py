@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
+
 __all__ = ["Box2BoxTransform", "Box2BoxTransformLinear", "Box2BoxTransformRotated"]
 
 _LARGEST_LOG_SCALE = math.log(1000.0 / 16)  # keeps exp() finite; as in Detectron2
@@ -26,6 +28,8 @@ class Box2BoxTransform:
 
     def __init__(self, weights: Sequence[float], scale_clamp: float = _LARGEST_LOG_SCALE) -> None:
         self.weights = tuple(float(w) for w in weights)
+        if len(self.weights) != 4 or not all(self.weights):
+            raise ConfigError(f"BBOX_REG_WEIGHTS are {weights}: expected four numbers, none of them 0")
         self.scale_clamp = scale_clamp
 
     def __repr__(self) -> str:

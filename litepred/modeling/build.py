@@ -150,6 +150,54 @@ def named_shapes(shapes: Shapes, names: Sequence[str], config_key: str) -> list[
     return [shapes[name] for name in names]
 
 
+# The whole numbers that the parts of a model are built with, and the least of each.
+_LEAST: dict[str, dict[str, int]] = {
+    "RESNETS": {"STEM_OUT_CHANNELS": 1, "RES2_OUT_CHANNELS": 1, "NUM_GROUPS": 1, "WIDTH_PER_GROUP": 1},
+    "FPN": {"OUT_CHANNELS": 1},
+    "ANCHOR_GENERATOR": {},
+    "RPN": {"PRE_NMS_TOPK_TEST": 0},
+    "ROI_HEADS": {"NUM_CLASSES": 1},
+    "ROI_BOX_HEAD": {"POOLER_RESOLUTION": 1, "NUM_CONV": 0, "NUM_FC": 0, "CONV_DIM": 1, "FC_DIM": 1},
+    "ROI_MASK_HEAD": {"POOLER_RESOLUTION": 1, "NUM_CONV": 0, "CONV_DIM": 1},
+    "ROI_KEYPOINT_HEAD": {"POOLER_RESOLUTION": 1, "NUM_KEYPOINTS": 1},
+    "RETINANET": {"NUM_CLASSES": 1, "NUM_CONVS": 0, "TOPK_CANDIDATES_TEST": 0},
+    "SEM_SEG_HEAD": {"NUM_CLASSES": 1, "CONVS_DIM": 1, "COMMON_STRIDE": 1},
+}
+_BACKBONE = ("RESNETS", "FPN")
+_RCNN = (*_BACKBONE, "ANCHOR_GENERATOR", "RPN", "ROI_HEADS", "ROI_BOX_HEAD", "ROI_MASK_HEAD", "ROI_KEYPOINT_HEAD")
+_SECTIONS = {
+    "GeneralizedRCNN": _RCNN,
+    "TorchvisionRCNN": _RCNN,
+    "PanopticFPN": (*_RCNN, "SEM_SEG_HEAD"),
+    "ProposalNetwork": (*_BACKBONE, "ANCHOR_GENERATOR", "RPN"),
+    "RetinaNet": (*_BACKBONE, "ANCHOR_GENERATOR", "RETINANET"),
+    "SemanticSegmentor": (*_BACKBONE, "SEM_SEG_HEAD"),
+}
+
+
+def _check_numbers(cfg: CfgNode) -> None:
+    """Refuse numbers that no model can be built or run with; sections that the model does not read may have any.
+
+    Raises:
+        ConfigError: there is one, or ``None`` (a key of YAML without a value) or NaN in the place of one.
+    """
+    model = cfg.MODEL
+    read = {section: dict(model[section]) for section in _SECTIONS.get(model.META_ARCHITECTURE, ())}
+    unread = {"ROI_MASK_HEAD": not model.MASK_ON, "ROI_KEYPOINT_HEAD": not model.KEYPOINT_ON}
+    for section, values in read.items():
+        if unread.get(section):
+            continue
+        for key, value in values.items():
+            least = _LEAST[section].get(key)
+            if least is not None and not (isinstance(value, int) and value >= least):
+                raise ConfigError(f"MODEL.{section}.{key} is {value!r}: expected a whole number, {least} or more")
+            if (value is None and key != "NORM" and not key.startswith("POST")) or value != value:
+                raise ConfigError(f"MODEL.{section}.{key} is {value!r}: expected a value, as get_cfg() has one")
+    for section, key in ((model, "PIXEL_MEAN"), (model, "PIXEL_STD"), (cfg.TEST, "DETECTIONS_PER_IMAGE")):
+        if section[key] is None:
+            raise ConfigError(f"{key} is None: expected a value, as get_cfg() has one")
+
+
 def build_model(cfg: CfgNode) -> nn.Module:
     """Build the model that ``cfg.MODEL.META_ARCHITECTURE`` names, with random weights.
 
@@ -160,6 +208,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
         ConfigError: when the config names a component that is not registered, or values that do not go together.
     """
     device = resolve_device(cfg.MODEL.DEVICE)
+    _check_numbers(cfg)
     model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
     return model.to(device).eval().requires_grad_(False)
 
@@ -222,7 +271,9 @@ def resolve_device(name: str | torch.device) -> torch.device:
     """
     try:
         device = torch.device(name)
-    except (RuntimeError, TypeError, ValueError) as error:
+        if device.type not in ("cpu", "cuda", "mps", "meta"):
+            torch.zeros(1, device=device).item()  # raises where this torch knows the name alone
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"{name!r} is not a device: expected 'cpu', 'cuda', 'cuda:1', 'mps' …") from error
     missing = ""
     if device.type == "cuda" and not torch.cuda.is_available():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import CfgNode, configurable
+from ..errors import ConfigError
 from ..structures import Instances, instance_mask
 from .build import META_ARCH_REGISTRY, build_sem_seg_head
 from .rcnn import GeneralizedRCNN, Inputs
@@ -51,6 +52,8 @@ class PanopticFPN(GeneralizedRCNN):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Translate a config into arguments."""
         arguments = super().from_config(cfg)
+        if not getattr(arguments["roi_heads"], "mask_on", True):
+            raise ConfigError("MODEL.MASK_ON is False: PanopticFPN merges masks, set it to True")
         combine = cfg.MODEL.PANOPTIC_FPN.COMBINE
         return arguments | {
             "sem_seg_head": build_sem_seg_head(cfg, arguments["backbone"].output_shape()),

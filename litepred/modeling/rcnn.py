@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ class MetaArch(InferenceModule):
         input_format: order of the channels that the model was trained on, "BGR" or "RGB".
 
     Raises:
-        ConfigError: when mean and standard deviation differ in length.
+        ConfigError: when mean and standard deviation differ in length, or images cannot be normalised by them.
     """
 
     pixel_mean: Tensor
@@ -55,6 +56,12 @@ class MetaArch(InferenceModule):
             raise ConfigError(
                 f"MODEL.PIXEL_MEAN has {len(pixel_mean)} numbers and MODEL.PIXEL_STD {len(pixel_std)}: "
                 "expected one per channel in both"
+            )
+        mean, deviation = np.asarray(pixel_mean, float), np.asarray(pixel_std, float)
+        if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
+            raise ConfigError(
+                f"MODEL.PIXEL_MEAN is {pixel_mean} and MODEL.PIXEL_STD {pixel_std}: expected finite numbers, "
+                "and none of the deviations 0"
             )
         self.backbone = backbone
         self.input_format = input_format
@@ -80,22 +87,17 @@ class MetaArch(InferenceModule):
         """Normalise the images, pad them at the right and bottom to one size, and batch them.
 
         Raises:
-            ImageError: when an image is not a (C, H, W) tensor with the model's number of channels.
+            ImageError: when the batch is no list of dicts, an image not a (C, H, W) tensor with the model's number of
+                channels, or a wanted size no number of pixels.
         """
-        channels = len(self.pixel_mean)
+        if not isinstance(batched_inputs, Sequence):
+            raise ImageError(
+                f"the model got a {type(batched_inputs).__name__}: expected a list of dicts, one per image, "
+                "with a tensor as 'image' in each"
+            )
         images = []
         for i, inputs in enumerate(batched_inputs):
-            image = inputs.get("image")
-            if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != channels or not image.numel():
-                came = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else repr(type(image))
-                raise ImageError(
-                    f"input {i} of the model has {came} as its 'image': expected a tensor of shape "
-                    f"({channels}, height, width), height and width at least 1"
-                )
-            if image.device.type == "cpu" and not _is_finite(image):  # on an accelerator, asking would mean waiting
-                raise ImageError(
-                    f"input {i} of the model has NaN or infinite values in its 'image': expected numbers from 0 to 255"
-                )
+            image = _checked_image(i, inputs, len(self.pixel_mean))
             image = image.to(self.device, non_blocking=True).to(self.pixel_mean.dtype)
             images.append(self._normalize(image))
         constraints = self.backbone.padding_constraints
@@ -122,13 +124,41 @@ class MetaArch(InferenceModule):
             A dict per image, in order.
 
         Raises:
-            ImageError: when an image is not such a tensor.
+            ImageError: when an image is not such a tensor, or the batch or a size is something else.
         """
-        return self.inference(batched_inputs) if batched_inputs else []
+        if isinstance(batched_inputs, Sequence) and not batched_inputs:
+            return []
+        return self.inference(batched_inputs)
 
     def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
         """Run the model on a batch that is not empty; see `forward`."""
         raise NotImplementedError
+
+
+def _checked_image(index: int, inputs: Any, channels: int) -> Tensor:
+    """Return the image of one input, in which all is as a model expects it."""
+    if not isinstance(inputs, Mapping):
+        raise ImageError(
+            f"input {index} of the model is a {type(inputs).__name__}: expected a dict with a tensor as 'image'"
+        )
+    image = inputs.get("image")
+    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != channels or not image.numel():
+        came = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else repr(type(image))
+        raise ImageError(
+            f"input {index} of the model has {came} as its 'image': expected a tensor of shape "
+            f"({channels}, height, width), height and width at least 1"
+        )
+    if image.is_complex() or image.is_quantized or image.is_meta or image.layout is not torch.strided:
+        raise ImageError(
+            f"input {index} of the model has as its 'image' a tensor of {image.dtype} and {image.layout} on "
+            f"{image.device}: expected real numbers from 0 to 255 in a dense tensor"
+        )
+    if image.device.type == "cpu" and not _is_finite(image):  # on an accelerator, asking would mean waiting
+        raise ImageError(
+            f"input {index} of the model has NaN or infinite values in its 'image': expected numbers from 0 to 255"
+        )
+    output_size(inputs, image.shape[1:])
+    return image
 
 
 def _is_finite(image: Tensor) -> bool:
@@ -136,9 +166,23 @@ def _is_finite(image: Tensor) -> bool:
     return not image.is_floating_point() or bool(image.sum().isfinite()) or bool(torch.isfinite(image).all())
 
 
-def output_size(inputs: Mapping[str, Any], image_size: tuple[int, int]) -> tuple[int, int]:
-    """The (height, width) that the answers for one input shall have."""
-    return int(inputs.get("height", image_size[0])), int(inputs.get("width", image_size[1]))
+def output_size(inputs: Mapping[str, Any], image_size: Sequence[int]) -> tuple[int, int]:
+    """The (height, width) that the answers for one input shall have.
+
+    Raises:
+        ImageError: when one is no number of pixels.
+    """
+    wanted = inputs.get("height", image_size[0]), inputs.get("width", image_size[1])
+    try:
+        height, width = (int(one) for one in wanted)
+    except (TypeError, ValueError, OverflowError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise ImageError(
+            f"an input of the model has the height {wanted[0]!r} and the width {wanted[1]!r} for its answers: expected "
+            "whole numbers of pixels, 1 or more, or neither for those of its 'image'"
+        )
+    return height, width
 
 
 @META_ARCH_REGISTRY.register()
@@ -212,7 +256,10 @@ class GeneralizedRCNN(MetaArch):
         if self.proposal_generator is not None:
             proposals, _ = self.proposal_generator(images, features, None)
         else:
-            proposals = [_given_proposals(i, inputs).to(self.device) for i, inputs in enumerate(batched_inputs)]
+            proposals = [
+                _given_proposals(i, inputs, size).to(self.device)
+                for i, (inputs, size) in enumerate(zip(batched_inputs, images.image_sizes))
+            ]
         instances, _ = self.roi_heads(images, features, proposals, None)
         return instances
 
@@ -237,12 +284,19 @@ class GeneralizedRCNN(MetaArch):
         ]
 
 
-def _given_proposals(index: int, inputs: Mapping[str, Any]) -> Instances:
+def _given_proposals(index: int, inputs: Mapping[str, Any], image_size: tuple[int, int]) -> Instances:
     proposals = inputs.get("proposals")
+    expected = "expected Instances with proposal_boxes in pixels of 'image'"
     if not isinstance(proposals, Instances) or not proposals.has("proposal_boxes"):
         raise LitepredError(
             f"input {index} has no 'proposals', but this model proposes none itself (MODEL.PROPOSAL_GENERATOR.NAME is "
-            "PrecomputedProposals): expected Instances with proposal_boxes in pixels of 'image'"
+            f"PrecomputedProposals): {expected}"
+        )
+    boxes = proposals.proposal_boxes
+    if not hasattr(boxes, "tensor") or proposals.image_size != image_size:
+        raise LitepredError(
+            f"the 'proposals' of input {index} have a {type(boxes).__name__} as proposal_boxes and the image size "
+            f"{proposals.image_size}, where the image has {image_size}: {expected}, as Boxes"
         )
     return proposals
 

@@ -36,7 +36,7 @@ class SemSegFPNHead(InferenceModule):
         norm: as `get_norm` takes it.
 
     Raises:
-        ConfigError: when there is no map.
+        ConfigError: when there is no map, or one of a smaller stride than the common one.
     """
 
     @configurable
@@ -53,6 +53,12 @@ class SemSegFPNHead(InferenceModule):
         if not input_shape:
             raise ConfigError("MODEL.SEM_SEG_HEAD.IN_FEATURES names no feature map that the backbone has")
         by_stride = sorted(input_shape.items(), key=lambda item: item[1].stride or 0)
+        strides = [shape.stride or 1 for _, shape in by_stride]
+        if common_stride & (common_stride - 1) or common_stride > strides[0]:
+            raise ConfigError(
+                f"MODEL.SEM_SEG_HEAD.COMMON_STRIDE is {common_stride}, but the maps have the strides {strides}: "
+                "expected a power of two, and none of them below it"
+            )
         self.in_features = [name for name, _ in by_stride]
         self.common_stride = common_stride
         for name, shape in by_stride:

@@ -130,6 +130,8 @@ class TorchvisionRCNN(GeneralizedRCNN):
     def __init__(self, *, min_size: int, max_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.paste = _paste
+        if min_size < 1:
+            raise ConfigError(f"INPUT.MIN_SIZE_TEST is {min_size}: expected pixels, 1 or more")
         self.min_size = min_size
         self.max_size = max_size
 

@@ -138,6 +138,28 @@ def test_an_ordinary_norm_needs_its_statistics() -> None:
         load_into(model, state)
 
 
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.ones(8).numpy(), "a ndarray by the name of .*expected tensors by name"),
+        (None, "a NoneType by the name of .*expected tensors by name"),
+        (torch.ones(8, dtype=torch.complex64), r"torch\.complex64 .*expected dense tensors of real numbers"),
+        (torch.ones(8).to_sparse(), r"torch\.sparse_coo .*expected dense tensors"),
+        (torch.ones(8, device="meta"), "on meta: expected dense tensors"),
+        (torch.ones(8, dtype=torch.int8), r"has torch\.int8 as .*expected floating-point weights"),
+        (torch.ones(8, dtype=torch.bool), r"has torch\.bool as .*expected floating-point weights"),
+    ],
+)
+def test_what_is_no_weight_leaves_the_model_untouched(value: object, message: str, strict: bool) -> None:
+    model = Detector()
+    before = values(model)
+    state: dict[str, object] = {**filled(model), "roi_heads.box_head.fc1.bias": value}
+    with pytest.raises(CheckpointError, match=message):
+        load_into(model, state, strict=strict)  # type: ignore[arg-type]
+    assert_untouched(model, before)
+
+
 def test_a_missing_key_leaves_the_model_untouched() -> None:
     model = Detector()
     before, state = values(model), filled(model)

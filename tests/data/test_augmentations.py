@@ -19,7 +19,7 @@ from litepred.data.augmentations import (
 )
 from litepred.data.resampling import ResizeTransform
 from litepred.data.transforms import HFlipTransform, NoOpTransform, TransformList, VFlipTransform
-from litepred.errors import ImageError
+from litepred.errors import ConfigError, ImageError
 
 IMAGE = np.zeros((40, 60, 3), np.uint8)
 
@@ -137,3 +137,9 @@ def test_flips_go_one_way():
         RandomFlip(horizontal=True, vertical=True)
     with pytest.raises(AssertionError, match="from 0 to 1"):
         RandomApply(NoOpTransform(), 1.5)
+
+
+@pytest.mark.parametrize(("edge", "limit"), [(-5, 99), (None, 99), ((8, None), 99), (8, 0), (8, -1), (8, None)])
+def test_sizes_that_an_edge_cannot_have(edge, limit):
+    with pytest.raises(ConfigError, match=r"INPUT\.M(IN|AX)_SIZE_TEST\) is .*: expected pixels"):
+        ResizeShortestEdge(edge, limit)

@@ -54,6 +54,11 @@ def test_a_size_that_cannot_be_written(tmp_path):
         (".", "there is no file"),
         ("text.mp4", "cannot be opened as a video: expected MP4"),
         ("camera:999", "camera 999 cannot be opened as a video: is it connected"),
+        (-1, "-1 is no video: expected a file's path, or camera:0"),  # OpenCV would crash
+        (2**40, "1099511627776 is no video: expected a file's path"),
+        (None, "None is no video: expected a file's path"),
+        (0.5, "0.5 is no video: expected a file's path"),
+        (b"a.mp4", "b'a.mp4' is no video: expected a file's path"),
     ],
 )
 def test_what_is_no_video(source, message, tmp_path, monkeypatch):

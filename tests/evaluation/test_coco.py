@@ -140,8 +140,42 @@ def test_files_that_are_not_cocos(content, message, tmp_path):
         COCOEvaluator(tmp_path / "a.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("images", {"id": None}, r"among their images .*expected a dict with id, file_name"),
+        ("categories", {"id": None}, r"among their categories .*expected a dict with id"),
+        *(
+            ("annotations", {key: None}, f"among their annotations .*expected a dict with .*{key}")
+            for key in ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+        ),
+        ("annotations", {"bbox": [1, 2, 3]}, r"has the bbox \[1, 2, 3\]: expected x, y, width, height"),
+        ("annotations", {"bbox": "x"}, "has the bbox 'x': expected x, y, width, height"),
+        ("annotations", {"id": CONTENT["annotations"][1]["id"]}, "ids: expected one of its own for each"),
+    ],
+)
+def test_records_that_are_damaged_are_refused_before_anything_is_predicted(name, change, message, tmp_path):
+    changed = {key: value for key, value in {**CONTENT[name][0], **change}.items() if value is not None}
+    (tmp_path / "a.json").write_text(json.dumps({**CONTENT, name: [changed, *CONTENT[name][1:]]}))
+    with pytest.raises(LitepredError, match=message):
+        COCOEvaluator(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("segmentation", [None, [], "x", [[1, 2, 3]], {"size": [9, 9]}])
+def test_annotations_without_masks_are_told_at_the_first_predicted_mask(segmentation, tmp_path):
+    first = {**CONTENT["annotations"][0], "segmentation": segmentation}
+    content = {**CONTENT, "annotations": [first, *CONTENT["annotations"][1:]]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    evaluator = COCOEvaluator(tmp_path / "a.json")
+    evaluator.process([{"image_id": 1}], [answer(1, masks=False)])
+    with pytest.raises(LitepredError, match="expected polygons or run lengths"):
+        evaluator.process([{"image_id": 1}], [answer(1)])
+
+
 def test_outputs_that_cannot_be_measured():
     evaluator = COCOEvaluator(ANNOTATIONS)
+    with pytest.raises(LitepredError, match="the annotations have no image 99"):
+        evaluator.process([{"image_id": 99}], [answer(1)])
     with pytest.raises(LitepredError, match="this model finds sem_seg"):
         evaluator.process([{"image_id": 1}], [{"sem_seg": torch.zeros(1, 2, 2)}])
     foreign = answer(1)

@@ -143,6 +143,49 @@ def test_rotated_models_are_refused(error, key, name):
         build_model(tiny_cfg(**{f"{key}__NAME": name}))
 
 
+@pytest.mark.parametrize(
+    ("family", "key", "value", "message"),
+    [
+        ("fpn", "PIXEL_STD", [0.0, 1.0, 1.0], "none of the deviations 0"),
+        ("fpn", "PIXEL_STD", [float("nan")] * 3, "expected finite numbers"),
+        ("fpn", "PIXEL_MEAN", [float("inf")] * 3, "expected finite numbers"),
+        ("fpn", "PIXEL_MEAN", None, "PIXEL_MEAN is None"),
+        ("fpn", "ROI_HEADS__NUM_CLASSES", None, "is None: expected a whole number, 1 or more"),
+        ("fpn", "ROI_HEADS__NUM_CLASSES", 0, "is 0: expected a whole number, 1 or more"),
+        ("retinanet", "RETINANET__NUM_CLASSES", -1, "is -1: expected a whole number, 1 or more"),
+        ("semantic", "SEM_SEG_HEAD__NUM_CLASSES", 0, "is 0: expected a whole number, 1 or more"),
+        ("fpn", "ROI_HEADS__SCORE_THRESH_TEST", None, "is None: expected a value"),
+        ("fpn", "ROI_HEADS__SCORE_THRESH_TEST", float("nan"), "is nan: expected a value"),
+        ("fpn", "ROI_HEADS__IN_FEATURES", None, "is None: expected a value"),
+        ("fpn", "RPN__PRE_NMS_TOPK_TEST", -1, "is -1: expected a whole number, 0 or more"),
+        ("retinanet", "RETINANET__TOPK_CANDIDATES_TEST", -1, "is -1: expected a whole number, 0 or more"),
+        ("fpn", "ROI_BOX_HEAD__POOLER_RESOLUTION", 0, "is 0: expected a whole number, 1 or more"),
+        ("panoptic", "ROI_MASK_HEAD__POOLER_RESOLUTION", -1, "is -1: expected a whole number, 1 or more"),
+        ("fpn", "RESNETS__WIDTH_PER_GROUP", 0, "is 0: expected a whole number, 1 or more"),
+        ("fpn", "RESNETS__DEFORM_ON_PER_STAGE", [], "expected four switches"),
+        ("fpn", "ANCHOR_GENERATOR__SIZES", None, "is None: expected a value"),
+        ("fpn", "ANCHOR_GENERATOR__SIZES", [[0]], "SIZES is .*expected numbers above 0"),
+        ("fpn", "ANCHOR_GENERATOR__SIZES", [[]], "SIZES is .*expected numbers above 0"),
+        ("fpn", "ANCHOR_GENERATOR__ASPECT_RATIOS", [[-1.0]], "ASPECT_RATIOS is .*expected numbers above 0"),
+        ("fpn", "RPN__BBOX_REG_WEIGHTS", (1.0,), "expected four numbers"),
+        ("fpn", "ROI_BOX_HEAD__BBOX_REG_WEIGHTS", (0.0,) * 4, "expected four numbers, none of them 0"),
+        ("panoptic", "MASK_ON", False, "MASK_ON is False: PanopticFPN merges masks"),
+        ("panoptic", "SEM_SEG_HEAD__COMMON_STRIDE", 0, "is 0: expected a whole number, 1 or more"),
+        ("panoptic", "SEM_SEG_HEAD__COMMON_STRIDE", 3, "expected a power of two"),
+        ("semantic", "SEM_SEG_HEAD__COMMON_STRIDE", 8, "is 8, but the maps have the strides"),
+    ],
+)
+def test_values_that_no_model_can_have(family, key, value, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model(tiny_cfg(family, **{key: value}))
+
+
+def test_what_a_model_does_not_read_may_be_anything():
+    changes = {"RETINANET__NUM_CLASSES": 0, "SEM_SEG_HEAD__NUM_CLASSES": None, "ROI_MASK_HEAD__POOLER_RESOLUTION": 0}
+    build_model(tiny_cfg("fpn", **changes, MASK_ON=False))
+    build_model(tiny_cfg("semantic", ROI_HEADS__NUM_CLASSES=0))
+
+
 # --- devices
 
 
@@ -180,7 +223,7 @@ def test_a_device_among_several(monkeypatch, name):
         assert resolve_device(name) == torch.device(name)
 
 
-@pytest.mark.parametrize("name", ["", "gpu", "cuda:x", None])
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:x", None, "vulkan"])
 def test_devices_that_do_not_exist(name):
     with pytest.raises(ConfigError, match="is not a device: expected 'cpu', 'cuda'"):
         resolve_device(name)

@@ -148,6 +148,30 @@ class TestInputs:
         with pytest.raises(ImageError, match=rf"input 1 .*{came}.*expected a tensor of shape \(3, height, width\)"):
             tiny(family)([good, inputs])
 
+    @pytest.mark.parametrize(
+        ("inputs", "message"),
+        [
+            (None, "got a NoneType: expected a list of dicts"),
+            (torch.zeros(2, 3, 9, 9), "got a Tensor: expected a list of dicts"),
+            ({"image": torch.zeros(3, 9, 9)}, "got a dict: expected a list of dicts"),
+            (iter([{"image": torch.zeros(3, 9, 9)}]), "got a list_iterator: expected a list of dicts"),
+            ([torch.zeros(3, 9, 9)], "input 0 of the model is a Tensor: expected a dict"),
+            ([{"image": torch.zeros(3, 9, 9)}, None], "input 1 of the model is a NoneType: expected a dict"),
+            ([{"image": torch.zeros(3, 9, 9).to(torch.complex64)}], r"torch\.complex64.*expected real numbers"),
+            ([{"image": torch.zeros(3, 9, 9).to_sparse()}], "torch.sparse_coo.*expected real numbers"),
+            ([{"image": torch.zeros(3, 9, 9, device="meta")}], "on meta: expected real numbers"),
+        ],
+    )
+    def test_what_is_no_batch(self, family, inputs, message):
+        with pytest.raises(ImageError, match=message):
+            tiny(family)(inputs)
+
+    @pytest.mark.parametrize("size", [0, -5, 0.5, None, "tall", float("nan"), float("inf")])
+    def test_sizes_that_no_answer_can_have(self, family, size):
+        for inputs in ({"height": size}, {"height": 9, "width": size}):
+            with pytest.raises(ImageError, match=r"the (height|width) .*expected whole numbers of pixels, 1 or more"):
+                tiny(family)([{"image": tiny_image(9, 9), **inputs}])
+
 
 @pytest.mark.parametrize(
     ("family", "size", "padded"),
@@ -317,6 +341,18 @@ class TestGivenProposals:
         good = {"image": tiny_image(), "proposals": Instances((64, 96), proposal_boxes=Boxes([]))}
         with pytest.raises(LitepredError, match=r"input 1 has no 'proposals'.*PrecomputedProposals.*proposal_boxes"):
             fast_rcnn([good, {"image": tiny_image(), **extra}])
+
+    @pytest.mark.parametrize(
+        "proposals",
+        [
+            Instances((64, 96), proposal_boxes=torch.zeros(1, 4)),
+            Instances((640, 960), proposal_boxes=Boxes([[0, 0, 9, 9]])),  # of the image before it was resized
+        ],
+    )
+    def test_proposals_that_do_not_fit(self, fast_rcnn, proposals):
+        message = r"'proposals' of input 0 have a .* where the image has \(64, 96\): expected Instances"
+        with pytest.raises(LitepredError, match=message):
+            fast_rcnn([{"image": tiny_image(), "proposals": proposals}])
 
     def test_no_images(self, fast_rcnn):
         assert fast_rcnn([]) == []

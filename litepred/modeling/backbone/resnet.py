@@ -289,6 +289,8 @@ def block_arguments(cfg: CfgNode, stage: int, *, dilation: int = 1) -> dict[str,
     resnets = cfg.MODEL.RESNETS
     if resnets.DEPTH not in _BLOCKS_PER_STAGE:
         raise ConfigError(f"MODEL.RESNETS.DEPTH is {resnets.DEPTH}: expected one of {list(_BLOCKS_PER_STAGE)}")
+    if len(resnets.DEFORM_ON_PER_STAGE) != 4:
+        raise ConfigError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE is {resnets.DEFORM_ON_PER_STAGE}: expected four switches")
     basic = resnets.DEPTH < 50
     factor = 2 ** (stage - 2)
     out_channels = resnets.RES2_OUT_CHANNELS * factor
