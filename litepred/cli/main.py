@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 from .. import __version__
@@ -28,16 +29,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose, run):
         command.add_parser(commands)
-    arguments = parser.parse_args(argv)
+    with _streams():
+        arguments = parser.parse_args(argv)
     if arguments.command == "run":  # the program's warnings, errors and signals are its own
         return _run(arguments)
-    with warnings.catch_warnings(), _terminable():
+    with _streams(), warnings.catch_warnings(), _terminable():
         warnings.showwarning = _show_warning
         return _run(arguments)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"litepred: warning: {message}", file=sys.stderr)
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Let any text be printed: letters that a stream's encoding lacks are escaped, and a closed stream takes all."""
+    streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
+    with ExitStack() as stack:
+        for stream, redirect in zip(streams, (redirect_stdout, redirect_stderr)):
+            if stream is None:  # closed by the caller, or a program without a console
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8", errors="replace"))
+                stack.enter_context(redirect(nowhere))
+            elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
+                stack.callback(stream.reconfigure, errors="strict")
+        yield
 
 
 class _Terminated(KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import warnings
@@ -76,3 +77,29 @@ def test_output_that_nobody_reads():
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_names_that_the_output_cannot_spell(encoding, monkeypatch):
+    """As a Windows console, or a file's name that is no text."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, errors="strict") for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr(convert, "_convert", lambda given: print(given.source) or main(["inspect", "\u4e2d.pth"]))
+    assert main(["convert", "\u4e2d\udcff", "b.pth"]) == 1
+    for stream, text in ((out, "\u4e2d\udcff"), (err, "there is no checkpoint file \u4e2d.pth")):
+        assert stream.errors == "strict"
+        stream.seek(0)
+        assert text.encode(encoding, "backslashreplace").decode(encoding) in stream.read()
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_without_a_console(closed, monkeypatch, capsys):
+    monkeypatch.setattr(sys, closed, None)
+    assert main(["zoo", "retinanet"]) == 0
+    assert main(["inspect", "nowhere.pth"]) == 1
+    assert getattr(sys, closed) is None
+    captured = capsys.readouterr()
+    assert ("retinanet" in captured.out) == (closed != "stdout")
+    assert ("nowhere.pth" in captured.err) == (closed != "stderr")
+    assert "nowhere.pth" not in captured.out
