@@ -88,8 +88,13 @@ def _run(arguments: argparse.Namespace) -> int:
     except LitepredError as error:
         print(f"litepred: error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever reads the output has enough, such as head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a folder that may not be read, a full disk, an output that ends
+        if not isinstance(error, BrokenPipeError):  # else whoever reads the output has enough, such as head
+            print(f"litepred: error: {error}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # not again, when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except _Terminated:
         print("litepred: terminated", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 import warnings
@@ -66,6 +67,24 @@ def test_an_interrupt(monkeypatch, capsys):
     monkeypatch.setattr(convert, "_source", interrupted)
     assert main(["convert", "a.pth", "b.pth"]) == 130
     assert capsys.readouterr().err == "litepred: interrupted\n"
+
+
+def test_an_error_of_the_file_system(monkeypatch, capsys):
+    def locked(name):
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(convert, "_source", locked)
+    assert main(["convert", "a.pth", "b.pth"]) == 1
+    assert capsys.readouterr().err == "litepred: error: [Errno 13] Permission denied: 'a.pth'\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_output_to_a_full_disk():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "litepred", "zoo", "retinanet"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == "litepred: error: [Errno 28] No space left on device\n"
+    assert done.returncode == 1
 
 
 def test_output_that_nobody_reads():

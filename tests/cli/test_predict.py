@@ -144,6 +144,15 @@ class TestInputs:
         assert isinstance(error, ImageError)
         assert message in str(error)
 
+    def test_a_folder_that_may_not_be_read(self, pages, monkeypatch):
+        def locked(name):
+            raise PermissionError(13, "Permission denied", name)
+
+        monkeypatch.setattr(os, "listdir", locked)
+        error, file = inputs.expand(["pages", "pages/a.png"])
+        assert "the folder 'pages' cannot be read: Permission denied" in str(error)
+        assert file == "pages/a.png"
+
     def test_a_file_whose_name_looks_like_a_pattern(self, pages):
         small_page(pages / "[1].png")
         assert list(inputs.expand(["pages/[1].png"])) == ["pages/[1].png"]
