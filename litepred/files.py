@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -18,10 +19,13 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     When the body raises (or is interrupted), the temporary file is deleted and ``path`` stays as it was.
 
     Raises:
-        OSError: when the folder cannot be written.
+        OSError: when the folder cannot be written, or ``path`` is a folder itself.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    if path.is_dir():  # told before the work instead of after it
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    # of a long name only the beginning, since names have a limit
+    temporary = path.parent / f".{path.stem[:40]}.{uuid.uuid4().hex[:8]}.tmp{path.suffix}"
     try:
         yield temporary
         os.replace(temporary, path)

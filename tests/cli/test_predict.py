@@ -278,6 +278,7 @@ class TestFiles:
         (["--classes", "titel"], "is no class of this model: it has title"),
         (["--classes", "5"], "--classes has '5'"),
         (["--coco", "nowhere/c.json"], "cannot write 'nowhere/c.json'"),
+        (["--csv", "pages"], "cannot write 'pages': it is a folder"),
         (["--skip-existing", "--csv", "c.csv"], "would leave images out of --csv"),
         (["--skip-existing", "--no-save-images"], "none are written"),
         (["--output", "pages"], "is both read and written"),
