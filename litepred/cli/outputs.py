@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..data import Metadata
     from ..structures import Instances
 
-__all__ = ["Item", "RunFiles", "Wanted", "describe", "naming_errors"]
+__all__ = ["Item", "NamedFile", "RunFiles", "Wanted", "describe", "naming_errors"]
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,14 @@ class RunFiles:
             make_folder(wanted.folder, "--output")
         with ExitStack() as stack:
             if wanted.coco is not None:
-                with naming_errors(wanted.coco) as target:
-                    self._coco = stack.enter_context(json_list(target))
+                self._coco = stack.enter_context(NamedFile(wanted.coco, json_list(wanted.coco)))
             if wanted.csv is not None:
-                with naming_errors(wanted.csv) as target:
-                    self._csv = stack.enter_context(csv_table(target))
+                self._csv = stack.enter_context(NamedFile(wanted.csv, csv_table(wanted.csv)))
             if wanted.panoptic is not None:
                 make_folder(wanted.panoptic, "--panoptic")
                 rest = {"images": self._panoptic_images, "categories": panoptic_categories(self.metadata)}
-                with naming_errors(wanted.panoptic / "panoptic.json") as target:
-                    self._panoptic = stack.enter_context(json_list(target, "annotations", rest))
+                target = wanted.panoptic / "panoptic.json"
+                self._panoptic = stack.enter_context(NamedFile(target, json_list(target, "annotations", rest)))
             if wanted.labels is not None:
                 make_folder(wanted.labels, "--labels")
             self._stack = stack.pop_all()
@@ -212,3 +210,29 @@ def naming_errors(target: Path) -> Iterator[Path]:
         yield target
     except OSError as error:
         raise LitepredError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+
+
+class NamedFile(AbstractContextManager[Callable[[Any], None]]):
+    """A file that is filled in a ``with`` block, whose errors name it: the first, those in between, and the last.
+
+    Args:
+        target: its path.
+        opened: the context manager that gives the function to fill it with.
+    """
+
+    def __init__(self, target: Path, opened: AbstractContextManager[Callable[[Any], object]]) -> None:
+        self._target, self._opened = target, opened
+
+    def __enter__(self) -> Callable[[Any], None]:
+        with naming_errors(self._target):
+            add = self._opened.__enter__()
+
+        def add_named(content: Any) -> None:
+            with naming_errors(self._target):
+                add(content)
+
+        return add_named
+
+    def __exit__(self, *error: Any) -> None:
+        with naming_errors(self._target):
+            self._opened.__exit__(*error)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ImageError, LitepredError
 from .common import progress_bar
 from .inputs import expand, is_video, predict_files
-from .outputs import Item, RunFiles, Wanted, describe, naming_errors
+from .outputs import Item, NamedFile, RunFiles, Wanted, describe, naming_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -253,15 +253,14 @@ class _Run:
             add_entries = add_frame = None
             shown = 0
             if ".json" in paths:
-                add_entries = stack.enter_context(json_list(stack.enter_context(naming_errors(paths[".json"]))))
+                add_entries = stack.enter_context(NamedFile(paths[".json"], json_list(paths[".json"])))
             try:
                 for frame, index, time_s, answer in self.predictor.stream(reader, batch_size):
                     outputs = self.selected(answer)
                     if ".mp4" in paths:
                         if add_frame is None:
-                            stack.enter_context(naming_errors(paths[".mp4"]))
                             writer = video_file(paths[".mp4"], reader.fps, frame.shape[:2])
-                            add_frame = stack.enter_context(writer)
+                            add_frame = stack.enter_context(NamedFile(paths[".mp4"], writer))
                         picture = show(frame, outputs)
                         # a camera is faster than the model: each picture stays until the next one came
                         times = max(1, round(time_s * reader.fps) + 1 - shown) if reader.is_camera else 1

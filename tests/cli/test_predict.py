@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,6 +292,21 @@ def test_wrong_options(arguments, message, pages, capsys):
     assert main(["predict", "pages/a.png", *arguments]) == 1
     assert message in capsys.readouterr().err
     assert [name for name in names(pages.parent) if name != "litepred-output"] == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+@pytest.mark.parametrize("entries", [0, 1000], ids=["at the end", "in the middle"])
+@pytest.mark.parametrize("option", ["--coco", "--csv"])
+def test_a_disk_that_gets_full(option, entries, pages, monkeypatch, capsys):
+    from litepred.results import instances_to_coco_json
+
+    def many(*arguments, **options):
+        return instances_to_coco_json(*arguments, **options) * entries
+
+    monkeypatch.setattr("litepred.results.instances_to_coco_json", many)
+    monkeypatch.setattr("litepred.results.tables.whole_file", lambda path: nullcontext(Path("/dev/full")))
+    assert main(["predict", "pages/a.png", "--threshold", "0", "--no-save-images", option, "results"]) == 1
+    assert capsys.readouterr().err == "litepred: error: cannot write 'results': No space left on device\n"
 
 
 class TestVideo:
