@@ -76,6 +76,17 @@ class Wanted:
         picture = [self.folder / f"{item.stem}.{'mp4' if video else 'png'}"] * self.pictures
         return picture + [self.folder / f"{item.stem}.json"] * self.json
 
+    def all_files(self, item: Item, video: bool) -> list[Path]:
+        """Return the files that an image gets in any folder; of a video's frames, only those of the first."""
+        name = f"{item.stem}-000000.png" if video else f"{item.stem}.png"
+        folders = [folder for folder in (self.panoptic, self.labels) if folder is not None]
+        return self.files(item, video) + [folder / name for folder in folders]
+
+    def run_files(self) -> list[Path]:
+        """Return the files that hold all images."""
+        segments = None if self.panoptic is None else self.panoptic / "panoptic.json"
+        return [path for path in (self.coco, self.csv, segments) if path is not None]
+
     def needs(self) -> list[tuple[str, str]]:
         """Return the pairs of option and key of a model's outputs that it needs."""
         options = [("--coco", self.coco, "instances"), ("--panoptic", self.panoptic, "panoptic_seg")]

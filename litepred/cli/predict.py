@@ -329,12 +329,17 @@ def _is_done(wanted: Wanted, item: Item) -> bool:
 
 
 def _check_targets(wanted: Wanted, items: Sequence[Item]) -> None:
-    """Refuse to write over an image that is to be read."""
-    sources = {os.path.realpath(item.source): item.source for item in items}
-    for item in items:
-        for path in wanted.files(item, is_video(item.source)):
-            if os.path.realpath(path) in sources:
-                raise LitepredError(f"{str(path)!r} is both read and written: choose another folder with --output")
+    """Refuse to write over an image that is to be read, or over another file of the run."""
+    sources = {os.path.realpath(item.source) for item in items}
+    targets: set[str] = set()
+    each = (path for item in items for path in wanted.all_files(item, is_video(item.source)))
+    for path in itertools.chain(wanted.run_files(), each):
+        place = os.path.realpath(path)
+        if place in sources:
+            raise LitepredError(f"{str(path)!r} is both read and written: choose another folder to write to")
+        if place in targets:
+            raise LitepredError(f"{str(path)!r} is to be written twice: give each option a file or folder of its own")
+        targets.add(place)
 
 
 def _class_numbers(given: str, metadata: Metadata) -> list[int]:

@@ -284,13 +284,20 @@ class TestFiles:
         (["--skip-existing", "--csv", "c.csv"], "would leave images out of --csv"),
         (["--skip-existing", "--no-save-images"], "none are written"),
         (["--output", "pages"], "is both read and written"),
+        (["--labels", "pages"], "a.png' is both read and written"),
+        (["--panoptic", "pages"], "a.png' is both read and written"),
+        (["--coco", "pages/a.png"], "a.png' is both read and written"),
+        (["--output", "out", "--labels", "out"], "a.png' is to be written twice"),
+        (["--panoptic", "out", "--labels", "pages/../out"], "a.png' is to be written twice"),
+        (["--coco", "c.json", "--csv", "./c.json"], "'c.json' is to be written twice"),
         (["--panoptic", "pages/a.png"], "cannot make the folder --panoptic"),
     ],
 )
 def test_wrong_options(arguments, message, pages, capsys):
-    before = names(pages.parent)
+    before, page = names(pages.parent), (pages / "a.png").read_bytes()
     assert main(["predict", "pages/a.png", *arguments]) == 1
     assert message in capsys.readouterr().err
+    assert (pages / "a.png").read_bytes() == page
     assert [name for name in names(pages.parent) if name != "litepred-output"] == before
 
 
