@@ -142,8 +142,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     found = list(expand(arguments.images or [str(example_page())]))
     items = _items([name for name in found if isinstance(name, str)])
     _check_targets(wanted, items)
-    skipped = [item for item in items if arguments.skip_existing and _is_done(wanted, item)]
-    todo = [item for item in items if item not in skipped] if skipped else items
+    todo = [item for item in items if not (arguments.skip_existing and _is_done(wanted, item))]
+    skipped = len(items) - len(todo)
     with RunFiles(wanted, predictor.metadata) as files, progress_bar(len(todo), "image") as bar:
         run = _Run(predictor, wanted, files, bar, lambda outputs: _selected(outputs, arguments.threshold, kept))
         for error in found:
@@ -159,7 +159,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if len(todo) > 1 or skipped:
         elapsed_s = time.perf_counter() - start
         told = [f"{run.done} of {run.done + run.failed} images and frames in {elapsed_s:.1f} s"]
-        told += [f"{run.failed} could not be read"] * bool(run.failed) + [f"{len(skipped)} skipped"] * bool(skipped)
+        told += [f"{run.failed} could not be read"] * bool(run.failed) + [f"{skipped} skipped"] * bool(skipped)
         print(f"litepred: {', '.join(told)}", file=sys.stderr)
     return 1 if run.failed else 0
 
@@ -307,11 +307,15 @@ def _items(names: Sequence[str]) -> list[Item]:
     """Give each file a stem that no other has, so that images of one name from different folders keep apart."""
     stems = [Path(name).stem.replace("camera:", "camera-") for name in names]
     numbered = all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems)
-    taken: set[str] = set()
+    taken: set[str] = set()  # in one case: Windows and macOS take a.png and A.png for one file
+    last: Counter[str] = Counter()
     items = []
     for name, stem in zip(names, stems):
-        free = next(one for one in (stem, *(f"{stem}-{i}" for i in range(2, len(names) + 2))) if one not in taken)
-        taken.add(free)
+        free = stem
+        while free.casefold() in taken:
+            last[stem.casefold()] += 1
+            free = f"{stem}-{last[stem.casefold()] + 1}"
+        taken.add(free.casefold())
         items.append(Item(name, free, int(stem) if numbered else None))
     return items
 
@@ -330,11 +334,21 @@ def _is_done(wanted: Wanted, item: Item) -> bool:
 
 def _check_targets(wanted: Wanted, items: Sequence[Item]) -> None:
     """Refuse to write over an image that is to be read, or over another file of the run."""
-    sources = {os.path.realpath(item.source) for item in items}
+    folders: dict[str, str] = {}
+
+    def place_of(path: str) -> str:  # os.path.realpath, once per folder
+        folder, name = os.path.split(path)
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return os.path.join(folders[folder], name)
+
+    sources = {place_of(item.source) for item in items}
     targets: set[str] = set()
     each = (path for item in items for path in wanted.all_files(item, is_video(item.source)))
     for path in itertools.chain(wanted.run_files(), each):
-        place = os.path.realpath(path)
+        place = place_of(str(path))
         if place in sources:
             raise LitepredError(f"{str(path)!r} is both read and written: choose another folder to write to")
         if place in targets:
