@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -26,11 +25,13 @@ class Item:
 
     Attributes:
         source: path, or the camera.
+        name: what results call it: the file's name; the path as given in a run that has two files of one name.
         stem: what the names of its files begin with, unlike any other's in the run.
         image_id: its number in COCO's files; ``None`` to be counted.
     """
 
     source: str
+    name: str
     stem: str
     image_id: int | None
 
@@ -143,15 +144,14 @@ class RunFiles:
                 raise LitepredError(f"{option} needs {key!r}, but this model finds {', '.join(outputs)}: leave it out")
         self._count += 1
         image_id = self._count if item.image_id is None else item.image_id
-        name = os.path.basename(item.source)
         stem = item.stem if frame is None else f"{item.stem}-{frame:06d}"
-        where: dict[str, Any] = {"file_name": name} | ({} if frame is None else {"frame": frame})
+        where: dict[str, Any] = {"file_name": item.name} | ({} if frame is None else {"frame": frame})
         if wanted.coco is not None:
             masks = wanted.masks or "rle"
             rows = instances_to_coco_json(outputs["instances"], image_id, masks=masks, metadata=metadata)
             self._coco(row | where for row in rows)
         if wanted.csv is not None:
-            self._csv(csv_rows(found_instances(outputs), name, metadata, frame))
+            self._csv(csv_rows(found_instances(outputs), item.name, metadata, frame))
         if wanted.panoptic is not None:
             ids = outputs["panoptic_seg"][0]
             height, width = ids.shape
@@ -177,13 +177,13 @@ def found_instances(outputs: dict[str, Any]) -> Instances:
 
 
 def describe(
-    outputs: dict[str, Any], size_hw: tuple[int, int], source: str, metadata: Metadata, masks: str | None
+    outputs: dict[str, Any], size_hw: tuple[int, int], name: str, metadata: Metadata, masks: str | None
 ) -> dict[str, Any]:
     """Return what the JSON file of an image, or the entry of a frame, says."""
     from ..data import class_name
     from ..results import to_dicts
 
-    facts: dict[str, Any] = {"file": os.path.basename(source), "height": size_hw[0], "width": size_hw[1]}
+    facts: dict[str, Any] = {"file": name, "height": size_hw[0], "width": size_hw[1]}
     for key in ("instances", "proposals"):
         if key in outputs:
             facts[key] = to_dicts(outputs[key], metadata, masks or "polygon")

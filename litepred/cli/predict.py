@@ -47,7 +47,8 @@ run (--coco, --csv, panoptic.json) appear at its end, not when it is broken off.
 
 In COCO's files, an image whose name is a number, as COCO's own are, has that
 number as its id, if all have such names; otherwise they are counted from 1.
-"file_name" tells which is which."""
+"file_name" tells which is which: it is the path as given, here and in the other
+files, if two images have the same name."""
 
 
 def add_parser(commands: Any) -> None:
@@ -195,7 +196,7 @@ class _Run:
                 self.report(answer)
             else:
                 outputs = self.selected(answer)
-                text = f"{os.path.basename(item.source)}: {_summary(outputs, self.metadata)}"
+                text = f"{item.name}: {_summary(outputs, self.metadata)}"
                 text += f" in {elapsed_s:.2f} s" * alone
                 written = self._write_image(item, image, outputs)
                 self.files.add(item, outputs)
@@ -216,7 +217,7 @@ class _Run:
             with naming_errors(path):
                 if path.suffix == ".json":
                     size_hw = image.shape[:2]
-                    write_json(path, describe(outputs, size_hw, item.source, self.metadata, self.wanted.masks))
+                    write_json(path, describe(outputs, size_hw, item.name, self.metadata, self.wanted.masks))
                 else:
                     picture = Image.fromarray(_picture(image, outputs, self.metadata)[:, :, ::-1])
                     with whole_file(path) as temporary:
@@ -238,7 +239,7 @@ class _Run:
             return
         elapsed_s = time.perf_counter() - start
         written = self.wanted.files(item, video=True)
-        text = f"{os.path.basename(item.source)}: {self.done - before} frames in {elapsed_s:.2f} s"
+        text = f"{item.name}: {self.done - before} frames in {elapsed_s:.2f} s"
         self.bar.write(text + (f" -> {', '.join(map(str, written))}" if written else ""), file=sys.stdout)
 
     def _frames(self, item: Item, reader: VideoReader, batch_size: int | None) -> None:
@@ -268,7 +269,7 @@ class _Run:
                             add_frame(picture)
                         shown += times
                     if add_entries is not None:
-                        facts = describe(outputs, frame.shape[:2], item.source, self.metadata, self.wanted.masks)
+                        facts = describe(outputs, frame.shape[:2], item.name, self.metadata, self.wanted.masks)
                         add_entries([{"frame": index, "time_s": time_s, **facts}])
                     self.files.add(item, outputs, index)
                     self.done += 1
@@ -306,17 +307,19 @@ def _picture(image: np.ndarray, outputs: dict[str, Any], metadata: Metadata) -> 
 def _items(names: Sequence[str]) -> list[Item]:
     """Give each file a stem that no other has, so that images of one name from different folders keep apart."""
     stems = [Path(name).stem.replace("camera:", "camera-") for name in names]
+    short = [os.path.basename(name) for name in names]
+    called = short if len({*short}) == len(short) else names
     numbered = all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems)
     taken: set[str] = set()  # in one case: Windows and macOS take a.png and A.png for one file
     last: Counter[str] = Counter()
     items = []
-    for name, stem in zip(names, stems):
+    for name, called_so, stem in zip(names, called, stems):
         free = stem
         while free.casefold() in taken:
             last[stem.casefold()] += 1
             free = f"{stem}-{last[stem.casefold()] + 1}"
         taken.add(free.casefold())
-        items.append(Item(name, free, int(stem) if numbered else None))
+        items.append(Item(name, called_so, free, int(stem) if numbered else None))
     return items
 
 

@@ -251,6 +251,21 @@ class TestFiles:
         assert names(pages.parent) == ["c.csv", "c.json", "pages"]
         assert capsys.readouterr().out.startswith("a.png: nothing in ")
 
+    def test_images_of_one_name_are_told_apart_in_results(self, pages, capsys):
+        (pages / "more").mkdir()
+        shutil.copy(pages / "a.png", pages / "more")
+        given = [os.path.join("pages", "a.png"), os.path.join("pages", "more", "a.png")]
+        options = ["--no-save-images", "--threshold", "0", "--json", "--coco", "c.json", "--csv", "c.csv"]
+        assert main(["predict", *given, *options, "--panoptic", "pan"]) == 0
+        assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == given
+        with (pages.parent / "c.csv").open(newline="") as file:
+            assert {row["file"] for row in csv.DictReader(file)} == {*given}
+        assert {entry["file_name"] for entry in json.loads((pages.parent / "c.json").read_text())} == {*given}
+        panoptic = json.loads((pages.parent / "pan" / "panoptic.json").read_text())
+        assert [image["file_name"] for image in panoptic["images"]] == given
+        facts = json.loads((pages.parent / "litepred-output" / "a-2.json").read_text())
+        assert facts["file"] == given[1]
+
     @pytest.mark.parametrize(("files", "ids"), [(["12.png", "007.png"], {12, 7}), (["12.png", "x.png"], {1, 2})])
     def test_image_ids_by_name_or_counted(self, files, ids, pages):
         for name in files:

@@ -34,6 +34,12 @@ def test_coco_and_csv(counts, tmp_path):
         assert row == {"file": row["file"], "frame": "", "category_id": "0", "category": "gräser, hoch", **values}
 
 
+def test_a_file_name_that_is_no_text(tmp_path):
+    """As os.listdir gives it on Linux."""
+    write_csv(tmp_path / "a.csv", [("bad\udcff.png", detections(1))])
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()[1].startswith(r"bad\udcff.png,")
+
+
 @pytest.mark.parametrize("entries", [[], [1], [{"a": "ü"}, None]])
 def test_a_list_inside_an_object(entries, tmp_path):
     rest: dict = {"b": []}
