@@ -22,6 +22,7 @@ COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark", "de
         ["predict", "--threshold", "2"],
         ["predict", "--threshold", "x"],
         ["predict", "--batch-size", "0"],
+        ["predict", "--batch-size", "1.5"],
         ["evaluate"],
         ["train"],
         ["inspect"],
@@ -32,7 +33,9 @@ def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
-    assert "usage: litepred" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "usage: litepred" in err
+    assert " _" not in err  # the name of a function of ours
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS), ["--version"]])
