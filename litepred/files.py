@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
@@ -27,9 +28,12 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     short, so that there is room for it wherever there is for that of ``path``.
 
     Raises:
-        OSError: when the folder cannot be written.
+        OSError: when the folder cannot be written, or ``path`` is there and is no file.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # told before the work instead of after it
+        code, kind = (errno.EISDIR, "a folder") if path.is_dir() else (errno.EINVAL, "not a regular file")
+        raise OSError(code, f"it is {kind}", str(path))
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
     try:
         yield temporary

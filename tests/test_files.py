@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -60,3 +61,25 @@ def test_nothing_is_left_of_a_file_that_broke_off(error, begun, tmp_path):
             temporary.write_text("half")
         raise error
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.png", "old")]
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "\u4e2d" * 83], ids=["ascii", "wide"])
+def test_the_longest_names(name, tmp_path):
+    with whole_file(tmp_path / f"{name}.png") as temporary:
+        temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "folder"])
+def test_a_folder_is_refused_before_anything_is_written(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="it is a folder"), whole_file(name):
+        pytest.fail("the body began")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # or /dev/null, which whoever may would replace
+    with pytest.raises(OSError, match="it is not a regular file"), whole_file(tmp_path / "pipe"):
+        pytest.fail("the body began")

@@ -121,7 +121,20 @@ def _first_file(files: list[Path]) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Return the folder that downloads go to: ``$LITEPRED_CACHE``, else the platform's place for caches."""
+    """Return the folder that downloads go to: ``$LITEPRED_CACHE``, else the platform's place for caches.
+
+    Raises:
+        CheckpointError: it is below the home folder, and that is not known.
+    """
+    try:
+        return _cache_folder()
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"there is no folder for downloads ({error}): set LITEPRED_CACHE to one that can be written"
+        ) from error
+
+
+def _cache_folder() -> Path:
     if chosen := os.environ.get("LITEPRED_CACHE"):
         return Path(chosen).expanduser()
     home = Path("~").expanduser()

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, LitepredError
+from .outputs import naming_errors
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
@@ -85,6 +86,8 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     from ..predictor import Predictor
 
     path = Path(arguments.image or example_page())
+    if arguments.csv and not Path(arguments.csv).parent.is_dir():
+        raise LitepredError(f"--csv is {arguments.csv!r}, but there is no such folder: make it first")
     height, width = read_image(path).shape[:2]
     ways: dict[str, Predictor] = {}
     measured: dict[str, dict[str, list[float]]] = {}
@@ -126,7 +129,8 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         rows = csv.writer(table)
         rows.writerow(["way", *_COLUMNS])
         rows.writerows([way, *(f"{parts[column]:.6f}" for column in _COLUMNS)] for way, parts in medians.items())
-        write_whole(Path(arguments.csv), lambda file: file.write(table.getvalue().encode()))
+        with naming_errors(Path(arguments.csv)) as target:
+            write_whole(target, lambda file: file.write(table.getvalue().encode()))
         print(f"-> {arguments.csv}", file=sys.stderr)
     return 0
 

@@ -33,8 +33,12 @@ def expand(names: Sequence[str]) -> Iterator[str | ImageError]:
     """
     for name in names:
         if os.path.isdir(name):
-            found: list[str] = sorted(os.path.join(name, file) for file in os.listdir(name) if _is_shown(file))
+            found: list[str] = []
             missing = f"the folder {name!r} has no image or video in it: expected files such as .png, .jpg or .mp4"
+            try:
+                found = sorted(os.path.join(name, file) for file in os.listdir(name) if _is_shown(file))
+            except OSError as error:
+                missing = f"the folder {name!r} cannot be read: {error.strerror or error}"
         elif not os.path.exists(name) and glob.has_magic(name):
             found = sorted(file for file in glob.glob(name, recursive=True) if os.path.isfile(file))
             missing = f"no file matches {name!r}; the working folder is {os.getcwd()!r}"

@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 from .. import __version__
@@ -30,11 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose, run):
         command.add_parser(commands)
-    with _any_text():
+    with _streams():
         arguments = parser.parse_args(argv)
-    if arguments.command == "run":  # the program's warnings, errors, signals and output are its own
+    if arguments.command == "run":  # the program's warnings, errors and signals are its own
         return _run(arguments)
-    with warnings.catch_warnings(), _terminable(), _any_text():
+    with _streams(), warnings.catch_warnings(), _terminable():
         warnings.showwarning = _show_warning
         return _run(arguments)
 
@@ -44,18 +44,18 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 @contextmanager
-def _any_text() -> Iterator[None]:
-    """Let standard output escape what its encoding lacks, as standard error does: a pipe of Windows has 256 letters."""
-    stream = sys.stdout
-    if not isinstance(stream, io.TextIOWrapper):
+def _streams() -> Iterator[None]:
+    """Let any text be printed: letters that a stream's encoding lacks are escaped, and a closed stream takes all."""
+    streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
+    with ExitStack() as stack:
+        for stream, redirect in zip(streams, (redirect_stdout, redirect_stderr)):
+            if stream is None:  # closed by the caller, or a program without a console
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8", errors="replace"))
+                stack.enter_context(redirect(nowhere))
+            elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
+                stack.callback(stream.reconfigure, errors="strict")
         yield
-        return
-    errors = stream.errors
-    stream.reconfigure(errors="backslashreplace")
-    try:
-        yield
-    finally:
-        stream.reconfigure(errors=errors)
 
 
 class _Terminated(KeyboardInterrupt):
@@ -95,11 +95,13 @@ def _run(arguments: argparse.Namespace) -> int:
     except LitepredError as error:
         print(f"litepred: error: {error}", file=sys.stderr)
         return 1
-    except OSError as error:
-        if not _is_broken_pipe(error):
-            raise
-        # whoever reads the output has enough, such as head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a folder that may not be read, a full disk, an output that ends
+        if not _is_broken_pipe(error):  # else whoever reads the output has enough, such as head
+            print(f"litepred: error: {error}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # not again, when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except _Terminated:
         print("litepred: terminated", file=sys.stderr)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from ..data import Metadata
     from ..structures import Instances
 
-__all__ = ["Item", "RunFiles", "Wanted", "describe", "naming_errors"]
+__all__ = ["Item", "NamedFile", "RunFiles", "Wanted", "describe", "naming_errors"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,13 @@ class Item:
 
     Attributes:
         source: path, or the camera.
+        name: what results call it: the file's name; the path as given in a run that has two files of one name.
         stem: what the names of its files begin with, unlike any other's in the run.
         image_id: its number in COCO's files; ``None`` to be counted.
     """
 
     source: str
+    name: str
     stem: str
     image_id: int | None
 
@@ -76,6 +77,17 @@ class Wanted:
         picture = [self.folder / f"{item.stem}.{'mp4' if video else 'png'}"] * self.pictures
         return picture + [self.folder / f"{item.stem}.json"] * self.json
 
+    def all_files(self, item: Item, video: bool) -> list[Path]:
+        """Return the files that an image gets in any folder; of a video's frames, only those of the first."""
+        name = f"{item.stem}-000000.png" if video else f"{item.stem}.png"
+        folders = [folder for folder in (self.panoptic, self.labels) if folder is not None]
+        return self.files(item, video) + [folder / name for folder in folders]
+
+    def run_files(self) -> list[Path]:
+        """Return the files that hold all images."""
+        segments = None if self.panoptic is None else self.panoptic / "panoptic.json"
+        return [path for path in (self.coco, self.csv, segments) if path is not None]
+
     def needs(self) -> list[tuple[str, str]]:
         """Return the pairs of option and key of a model's outputs that it needs."""
         options = [("--coco", self.coco, "instances"), ("--panoptic", self.panoptic, "panoptic_seg")]
@@ -102,16 +114,14 @@ class RunFiles:
             make_folder(wanted.folder, "--output")
         with ExitStack() as stack:
             if wanted.coco is not None:
-                with naming_errors(wanted.coco) as target:
-                    self._coco = stack.enter_context(json_list(target))
+                self._coco = stack.enter_context(NamedFile(wanted.coco, json_list(wanted.coco)))
             if wanted.csv is not None:
-                with naming_errors(wanted.csv) as target:
-                    self._csv = stack.enter_context(csv_table(target))
+                self._csv = stack.enter_context(NamedFile(wanted.csv, csv_table(wanted.csv)))
             if wanted.panoptic is not None:
                 make_folder(wanted.panoptic, "--panoptic")
                 rest = {"images": self._panoptic_images, "categories": panoptic_categories(self.metadata)}
-                with naming_errors(wanted.panoptic / "panoptic.json") as target:
-                    self._panoptic = stack.enter_context(json_list(target, "annotations", rest))
+                target = wanted.panoptic / "panoptic.json"
+                self._panoptic = stack.enter_context(NamedFile(target, json_list(target, "annotations", rest)))
             if wanted.labels is not None:
                 make_folder(wanted.labels, "--labels")
             self._stack = stack.pop_all()
@@ -134,15 +144,14 @@ class RunFiles:
                 raise LitepredError(f"{option} needs {key!r}, but this model finds {', '.join(outputs)}: leave it out")
         self._count += 1
         image_id = self._count if item.image_id is None else item.image_id
-        name = os.path.basename(item.source)
         stem = item.stem if frame is None else f"{item.stem}-{frame:06d}"
-        where: dict[str, Any] = {"file_name": name} | ({} if frame is None else {"frame": frame})
+        where: dict[str, Any] = {"file_name": item.name} | ({} if frame is None else {"frame": frame})
         if wanted.coco is not None:
             masks = wanted.masks or "rle"
             rows = instances_to_coco_json(outputs["instances"], image_id, masks=masks, metadata=metadata)
             self._coco(row | where for row in rows)
         if wanted.csv is not None:
-            self._csv(csv_rows(found_instances(outputs), name, metadata, frame))
+            self._csv(csv_rows(found_instances(outputs), item.name, metadata, frame))
         if wanted.panoptic is not None:
             ids = outputs["panoptic_seg"][0]
             height, width = ids.shape
@@ -168,13 +177,13 @@ def found_instances(outputs: dict[str, Any]) -> Instances:
 
 
 def describe(
-    outputs: dict[str, Any], size_hw: tuple[int, int], source: str, metadata: Metadata, masks: str | None
+    outputs: dict[str, Any], size_hw: tuple[int, int], name: str, metadata: Metadata, masks: str | None
 ) -> dict[str, Any]:
     """Return what the JSON file of an image, or the entry of a frame, says."""
     from ..data import class_name
     from ..results import to_dicts
 
-    facts: dict[str, Any] = {"file": os.path.basename(source), "height": size_hw[0], "width": size_hw[1]}
+    facts: dict[str, Any] = {"file": name, "height": size_hw[0], "width": size_hw[1]}
     for key in ("instances", "proposals"):
         if key in outputs:
             facts[key] = to_dicts(outputs[key], metadata, masks or "polygon")
@@ -212,3 +221,29 @@ def naming_errors(target: Path) -> Iterator[Path]:
         yield target
     except OSError as error:
         raise LitepredError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+
+
+class NamedFile(AbstractContextManager[Callable[[Any], None]]):
+    """A file that is filled in a ``with`` block, whose errors name it: the first, those in between, and the last.
+
+    Args:
+        target: its path.
+        opened: the context manager that gives the function to fill it with.
+    """
+
+    def __init__(self, target: Path, opened: AbstractContextManager[Callable[[Any], object]]) -> None:
+        self._target, self._opened = target, opened
+
+    def __enter__(self) -> Callable[[Any], None]:
+        with naming_errors(self._target):
+            add = self._opened.__enter__()
+
+        def add_named(content: Any) -> None:
+            with naming_errors(self._target):
+                add(content)
+
+        return add_named
+
+    def __exit__(self, *error: Any) -> None:
+        with naming_errors(self._target):
+            self._opened.__exit__(*error)

@@ -10,13 +10,14 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, LitepredError
 from .common import progress_bar
 from .inputs import expand, is_video, predict_files
-from .outputs import Item, RunFiles, Wanted, describe, naming_errors
+from .outputs import Item, NamedFile, RunFiles, Wanted, describe, naming_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +49,8 @@ run (--coco, --csv, panoptic.json) appear at its end, not when it is broken off.
 
 In COCO's files, an image whose name is a number, as COCO's own are, has that
 number as its id, if all have such names; otherwise they are counted from 1.
-"file_name" tells which is which."""
+"file_name" tells which is which: it is the path as given, here and in the other
+files, if two images have the same name."""
 
 
 def add_parser(commands: Any) -> None:
@@ -115,14 +117,17 @@ def add_parser(commands: Any) -> None:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not a score: expected a number from 0 to 1")
     return value
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number of images: expected 1 or more")
     return value
@@ -143,8 +148,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     found = list(expand(arguments.images or [str(example_page())]))
     items = _items([name for name in found if isinstance(name, str)])
     _check_targets(wanted, items)
-    skipped = [item for item in items if arguments.skip_existing and _is_done(wanted, item)]
-    todo = [item for item in items if item not in skipped] if skipped else items
+    todo = [item for item in items if not (arguments.skip_existing and _is_done(wanted, item))]
+    skipped = len(items) - len(todo)
     with RunFiles(wanted, predictor.metadata) as files, progress_bar(len(todo), "image") as bar:
         run = _Run(predictor, wanted, files, bar, lambda outputs: _selected(outputs, arguments.threshold, kept))
         for error in found:
@@ -160,7 +165,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if len(todo) > 1 or skipped:
         elapsed_s = time.perf_counter() - start
         told = [f"{run.done} of {run.done + run.failed} images and frames in {elapsed_s:.1f} s"]
-        told += [f"{run.failed} could not be read"] * bool(run.failed) + [f"{len(skipped)} skipped"] * bool(skipped)
+        told += [f"{run.failed} could not be read"] * bool(run.failed) + [f"{skipped} skipped"] * bool(skipped)
         print(f"litepred: {', '.join(told)}", file=sys.stderr)
     return 1 if run.failed else 0
 
@@ -196,7 +201,7 @@ class _Run:
                 self.report(answer)
             else:
                 outputs = self.selected(answer)
-                text = f"{os.path.basename(item.source)}: {_summary(outputs, self.metadata)}"
+                text = f"{item.name}: {_summary(outputs, self.metadata)}"
                 text += f" in {elapsed_s:.2f} s" * alone
                 written = self._write_image(item, image, outputs)
                 self.files.add(item, outputs)
@@ -217,7 +222,7 @@ class _Run:
             with naming_errors(path):
                 if path.suffix == ".json":
                     size_hw = image.shape[:2]
-                    write_json(path, describe(outputs, size_hw, item.source, self.metadata, self.wanted.masks))
+                    write_json(path, describe(outputs, size_hw, item.name, self.metadata, self.wanted.masks))
                 else:
                     picture = Image.fromarray(_picture(image, outputs, self.metadata)[:, :, ::-1])
                     with whole_file(path) as temporary:
@@ -239,7 +244,7 @@ class _Run:
             return
         elapsed_s = time.perf_counter() - start
         written = self.wanted.files(item, video=True)
-        text = f"{os.path.basename(item.source)}: {self.done - before} frames in {elapsed_s:.2f} s"
+        text = f"{item.name}: {self.done - before} frames in {elapsed_s:.2f} s"
         self.bar.write(text + (f" -> {', '.join(map(str, written))}" if written else ""), file=sys.stdout)
 
     def _frames(self, item: Item, reader: VideoReader, batch_size: int | None) -> None:
@@ -254,15 +259,14 @@ class _Run:
             add_entries = add_frame = None
             shown = 0
             if ".json" in paths:
-                add_entries = stack.enter_context(json_list(stack.enter_context(naming_errors(paths[".json"]))))
+                add_entries = stack.enter_context(NamedFile(paths[".json"], json_list(paths[".json"])))
             try:
                 for frame, index, time_s, answer in self.predictor.stream(reader, batch_size):
                     outputs = self.selected(answer)
                     if ".mp4" in paths:
                         if add_frame is None:
-                            stack.enter_context(naming_errors(paths[".mp4"]))
                             writer = video_file(paths[".mp4"], reader.fps, frame.shape[:2])
-                            add_frame = stack.enter_context(writer)
+                            add_frame = stack.enter_context(NamedFile(paths[".mp4"], writer))
                         picture = show(frame, outputs)
                         # a camera is faster than the model: each picture stays until the next one came
                         times = max(1, round(time_s * reader.fps) + 1 - shown) if reader.is_camera else 1
@@ -270,7 +274,7 @@ class _Run:
                             add_frame(picture)
                         shown += times
                     if add_entries is not None:
-                        facts = describe(outputs, frame.shape[:2], item.source, self.metadata, self.wanted.masks)
+                        facts = describe(outputs, frame.shape[:2], item.name, self.metadata, self.wanted.masks)
                         add_entries([{"frame": index, "time_s": time_s, **facts}])
                     self.files.add(item, outputs, index)
                     self.done += 1
@@ -311,14 +315,19 @@ def _items(names: Sequence[str]) -> list[Item]:
     Names that differ in case, or in how their accents are written, are one to the file systems of Windows and macOS.
     """
     stems = [Path(name).stem.replace("camera:", "camera-") for name in names]
+    short = [os.path.basename(name) for name in names]
+    called = short if len({*short}) == len({*names}) else names
     numbered = all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems)
-    taken: set[str] = set()
+    taken: set[str] = set()  # in one case: Windows and macOS take a.png and A.png for one file
+    last: Counter[str] = Counter()
     items = []
-    for name, stem in zip(names, stems):
-        numbers = range(2, len(names) + 2)
-        free = next(one for one in (stem, *(f"{stem}-{i}" for i in numbers)) if _as_one_name(one) not in taken)
+    for name, called_so, stem in zip(names, called, stems):
+        free = stem
+        while _as_one_name(free) in taken:
+            last[_as_one_name(stem)] += 1
+            free = f"{stem}-{last[_as_one_name(stem)] + 1}"
         taken.add(_as_one_name(free))
-        items.append(Item(name, free, int(stem) if numbered else None))
+        items.append(Item(name, called_so, free, int(stem) if numbered else None))
     return items
 
 
@@ -339,24 +348,32 @@ def _is_done(wanted: Wanted, item: Item) -> bool:
 
 
 def _check_targets(wanted: Wanted, items: Sequence[Item]) -> None:
-    """Refuse to write over an image that is to be read."""
-    sources = {_identity(item.source) for item in items}
-    for item in items:
-        folders = [folder for folder in (wanted.panoptic, wanted.labels) if folder is not None]
-        pictures = [folder / f"{item.stem}.png" for folder in folders]
-        for path in [*wanted.files(item, is_video(item.source)), *pictures]:
-            if _identity(path) in sources:
-                raise LitepredError(f"{str(path)!r} is both read and written: choose another folder to write to")
+    """Refuse to write over an image that is to be read, or over another file of the run."""
+    folders: dict[str, str] = {}
 
+    def identity(path: str) -> Any:
+        """What all names of a file have in common: IMG.PNG and IMG.png are one file on most disks of Macs."""
+        with suppress(OSError, ValueError):
+            status = os.stat(path)
+            if status.st_ino:  # some network drives do not number their files
+                return status.st_dev, status.st_ino
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return os.path.join(folders[folder], name)
 
-def _identity(path: str | os.PathLike[str]) -> Any:
-    """Return what all names of a file have in common: IMG.PNG and IMG.png are one file on most disks of Macs."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        status = None
-    # some network drives do not number their files
-    return (status.st_dev, status.st_ino) if status is not None and status.st_ino else os.path.realpath(path)
+    sources = {identity(item.source) for item in items}
+    targets: set[Any] = set()
+    each = (path for item in items for path in wanted.all_files(item, is_video(item.source)))
+    for path in itertools.chain(wanted.run_files(), each):
+        place = identity(str(path))
+        if place in sources:
+            raise LitepredError(f"{str(path)!r} is both read and written: choose another folder to write to")
+        if place in targets:
+            raise LitepredError(f"{str(path)!r} is to be written twice: give each option a file or folder of its own")
+        targets.add(place)
 
 
 def _class_numbers(given: str, metadata: Metadata) -> list[int]:

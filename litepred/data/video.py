@@ -119,10 +119,19 @@ def video_file(
         size_hw: (height, width) of all frames in pixels.
 
     Raises:
-        LitepredError: this build of OpenCV cannot write such a file there.
+        LitepredError: this build of OpenCV cannot write such a file there, or did not write all of it.
         OSError: the folder cannot be written.
     """
     import cv2
+
+    added = False
+
+    def add(frame: np.ndarray) -> None:
+        nonlocal added
+        if frame.shape != (*size_hw, 3):  # OpenCV would leave it out and say nothing
+            raise LitepredError(f"{str(path)!r} takes frames of shape {(*size_hw, 3)}, but one is {frame.shape}")
+        writer.write(np.ascontiguousarray(frame))
+        added = True
 
     with whole_file(path) as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_hw[::-1])
@@ -132,6 +141,11 @@ def video_file(
                     f"{str(path)!r} cannot be written as a video of {size_hw[1]} × {size_hw[0]} pixels: is the name's "
                     "ending .mp4, and can the folder be written?"
                 )
-            yield lambda frame: writer.write(np.ascontiguousarray(frame))
+            yield add
         finally:
             writer.release()
+        if added:
+            try:  # nor does it tell that the disk is full
+                VideoReader(temporary).close()
+            except ImageError as error:
+                raise LitepredError(f"{str(path)!r} cannot be written whole: is the disk full?") from error

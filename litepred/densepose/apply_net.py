@@ -147,7 +147,9 @@ def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageErr
     kind = Image.registered_extensions().get(output.suffix.lower())
     if kind is None:
         raise LitepredError(f"--output {args.output!r} ends in {output.suffix!r}, which is no kind of image: try .png")
-    for file in _input_files(args):
+    files = _input_files(args)
+    _check_targets([_numbered(output, number + 1) for number in range(len(files))], files)
+    for file in files:
         logger.info("Processing %s", file)
         try:
             picture = _picture(args, _show_predictor(args), file, args.style or "densepose")
@@ -155,7 +157,7 @@ def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageErr
             yield file, error
             continue
         number += 1
-        target = output.with_name(f"{output.stem}.{number:04d}{output.suffix}")
+        target = _numbered(output, number)
         _write(target, functools.partial(Image.fromarray(picture[:, :, ::-1]).save, format=kind))
         yield file, target
 
@@ -183,7 +185,9 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, ImageError | N
     from .extractor import DensePoseResultExtractor
 
     results: list[dict[str, Any]] = []
-    for file in _input_files(args):
+    files = _input_files(args)
+    _check_targets([Path(args.output)], files)
+    for file in files:
         logger.info("Processing %s", file)
         try:
             instances = load_predictor(args.cfg, args.model, args.opts)(file)["instances"]
@@ -284,6 +288,18 @@ def _input_files(args: argparse.Namespace) -> list[str]:
     if files := [file for file in files if os.path.isfile(file)]:
         return files
     raise LitepredError(f"there are no files {args.input!r}: expected an image file, a folder or a glob pattern")
+
+
+def _numbered(output: Path, number: int) -> Path:
+    return output.with_name(f"{output.stem}.{number:04d}{output.suffix}")
+
+
+def _check_targets(targets: list[Path], files: list[str]) -> None:
+    """Refuse to write over an image that is to be read, such as the picture of an earlier run."""
+    sources = {os.path.realpath(file) for file in files}
+    both = next((target for target in targets if os.path.realpath(target) in sources), None)
+    if both is not None:
+        raise LitepredError(f"{str(both)!r} is both read and written: choose another folder with --output")
 
 
 def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:

@@ -60,9 +60,10 @@ def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS
     Raises:
         OSError: the file cannot be written.
     """
-    # a file's name need not be text, and is no reason to lose the table
-    errors = "backslashreplace"
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", errors=errors, newline="") as file:
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,  # names may be no text
+    ):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         yield writer.writerows

@@ -328,6 +328,19 @@ def test_the_cache_folder(tmp_path, monkeypatch, platform, variables, place):
     assert cache_folder() == tmp_path / place
 
 
+def test_an_unknown_home(monkeypatch):
+    """As a service under a number that has no name, without HOME."""
+
+    def unknown(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("LITEPRED_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    with pytest.raises(CheckpointError, match=r"Could not determine home directory.* set LITEPRED_CACHE"):
+        cache_folder()
+
+
 def test_a_folder_that_cannot_be_written(server, tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(CheckpointError, match=r"cannot be written .*LITEPRED_CACHE"):

@@ -71,6 +71,11 @@ def test_a_way_that_is_not_fast_here_is_left_out(monkeypatch, capsys):
     assert "add exact or float32 to --ways" in capsys.readouterr().err
 
 
+def test_a_table_without_a_folder(folder, capsys):
+    assert benchmark("--csv", "nowhere/table.csv") == 1
+    assert "there is no such folder" in capsys.readouterr().err
+
+
 def test_an_image_that_is_none(folder, capsys):
     (folder / "image.png").write_text("no image")
     assert benchmark() == 1

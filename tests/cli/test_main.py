@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import subprocess
 import sys
 import warnings
@@ -23,6 +24,7 @@ COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark", "de
         ["predict", "--threshold", "2"],
         ["predict", "--threshold", "x"],
         ["predict", "--batch-size", "0"],
+        ["predict", "--batch-size", "1.5"],
         ["evaluate"],
         ["train"],
         ["inspect"],
@@ -33,7 +35,9 @@ def test_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
-    assert "usage: litepred" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "usage: litepred" in err
+    assert " _" not in err  # the name of a function of ours
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS), ["--version"]])
@@ -109,6 +113,24 @@ def test_broken_pipes(platform, error, is_one, monkeypatch):
     assert _is_broken_pipe(error) == is_one
 
 
+def test_an_error_of_the_file_system(monkeypatch, capsys):
+    def locked(name):
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(convert, "_source", locked)
+    assert main(["convert", "a.pth", "b.pth"]) == 1
+    assert capsys.readouterr().err == "litepred: error: [Errno 13] Permission denied: 'a.pth'\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_output_to_a_full_disk():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "litepred", "zoo", "retinanet"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == "litepred: error: [Errno 28] No space left on device\n"
+    assert done.returncode == 1
+
+
 def test_output_that_nobody_reads():
     code = "from litepred.cli import inspect, main; inspect._facts = lambda name: {'keys': {}}\n"
     code += (
@@ -118,3 +140,29 @@ def test_output_that_nobody_reads():
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_names_that_the_output_cannot_spell(encoding, monkeypatch):
+    """As a Windows console, or a file's name that is no text."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, errors="strict") for _ in range(2))
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr(convert, "_convert", lambda given: print(given.source) or main(["inspect", "\u4e2d.pth"]))
+    assert main(["convert", "\u4e2d\udcff", "b.pth"]) == 1
+    for stream, text in ((out, "\u4e2d\udcff"), (err, "there is no checkpoint file \u4e2d.pth")):
+        assert stream.errors == "strict"
+        stream.seek(0)
+        assert text.encode(encoding, "backslashreplace").decode(encoding) in stream.read()
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_without_a_console(closed, monkeypatch, capsys):
+    monkeypatch.setattr(sys, closed, None)
+    assert main(["zoo", "retinanet"]) == 0
+    assert main(["inspect", "nowhere.pth"]) == 1
+    assert getattr(sys, closed) is None
+    captured = capsys.readouterr()
+    assert ("retinanet" in captured.out) == (closed != "stdout")
+    assert ("nowhere.pth" in captured.err) == (closed != "stderr")
+    assert "nowhere.pth" not in captured.out

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from tiny_models import golden, tiny_cfg
 
 from litepred import Predictor
 from litepred.cli import inputs, main, predict
+from litepred.cli.outputs import Wanted
 from litepred.data import VideoReader, video_file
 from litepred.errors import ImageError
 from litepred.results import rgb_to_id
@@ -62,16 +65,30 @@ def test_images_of_one_name_get_pictures_of_their_own(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("names", "stems"),
+    ("given", "stems"),
     [
         ([], []),
         (["a/page.png", "b/page.jpg", "page-2.png"], ["page", "page-2", "page-2-2"]),
         (["a/Page.png", "b/page.PNG", "c/PAGE.jpg"], ["Page", "page-2", "PAGE-3"]),
         (["a/\u00e9t\u00e9.png", "b/e\u0301te\u0301.png"], ["\u00e9t\u00e9", "e\u0301te\u0301-2"]),
+        (["x.png", "x-2.png", "x.jpg", "x.tif"], ["x", "x-2", "x-3", "x-4"]),
+        (["camera:0"], ["camera-0"]),
     ],
 )
-def test_no_file_system_takes_two_stems_for_one(names, stems):
-    assert [item.stem for item in predict._items(names)] == stems
+def test_no_file_system_takes_two_stems_for_one(given, stems):
+    assert [item.stem for item in predict._items(given)] == stems
+
+
+@pytest.mark.parametrize("pattern", ["{}.png", "{}/page.png"])
+def test_many_files_are_begun_at_once(pattern, tmp_path, monkeypatch):
+    """What is done before the first image takes seconds for a million of them, not hours."""
+    resolved = []
+    realpath = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: resolved.append(path) or realpath(path))
+    items = predict._items([str(tmp_path / "in" / pattern.format(i)) for i in range(20_000)])
+    predict._check_targets(Wanted(tmp_path / "out", True, *[False] + [None] * 5), items)
+    assert len({item.stem for item in items}) == 20_000
+    assert len(resolved) == 1 + len({os.path.dirname(item.source) for item in items})  # a folder once
 
 
 def test_nothing_found(tmp_path, capsys):
@@ -157,6 +174,15 @@ class TestInputs:
         assert isinstance(error, ImageError)
         assert message in str(error)
 
+    def test_a_folder_that_may_not_be_read(self, pages, monkeypatch):
+        def locked(name):
+            raise PermissionError(13, "Permission denied", name)
+
+        monkeypatch.setattr(os, "listdir", locked)
+        error, file = inputs.expand(["pages", "pages/a.png"])
+        assert "the folder 'pages' cannot be read: Permission denied" in str(error)
+        assert file == "pages/a.png"
+
     def test_a_file_whose_name_looks_like_a_pattern(self, pages):
         small_page(pages / "[1].png")
         assert list(inputs.expand(["pages/[1].png"])) == ["pages/[1].png"]
@@ -229,6 +255,21 @@ class TestFiles:
         assert names(pages.parent) == ["c.csv", "c.json", "pages"]
         assert capsys.readouterr().out.startswith("a.png: nothing in ")
 
+    def test_images_of_one_name_are_told_apart_in_results(self, pages, capsys):
+        (pages / "more").mkdir()
+        shutil.copy(pages / "a.png", pages / "more")
+        given = [os.path.join("pages", "a.png"), os.path.join("pages", "more", "a.png")]
+        options = ["--no-save-images", "--threshold", "0", "--json", "--coco", "c.json", "--csv", "c.csv"]
+        assert main(["predict", *given, *options, "--panoptic", "pan"]) == 0
+        assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == given
+        with (pages.parent / "c.csv").open(newline="") as file:
+            assert {row["file"] for row in csv.DictReader(file)} == {*given}
+        assert {entry["file_name"] for entry in json.loads((pages.parent / "c.json").read_text())} == {*given}
+        panoptic = json.loads((pages.parent / "pan" / "panoptic.json").read_text())
+        assert [image["file_name"] for image in panoptic["images"]] == given
+        facts = json.loads((pages.parent / "litepred-output" / "a-2.json").read_text())
+        assert facts["file"] == given[1]
+
     @pytest.mark.parametrize(("files", "ids"), [(["12.png", "007.png"], {12, 7}), (["12.png", "x.png"], {1, 2})])
     def test_image_ids_by_name_or_counted(self, files, ids, pages):
         for name in files:
@@ -282,18 +323,24 @@ class TestFiles:
         (["--classes", "titel"], "is no class of this model: it has title"),
         (["--classes", "5"], "--classes has '5'"),
         (["--coco", "nowhere/c.json"], f"cannot write {os.path.join('nowhere', 'c.json')!r}"),
+        (["--csv", "pages"], "cannot write 'pages': it is a folder"),
         (["--skip-existing", "--csv", "c.csv"], "would leave images out of --csv"),
         (["--skip-existing", "--no-save-images"], "none are written"),
         (["--output", "pages"], "is both read and written"),
-        (["--panoptic", "pages"], "is both read and written"),
-        (["--labels", "pages"], "is both read and written"),
+        (["--labels", "pages"], "a.png' is both read and written"),
+        (["--panoptic", "pages"], "a.png' is both read and written"),
+        (["--coco", "pages/a.png"], "a.png' is both read and written"),
+        (["--output", "out", "--labels", "out"], "a.png' is to be written twice"),
+        (["--panoptic", "out", "--labels", "pages/../out"], "a.png' is to be written twice"),
+        (["--coco", "c.json", "--csv", "./c.json"], "'c.json' is to be written twice"),
         (["--panoptic", "pages/a.png"], "cannot make the folder --panoptic"),
     ],
 )
 def test_wrong_options(arguments, message, pages, capsys):
-    before = names(pages.parent)
+    before, page = names(pages.parent), (pages / "a.png").read_bytes()
     assert main(["predict", "pages/a.png", *arguments]) == 1
     assert message in capsys.readouterr().err
+    assert (pages / "a.png").read_bytes() == page
     assert [name for name in names(pages.parent) if name != "litepred-output"] == before
 
 
@@ -305,6 +352,21 @@ def test_a_file_is_not_written_over_under_another_name(pages, capsys):
     assert main(["predict", "pages/c.PNG", "--output", "out"]) == 1
     assert "is both read and written" in capsys.readouterr().err
     assert (pages / "c.PNG").read_bytes() == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+@pytest.mark.parametrize("entries", [0, 1000], ids=["at the end", "in the middle"])
+@pytest.mark.parametrize("option", ["--coco", "--csv"])
+def test_a_disk_that_gets_full(option, entries, pages, monkeypatch, capsys):
+    from litepred.results import instances_to_coco_json
+
+    def many(*arguments, **options):
+        return instances_to_coco_json(*arguments, **options) * entries
+
+    monkeypatch.setattr("litepred.results.instances_to_coco_json", many)
+    monkeypatch.setattr("litepred.results.tables.whole_file", lambda path: nullcontext(Path("/dev/full")))
+    assert main(["predict", "pages/a.png", "--threshold", "0", "--no-save-images", option, "results"]) == 1
+    assert capsys.readouterr().err == "litepred: error: cannot write 'results': No space left on device\n"
 
 
 class TestVideo:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
@@ -35,6 +38,32 @@ def test_a_video_that_breaks_off_is_not_there(error, tmp_path):
     with pytest.raises(error), video_file(tmp_path / "a.mp4", 10, (48, 64)) as add_frame:
         add_frame(np.zeros((48, 64, 3), np.uint8))
         raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [(32, 64, 3), (48, 64), (48, 64, 4)])
+def test_a_frame_of_another_size(shape, tmp_path):
+    with (
+        pytest.raises(LitepredError, match=r"takes frames of shape \(48, 64, 3\), but one is"),
+        video_file(tmp_path / "a.mp4", 10, (48, 64)) as add_frame,
+    ):
+        add_frame(np.zeros(shape, np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_gets_full(tmp_path, monkeypatch):
+    class Full:
+        """Says nothing, as OpenCV's own, and only the beginning is there."""
+
+        fourcc = cv2.VideoWriter.fourcc
+
+        def __init__(self, path, *_):
+            self.isOpened, self.release = lambda: True, lambda: None
+            self.write = lambda frame: Path(path).write_bytes(b"\0\0\0\x1cftypisom")
+
+    monkeypatch.setattr(cv2, "VideoWriter", Full)
+    with pytest.raises(LitepredError, match=r"a\.mp4' cannot be written whole: is the disk full"):
+        write(tmp_path / "a.mp4", 5)
     assert list(tmp_path.iterdir()) == []
 
 

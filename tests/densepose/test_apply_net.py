@@ -167,6 +167,13 @@ def test_dump(demo, threshold, found):
     assert sorted(path.name for path in demo.iterdir()) == ["ckpt", "configs", "photos", "results.pkl"]
 
 
+def test_pictures_of_an_earlier_run_are_no_photos(demo):
+    arguments = parse("show", *FILES, "photos", "bbox", "--output", "photos/p.png")
+    arguments.func(arguments)
+    with pytest.raises(LitepredError, match=r"p\.0001\.png' is both read and written"):
+        arguments.func(arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
@@ -181,6 +188,7 @@ def test_dump(demo, threshold, found):
         (["dump", *FILES, "photos", "--opts", "MODEL.DEVICE"], LitepredError, "MODEL.DEVICE has no value"),
         (["dump", *FILES, "photos", "--opts", "MODEL.DEVIC", "cpu"], ConfigError, "Did you mean MODEL.DEVICE"),
         (["dump", *FILES, "photos", "--output", "photos"], LitepredError, "cannot write 'photos'"),
+        (["dump", *FILES, "photos", "--output", "photos/a.jpg"], LitepredError, "is both read and written"),
     ],
 )
 def test_mistakes(demo, arguments, error, says):
