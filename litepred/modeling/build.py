@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ..config.schema import DEFAULTS
 from ..errors import ConfigError
 from ..layers import ShapeSpec
 
@@ -191,7 +192,8 @@ def _check_numbers(cfg: CfgNode) -> None:
             least = _LEAST[section].get(key)
             if least is not None and not (isinstance(value, int) and value >= least):
                 raise ConfigError(f"MODEL.{section}.{key} is {value!r}: expected a whole number, {least} or more")
-            if (value is None and key != "NORM" and not key.startswith("POST")) or value != value:
+            needed = key in DEFAULTS["MODEL"][section] and key != "NORM" and not key.startswith("POST")
+            if (value is None and needed) or value != value:
                 raise ConfigError(f"MODEL.{section}.{key} is {value!r}: expected a value, as get_cfg() has one")
     for section, key in ((model, "PIXEL_MEAN"), (model, "PIXEL_STD"), (cfg.TEST, "DETECTIONS_PER_IMAGE")):
         if section[key] is None:

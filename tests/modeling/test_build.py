@@ -184,6 +184,9 @@ def test_what_a_model_does_not_read_may_be_anything():
     changes = {"RETINANET__NUM_CLASSES": 0, "SEM_SEG_HEAD__NUM_CLASSES": None, "ROI_MASK_HEAD__POOLER_RESOLUTION": 0}
     build_model(tiny_cfg("fpn", **changes, MASK_ON=False))
     build_model(tiny_cfg("semantic", ROI_HEADS__NUM_CLASSES=0))
+    cfg = tiny_cfg("fpn")
+    cfg.MODEL.ROI_HEADS.OF_A_USERS_HEAD = None
+    build_model(cfg)
 
 
 # --- devices
