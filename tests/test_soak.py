@@ -66,7 +66,7 @@ def test_a_thousand_images_of_mixed_size(exact):
 
 @pytest.mark.long
 def test_the_default_model_on_images_of_mixed_size(page_predictor):
-    soak(page_predictor, 150, 40, 50, 1200)
+    soak(page_predictor, 1000, 100, 50, 1200)
 
 
 BOXES = torch.tensor([[1.0, 2, 30, 40], [5, 5, 6, 6], [-3, 0, 90, 9]])
