@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral
@@ -54,7 +55,7 @@ class VideoReader:
         import cv2
 
         number = camera_number(source)
-        if number not in range(1000) if number is not None else not isinstance(source, (str, os.PathLike)):
+        if not (isinstance(source, (str, os.PathLike)) if number is None else 0 <= number < 1000):
             raise ImageError(f"{source!r:.100} is no video: expected a file's path, or camera:0 for the first camera")
         self.is_camera = number is not None
         self._name = f"camera {number}" if number is not None else os.fspath(source)  # type: ignore[arg-type]
@@ -88,7 +89,7 @@ class VideoReader:
         self._capture.release()
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
-        """Read the frames.
+        """Read the frames; where there are far fewer than the file says, a warning says so at the end.
 
         Raises:
             ImageError: when there is not even a first one.
@@ -102,6 +103,12 @@ class VideoReader:
             index += 1
         if not index:
             raise ImageError(f"{self._name} has no frame that can be read: is it complete?")
+        if index < 0.9 * (self.frame_count or 0):  # some formats tell an estimate
+            warnings.warn(
+                f"{self._name} says that it has {self.frame_count} frames, but only {index} could be read: "
+                "is it complete?",
+                stacklevel=2,
+            )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import cv2
@@ -39,6 +40,24 @@ def test_a_video_that_breaks_off_is_not_there(error, tmp_path):
         add_frame(np.zeros((48, 64, 3), np.uint8))
         raise error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_was_cut(tmp_path):
+    """Its beginning says how many frames there should be."""
+    path = tmp_path / "a.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(40):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    with VideoReader(path) as reader, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(reader)) == 40
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with (
+        VideoReader(path) as reader,
+        pytest.warns(UserWarning, match=r"a\.avi says that it has 40 frames, but only \d+ could be read"),
+    ):
+        assert 0 < len(list(reader)) < 30
 
 
 @pytest.mark.parametrize("shape", [(32, 64, 3), (48, 64), (48, 64, 4)])
