@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +24,7 @@ _PROGRAMS = ("EPS",)  # Pillow hands them to Ghostscript
 
 
 def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> np.ndarray:
-    """Read an image file, turned upright as its EXIF data say.
+    """Read an image file, turned upright as its EXIF data say; of several frames or pages the first.
 
     Args:
         path: of anything that Pillow reads; or an open binary file, such as ``io.BytesIO(data)``.
@@ -38,9 +39,13 @@ def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> 
     name = _existing(path) if isinstance(path, (str, os.PathLike)) else f"the {type(path).__name__}"
     try:
         with _open(path) as image:
-            return _pil_to_array(image, format)
+            several = image.format == "TIFF" and getattr(image, "is_animated", False)
+            array = _pil_to_array(image, format)
     except Exception as error:  # Pillow's decoders raise all sorts on damaged files
         raise ImageError(f"{name} {_reason(error)}") from error
+    if several:
+        warnings.warn(f"{name} has several pages, and the first is taken: pass each as a Pillow image", stacklevel=2)
+    return array
 
 
 def _existing(path: str | os.PathLike[str]) -> str:

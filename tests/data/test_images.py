@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import cv2
 import numpy as np
 import pytest
@@ -74,6 +76,18 @@ class TestAsArray:
 
 
 class TestReadImage:
+    @pytest.mark.parametrize(("pages", "told"), [(1, 0), (3, 1)])
+    def test_pages_that_are_left_out_are_told(self, pages, told, tmp_path):
+        images = [Image.new("L", (8, 8), shade) for shade in range(pages)]
+        images[0].save(tmp_path / "scan.tif", save_all=True, append_images=images[1:])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert (read_image(tmp_path / "scan.tif") == 0).all()
+            with Image.open(tmp_path / "scan.tif") as image:
+                image.seek(pages - 1)  # as whoever takes page by page does
+                assert (as_array(image) == pages - 1).all()
+        assert ["scan.tif' has several pages" in str(one.message) for one in caught] == [True] * told
+
     def test_png_equals_opencv(self):
         path = ASSETS / "images" / "coffee.png"
         array = read_image(path)
