@@ -85,10 +85,15 @@ class Decoder(InferenceModule):
             total = part if level == 0 else total + part
         return self.predictor(total)
 
-    def window_around(self, box_lists: Sequence[Boxes]) -> Window:
-        """Return the part of the result that pooling boxes reads: (top, left), (bottom, right), in coarsest cells."""
+    def window_around(self, box_lists: Sequence[Boxes], coarsest: Tensor) -> Window:
+        """Return the part of the result that pooling boxes reads: (top, left), (bottom, right) in coarsest cells.
+
+        It is never empty, even where all boxes lie on the far edges of the image.
+        """
         boxes, reach = torch.cat([boxes.tensor for boxes in box_lists]), 2 * self.strides[0]
-        left, top = (int(edge) // self.strides[-1] for edge in boxes[:, :2].amin(dim=0).clamp(min=0).tolist())
+        last = boxes.new_tensor(coarsest.shape[:-3:-1]) * self.strides[-1] - 1  # pixel, x and y
+        near = torch.minimum(boxes[:, :2].amin(dim=0).clamp(min=0), last)
+        left, top = (int(edge) // self.strides[-1] for edge in near.tolist())
         right, bottom = (int(edge + reach) // self.strides[-1] + 1 for edge in boxes[:, 2:].amax(dim=0).tolist())
         return (top, left), (bottom, right)
 
@@ -148,7 +153,7 @@ class DensePoseROIHeads(StandardROIHeads):
         if self.use_decoder and self.decodes_all:
             maps = [self.decoder(maps)]
         elif self.use_decoder:
-            window = self.decoder.window_around(boxes)
+            window = self.decoder.window_around(boxes, maps[-1])
             maps = [self.decoder(maps, window)]
             (top, left), _ = window
             origin = boxes[0].tensor.new_tensor([left, top, left, top]) * self.decoder.strides[-1]

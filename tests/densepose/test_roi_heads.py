@@ -161,6 +161,8 @@ def test_the_decoder_has_the_finest_maps_size_and_no_activation_at_its_end(decod
         [[0.0, 0, 320, 256]],  # the whole map
         [[0.0, 0, 0, 0]],
         [[316.0, 250, 320, 256]],
+        [[320.0, 256, 320, 256]],  # the far corner
+        [[320.0, 10, 320, 20]],
         [[64.0, 64, 128, 128]],  # at the edges of coarse cells
         [[63.9, 95.9, 95.9, 128.1]],
         [[130.5, 70.2, 141.0, 90.0], [150.0, 64.0, 170, 180]],
@@ -170,16 +172,17 @@ def test_the_decoder_has_the_finest_maps_size_and_no_activation_at_its_end(decod
 def test_decoding_around_boxes_gives_what_pooling_the_whole_gives(decoder, boxes):
     maps, pooler = pyramid(8, 10), ROIPooler(7, [1 / 4], 2, "ROIAlign")
     boxes = [Boxes(torch.tensor(boxes)), Boxes(torch.tensor(boxes[:1]))]
-    window = (top, left), _ = decoder.window_around(boxes)
+    window = (top, left), _ = decoder.window_around(boxes, maps[-1])
     part = decoder(maps, window)
     moved = [Boxes(one.tensor - 32.0 * torch.tensor([left, top, left, top])) for one in boxes]
     torch.testing.assert_close(pooler([part], moved), pooler([decoder(maps)], boxes), rtol=0, atol=1e-4)
 
 
 def test_a_small_box_needs_a_small_part(decoder):
-    window = decoder.window_around([Boxes([[130.0, 70, 141, 90]])])
+    maps = pyramid(8, 10)
+    window = decoder.window_around([Boxes([[130.0, 70, 141, 90]])], maps[-1])
     assert window == ((2, 4), (4, 5))
-    assert decoder(pyramid(8, 10), window).shape[2:] == (16, 8)
+    assert decoder(maps, window).shape[2:] == (16, 8)
 
 
 @pytest.mark.parametrize("decodes_all", [True, False])
