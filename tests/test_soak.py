@@ -111,7 +111,8 @@ def grown_by(function: Callable[[], Any], calls: int) -> int:
 @pytest.mark.parametrize("name", HOT)
 def test_small_functions_keep_nothing(name):
     grown_by(HOT[name], 500)  # what is allocated once, and only when it is needed
-    assert grown_by(HOT[name], 4000) < 16_000  # an object per call would take four times that
+    # An object per call would take four times that, each time; threads of other tests may add to it now and then.
+    assert min(grown_by(HOT[name], 4000) for _ in range(3)) < 16_000
 
 
 @pytest.mark.long

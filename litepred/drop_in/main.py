@@ -51,8 +51,7 @@ def run_program(name: str, arguments: Sequence[str], *, as_module: bool = False,
     os.environ[_PROGRAM] = json.dumps(program)
     main = types.ModuleType("__main__")
     main.__dict__.update(facts)
-    # multiprocessing tells new processes to run the module of this name first; see there
-    main.__spec__ = importlib.machinery.ModuleSpec("litepred.drop_in.spawned", None, origin=facts["__file__"])
+    main.__spec__ = _ProgramSpec(facts["__package__"], facts["__file__"])
     sys.modules["__main__"] = main
     try:
         exec(code, main.__dict__)
@@ -63,6 +62,21 @@ def run_program(name: str, arguments: Sequence[str], *, as_module: bool = False,
         sys.excepthook(type(error), error.with_traceback(trace), trace)
         return 130 if isinstance(error, KeyboardInterrupt) else 1
     return 0
+
+
+class _ProgramSpec(importlib.machinery.ModuleSpec):
+    """What multiprocessing and relative imports ask of a program.
+
+    Its ``name`` is that of the module which new processes run first, see there; its ``parent`` the program's package.
+    """
+
+    def __init__(self, package: str | None, origin: str) -> None:
+        super().__init__("litepred.drop_in.spawned", None, origin=origin)
+        self._package = package
+
+    @property
+    def parent(self) -> str | None:
+        return self._package
 
 
 def noted_program() -> dict[str, Any]:
