@@ -51,6 +51,14 @@ class StreamedFrame(NamedTuple):
 
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
 
+# What keeps memory flat over images of ever other sizes. oneDNN holds on to what it compiled for the last 1,024 shapes
+# of layers, of which an image has 50 to 100, and these small pieces break up the heap between the maps of later images.
+# The gaps that remain are glibc's to return, which it does when asked to; other C libraries need no asking.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+_return_gaps = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+_runs = itertools.count(1)  # in this process, by whatever predictor
+_RUNS_BETWEEN_RETURNS = 8
+
 # The threads of OpenMP do not survive a fork, and torch would wait for them for ever.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
@@ -317,8 +325,8 @@ class Predictor:
 
     @torch.no_grad()
     def _run(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if _return_memory is not None and not next(_runs) % _RUNS_BETWEEN_RETURNS:
-            _return_memory(0)
+        if _return_gaps is not None and next(_runs) % _RUNS_BETWEEN_RETURNS == 0:
+            _return_gaps(0)
         return self.model(inputs)
 
     def _model_input(self, image: Any) -> dict[str, Any]:
@@ -341,13 +349,6 @@ def _count(name: str, value: Any, most: int | None = None) -> int:
         limit = "" if most is None else f", and {most} at most"
         raise ConfigError(f"{name} is {value!r:.100}: expected 1 or more, as a whole number{limit}")
     return int(value)
-
-
-# Images of ever other sizes leave gaps in the heap that glibc keeps, some 400 MB of them after 1,000 images. It gives
-# them back in milliseconds when asked to; other C libraries need no asking.
-_return_memory = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-_runs = itertools.count(1)  # in this process, by whatever predictor
-_RUNS_BETWEEN_RETURNS = 8
 
 
 @contextmanager
