@@ -57,7 +57,7 @@ _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the 
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 _return_gaps = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 _runs = itertools.count(1)  # in this process, by whatever predictor
-_RUNS_BETWEEN_RETURNS = 8
+_RUNS_BETWEEN_RETURNS = 4
 
 # The threads of OpenMP do not survive a fork, and torch would wait for them for ever.
 if hasattr(os, "register_at_fork"):
