@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import gc
 import itertools
+import re
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,15 +114,25 @@ def test_small_functions_keep_nothing(name):
     assert min(grown_by(HOT[name], 4000) for _ in range(3)) < 16_000
 
 
-@pytest.mark.long
-def test_two_million_calls_of_small_functions():
+def two_million_calls() -> None:
+    """Print how the process grew while the small functions were called."""
     for function in HOT.values():
         for _ in range(1000):
             function()
-    gc.collect()
     before = resident_mib()
     for name, function in HOT.items():
         for _ in itertools.repeat(None, 250_000):
             function()
         print(f"{name}: {resident_mib() - before:+.1f} MiB after 250,000 calls")
-    assert resident_mib() <= before + 8
+
+
+@pytest.mark.long
+def test_two_million_calls_of_small_functions():
+    """In a process of its own: where others have left gaps in large arrays, the kernel may fill them at any time."""
+    code = "import test_soak; test_soak.two_million_calls()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    growth = [float(number) for number in re.findall(r": ([+-][\d.]+) MiB", done.stdout)]
+    assert len(growth) == len(HOT)
+    assert max(growth) <= 8
