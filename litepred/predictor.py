@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import itertools
 import os
 import sys
 import warnings
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,8 +56,8 @@ _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the 
 # The gaps that remain are glibc's to return, which it does when asked to; other C libraries need no asking.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 _return_gaps = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-_runs = itertools.count(1)  # in this process, by whatever predictor
-_RUNS_BETWEEN_RETURNS = 4
+_sizes: set[tuple[int, ...]] = set()  # that came since the gaps were returned, to whatever predictor of this process
+_SIZES_BETWEEN_RETURNS = 4  # images of one size leave no gaps, and filling them anew takes milliseconds
 
 # The threads of OpenMP do not survive a fork, and torch would wait for them for ever.
 if hasattr(os, "register_at_fork"):
@@ -269,7 +269,7 @@ class Predictor:
             def read() -> list[Future[dict[str, Any]]]:
                 some: list[Future[dict[str, Any]]] = []
                 try:
-                    for image in itertools.islice(images, batch_size):
+                    for image in islice(images, batch_size):
                         some.append(reader.submit(self._model_input, image))
                 except Exception as error:  # of the source itself: it comes after the answers for what was read before
                     some.append(Future())
@@ -325,7 +325,9 @@ class Predictor:
 
     @torch.no_grad()
     def _run(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if _return_gaps is not None and next(_runs) % _RUNS_BETWEEN_RETURNS == 0:
+        _sizes.update(tuple(one["image"].shape) for one in inputs)
+        if _return_gaps is not None and len(_sizes) >= _SIZES_BETWEEN_RETURNS:
+            _sizes.clear()
             _return_gaps(0)
         return self.model(inputs)
 
