@@ -325,10 +325,11 @@ class Predictor:
 
     @torch.no_grad()
     def _run(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        _sizes.update(tuple(one["image"].shape) for one in inputs)
-        if _return_gaps is not None and len(_sizes) >= _SIZES_BETWEEN_RETURNS:
-            _sizes.clear()
-            _return_gaps(0)
+        if _return_gaps is not None:
+            _sizes.update(tuple(one["image"].shape) for one in inputs)
+            if len(_sizes) >= _SIZES_BETWEEN_RETURNS:
+                _sizes.clear()
+                _return_gaps(0)
         return self.model(inputs)
 
     def _model_input(self, image: Any) -> dict[str, Any]:
