@@ -6,8 +6,10 @@ Nothing is imported before it is used, so ``import litepred`` costs next to noth
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
+from .environment import set_defaults
 from .errors import CheckpointError, ConfigError, ImageError, LitepredError
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from .visualizer import ColorMode, VideoVisualizer, Visualizer, draw, show
 
 __version__ = "0.1.0"
+
+set_defaults(os.environ)  # here, since torch reads them at its first tensor
 
 __all__ = [
     "BitMasks",

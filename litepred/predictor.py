@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import sys
@@ -50,14 +49,6 @@ class StreamedFrame(NamedTuple):
 
 
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
-
-# What keeps memory flat over images of ever other sizes. oneDNN holds on to what it compiled for the last 1,024 shapes
-# of layers, of which an image has 50 to 100, and these small pieces break up the heap between the maps of later images.
-# The gaps that remain are glibc's to return, which it does when asked to; other C libraries need no asking.
-os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
-_return_gaps = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-_sizes: set[tuple[int, ...]] = set()  # that came since the gaps were returned, to whatever predictor of this process
-_SIZES_BETWEEN_RETURNS = 4  # images of one size leave no gaps, and filling them anew takes milliseconds
 
 # The threads of OpenMP do not survive a fork, and torch would wait for them for ever.
 if hasattr(os, "register_at_fork"):
@@ -325,11 +316,6 @@ class Predictor:
 
     @torch.no_grad()
     def _run(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if _return_gaps is not None:
-            _sizes.update(tuple(one["image"].shape) for one in inputs)
-            if len(_sizes) >= _SIZES_BETWEEN_RETURNS:
-                _sizes.clear()
-                _return_gaps(0)
         return self.model(inputs)
 
     def _model_input(self, image: Any) -> dict[str, Any]:

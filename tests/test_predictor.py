@@ -514,17 +514,3 @@ class TestPickling:
         assert cfg.is_frozen() == page_predictor.cfg.is_frozen()
         assert ids.shape == expected["panoptic_seg"][0].shape
         assert len(segments) == len(expected["panoptic_seg"][1])
-
-
-@pytest.mark.parametrize(("heights", "returned"), [([40] * 9, 0), ([40, 50, 60] * 3, 0), (range(40, 49), 2)])
-def test_gaps_in_the_heap_are_returned_when_sizes_are_mixed(heights, returned, monkeypatch):
-    """Images that are of one size, as those of a video, leave none."""
-    calls: list[int] = []
-    monkeypatch.setattr("litepred.predictor._return_gaps", calls.append)
-    monkeypatch.setattr("litepred.predictor._sizes", set())
-    cfg = tiny_cfg("fpn")
-    cfg.INPUT.MIN_SIZE_TEST = 0
-    predictor = Predictor(cfg, weights=build_model(cfg).state_dict())
-    for height in heights:
-        predictor(np.zeros((height, 48, 3), np.uint8))
-    assert calls == [0] * returned
