@@ -23,6 +23,7 @@ from .checkpoint import DetectionCheckpointer, load_into, read_checkpoint, resol
 from .checkpoint.torchvision_names import from_torchvision
 from .config import CfgNode
 from .data import ResizeShortestEdge, VideoReader, as_array
+from .environment import keep_heap
 from .errors import ConfigError, ImageError
 from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
@@ -49,6 +50,8 @@ class StreamedFrame(NamedTuple):
 
 
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
+
+keep_heap(os.environ)
 
 # The threads of OpenMP do not survive a fork, and torch would wait for them for ever.
 if hasattr(os, "register_at_fork"):

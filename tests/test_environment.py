@@ -14,8 +14,10 @@ import torch
 from litepred.environment import set_defaults
 
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+OF_THE_HEAP = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY", "THP_MEM_ALLOC_ENABLE")
-KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128", "LRU_CACHE_CAPACITY": "128"}
+GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallinfo2")
+KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 ASKING = {"THP_MEM_ALLOC_ENABLE": "1"}
 
 
@@ -40,7 +42,7 @@ def test_defaults(given, huge_pages, expected, tmp_path):
 
 def number_from(code: str, **settings: str) -> int:
     """What a process prints that had none of the settings, but those given."""
-    environ = {name: value for name, value in os.environ.items() if name not in NAMES} | settings
+    environ = {name: value for name, value in os.environ.items() if name not in (*NAMES, *OF_THE_HEAP)} | settings
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
@@ -62,6 +64,29 @@ def test_large_tensors_have_huge_pages():
     small_pages = number_from(LARGE_TENSOR, THP_MEM_ALLOC_ENABLE="0")
     assert small_pages >= 64 * 256
     assert number_from(LARGE_TENSOR) < small_pages / 4  # the machine need not have one for each
+
+
+SECOND_TIME = """
+import resource
+import litepred.predictor, torch
+
+def use():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tensors = [torch.ones(2 << 20) for _ in range(12)]  # of 8 MiB each
+    del tensors
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+use()
+print(min(use() for _ in range(4)))
+"""
+
+
+@pytest.mark.skipif(not GLIBC, reason="glibc is tried")
+@pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
+def test_the_memory_of_one_image_is_kept_for_the_next(name):
+    """Without huge pages, for the count; the user's own limit of 1 MiB stands, and the memory is asked for again."""
+    assert number_from(SECOND_TIME, THP_MEM_ALLOC_ENABLE="0") < 1000
+    assert number_from(SECOND_TIME, THP_MEM_ALLOC_ENABLE="0", **{name: str(1 << 20)}) > 12 * 2048 / 2
 
 
 MANY_SHAPES = """
@@ -88,10 +113,7 @@ with torch.no_grad():
 """
 
 
-@pytest.mark.skipif(
-    not (sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallinfo2") and torch.backends.mkldnn.is_available()),
-    reason="oneDNN and glibc are tried",
-)
+@pytest.mark.skipif(not (GLIBC and torch.backends.mkldnn.is_available()), reason="oneDNN and glibc are tried")
 def test_layers_of_past_shapes_are_let_go():
     """Of 500 shapes more, nothing is kept; torch's own settings keep them all."""
     assert number_from(MANY_SHAPES) < 200_000
