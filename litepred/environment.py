@@ -9,9 +9,10 @@ from pathlib import Path
 
 __all__ = ["keep_heap", "set_defaults"]
 
-# oneDNN, and ideep above it, each hold on to what they prepared for the last 1,024 shapes of layers. An image has some
-# 60; with images of ever other sizes the rest is dead, and its small pieces break up the heap between the maps.
-_LAYERS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
+# oneDNN, and ideep above it, each hold on to what they prepared for the last 1,024 shapes of layers. The blocks of a
+# network that repeat find theirs among the last few; with images of ever other sizes the rest is dead, and its small
+# pieces break up the heap between the maps of later images.
+_LAYERS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16", "LRU_CACHE_CAPACITY": "16"}
 _OF_THE_HEAP = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")  # what users set
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -28,7 +29,7 @@ def set_defaults(environ: MutableMapping[str, str], huge_pages: Path = _HUGE_PAG
     for name, value in _LAYERS_KEPT.items():
         environ.setdefault(name, value)
     with suppress(OSError):  # none outside Linux
-        if "[madvise]" in huge_pages.read_text():
+        if "[madvise]" in huge_pages.read_text(encoding="ascii"):
             environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
