@@ -1,4 +1,8 @@
-"""Settings of the libraries under torch, read once, before its first tensor: a smaller process, fewer page faults."""
+"""Settings of the libraries under torch, for a smaller process and fewer page faults.
+
+Each is read once: the pages at torch's first tensor, the layers kept at the first layer of oneDNN or the first
+`torch.set_num_threads` in a thread. A program that comes to these before it imports litepred keeps torch's own.
+"""
 
 from __future__ import annotations
 

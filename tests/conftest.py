@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+import litepred  # noqa: F401 - sets how many shapes of layers are kept, which the next line already reads
+
 torch.set_num_threads(2)
 
 

@@ -68,7 +68,6 @@ def test_a_thousand_images_of_mixed_size(exact, short_edge):
 
 
 @pytest.mark.long
-@pytest.mark.xfail(reason="the most after the first 100 is some 12 % above that after the 100th: gaps in the heap")
 def test_the_default_model_on_images_of_mixed_size(page_predictor):
     soak(page_predictor, 1000, 100, 50, 1200)
 
