@@ -6,8 +6,7 @@
 
 Contenders run in processes of their own with the same weights, image and threads, and take turns; the table shows
 medians, and the ratio to the first contender of each row. The CSV has every figure, and keeps those of rows that a run
-leaves out. Weights are those of the tests,
-which need no download and give every model its full number of detections.
+leaves out. Weights are those of the tests, which need no download and give every model its full number of detections.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+ENVIRONMENT = dict(os.environ)  # of every contender: without what litepred sets when it is imported
 OURS = ("litepred", "litepred exact")
 ALL_OURS = ("litepred", "litepred compiled", "litepred bfloat16", "litepred bfloat16 compiled", "litepred exact")
 MASK = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x"
@@ -56,7 +56,7 @@ class Worker:
 
     def __init__(self, contender: str, folder: Path, image: Path, threads: int) -> None:
         command = [sys.executable, str(HERE / "contenders.py"), contender, str(folder), str(image), str(threads)]
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        environment = ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
