@@ -13,10 +13,10 @@ from pathlib import Path
 
 __all__ = ["keep_heap", "set_defaults"]
 
-# oneDNN, and ideep above it, each hold on to what they prepared for the last 1,024 shapes of layers. The blocks of a
-# network that repeat find theirs among the last few; with images of ever other sizes the rest is dead, and its small
-# pieces break up the heap between the maps of later images.
-_LAYERS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16", "LRU_CACHE_CAPACITY": "16"}
+# oneDNN, and ideep above it, each hold on to what they prepared for the last 1,024 shapes of layers. 64 are enough for
+# the next image of the same size; with images of ever other sizes the rest is dead, and its small pieces break up the
+# heap between the maps of later images.
+_LAYERS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 _OF_THE_HEAP = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")  # what users set
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
