@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-set_defaults(os.environ)  # here, since torch reads them at its first tensor
+set_defaults(os.environ)  # here, since torch reads them early
 
 __all__ = [
     "BitMasks",

@@ -1,15 +1,13 @@
-"""Settings of the libraries under torch, for a smaller process and fewer page faults.
+"""Settings of the libraries under torch, for memory that stays flat and fewer page faults.
 
-Each is read once: the pages at torch's first tensor, the layers kept at the first layer of oneDNN or the first
-`torch.set_num_threads` in a thread. A program that comes to these before it imports litepred keeps torch's own.
+How many layers are kept is read once, at the first layer of oneDNN or the first `torch.set_num_threads` in a thread. A
+program that comes to these before it imports litepred keeps torch's own number.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, MutableMapping
-from contextlib import suppress
-from pathlib import Path
 
 __all__ = ["keep_heap", "set_defaults"]
 
@@ -19,29 +17,20 @@ __all__ = ["keep_heap", "set_defaults"]
 _LAYERS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 _OF_THE_HEAP = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")  # what users set
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
-def set_defaults(environ: MutableMapping[str, str], huge_pages: Path = _HUGE_PAGES) -> None:
-    """Set what the user has not set.
-
-    Args:
-        environ: to change, as `os.environ`.
-        huge_pages: Linux's file that tells who gets pages of 2 MiB. Where they are given to those who ask, torch is
-            told to ask: a large map then takes a fault for 512 small pages.
-    """
+def set_defaults(environ: MutableMapping[str, str]) -> None:
+    """Set what the user has not set in ``environ``, as `os.environ`."""
     for name, value in _LAYERS_KEPT.items():
         environ.setdefault(name, value)
-    with suppress(OSError):  # none outside Linux
-        if "[madvise]" in huge_pages.read_text(encoding="ascii"):
-            environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def keep_heap(environ: Mapping[str, str]) -> None:
     """Let glibc keep the memory of one image for the next, where it would return it and ask for it again.
 
-    Up to 256 MiB of freed heap stay with the process; blocks above 16 MiB come from the system, and go back to it.
-    Nothing is done where the user has set one of these limits, nor with other C libraries.
+    Up to 256 MiB of freed heap stay with the process; blocks above 32 MiB, the most that glibc takes for this limit,
+    come from the system, and go back to it. Nothing is done where the user has set one of these limits, nor with other
+    C libraries.
     """
     import ctypes  # not before it is used
 
@@ -49,4 +38,4 @@ def keep_heap(environ: Mapping[str, str]) -> None:
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(_M_TRIM_THRESHOLD, 256 << 20)
-            mallopt(_M_MMAP_THRESHOLD, 16 << 20)
+            mallopt(_M_MMAP_THRESHOLD, 32 << 20)

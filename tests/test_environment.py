@@ -6,37 +6,28 @@ import ctypes
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from litepred.environment import set_defaults
 
-HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 OF_THE_HEAP = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
-NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY", "THP_MEM_ALLOC_ENABLE")
 GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallinfo2")
+NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
-ASKING = {"THP_MEM_ALLOC_ENABLE": "1"}
 
 
 @pytest.mark.parametrize(
-    ("given", "huge_pages", "expected"),
+    ("given", "expected"),
     [
-        ({}, None, KEPT),
-        ({}, "always [madvise] never\n", KEPT | ASKING),
-        ({}, "[always] madvise never\n", KEPT),
-        ({}, "always madvise [never]\n", KEPT),
-        (dict.fromkeys(NAMES, "0"), "always [madvise] never\n", dict.fromkeys(NAMES, "0")),
-        ({"LRU_CACHE_CAPACITY": "9", "HOME": "/"}, None, KEPT | {"LRU_CACHE_CAPACITY": "9", "HOME": "/"}),
+        ({}, KEPT),
+        (dict.fromkeys(NAMES, "1"), dict.fromkeys(NAMES, "1")),
+        ({"LRU_CACHE_CAPACITY": "9", "HOME": "/"}, KEPT | {"LRU_CACHE_CAPACITY": "9", "HOME": "/"}),
     ],
 )
-def test_defaults(given, huge_pages, expected, tmp_path):
-    file = tmp_path / "enabled"
-    if huge_pages is not None:
-        file.write_text(huge_pages)
-    set_defaults(given, file)
+def test_defaults(given, expected):
+    set_defaults(given)
     assert given == expected
 
 
@@ -48,31 +39,13 @@ def number_from(code: str, **settings: str) -> int:
     return int(done.stdout)
 
 
-LARGE_TENSOR = """
-import resource
-import litepred, torch
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-torch.ones(16 << 20)  # of 64 MiB
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(
-    not HUGE_PAGES.exists() or "[madvise]" not in HUGE_PAGES.read_text(), reason="huge pages are not there for who asks"
-)
-def test_large_tensors_have_huge_pages():
-    small_pages = number_from(LARGE_TENSOR, THP_MEM_ALLOC_ENABLE="0")
-    assert small_pages >= 64 * 256
-    assert number_from(LARGE_TENSOR) < small_pages / 4  # the machine need not have one for each
-
-
 SECOND_TIME = """
 import resource
 import litepred.predictor, torch
 
 def use():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    tensors = [torch.ones(2 << 20) for _ in range(12)]  # of 8 MiB each
+    tensors = [torch.ones(6 << 20) for _ in range(9)]  # of 24 MiB each
     del tensors
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
@@ -84,9 +57,9 @@ print(min(use() for _ in range(4)))
 @pytest.mark.skipif(not GLIBC, reason="glibc is tried")
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
 def test_the_memory_of_one_image_is_kept_for_the_next(name):
-    """Without huge pages, for the count; the user's own limit of 1 MiB stands, and the memory is asked for again."""
-    assert number_from(SECOND_TIME, THP_MEM_ALLOC_ENABLE="0") < 1000
-    assert number_from(SECOND_TIME, THP_MEM_ALLOC_ENABLE="0", **{name: str(1 << 20)}) > 12 * 2048 / 2
+    """The user's own limit of 1 MiB stands, and the memory is asked for again at each use."""
+    assert number_from(SECOND_TIME) < 1000
+    assert number_from(SECOND_TIME, **{name: str(1 << 20)}) > 9 * 6144 / 2
 
 
 MANY_SHAPES = """
