@@ -32,9 +32,9 @@ def keep_heap(environ: Mapping[str, str]) -> None:
     come from the system, and go back to it. Nothing is done where the user has set one of these limits, nor with other
     C libraries.
     """
-    import ctypes  # not before it is used
-
     if sys.platform == "linux" and not any(name in environ for name in _OF_THE_HEAP):
+        import ctypes  # where it is used alone: `import litepred` comes through this file
+
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(_M_TRIM_THRESHOLD, 256 << 20)
