@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from litepred.layers import Conv2d, WinogradConv2d, get_norm
+from litepred.layers.winograd import _KERNEL, _from_points, _to_points
 
 
 def conv(inputs=128, outputs=130, **kwargs):
@@ -30,12 +31,38 @@ def test_it_is_the_convolution(images, height, width, channels_last):
         assert float((fast - wanted).abs().max()) < 1e-5 * float(wanted.abs().max())
 
 
-def test_it_is_about_as_exact_as_direct_convolution():
-    """In the mean, against double precision: how exact direct convolution is differs between processors."""
-    direct = conv(256, 256, bias=False)
-    x = torch.randn(1, 256, 40, 40).relu()
+@pytest.mark.parametrize("channels", [128, 256, 512])
+def test_its_error_is_that_of_float32_sums_times_the_growth_of_the_transform(channels):
+    """The bound holds on every processor, since it is derived for the order of summing that rounds most.
+
+    Summing C products one after the other rounds each partial sum by at most u = 2**-24 of it. For products of mean 0
+    the i-th partial sum has i/C of the variance of the whole, so that the error of the sum has a variance of at most
+    u² · C/6 of its own. The transforms of image and kernel round some times more, for which 4 stands. The result is a
+    weighted sum of 36 such sums: its error grows with the squares of the weights.
+    """
+    direct = conv(channels, 256, bias=False)
+    x = torch.randn(1, channels, 40, 40).relu()
     exact = F.conv2d(x.double(), direct.weight.double(), padding=1)
-    assert float((WinogradConv2d(direct)(x) - exact).abs().mean()) < 1e-6 * float(exact.abs().mean())
+    to_pixels = torch.empty(4, 6, dtype=torch.float64)
+    _from_points(torch.eye(6, dtype=torch.float64), to_pixels)
+    sums = products_at_points(x.double(), direct.weight.double()).square()
+    grown = torch.einsum("ai,bj,ijn->abn", to_pixels**2, to_pixels**2, sums).mean().sqrt()
+    size = exact.square().mean().sqrt()
+    assert 3 < float(grown / size) < 5  # the customary points, 0, ±1 and ±2, let it grow to above 10
+    error = (WinogradConv2d(direct)(x) - exact).square().mean().sqrt()
+    assert float(error) < 2**-24 * (channels / 6 + 4) ** 0.5 * float(grown)
+
+
+def products_at_points(x, weight):
+    """The 36 matrix products of all tiles of ``x`` (1, C, H, W), in the precision of ``x``: (6, 6, tiles · K)."""
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
+    channels, rows, columns = x.shape[1], x.shape[2] // 4, x.shape[3] // 4
+    by_column = x.new_empty(6, 1, 4 * rows + 2, columns, channels)
+    _to_points([padded[:, :, j : j + 4 * columns - 3 : 4] for j in range(6)], by_column)
+    tiles = x.new_empty(6, 6, 1, rows, columns, channels)
+    _to_points([by_column[:, :, j : j + 4 * rows - 3 : 4] for j in range(6)], tiles)
+    kernels = torch.einsum("ij,kcjm,lm->ilck", _KERNEL, weight, _KERNEL).flatten(0, 1)
+    return torch.bmm(tiles.view(36, -1, channels), kernels).view(6, 6, -1)
 
 
 @pytest.mark.parametrize(
