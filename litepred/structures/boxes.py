@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from enum import IntEnum, unique
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ __all__ = [
     "pairwise_iou",
     "pairwise_point_box_distance",
 ]
+
+_Kind = TypeVar("_Kind", bound="Boxes")
 
 
 @unique
@@ -117,6 +119,7 @@ class Boxes:
     """
 
     tensor: Tensor
+    _row: tuple[str, ...] = ("x1", "y1", "x2", "y2")  # what a row holds; other kinds of boxes have another
 
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
         if isinstance(tensor, Tensor):
@@ -124,9 +127,12 @@ class Boxes:
         else:
             tensor = torch.as_tensor(tensor, dtype=torch.float32, device="cpu")
         if tensor.numel() == 0:
-            tensor = tensor.reshape(-1, 4)  # (0, 4)
-        if tensor.ndim != 2 or tensor.shape[1] != 4:
-            raise AssertionError(f"boxes came with shape {tuple(tensor.shape)}: expected (N, 4), x1 y1 x2 y2 per row")
+            tensor = tensor.reshape(-1, len(self._row))  # (0, 4)
+        if tensor.ndim != 2 or tensor.shape[1] != len(self._row):
+            raise AssertionError(
+                f"{type(self).__name__} came with shape {tuple(tensor.shape)}: expected (N, {len(self._row)}), "
+                f"{' '.join(self._row)} per row"
+            )
         self.tensor = tensor
 
     @property
@@ -134,13 +140,13 @@ class Boxes:
         """The device of the tensor."""
         return self.tensor.device
 
-    def clone(self) -> Boxes:
+    def clone(self: _Kind) -> _Kind:
         """Return a copy with its own storage."""
-        return Boxes(self.tensor.clone())
+        return type(self)(self.tensor.clone())
 
-    def to(self, device: torch.device | str | int) -> Boxes:
+    def to(self: _Kind, device: torch.device | str | int) -> _Kind:
         """Return the boxes on ``device``; they stay float32, so no dtype is taken."""
-        return Boxes(self.tensor.to(device=device))
+        return type(self)(self.tensor.to(device=device))
 
     def area(self) -> Tensor:
         """Return the areas, (N,) float32, in square pixels; negative when one side is inverted."""
@@ -197,34 +203,35 @@ class Boxes:
         return (self.tensor[:, :2] + self.tensor[:, 2:]) / 2
 
     @classmethod
-    def cat(cls, boxes_list: Sequence[Boxes]) -> Boxes:
+    def cat(cls: type[_Kind], boxes_list: Sequence[_Kind]) -> _Kind:
         """Join boxes into a new object that never shares storage with its parts.
 
         Args:
-            boxes_list: a list or tuple of ``Boxes``; an empty one gives no boxes.
+            boxes_list: a list or tuple of boxes of this class; an empty one gives no boxes.
 
         Raises:
-            AssertionError: when the argument is not a list or tuple, or holds anything but ``Boxes``.
+            AssertionError: when the argument is not a list or tuple, or holds anything else.
         """
-        if not isinstance(boxes_list, (list, tuple)) or not all(isinstance(boxes, Boxes) for boxes in boxes_list):
-            raise AssertionError("Boxes.cat expects a list or tuple of Boxes only: wrap raw tensors in Boxes first")
+        if not isinstance(boxes_list, (list, tuple)) or not all(isinstance(boxes, cls) for boxes in boxes_list):
+            name = cls.__name__
+            raise AssertionError(f"{name}.cat expects a list or tuple of {name} only: wrap raw tensors in {name} first")
         return cls(torch.cat([boxes.tensor for boxes in boxes_list]) if boxes_list else torch.empty(0))
 
     def _sides(self) -> tuple[Tensor, Tensor]:
         x1, y1, x2, y2 = self.tensor.unbind(1)
         return x2 - x1, y2 - y1
 
-    def __getitem__(self, item: Any) -> Boxes:
+    def __getitem__(self: _Kind, item: Any) -> _Kind:
         """Select boxes by int (gives one box), slice, list, ndarray, or bool or integer tensor."""
         if isinstance(item, int):
-            return Boxes(self.tensor[item].view(1, -1))
+            return type(self)(self.tensor[item].view(1, -1))
         selected = self.tensor[item]
         if selected.ndim != 2:
             raise AssertionError(
                 f"index {item!r} selects a tensor of shape {tuple(selected.shape)} instead of rows: "
                 "use a Python int, a slice, or a one-dimensional list, array or tensor"
             )
-        return Boxes(selected)
+        return type(self)(selected)
 
     def __len__(self) -> int:
         return self.tensor.shape[0]
@@ -233,7 +240,7 @@ class Boxes:
         yield from self.tensor
 
     def __repr__(self) -> str:
-        return f"Boxes({self.tensor})"
+        return f"{type(self).__name__}({self.tensor})"
 
 
 def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:
