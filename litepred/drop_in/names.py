@@ -285,8 +285,9 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "utils.collect_env": (".drop_in.process: collect_env_info",),
     "utils.colormap": (".visualizer: colormap random_color random_colors",),
     "utils.comm": (
-        ".drop_in.comm: all_gather gather get_local_rank get_local_size get_rank get_world_size is_main_process "
-        "reduce_dict shared_random_seed synchronize",
+        ".drop_in.comm: all_gather gather get_local_rank=get_rank get_local_size=get_world_size get_rank "
+        "get_world_size is_main_process synchronize",
+        "! training: reduce_dict shared_random_seed",
     ),
     "utils.env": (".drop_in.process: TORCH_VERSION seed_all_rng setup_environment",),
     "utils.events": (

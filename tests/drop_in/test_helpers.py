@@ -108,11 +108,9 @@ class TestLogger:
 
 
 def test_one_process():
-    assert (comm.get_world_size(), comm.get_rank(), comm.get_local_rank(), comm.get_local_size()) == (1, 0, 0, 1)
+    assert (comm.get_world_size(), comm.get_rank()) == (1, 0)
     assert comm.is_main_process()
     assert comm.all_gather(3) == comm.gather(3) == [3]
-    assert comm.reduce_dict({"a": 1}) == {"a": 1}
-    assert 0 <= comm.shared_random_seed() < 2**31
     comm.synchronize()
 
 
