@@ -41,7 +41,7 @@ class RotatedBoxes(Boxes):
         AssertionError: for any other shape.
     """
 
-    _row = ("x", "y", "width", "height", "angle")
+    layout = ("x", "y", "width", "height", "angle")
 
     def normalize_angles(self) -> None:
         """Bring the angles to [-180, 180); ``self.tensor`` becomes a new tensor."""

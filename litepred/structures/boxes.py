@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.ops import clip_boxes_to_image
 
 __all__ = [
     "BoxMode",
@@ -25,7 +26,7 @@ __all__ = [
     "pairwise_point_box_distance",
 ]
 
-_Kind = TypeVar("_Kind", bound="Boxes")
+_Self = TypeVar("_Self", bound="Boxes")
 
 
 @unique
@@ -113,25 +114,26 @@ class Boxes:
 
     Attributes:
         tensor: (N, 4) float32.
+        layout: the names of the columns. A subclass with another number of columns sets its own.
 
     Raises:
         AssertionError: for any other shape.
     """
 
     tensor: Tensor
-    _row: tuple[str, ...] = ("x1", "y1", "x2", "y2")  # what a row holds; other kinds of boxes have another
+    layout: tuple[str, ...] = ("x1", "y1", "x2", "y2")
 
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
         if isinstance(tensor, Tensor):
             tensor = tensor.to(torch.float32)
         else:
             tensor = torch.as_tensor(tensor, dtype=torch.float32, device="cpu")
+        columns = len(self.layout)
         if tensor.numel() == 0:
-            tensor = tensor.reshape(-1, len(self._row))  # (0, 4)
-        if tensor.ndim != 2 or tensor.shape[1] != len(self._row):
+            tensor = tensor.reshape(-1, columns)
+        if tensor.ndim != 2 or tensor.shape[1] != columns:
             raise AssertionError(
-                f"{type(self).__name__} came with shape {tuple(tensor.shape)}: expected (N, {len(self._row)}), "
-                f"{' '.join(self._row)} per row"
+                f"boxes came with shape {tuple(tensor.shape)}: expected (N, {columns}), {' '.join(self.layout)} per row"
             )
         self.tensor = tensor
 
@@ -140,11 +142,11 @@ class Boxes:
         """The device of the tensor."""
         return self.tensor.device
 
-    def clone(self: _Kind) -> _Kind:
+    def clone(self: _Self) -> _Self:
         """Return a copy with its own storage."""
         return type(self)(self.tensor.clone())
 
-    def to(self: _Kind, device: torch.device | str | int) -> _Kind:
+    def to(self: _Self, device: torch.device | str | int) -> _Self:
         """Return the boxes on ``device``; they stay float32, so no dtype is taken."""
         return type(self)(self.tensor.to(device=device))
 
@@ -173,10 +175,7 @@ class Boxes:
             raise AssertionError(
                 "cannot clip infinite or NaN boxes: check that the weights fit the model and that the image is finite"
             )
-        height, width = box_size
-        x1, y1, x2, y2 = self.tensor.unbind(1)
-        clipped = [x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)]
-        self.tensor = torch.stack(clipped, dim=1)  # (N, 4)
+        self.tensor = clip_boxes_to_image(self.tensor, box_size)
 
     def scale(self, scale_x: float, scale_y: float) -> None:
         """Multiply the coordinates in place, in the storage that other objects may share."""
@@ -203,7 +202,7 @@ class Boxes:
         return (self.tensor[:, :2] + self.tensor[:, 2:]) / 2
 
     @classmethod
-    def cat(cls: type[_Kind], boxes_list: Sequence[_Kind]) -> _Kind:
+    def cat(cls: type[_Self], boxes_list: Sequence[Boxes]) -> _Self:
         """Join boxes into a new object that never shares storage with its parts.
 
         Args:
@@ -218,14 +217,15 @@ class Boxes:
         return cls(torch.cat([boxes.tensor for boxes in boxes_list]) if boxes_list else torch.empty(0))
 
     def _sides(self) -> tuple[Tensor, Tensor]:
+        """Return the widths and the heights in pixels, (N,) each."""
         x1, y1, x2, y2 = self.tensor.unbind(1)
         return x2 - x1, y2 - y1
 
-    def __getitem__(self: _Kind, item: Any) -> _Kind:
+    def __getitem__(self: _Self, item: Any) -> _Self:
         """Select boxes by int (gives one box), slice, list, ndarray, or bool or integer tensor."""
-        if isinstance(item, int):
-            return type(self)(self.tensor[item].view(1, -1))
         selected = self.tensor[item]
+        if isinstance(item, int):
+            selected = selected[None]
         if selected.ndim != 2:
             raise AssertionError(
                 f"index {item!r} selects a tensor of shape {tuple(selected.shape)} instead of rows: "
