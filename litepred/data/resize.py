@@ -53,11 +53,9 @@ class ResizeTransform:
             return resized.reshape(self.new_h, self.new_w, *img.shape[2:])
         if not np.issubdtype(img.dtype, np.floating):
             raise ImageError(f"cannot resize an array of dtype {img.dtype}: expected uint8 or a float type")
-        how: dict[str, Any] = {"mode": "bilinear", "align_corners": False}
-        if method == Image.Resampling.NEAREST:
-            how = {"mode": "nearest"}
+        mode, align_corners = ("nearest", None) if method == Image.Resampling.NEAREST else ("bilinear", False)
         planes = torch.from_numpy(np.ascontiguousarray(img)).reshape(self.h, self.w, -1).permute(2, 0, 1)[None]
-        scaled = F.interpolate(planes, (self.new_h, self.new_w), **how)
+        scaled = F.interpolate(planes, (self.new_h, self.new_w), mode=mode, align_corners=align_corners)
         return scaled[0].permute(1, 2, 0).reshape(self.new_h, self.new_w, *img.shape[2:]).numpy()
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Functions whose parameters differ between Detectron2 and litepred, with Detectron2's."""
+"""Detectron2's functions and classes whose parameters differ from litepred's."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def find_top_rpn_proposals(
     min_box_size: float,
     training: bool = False,
 ) -> list[Instances]:
-    """Pick each level's best ``pre_nms_topk`` (N, B, 4) boxes; then see `litepred.modeling.rpn`'s function.
+    """Find the proposals among boxes (N, B, 4) of several levels, as `litepred.modeling.rpn` does.
 
-    ``training`` only says, in Detectron2, whether boxes that are not finite are an error: here they are left out.
+    Each level first keeps its ``pre_nms_topk`` best boxes. With ``training``, Detectron2 refuses boxes that are not
+    finite; here they are left out in any case.
     """
     boxes, logits = [], []
     for level_boxes, level_logits in zip(proposals, pred_objectness_logits):
@@ -43,10 +44,10 @@ def find_top_rpn_proposals(
 def align_and_update_state_dicts(
     model_state_dict: Mapping[str, Tensor], ckpt_state_dict: Mapping[str, Tensor], c2_conversion: bool = True
 ) -> dict[str, Tensor]:
-    """Give a checkpoint's weights the names of the model's that end with theirs; see `litepred.checkpoint.naming`.
+    """Return a checkpoint's weights under those names of the model that end with theirs.
 
     Raises:
-        CheckpointError: a weight fits two of the model's.
+        CheckpointError: a weight fits two names of the model.
     """
     return by_suffix(ckpt_state_dict, model_state_dict)
 

@@ -60,10 +60,6 @@ class Transform(ABC):  # noqa: B024  a subclass may do with some of the methods
         changed = self.apply_coords(corners.reshape(-1, 2)).reshape(-1, 4, 2)
         return np.hstack((changed.min(axis=1), changed.max(axis=1)))
 
-    def apply_polygons(self, polygons: list[np.ndarray]) -> list[np.ndarray]:
-        """Change polygons, each an array of points (K, 2)."""
-        return [self.apply_coords(polygon) for polygon in polygons]
-
     def inverse(self) -> Transform:
         """Return the transform that undoes this one."""
         raise NotImplementedError(f"{type(self).__name__} has no inverse")

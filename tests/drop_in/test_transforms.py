@@ -102,10 +102,6 @@ class TestTransformList:
         with pytest.raises(AttributeError):
             both.apply_nothing(1)
 
-    def test_polygons(self):
-        flipped = TransformList([HFlipTransform(WIDTH)]).apply_polygons([np.array([[1.0, 2], [3, 4]])])
-        assert [polygon.tolist() for polygon in flipped] == [[[19, 2], [17, 4]]]
-
     def test_a_transform_without_its_methods(self):
         for method in ("apply_image", "apply_coords"):
             with pytest.raises(NotImplementedError, match=method):
