@@ -177,31 +177,33 @@ def _cross(a: Tensor, b: Tensor) -> Tensor:
 
 
 def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Suppress rotated boxes that overlap better ones, all as one class; see `batched_nms_rotated`."""
-    return batched_nms_rotated(boxes, scores, torch.zeros_like(scores), iou_threshold)
-
-
-def batched_nms_rotated(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
-    """Suppress, class by class, the rotated boxes that overlap better ones.
+    """Suppress the rotated boxes that overlap better ones.
 
     Args:
         boxes: (N, 5), as in `RotatedBoxes`.
         scores: (N,).
-        idxs: (N,), the classes.
-        iou_threshold: a box goes when its IoU with a better one of its class exceeds this.
+        iou_threshold: a box goes when its IoU with a better one exceeds this.
 
     Returns:
         The indices of the boxes kept, best first, int64.
     """
-    kept = []
     left = scores.argsort(descending=True, stable=True)
+    kept = [left[:0]]
     while len(left):
         best, left = left[:1], left[1:]
         kept.append(best)
-        rival = left[idxs[left] == idxs[best]]
-        beaten = rival[rotated_iou(boxes[best], boxes[rival])[0] > iou_threshold]
-        left = left[~torch.isin(left, beaten)]
-    return torch.cat(kept) if kept else left
+        left = left[rotated_iou(boxes[best], boxes[left])[0] <= iou_threshold]
+    return torch.cat(kept)
+
+
+def batched_nms_rotated(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Suppress rotated boxes as `nms_rotated` does, but those of each class ``idxs`` (N,) by themselves."""
+    keep = [idxs.new_zeros(0, dtype=torch.int64)]
+    for label in idxs.unique():
+        members = (idxs == label).nonzero()[:, 0]
+        keep.append(members[nms_rotated(boxes[members], scores[members], iou_threshold)])
+    kept = torch.cat(keep).sort().values
+    return kept[scores[kept].argsort(descending=True, stable=True)]
 
 
 class ROIAlignRotated(RoIAlign):
