@@ -73,8 +73,8 @@ _TABLE: dict[str, tuple[str, ...]] = {
         ".drop_in.rotated: RotatedBoxes pairwise_iou_rotated",
     ),
     "structures.boxes": (
-        ".structures: BoxMode Boxes matched_pairwise_iou pairwise_intersection pairwise_ioa pairwise_iou "
-        "pairwise_point_box_distance",
+        ".structures: BoxMode Boxes pairwise_intersection pairwise_ioa pairwise_iou",
+        "! training: matched_pairwise_iou pairwise_point_box_distance",
     ),
     "structures.image_list": (".structures: ImageList",),
     "structures.instances": (".structures: Instances",),

@@ -3,11 +3,9 @@
 from .boxes import (
     Boxes,
     BoxMode,
-    matched_pairwise_iou,
     pairwise_intersection,
     pairwise_ioa,
     pairwise_iou,
-    pairwise_point_box_distance,
 )
 from .image_list import ImageList
 from .instances import Instances
@@ -28,11 +26,9 @@ __all__ = [
     "instance_mask",
     "mask_to_polygons",
     "mask_to_rle",
-    "matched_pairwise_iou",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",
-    "pairwise_point_box_distance",
     "polygons_to_bitmask",
     "polygons_to_mask",
     "rle_to_mask",

@@ -19,11 +19,9 @@ from torchvision.ops import clip_boxes_to_image
 __all__ = [
     "BoxMode",
     "Boxes",
-    "matched_pairwise_iou",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",
-    "pairwise_point_box_distance",
 ]
 
 _Self = TypeVar("_Self", bound="Boxes")
@@ -262,31 +260,3 @@ def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     """Return intersection over the area of ``boxes2``, (N, M) float32 in [0, 1]; 0 without overlap."""
     intersection = pairwise_intersection(boxes1, boxes2)
     return torch.where(intersection > 0, intersection / boxes2.area(), torch.zeros_like(intersection))
-
-
-def pairwise_point_box_distance(points: Tensor, boxes: Boxes) -> Tensor:
-    """Measure how far points lie inside the sides of boxes.
-
-    Args:
-        points: (N, 2) x y in pixels.
-        boxes: M boxes.
-
-    Returns:
-        (N, M, 4): distances to the left, top, right and bottom side, all positive for a point inside.
-    """
-    start, end = boxes.tensor[:, :2], boxes.tensor[:, 2:]
-    return torch.cat((points[:, None] - start, end - points[:, None]), dim=2)  # (N, M, 4)
-
-
-def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
-    """Return the intersection over union of boxes with the same index, (N,) float32; NaN for two empty boxes.
-
-    Raises:
-        ValueError: when the numbers of boxes differ.
-    """
-    if len(boxes1) != len(boxes2):
-        raise ValueError(f"got {len(boxes1)} and {len(boxes2)} boxes: matched boxes need the same number on both sides")
-    first, second = boxes1.tensor, boxes2.tensor
-    sides = (torch.minimum(first[:, 2:], second[:, 2:]) - torch.maximum(first[:, :2], second[:, :2])).clamp(min=0)
-    intersection = sides[:, 0] * sides[:, 1]
-    return intersection / (boxes1.area() + boxes2.area() - intersection)
