@@ -27,26 +27,10 @@ ABSENT = {
     "unknown": "If Detectron2 has it, a script that needs it needs Detectron2 itself",
 }
 
-_CONFIG = (".config: CfgNode configurable get_cfg", ".drop_in.configs: global_cfg set_global_cfg")
-_LAZY = "! lazy: LazyCall LazyConfig instantiate"
-_VISUALIZER = (".visualizer: ColorMode GenericMask VisImage", ".drop_in.visualizer: Visualizer")
-_BACKBONES_ABSENT = "! model: MViT SimpleFeaturePyramid SwinTransformer ViT get_vit_lr_decay_rate"
-_RESNET = ".modeling.backbone.resnet: BasicBlock BasicStem BottleneckBlock ResNet build_resnet_backbone"
-_EVALUATORS = (
-    "! evaluation: COCOEvaluator COCOPanopticEvaluator CityscapesInstanceEvaluator CityscapesSemSegEvaluator "
-    "DatasetEvaluator DatasetEvaluators LVISEvaluator PascalVOCDetectionEvaluator RotatedCOCOEvaluator "
-    "SemSegEvaluator inference_context inference_on_dataset print_csv_format verify_results"
-)
-_TRAIN_LOOP = "! training: AMPTrainer HookBase SimpleTrainer TrainerBase"
-_HOOKS = (
-    "! training: AutogradProfiler BestCheckpointer CallbackHook EvalHook IterationTimer LRScheduler "
-    "PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler HookBase"
-)
-
 _TABLE: dict[str, tuple[str, ...]] = {
     "": (),
-    "config": (*_CONFIG, "+ config.compat", _LAZY),
-    "config.config": _CONFIG,
+    "config": ("+ config.compat config.config config.instantiate config.lazy",),
+    "config.config": (".config: CfgNode configurable get_cfg", ".drop_in.configs: global_cfg set_global_cfg"),
     "config.compat": (".drop_in.configs: upgrade_config", "! old: downgrade_config"),
     "config.defaults": (".drop_in.configs: _C",),
     "config.instantiate": ("! lazy: instantiate",),
@@ -59,15 +43,18 @@ _TABLE: dict[str, tuple[str, ...]] = {
         ".drop_in.adapters: align_and_update_state_dicts",
         "! old: convert_c2_detectron_names _longest_common_prefix_str",
     ),
-    "engine": ("+ engine.defaults engine.launch", _TRAIN_LOOP, _HOOKS),
+    "engine": ("+ engine.defaults engine.hooks engine.launch engine.train_loop",),
     "engine.defaults": (
         ".predictor: DefaultPredictor",
         ".drop_in.process: default_argument_parser default_setup",
         "! training: DefaultTrainer create_ddp_model default_writers",
     ),
-    "engine.hooks": (_HOOKS,),
+    "engine.hooks": (
+        "! training: AutogradProfiler BestCheckpointer CallbackHook EvalHook IterationTimer LRScheduler "
+        "PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler HookBase",
+    ),
     "engine.launch": (".drop_in.process: launch", "! training: DEFAULT_TIMEOUT"),
-    "engine.train_loop": (_TRAIN_LOOP,),
+    "engine.train_loop": ("! training: AMPTrainer HookBase SimpleTrainer TrainerBase",),
     "structures": (
         "+ structures.boxes structures.image_list structures.instances structures.keypoints structures.masks",
         ".drop_in.rotated: RotatedBoxes pairwise_iou_rotated",
@@ -83,9 +70,8 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "structures.rotated_boxes": (".drop_in.rotated: RotatedBoxes pairwise_iou=pairwise_iou_rotated",),
     "layers": (
         "+ layers.batch_norm layers.blocks layers.deform_conv layers.nms layers.roi_align layers.roi_align_rotated",
-        "+ layers.shape_spec layers.wrappers",
+        "+ layers.losses layers.shape_spec layers.wrappers",
         ".layers: paste_masks_in_image",
-        "! training: ciou_loss diou_loss",
         "! model: ASPP",
     ),
     "layers.batch_norm": (
@@ -128,8 +114,8 @@ _TABLE: dict[str, tuple[str, ...]] = {
     ),
     "modeling.backbone": (
         ".modeling: BACKBONE_REGISTRY build_backbone",
-        "+ modeling.backbone.backbone modeling.backbone.fpn modeling.backbone.regnet modeling.backbone.resnet",
-        _BACKBONES_ABSENT,
+        "+ modeling.backbone.backbone modeling.backbone.fpn modeling.backbone.mvit modeling.backbone.regnet",
+        "+ modeling.backbone.resnet modeling.backbone.swin modeling.backbone.vit",
     ),
     "modeling.backbone.backbone": (".modeling: Backbone",),
     "modeling.backbone.build": (".modeling: BACKBONE_REGISTRY build_backbone",),
@@ -140,7 +126,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "modeling.backbone.mvit": ("! model: MViT",),
     "modeling.backbone.regnet": (".modeling.backbone: RegNet",),
     "modeling.backbone.resnet": (
-        _RESNET,
+        ".modeling.backbone.resnet: BasicBlock BasicStem BottleneckBlock ResNet build_resnet_backbone",
         ".drop_in.adapters: make_stage",
         "! model: DeformBottleneckBlock",
         ".drop_in.layers: ResNetBlockBase=CNNBlockBase",
@@ -255,7 +241,11 @@ _TABLE: dict[str, tuple[str, ...]] = {
         "! training: BlendTransform ColorTransform CropTransform ExtentTransform PILColorTransform PadTransform "
         "RotationTransform ScaleTransform",
     ),
-    "evaluation": ("+ evaluation.coco_evaluation", _EVALUATORS),
+    "evaluation": (
+        "+ evaluation.coco_evaluation evaluation.evaluator evaluation.lvis_evaluation evaluation.testing",
+        "! evaluation: COCOPanopticEvaluator CityscapesInstanceEvaluator CityscapesSemSegEvaluator "
+        "PascalVOCDetectionEvaluator RotatedCOCOEvaluator SemSegEvaluator",
+    ),
     "evaluation.coco_evaluation": (".results: instances_to_coco_json", "! evaluation: COCOEvaluator"),
     "evaluation.evaluator": (
         "! evaluation: DatasetEvaluator DatasetEvaluators inference_context inference_on_dataset",
@@ -298,7 +288,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "utils.memory": (".drop_in.process: retry_if_cuda_oom",),
     "utils.registry": (".modeling: Registry", "! lazy: _convert_target_to_string locate"),
     "utils.video_visualizer": (".visualizer: VideoVisualizer",),
-    "utils.visualizer": _VISUALIZER,
+    "utils.visualizer": (".visualizer: ColorMode GenericMask VisImage", ".drop_in.visualizer: Visualizer"),
 }
 _DENSEPOSE: dict[str, tuple[str, ...]] = {
     "densepose": (
