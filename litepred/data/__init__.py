@@ -1,4 +1,4 @@
-"""Images and what is known of data sets."""
+"""Images and videos, their resizing, and what is known of data sets."""
 
 from .images import as_array, read_image
 from .metadata import Metadata, MetadataCatalog, class_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from typing import Any
 
 from ..errors import LitepredError
@@ -14,8 +15,8 @@ class NotInLitepredError(LitepredError, NotImplementedError, AttributeError):
     """A stand-in was used: a name of Detectron2 that litepred has only so that imports succeed."""
 
 
-class _StandInType(type):
-    """The type of stand-ins, which are classes, so that scripts can derive from them."""
+class _StandInType(ABCMeta):
+    """The type of stand-ins, which are classes, so that scripts can derive from them, also beside abstract classes."""
 
     _why: str
 

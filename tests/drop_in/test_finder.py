@@ -83,6 +83,17 @@ class TestInPlace:
         ):
             Trainer({})
 
+    def test_a_class_derived_from_a_stand_in_and_another_class(self):
+        from detectron2.data.transforms import Augmentation, HFlipTransform, RandomCrop
+
+        class Crop(RandomCrop, Augmentation):
+            pass
+
+        assert issubclass(Crop, RandomCrop)
+        assert not isinstance(HFlipTransform(3), RandomCrop)
+        with pytest.raises(litepred.LitepredError, match=r"transforms\.RandomCrop is not in litepred"):
+            Crop()
+
     def test_the_same_objects_under_every_name(self):
         from detectron2.engine import DefaultPredictor
         from detectron2.engine.defaults import DefaultPredictor as SamePredictor

@@ -45,3 +45,12 @@ def test_orders_of_channels(format):
     array = convert_PIL_to_numpy(Image.fromarray(gray), format)
     assert convert_image_to_rgb(array, format) == pytest.approx(gray, abs=0.01)
     assert array.ndim == 3
+
+
+@pytest.mark.usefixtures("drop_in")
+def test_a_pillow_image_as_try_on_programs_prepare_it():
+    from detectron2.data.detection_utils import _apply_exif_orientation, convert_PIL_to_numpy
+
+    image = Image.fromarray(np.arange(18, dtype=np.uint8).reshape(2, 3, 3))
+    image.getexif()[0x0112] = 6  # to be turned by 90 degrees
+    assert convert_PIL_to_numpy(_apply_exif_orientation(image), "BGR")[0].tolist() == [[11, 10, 9], [2, 1, 0]]
