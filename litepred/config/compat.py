@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError
 
-__all__ = ["CURRENT_VERSION", "RENAMED", "downgrade", "upgrade"]
+__all__ = ["CURRENT_VERSION", "RENAMED", "upgrade"]
 
 CURRENT_VERSION = 2
 
@@ -71,28 +71,6 @@ def upgrade(loaded: dict[str, Any], source: str, meta_architecture: str) -> None
         _pop(loaded, f"MODEL.{unused}.ANCHOR_{name}".split("."))
     _pop(loaded, ["MODEL", "RETINANET", "ANCHOR_STRIDES"])
     loaded["VERSION"] = CURRENT_VERSION
-
-
-def downgrade(loaded: dict[str, Any], to_version: int) -> None:
-    """Rename, in place, the keys of a config of today's version to those of an older one.
-
-    Args:
-        loaded: the content of a config, with all its keys or a few.
-        to_version: 0, 1 or 2.
-
-    Raises:
-        ConfigError: there is no such version.
-    """
-    if to_version not in range(CURRENT_VERSION + 1):
-        raise ConfigError(f"there is no config version {to_version!r}; litepred knows 0 to {CURRENT_VERSION}")
-    for step in range(CURRENT_VERSION, to_version, -1):
-        for old, new in _RENAMED_IN[step].items():
-            _rename(loaded, new, old, "the config")
-        if step == CURRENT_VERSION:
-            section = "RETINANET" if loaded.get("MODEL", {}).get("META_ARCHITECTURE") == "RetinaNet" else "RPN"
-            for name in ("SIZES", "ASPECT_RATIOS"):
-                _rename(loaded, f"MODEL.ANCHOR_GENERATOR.{name}", f"MODEL.{section}.ANCHOR_{name}", "the config")
-    loaded["VERSION"] = to_version
 
 
 def _has(tree: dict[str, Any], key: str) -> bool:

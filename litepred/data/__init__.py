@@ -1,13 +1,11 @@
-"""Images and what is known of data sets."""
+"""Images and videos, their resizing, and what is known of data sets."""
 
-from .augmentations import ResizeShortestEdge
 from .images import as_array, read_image
-from .metadata import DatasetCatalog, Metadata, MetadataCatalog, class_name
-from .resampling import ResizeTransform
+from .metadata import Metadata, MetadataCatalog, class_name
+from .resize import ResizeShortestEdge, ResizeTransform
 from .video import VideoReader, video_file
 
 __all__ = [
-    "DatasetCatalog",
     "Metadata",
     "MetadataCatalog",
     "ResizeShortestEdge",

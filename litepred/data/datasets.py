@@ -66,7 +66,7 @@ def _coco_person() -> Facts:
 
 
 def _coco_separated() -> Facts:
-    """Things and stuff numbered apart; stuff 0 is every thing."""
+    """Things and stuff are numbered apart; stuff class 0 stands for all things."""
     rows = [row for row in _read("coco.json") if not row[1]]
     return _coco() | {
         "stuff_dataset_id_to_contiguous_id": {row[0]: index for index, row in enumerate(rows, 1)} | {0: 0},
@@ -76,7 +76,7 @@ def _coco_separated() -> Facts:
 
 
 def _panoptic(rows: list[Any]) -> Facts:
-    """Things and stuff numbered together: either list holds all classes."""
+    """Things and stuff are numbered together: the list of either holds all classes."""
     facts: Facts = {}
     for kind, is_thing in (("thing", True), ("stuff", False)):
         ids = {row[0]: index for index, row in enumerate(rows) if row[1] is is_thing}
@@ -101,7 +101,7 @@ def _cityscapes() -> Facts:
 
 
 def _torchvision_coco() -> Facts:
-    """The 90 classes of torchvision's COCO detectors: COCO's own ids less one, those that COCO never used included."""
+    """The 90 classes of torchvision's COCO detectors: COCO's ids less 1, with those that COCO has never used."""
     from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
     return {"thing_classes": FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"][1:]}

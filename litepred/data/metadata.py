@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import UserDict
-from collections.abc import Callable
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from ..errors import LitepredError
 from .datasets import BUILTIN_NAMES, builtin_facts
 
-__all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog", "class_name"]
+__all__ = ["Catalog", "Metadata", "MetadataCatalog", "class_name"]
 
 _OLD_NAMES = {
     "class_names": "thing_classes",
@@ -66,8 +63,8 @@ class Metadata(SimpleNamespace):
         return dict(self.__dict__)
 
 
-class _Catalog(UserDict[str, Any]):
-    """A mapping by data set name."""
+class Catalog(UserDict[str, Any]):
+    """A mapping by data set name, the base of Detectron2's two catalogs."""
 
     def list(self) -> list[str]:
         """Return the names known so far, the well-known data sets' first."""
@@ -85,7 +82,7 @@ class _Catalog(UserDict[str, Any]):
         return f"{type(self).__name__.lstrip('_')}(names: {', '.join(self.data)})"
 
 
-class _MetadataCatalog(_Catalog):
+class _MetadataCatalog(Catalog):
     """`Metadata` by data set name; those of the well-known data sets are there from the start."""
 
     def __init__(self) -> None:
@@ -108,46 +105,7 @@ class _MetadataCatalog(_Catalog):
         return self[name]
 
 
-class _DatasetCatalog(_Catalog):
-    """Functions that load a data set's records, by its name; litepred registers none that has records to give."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.data.update((name, partial(_no_records, name)) for name in BUILTIN_NAMES if "page_layout" not in name)
-
-    def register(self, name: str, func: Callable[[], Any]) -> None:
-        """Keep ``func``, which takes nothing and returns the records, a list of dicts, under a new name.
-
-        Raises:
-            AssertionError: when the name is taken or ``func`` cannot be called.
-        """
-        if not callable(func):
-            raise AssertionError(f"{func!r} cannot be called: expected a function that returns the records of {name!r}")
-        if name in self.data:
-            raise AssertionError(f"{name!r} is already registered: use another name, or remove({name!r}) first")
-        self.data[name] = func
-
-    def get(self, name: str) -> Any:  # type: ignore[override]
-        """Call the function of a data set and return its records.
-
-        Raises:
-            KeyError: when the name is not registered.
-            LitepredError: when it is well known, but only its metadata come with litepred.
-        """
-        if name not in self.data:
-            raise KeyError(f"{name!r} is not registered: DatasetCatalog.register({name!r}, func) first")
-        return self.data[name]()
-
-
-def _no_records(name: str) -> Any:
-    raise LitepredError(
-        f"there are no records of {name!r}: litepred ships no data sets, only their metadata. To load it yourself, "
-        f"DatasetCatalog.remove({name!r}) and DatasetCatalog.register({name!r}, func)"
-    )
-
-
 MetadataCatalog = _MetadataCatalog()
-DatasetCatalog = _DatasetCatalog()
 
 
 def class_name(metadata: Metadata, index: int, kind: str = "thing") -> str:

@@ -37,15 +37,16 @@ def camera_number(source: Any) -> int | None:
 class VideoReader:
     """The frames of a video file or a camera, each read when its turn comes.
 
-    Used in a ``with`` block, iterated once: it yields the frame's number from 0, its time in seconds and the frame.
+    Open it with ``with``, and iterate over it once: it yields each frame's number from 0, its time in seconds, and the
+    frame.
 
     Args:
-        source: path of a video file; ``"camera:0"`` or 0 for the first camera.
+        source: the path of a video file; ``"camera:0"`` or 0 for the first camera.
 
     Attributes:
-        is_camera: whether it is a camera, which never ends by itself.
-        fps: frames per second, as the file or the camera tells; 25 where it does not.
-        frame_count: how many frames the file says it has; ``None`` where it does not, and for a camera.
+        is_camera: whether the source is a camera, which never ends by itself.
+        fps: frames per second, as the file or the camera tells; 25 where it does not tell.
+        frame_count: how many frames the file says it has; ``None`` where it does not say, and for a camera.
 
     Raises:
         ImageError: there is no such file or camera, or it cannot be opened as a video.
@@ -117,11 +118,11 @@ def video_file(
 ) -> Iterator[Callable[[np.ndarray], object]]:
     """Open an MP4 file (MPEG-4) for a ``with`` block, and give the function that adds a frame.
 
-    The file appears at the end of the block, whole, and not at all when the block raises. The format has even sizes:
-    of an odd one the last row or column is left out.
+    The file appears at the end of the block, whole, and not at all when the block raises. The format has even sizes
+    only: of an odd height or width, the last row or column is left out.
 
     Args:
-        path: of the file, which ends in .mp4.
+        path: the file's path, which ends in .mp4.
         fps: frames per second.
         size_hw: (height, width) of all frames in pixels.
 

@@ -1,47 +1,21 @@
-"""Functions whose parameters differ between Detectron2 and litepred, with Detectron2's."""
+"""Detectron2's functions and classes whose parameters differ from litepred's."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..checkpoint.naming import by_suffix
-from ..data import read_image as _read_image
-from ..data.detection_utils import _apply_exif_orientation, convert_PIL_to_numpy
 from ..modeling import ResNet
 from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
 from ..structures import Instances
-from .files import PathManager
+from .names import ABSENT
+from .stand_ins import NotInLitepredError
 
-__all__ = ["align_and_update_state_dicts", "find_top_rpn_proposals", "make_stage", "read_image"]
-
-
-def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> np.ndarray:
-    """Read an image file, turned upright as its EXIF data say.
-
-    Args:
-        file_name: a path, or an address, which is downloaded.
-        format: "BGR", "RGB", "YUV-BT.601" (float, 0 to 1) or a mode of Pillow; ``None`` for the file's own mode.
-
-    Returns:
-        (H, W, C) uint8; (H, W, 1) for "L".
-
-    Raises:
-        ImageError: when there is no such file or it is not an image that can be read whole.
-    """
-    path = PathManager.get_local_path(file_name)
-    if format is None:
-        with Image.open(path) as image:
-            return np.asarray(_apply_exif_orientation(image))
-    if format == "YUV-BT.601":
-        return convert_PIL_to_numpy(Image.fromarray(_read_image(path, "RGB")), format)
-    return _read_image(path, format)
+__all__ = ["Matcher", "align_and_update_state_dicts", "find_top_rpn_proposals", "make_stage"]
 
 
 def find_top_rpn_proposals(
@@ -54,9 +28,10 @@ def find_top_rpn_proposals(
     min_box_size: float,
     training: bool = False,
 ) -> list[Instances]:
-    """Pick each level's best ``pre_nms_topk`` (N, B, 4) boxes; then see `litepred.modeling.rpn`'s function.
+    """Find the proposals among boxes (N, B, 4) of several levels, as `litepred.modeling.rpn` does.
 
-    ``training`` only says, in Detectron2, whether boxes that are not finite are an error: here they are left out.
+    Each level first keeps its ``pre_nms_topk`` best boxes. With ``training``, Detectron2 refuses boxes that are not
+    finite; here they are left out in any case.
     """
     boxes, logits = [], []
     for level_boxes, level_logits in zip(proposals, pred_objectness_logits):
@@ -69,10 +44,10 @@ def find_top_rpn_proposals(
 def align_and_update_state_dicts(
     model_state_dict: Mapping[str, Tensor], ckpt_state_dict: Mapping[str, Tensor], c2_conversion: bool = True
 ) -> dict[str, Tensor]:
-    """Give a checkpoint's weights the names of the model's that end with theirs; see `litepred.checkpoint.naming`.
+    """Return a checkpoint's weights under those names of the model that end with theirs.
 
     Raises:
-        CheckpointError: a weight fits two of the model's.
+        CheckpointError: a weight fits two names of the model.
     """
     return by_suffix(ckpt_state_dict, model_state_dict)
 
@@ -80,3 +55,16 @@ def align_and_update_state_dicts(
 def make_stage(*args: Any, **kwargs: Any) -> Any:
     """Call ``ResNet.make_stage``."""
     return ResNet.make_stage(*args, **kwargs)
+
+
+class Matcher:
+    """A matcher of predictions with ground truth, which heads are built with and which only training calls."""
+
+    def __init__(
+        self, thresholds: Sequence[float], labels: Sequence[int], allow_low_quality_matches: bool = False
+    ) -> None:
+        self.thresholds, self.labels, self.allow_low_quality_matches = thresholds, labels, allow_low_quality_matches
+
+    def __call__(self, match_quality_matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """Raise `NotInLitepredError`."""
+        raise NotInLitepredError(f"Matcher was called: {ABSENT['training']}")

@@ -1,4 +1,4 @@
-"""What ``import`` asks once `as_detectron2` was called: modules of the table, their names looked up when used."""
+"""The answer to ``import detectron2`` once `as_detectron2` was called; names are looked up when they are used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.metadata
-import importlib.util
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -24,11 +23,11 @@ _DISTRIBUTION = "detectron2"
 
 
 class _NoModuleError(LitepredError, ModuleNotFoundError):
-    """``import detectron2.x`` of what the table does not have."""
+    """A module was imported that the table does not have."""
 
 
 class _NoNameError(LitepredError, AttributeError):
-    """A module of the table does not have a name."""
+    """A name was asked for that its module does not have in the table."""
 
 
 def as_detectron2(replace: bool = False) -> None:
@@ -38,8 +37,8 @@ def as_detectron2(replace: bool = False) -> None:
     changes nothing.
 
     Args:
-        replace: also where Detectron2 itself is installed, or lies in a folder that is searched before. Then so do
-            ``densepose`` and ``apply_net`` of its DensePose project.
+        replace: take the place of a Detectron2 that is installed, or that lies in a folder which Python searches
+            first; and of the ``densepose`` and ``apply_net`` of its DensePose project.
 
     Raises:
         LitepredError: Detectron2 itself can be imported and ``replace`` is false, or it was imported already.

@@ -1,4 +1,4 @@
-"""Logging as Detectron2's scripts set it up."""
+"""Logging as Detectron2's scripts set it up and use it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ def setup_logger(
     """Let a logger write to standard output, and to a file where one is asked for; a second call changes nothing.
 
     Args:
-        output: the file if it ends in ``.txt`` or ``.log``, else a folder that gets a ``log.txt``.
-        distributed_rank: of this process; only process 0 writes to standard output, others to a file with their number.
+        output: a file that ends in ``.txt`` or ``.log``, or a folder that gets a ``log.txt``.
+        distributed_rank: the number of this process. Only process 0 writes to standard output; each other process
+            writes to a file with its number.
         color: accepted for Detectron2's signature; lines come without colours.
-        name: of the logger. "detectron2" shows what litepred logs too.
-        abbrev_name: stands for ``name`` in the lines; ``d2`` for ``detectron2``.
-        enable_propagation: pass records on to the loggers above too.
+        name: the logger's name. The logger "detectron2" shows what litepred logs, too.
+        abbrev_name: what stands for ``name`` in the lines; ``d2`` for ``detectron2``.
+        enable_propagation: whether to pass records on to the loggers above.
         configure_stdout: whether to write to standard output.
 
     Returns:
@@ -89,10 +90,10 @@ def log_first_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None, key:
     """Log a message the first ``n`` times only.
 
     Args:
-        lvl: level, such as ``logging.INFO``.
+        lvl: the level, such as ``logging.INFO``.
         msg: the message.
-        n: how often.
-        name: of the logger; by default that of the calling module.
+        n: the number of times.
+        name: the logger's name; by default that of the calling module.
         key: what makes two calls the same: "caller" for the line of code, "message" for the text, or both in a tuple.
     """
     module, place = _caller()

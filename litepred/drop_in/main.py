@@ -23,14 +23,14 @@ _PROGRAM = "_LITEPRED_RUN"  # environment: what the processes started by a progr
 def run_program(name: str, arguments: Sequence[str], *, as_module: bool = False, replace: bool = False) -> int:
     """Run a script or module as ``python NAME`` or ``python -m NAME`` does.
 
-    ``sys.argv``, ``sys.path[0]`` and ``__main__`` are the program's own afterwards. What it raises is shown as Python
-    shows it, but for ``SystemExit``, which passes.
+    ``sys.argv``, ``sys.path[0]`` and ``__main__`` are the program's own afterwards. An exception that it raises is
+    printed as Python prints it; ``SystemExit`` is passed on.
 
     Args:
-        name: path of a script, or dotted name of a module or of a package with a ``__main__``.
+        name: the path of a script, or the dotted name of a module or of a package with a ``__main__``.
         arguments: what the program finds in ``sys.argv[1:]``.
-        as_module: whether ``name`` is that of a module.
-        replace: see `as_detectron2`.
+        as_module: whether ``name`` is the name of a module.
+        replace: whether to take the place of a Detectron2 that can be imported; see `as_detectron2`.
 
     Returns:
         The exit status, 0 or 1.
@@ -80,7 +80,7 @@ class _ProgramSpec(importlib.machinery.ModuleSpec):
 
 
 def noted_program() -> dict[str, Any]:
-    """Return what `run_program` noted of the program for the processes below it."""
+    """Return what `run_program` noted about the program, in a process that the program started."""
     return json.loads(os.environ[_PROGRAM])
 
 
@@ -88,10 +88,10 @@ def load_program(program: dict[str, Any]) -> tuple[types.CodeType, dict[str, Any
     """Compile a program, without running it.
 
     Args:
-        program: what `run_program` notes of it.
+        program: its ``name``, and whether it is to be run ``as_module``.
 
     Returns:
-        The code, and the module attributes that tell where it comes from.
+        The code, and the attributes of its module that tell where it comes from.
 
     Raises:
         LitepredError: there is no such script or module.

@@ -21,32 +21,17 @@ ABSENT = {
     "lazy": "it runs a Python file as a config. Write the model's config as YAML and load it with get_cfg() and "
     "merge_from_file()",
     "export": "litepred's models are not traced or scripted. Export with Detectron2, or run the model as it is",
-    "old": "it is left of Detectron1. Paste masks with paste_masks_in_image(), load weights with DetectionCheckpointer",
+    "old": "it serves Detectron1's code or configs. Paste masks with paste_masks_in_image(), load weights with "
+    "DetectionCheckpointer, and bring old configs to today's format with upgrade_config()",
     "model": "it belongs to a kind of model that litepred does not run. Run that model with Detectron2",
     "unknown": "If Detectron2 has it, a script that needs it needs Detectron2 itself",
 }
 
-_CONFIG = (".config: CfgNode configurable get_cfg", ".drop_in.configs: global_cfg set_global_cfg")
-_LAZY = "! lazy: LazyCall LazyConfig instantiate"
-_VISUALIZER = (".visualizer: ColorMode GenericMask VisImage", ".drop_in.visualizer: Visualizer")
-_BACKBONES_ABSENT = "! model: MViT SimpleFeaturePyramid SwinTransformer ViT get_vit_lr_decay_rate"
-_RESNET = ".modeling.backbone.resnet: BasicBlock BasicStem BottleneckBlock ResNet build_resnet_backbone"
-_EVALUATORS = (
-    "! evaluation: COCOEvaluator COCOPanopticEvaluator CityscapesInstanceEvaluator CityscapesSemSegEvaluator "
-    "DatasetEvaluator DatasetEvaluators LVISEvaluator PascalVOCDetectionEvaluator RotatedCOCOEvaluator "
-    "SemSegEvaluator inference_context inference_on_dataset print_csv_format verify_results"
-)
-_TRAIN_LOOP = "! training: AMPTrainer HookBase SimpleTrainer TrainerBase"
-_HOOKS = (
-    "! training: AutogradProfiler BestCheckpointer CallbackHook EvalHook IterationTimer LRScheduler "
-    "PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler HookBase"
-)
-
 _TABLE: dict[str, tuple[str, ...]] = {
     "": (),
-    "config": (*_CONFIG, "+ config.compat", _LAZY),
-    "config.config": _CONFIG,
-    "config.compat": (".drop_in.configs: downgrade_config upgrade_config",),
+    "config": ("+ config.compat config.config config.instantiate config.lazy",),
+    "config.config": (".config: CfgNode configurable get_cfg", ".drop_in.configs: global_cfg set_global_cfg"),
+    "config.compat": (".drop_in.configs: upgrade_config", "! old: downgrade_config"),
     "config.defaults": (".drop_in.configs: _C",),
     "config.instantiate": ("! lazy: instantiate",),
     "config.lazy": ("! lazy: LazyCall LazyConfig",),
@@ -58,53 +43,61 @@ _TABLE: dict[str, tuple[str, ...]] = {
         ".drop_in.adapters: align_and_update_state_dicts",
         "! old: convert_c2_detectron_names _longest_common_prefix_str",
     ),
-    "engine": ("+ engine.defaults engine.launch", _TRAIN_LOOP, _HOOKS),
+    "engine": ("+ engine.defaults engine.hooks engine.launch engine.train_loop",),
     "engine.defaults": (
         ".predictor: DefaultPredictor",
         ".drop_in.process: default_argument_parser default_setup",
         "! training: DefaultTrainer create_ddp_model default_writers",
     ),
-    "engine.hooks": (_HOOKS,),
+    "engine.hooks": (
+        "! training: AutogradProfiler BestCheckpointer CallbackHook EvalHook IterationTimer LRScheduler "
+        "PeriodicCheckpointer PeriodicWriter PreciseBN TorchMemoryStats TorchProfiler HookBase",
+    ),
     "engine.launch": (".drop_in.process: launch", "! training: DEFAULT_TIMEOUT"),
-    "engine.train_loop": (_TRAIN_LOOP,),
+    "engine.train_loop": ("! training: AMPTrainer HookBase SimpleTrainer TrainerBase",),
     "structures": (
         "+ structures.boxes structures.image_list structures.instances structures.keypoints structures.masks",
-        ".structures: RotatedBoxes pairwise_iou_rotated",
+        ".drop_in.rotated: RotatedBoxes pairwise_iou_rotated",
     ),
     "structures.boxes": (
-        ".structures: BoxMode Boxes matched_pairwise_iou pairwise_intersection pairwise_ioa pairwise_iou "
-        "pairwise_point_box_distance",
+        ".structures: BoxMode Boxes pairwise_intersection pairwise_ioa pairwise_iou",
+        "! training: matched_pairwise_iou pairwise_point_box_distance",
     ),
     "structures.image_list": (".structures: ImageList",),
     "structures.instances": (".structures: Instances",),
     "structures.keypoints": (".structures: Keypoints heatmaps_to_keypoints",),
     "structures.masks": (".structures: BitMasks PolygonMasks ROIMasks polygons_to_bitmask",),
-    "structures.rotated_boxes": (".structures: RotatedBoxes pairwise_iou=pairwise_iou_rotated",),
+    "structures.rotated_boxes": (".drop_in.rotated: RotatedBoxes pairwise_iou=pairwise_iou_rotated",),
     "layers": (
         "+ layers.batch_norm layers.blocks layers.deform_conv layers.nms layers.roi_align layers.roi_align_rotated",
-        "+ layers.shape_spec layers.wrappers",
+        "+ layers.losses layers.shape_spec layers.wrappers",
         ".layers: paste_masks_in_image",
-        "! training: ciou_loss diou_loss",
         "! model: ASPP",
     ),
     "layers.batch_norm": (
         ".layers: FrozenBatchNorm2d LayerNorm=LayerNorm2d get_norm",
         "torch.nn: BatchNorm2d NaiveSyncBatchNorm=BatchNorm2d",
     ),
-    "layers.blocks": (".layers: CNNBlockBase DepthwiseSeparableConv2d",),
+    "layers.blocks": (".drop_in.layers: CNNBlockBase DepthwiseSeparableConv2d",),
     "layers.deform_conv": (".layers: DeformConv ModulatedDeformConv",),
     "layers.losses": ("! training: ciou_loss diou_loss",),
     "layers.mask_ops": (
         ".layers: paste_masks_in_image",
         "! old: pad_masks paste_mask_in_image_old scale_boxes",
     ),
-    "layers.nms": (".layers: batched_nms batched_nms_rotated nms nms_rotated",),
-    "layers.roi_align": (".layers: ROIAlign", "torchvision.ops: roi_align"),
-    "layers.roi_align_rotated": (".layers: ROIAlignRotated roi_align_rotated",),
-    "layers.rotated_boxes": (".structures.rotated_boxes: pairwise_iou_rotated=rotated_iou",),
+    "layers.nms": (
+        ".drop_in.layers: batched_nms",
+        ".drop_in.rotated: batched_nms_rotated nms_rotated",
+        "torchvision.ops: nms",
+    ),
+    "layers.roi_align": (".drop_in.layers: ROIAlign", "torchvision.ops: roi_align"),
+    "layers.roi_align_rotated": (".drop_in.rotated: ROIAlignRotated roi_align_rotated",),
+    "layers.rotated_boxes": (".drop_in.rotated: pairwise_iou_rotated=rotated_iou",),
     "layers.shape_spec": (".layers: ShapeSpec",),
     "layers.wrappers": (
-        ".layers: Conv2d cat move_device_like nonzero_tuple shapes_to_tensor",
+        ".layers: Conv2d",
+        ".drop_in.layers: move_device_like nonzero_tuple shapes_to_tensor",
+        "torch: cat",
         "torch.nn: BatchNorm2d ConvTranspose2d Linear",
         "torch.nn.functional: interpolate",
         "! training: cross_entropy empty_input_loss_func_wrapper",
@@ -121,8 +114,8 @@ _TABLE: dict[str, tuple[str, ...]] = {
     ),
     "modeling.backbone": (
         ".modeling: BACKBONE_REGISTRY build_backbone",
-        "+ modeling.backbone.backbone modeling.backbone.fpn modeling.backbone.regnet modeling.backbone.resnet",
-        _BACKBONES_ABSENT,
+        "+ modeling.backbone.backbone modeling.backbone.fpn modeling.backbone.mvit modeling.backbone.regnet",
+        "+ modeling.backbone.resnet modeling.backbone.swin modeling.backbone.vit",
     ),
     "modeling.backbone.backbone": (".modeling: Backbone",),
     "modeling.backbone.build": (".modeling: BACKBONE_REGISTRY build_backbone",),
@@ -133,17 +126,19 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "modeling.backbone.mvit": ("! model: MViT",),
     "modeling.backbone.regnet": (".modeling.backbone: RegNet",),
     "modeling.backbone.resnet": (
-        _RESNET,
+        ".modeling.backbone.resnet: BasicBlock BasicStem BottleneckBlock ResNet build_resnet_backbone",
         ".drop_in.adapters: make_stage",
         "! model: DeformBottleneckBlock",
-        ".layers: ResNetBlockBase=CNNBlockBase",
+        ".drop_in.layers: ResNetBlockBase=CNNBlockBase",
     ),
     "modeling.backbone.swin": ("! model: SwinTransformer",),
     "modeling.backbone.vit": ("! model: SimpleFeaturePyramid ViT get_vit_lr_decay_rate",),
     "modeling.box_regression": (
-        ".modeling.box_coding: Box2BoxTransform Box2BoxTransformLinear Box2BoxTransformRotated",
+        ".modeling: Box2BoxTransform",
+        ".drop_in.rotated: Box2BoxTransformRotated",
+        "! model: Box2BoxTransformLinear",
     ),
-    "modeling.matcher": (".modeling.matcher: Matcher",),
+    "modeling.matcher": (".drop_in.adapters: Matcher",),
     "modeling.meta_arch": (
         "+ modeling.meta_arch.build modeling.meta_arch.panoptic_fpn modeling.meta_arch.rcnn",
         "+ modeling.meta_arch.retinanet modeling.meta_arch.semantic_seg",
@@ -196,16 +191,16 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "modeling.test_time_augmentation": ("! model: DatasetMapperTTA GeneralizedRCNNWithTTA",),
     "data": ("+ data.catalog data.build data.common data.dataset_mapper",),
     "data.build": (
-        ".data.loading: build_detection_test_loader get_detection_dataset_dicts trivial_batch_collator",
+        ".drop_in.datasets: build_detection_test_loader get_detection_dataset_dicts trivial_batch_collator",
         "! training: build_batch_data_loader build_detection_train_loader filter_images_with_few_keypoints "
         "load_proposals_into_dataset print_instances_class_histogram worker_init_reset_seed",
     ),
-    "data.catalog": (".data: DatasetCatalog Metadata MetadataCatalog",),
+    "data.catalog": (".data: Metadata MetadataCatalog", ".drop_in.datasets: DatasetCatalog"),
     "data.common": (
-        ".data.loading: DatasetFromList MapDataset",
+        ".drop_in.datasets: DatasetFromList MapDataset",
         "! training: AspectRatioGroupedDataset ToIterableDataset set_default_dataset_from_list_serialize_method",
     ),
-    "data.dataset_mapper": (".data.loading: DatasetMapper",),
+    "data.dataset_mapper": (".drop_in.datasets: DatasetMapper",),
     "data.benchmark": ("! training: DataLoaderBenchmark",),
     "data.datasets": (
         "+ data.datasets.coco data.datasets.lvis",
@@ -213,37 +208,44 @@ _TABLE: dict[str, tuple[str, ...]] = {
     ),
     "data.datasets.lvis": ("! evaluation: get_lvis_instances_meta load_lvis_json register_lvis_instances",),
     "data.datasets.coco": (
-        ".data.coco: load_coco_json register_coco_instances",
+        ".drop_in.datasets: load_coco_json register_coco_instances",
         "! evaluation: convert_to_coco_dict convert_to_coco_json load_sem_seg",
     ),
     "data.detection_utils": (
-        ".data.detection_utils: SizeMismatchError annotations_to_instances annotations_to_instances_rotated "
-        "build_augmentation check_image_size convert_PIL_to_numpy convert_image_to_rgb create_keypoint_hflip_indices "
+        ".drop_in.datasets: SizeMismatchError build_augmentation check_image_size",
+        ".drop_in.images: convert_PIL_to_numpy convert_image_to_rgb read_image",
+        "PIL.ImageOps: _apply_exif_orientation=exif_transpose",
+        "! training: annotations_to_instances annotations_to_instances_rotated create_keypoint_hflip_indices "
         "filter_empty_instances gen_crop_transform_with_instance transform_instance_annotations "
-        "transform_keypoint_annotations _apply_exif_orientation",
-        ".drop_in.adapters: read_image",
+        "transform_keypoint_annotations",
     ),
     "data.samplers": (
-        ".data.loading: InferenceSampler",
+        ".drop_in.datasets: InferenceSampler",
         "! training: GroupedBatchSampler RandomSubsetTrainingSampler RepeatFactorTrainingSampler TrainingSampler",
     ),
     "data.transforms": ("+ data.transforms.augmentation data.transforms.augmentation_impl data.transforms.transform",),
     "data.transforms.augmentation": (
-        ".data.augmentations: AugInput Augmentation AugmentationList apply_augmentations "
+        ".drop_in.transforms: AugInput Augmentation AugmentationList apply_augmentations "
         "StandardAugInput=AugInput TransformGen=Augmentation apply_transform_gens=apply_augmentations",
     ),
     "data.transforms.augmentation_impl": (
-        ".data.augmentations: FixedSizeCrop RandomApply RandomFlip Resize ResizeScale ResizeShortestEdge",
-        "! training: MinIoURandomCrop RandomBrightness RandomContrast RandomCrop RandomCrop_CategoryAreaConstraint "
-        "RandomExtent RandomLighting RandomResize RandomRotation RandomSaturation",
+        ".data: ResizeShortestEdge",
+        ".drop_in.transforms: RandomFlip Resize",
+        "! training: FixedSizeCrop MinIoURandomCrop RandomApply RandomBrightness RandomContrast RandomCrop "
+        "RandomCrop_CategoryAreaConstraint RandomExtent RandomLighting RandomResize RandomRotation RandomSaturation "
+        "ResizeScale",
     ),
     "data.transforms.transform": (
-        ".data.transforms: CropTransform HFlipTransform NoOpTransform PadTransform Transform TransformList "
-        "VFlipTransform",
-        ".data.resampling: BlendTransform ColorTransform ExtentTransform PILColorTransform ResizeTransform "
+        ".data: ResizeTransform",
+        ".drop_in.transforms: HFlipTransform NoOpTransform Transform TransformList VFlipTransform",
+        "! training: BlendTransform ColorTransform CropTransform ExtentTransform PILColorTransform PadTransform "
         "RotationTransform ScaleTransform",
     ),
-    "evaluation": ("+ evaluation.coco_evaluation", _EVALUATORS),
+    "evaluation": (
+        "+ evaluation.coco_evaluation evaluation.evaluator evaluation.lvis_evaluation evaluation.testing",
+        "! evaluation: COCOPanopticEvaluator CityscapesInstanceEvaluator CityscapesSemSegEvaluator "
+        "PascalVOCDetectionEvaluator RotatedCOCOEvaluator SemSegEvaluator",
+    ),
     "evaluation.coco_evaluation": (".results: instances_to_coco_json", "! evaluation: COCOEvaluator"),
     "evaluation.evaluator": (
         "! evaluation: DatasetEvaluator DatasetEvaluators inference_context inference_on_dataset",
@@ -273,8 +275,9 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "utils.collect_env": (".drop_in.process: collect_env_info",),
     "utils.colormap": (".visualizer: colormap random_color random_colors",),
     "utils.comm": (
-        ".drop_in.comm: all_gather gather get_local_rank get_local_size get_rank get_world_size is_main_process "
-        "reduce_dict shared_random_seed synchronize",
+        ".drop_in.comm: all_gather gather get_local_rank=get_rank get_local_size=get_world_size get_rank "
+        "get_world_size is_main_process synchronize",
+        "! training: reduce_dict shared_random_seed",
     ),
     "utils.env": (".drop_in.process: TORCH_VERSION seed_all_rng setup_environment",),
     "utils.events": (
@@ -285,7 +288,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "utils.memory": (".drop_in.process: retry_if_cuda_oom",),
     "utils.registry": (".modeling: Registry", "! lazy: _convert_target_to_string locate"),
     "utils.video_visualizer": (".visualizer: VideoVisualizer",),
-    "utils.visualizer": _VISUALIZER,
+    "utils.visualizer": (".visualizer: ColorMode GenericMask VisImage", ".drop_in.visualizer: Visualizer"),
 }
 _DENSEPOSE: dict[str, tuple[str, ...]] = {
     "densepose": (

@@ -1,4 +1,4 @@
-"""What scripts do around a prediction: parse arguments, set up, ask for the environment, launch."""
+"""What scripts do around a prediction: parse arguments, set up, launch, ask what is installed, run out of memory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..config import CfgNode
 from ..errors import LitepredError
 from .logs import setup_logger
 
@@ -34,25 +35,26 @@ TORCH_VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 
 def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
-    """Return the parser of arguments that Detectron2's tools share."""
+    """Return the parser of the arguments that Detectron2's tools share, those for training and clusters included."""
     parser = argparse.ArgumentParser(epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", default="", metavar="FILE", help="path to config file")
-    parser.add_argument("--resume", action="store_true", help="only for training")
-    parser.add_argument("--eval-only", action="store_true", help="perform evaluation only")
-    parser.add_argument("--num-gpus", type=int, default=1, help="litepred runs one process")
-    parser.add_argument("--num-machines", type=int, default=1, help="litepred runs on one machine")
-    parser.add_argument("--machine-rank", type=int, default=0, help="the rank of this machine")
-    parser.add_argument("--dist-url", default="", help="only for several processes")
-    parser.add_argument("opts", default=None, nargs=argparse.REMAINDER, help="KEY VALUE pairs that change the config")
+    parser.add_argument("--config-file", default="", metavar="FILE", help="the model's config as YAML")
+    for flag in ("--resume", "--eval-only"):
+        parser.add_argument(flag, action="store_true", help="for programs that train, which litepred does not")
+    for option, of_one_process in (("--num-gpus", 1), ("--num-machines", 1), ("--machine-rank", 0)):
+        parser.add_argument(
+            option, type=int, default=of_one_process, help=f"{of_one_process}, for there is one process"
+        )
+    parser.add_argument("--dist-url", default="", help="where several processes would meet; not used")
+    parser.add_argument("opts", default=None, nargs=argparse.REMAINDER, help="keys of the config, each with its value")
     return parser
 
 
-def default_setup(cfg: Any, args: Any) -> None:
+def default_setup(cfg: CfgNode, args: Any) -> None:
     """Prepare a run: loggers, the environment in the log, the config in ``OUTPUT_DIR``, the seed.
 
     Args:
-        cfg: a config; its ``OUTPUT_DIR`` and ``SEED`` are read.
-        args: the parsed arguments, whose text is logged.
+        cfg: a config, whose ``OUTPUT_DIR`` and ``SEED`` are read.
+        args: the parsed arguments, which are logged.
     """
     output = cfg.get("OUTPUT_DIR", "")
     setup_logger(output or None, name="fvcore")

@@ -1,7 +1,8 @@
-"""What stands for the names that litepred will not have: they import, and say so when they are used."""
+"""Stand-ins for names that litepred does not have: they can be imported, and say at use why they are missing."""
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from typing import Any
 
 from ..errors import LitepredError
@@ -11,11 +12,11 @@ __all__ = ["NotInLitepredError", "stand_in"]
 
 
 class NotInLitepredError(LitepredError, NotImplementedError, AttributeError):
-    """A name of Detectron2 was used that litepred only has for imports to succeed."""
+    """A stand-in was used: a name of Detectron2 that litepred has only so that imports succeed."""
 
 
-class _StandInType(type):
-    """The type of stand-ins, which are classes, so that scripts can derive from them."""
+class _StandInType(ABCMeta):
+    """The type of stand-ins, which are classes, so that scripts can derive from them, also beside abstract classes."""
 
     _why: str
 
@@ -29,11 +30,11 @@ class _StandInType(type):
 
 
 def stand_in(full_name: str, reason: str) -> type:
-    """Make the stand-in for a function or class; calling it, or a class derived from it, raises the reason.
+    """Make the stand-in for a function or class; calling it, or a class derived from it, raises `NotInLitepredError`.
 
     Args:
-        full_name: such as ``detectron2.engine.DefaultTrainer``.
-        reason: a key of `ABSENT`.
+        full_name: the name with its module, such as ``detectron2.engine.DefaultTrainer``.
+        reason: why litepred does not have it, a key of `ABSENT`.
     """
     module, _, name = full_name.rpartition(".")
     why = f"{full_name} is not in litepred: {ABSENT[reason]}"

@@ -1,4 +1,4 @@
-"""Detectron2's visualizer, whose first argument has another name."""
+"""The visualizer with Detectron2's name for its first argument."""
 
 from __future__ import annotations
 

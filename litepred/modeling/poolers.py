@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.ops import roi_align, roi_pool
 
 from ..errors import ConfigError, LitepredError
-from ..layers import InferenceModule, roi_align_rotated
+from ..layers import InferenceModule
 from ..structures import Boxes
 
 __all__ = ["ROIPooler", "assign_boxes_to_levels"]
@@ -47,8 +47,7 @@ class ROIPooler(InferenceModule):
         scales: of each map, 1 / stride.
         sampling_ratio: samples per cell and side; 0 adapts it to the box.
         pooler_type: "ROIAlignV2" (pixel-exact), "ROIAlign" (shifted by half a cell, as Detectron1),
-            "TorchvisionROIAlign" (the same, with torchvision's choice of level at boundaries), "ROIPool", or
-            "ROIAlignRotated" for `RotatedBoxes`.
+            "TorchvisionROIAlign" (the same, with torchvision's choice of level at boundaries) or "ROIPool".
         canonical_box_size: see `assign_boxes_to_levels`.
         canonical_level: see `assign_boxes_to_levels`.
 
@@ -74,11 +73,6 @@ class ROIPooler(InferenceModule):
             "ROIAlign": partial(align, aligned=False),
             "TorchvisionROIAlign": partial(align, aligned=False),
             "ROIPool": partial(roi_pool, output_size=self.output_size),
-            "ROIAlignRotated": partial(
-                roi_align_rotated,
-                output_size=(self.output_size[0], self.output_size[-1]),
-                sampling_ratio=sampling_ratio,
-            ),
         }
         if pooler_type not in poolers:
             raise ConfigError(f"POOLER_TYPE is {pooler_type!r}: expected one of {', '.join(poolers)}")
@@ -117,7 +111,7 @@ class ROIPooler(InferenceModule):
         if len(features) == 1:
             return self.pool(features[0], rois, spatial_scale=self.scales[0])
         level = assign_boxes_to_levels(
-            [type(box_lists[0])(rois[:, 1:])],
+            [Boxes(rois[:, 1:])],
             self.min_level,
             self.max_level,
             self.canonical_box_size,

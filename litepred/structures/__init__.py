@@ -3,18 +3,15 @@
 from .boxes import (
     Boxes,
     BoxMode,
-    matched_pairwise_iou,
     pairwise_intersection,
     pairwise_ioa,
     pairwise_iou,
-    pairwise_point_box_distance,
 )
 from .image_list import ImageList
 from .instances import Instances
 from .keypoints import Keypoints, heatmaps_to_keypoints
 from .mask_formats import instance_mask, mask_to_polygons, mask_to_rle, polygons_to_mask, rle_to_mask
 from .masks import BitMasks, PolygonMasks, ROIMasks, polygons_to_bitmask
-from .rotated_boxes import RotatedBoxes, pairwise_iou_rotated
 
 __all__ = [
     "BitMasks",
@@ -25,17 +22,13 @@ __all__ = [
     "Keypoints",
     "PolygonMasks",
     "ROIMasks",
-    "RotatedBoxes",
     "heatmaps_to_keypoints",
     "instance_mask",
     "mask_to_polygons",
     "mask_to_rle",
-    "matched_pairwise_iou",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",
-    "pairwise_iou_rotated",
-    "pairwise_point_box_distance",
     "polygons_to_bitmask",
     "polygons_to_mask",
     "rle_to_mask",

@@ -11,7 +11,7 @@ import torch
 from golden_answers import ASSETS
 from PIL import Image
 
-from litepred.data import ResizeShortestEdge, ResizeTransform, as_array, read_image
+from litepred.data import as_array, read_image
 from litepred.errors import ImageError, LitepredError
 
 rng = np.random.default_rng(0)
@@ -163,67 +163,3 @@ class TestReadImage:
 
     def test_errors_are_of_the_family(self):
         assert issubclass(ImageError, LitepredError)
-
-
-class TestResize:
-    @pytest.mark.parametrize(
-        ("size_hw", "expected"),
-        [
-            ((480, 640), (800, 1067)),
-            ((427, 640), (800, 1199)),
-            ((100, 1000), (133, 1333)),
-            ((1080, 1920), (750, 1333)),
-            ((304, 608), (667, 1333)),  # scaled in two steps and rounded half up: one step gives 666
-            ((1, 1000), (1, 1333)),
-            ((1000, 1), (1333, 1)),
-            ((1, 100_000), (1, 1333)),
-            ((1, 1), (800, 800)),
-            ((800, 1333), (800, 1333)),
-        ],
-    )
-    def test_output_shape(self, size_hw, expected):
-        assert ResizeShortestEdge.get_output_shape(*size_hw, 800, 1333) == expected
-
-    @pytest.mark.parametrize("short_edge", [0, [0, 0]])
-    def test_zero_leaves_the_image_alone(self, short_edge):
-        transform = ResizeShortestEdge(short_edge, 1333).get_transform(BGR)
-        assert transform.apply_image(BGR) is BGR
-
-    def test_a_pair_as_in_detectron2(self):
-        resized = ResizeShortestEdge([12, 12], 1333).get_transform(BGR).apply_image(BGR)
-        assert resized.shape == (14, 12, 3)
-
-    @pytest.mark.parametrize("channels", [1, 3])
-    def test_uint8_goes_through_pillow(self, channels):
-        image = rng.integers(0, 256, (40, 60, channels), dtype=np.uint8)
-        resized = ResizeTransform(40, 60, 17, 23).apply_image(image)
-        planes = [
-            np.asarray(Image.fromarray(image[:, :, c].copy()).resize((23, 17), Image.Resampling.BILINEAR))
-            for c in range(channels)
-        ]
-        np.testing.assert_array_equal(resized, np.dstack(planes))
-
-    def test_two_dimensions_stay_two(self):
-        assert ResizeTransform(6, 5, 3, 4).apply_image(GRAY).shape == (3, 4)
-
-    def test_float_is_not_smoothed(self):
-        image = np.zeros((4, 4, 3), np.float32)
-        image[1::2] = 1.0
-        resized = ResizeTransform(4, 4, 2, 2).apply_image(image)
-        assert resized.dtype == np.float32
-        np.testing.assert_array_equal(resized, np.full((2, 2, 3), 0.5, np.float32))
-
-    @pytest.mark.parametrize("dtype", [np.int32, np.uint16, bool])
-    def test_other_types_are_refused(self, dtype):
-        with pytest.raises(ImageError, match="expected uint8 or a float type"):
-            ResizeTransform(6, 5, 3, 4).apply_image(BGR.astype(dtype))
-
-    def test_another_size_than_announced(self):
-        with pytest.raises(ImageError, match=r"\(6, 5\).*\(5, 6\)"):
-            ResizeTransform(5, 6, 3, 4).apply_image(BGR)
-
-    def test_coordinates_there_and_back(self):
-        transform = ResizeTransform(6, 5, 12, 20)
-        moved = transform.apply_coords(np.array([[1.0, 2.0]]))
-        np.testing.assert_allclose(moved, [[4.0, 4.0]])
-        np.testing.assert_allclose(transform.inverse().apply_coords(moved), [[1.0, 2.0]])

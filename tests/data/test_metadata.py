@@ -7,19 +7,13 @@ import sys
 import pytest
 
 from litepred import data
-from litepred.data import DatasetCatalog, Metadata, MetadataCatalog, class_name
+from litepred.data import Metadata, MetadataCatalog, class_name
 from litepred.data.datasets import BUILTIN_NAMES, builtin_facts
-from litepred.errors import LitepredError
 
 
 @pytest.fixture
 def metadata_catalog():
     return type(MetadataCatalog)()
-
-
-@pytest.fixture
-def dataset_catalog():
-    return type(DatasetCatalog)()
 
 
 # (name, thing count, first, last, stuff count, first, last)
@@ -271,38 +265,8 @@ def test_class_name(metadata, index, kind, expected):
     assert class_name(metadata, index, kind) == expected
 
 
-def test_dataset_catalog(dataset_catalog):
-    assert "mine" not in dataset_catalog
-    with pytest.raises(KeyError, match=r"mine.*register"):
-        dataset_catalog.get("mine")
-    with pytest.raises(AssertionError, match="cannot be called"):
-        dataset_catalog.register("mine", [])
-    records = [{"file_name": "a.png"}]
-    dataset_catalog.register("mine", lambda: records)
-    assert dataset_catalog.get("mine") is records
-    assert dataset_catalog["mine"]() is records
-    assert "mine" in dataset_catalog and dataset_catalog.list()[-1] == "mine"
-    with pytest.raises(AssertionError, match="already registered"):
-        dataset_catalog.register("mine", lambda: [])
-    dataset_catalog.remove("mine")
-    assert "mine" not in dataset_catalog
-    with pytest.raises(KeyError):
-        dataset_catalog.remove("mine")
-
-
-def test_dataset_catalog_has_no_records_of_its_own(dataset_catalog):
-    assert len(dataset_catalog) == 56 and "coco_2017_val" in dataset_catalog
-    with pytest.raises(LitepredError, match=r"coco_2017_val.*ships no data sets"):
-        dataset_catalog.get("coco_2017_val")
-    dataset_catalog.remove("coco_2017_val")
-    dataset_catalog.register("coco_2017_val", list)
-    assert dataset_catalog.get("coco_2017_val") == []
-    dataset_catalog.register("page_layout_val", list)  # its own users register it
-    assert dataset_catalog.get("page_layout_val") == []
-
-
 def test_exports():
-    assert {"DatasetCatalog", "Metadata", "MetadataCatalog", "class_name"} <= set(data.__all__)
+    assert {"Metadata", "MetadataCatalog", "class_name"} <= set(data.__all__)
 
 
 def test_names_are_read_when_asked_for():

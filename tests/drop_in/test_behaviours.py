@@ -125,16 +125,19 @@ class TestConfig:
         set_global_cfg(CfgNode())
         assert "A" not in global_cfg
 
-    @pytest.mark.parametrize("version", [0, 1, 2])
-    def test_versions(self, version):
-        from detectron2.config import downgrade_config, get_cfg, upgrade_config
+    def test_versions(self):
+        from detectron2.config import CfgNode, get_cfg, upgrade_config
 
-        cfg = get_cfg()
+        cfg, old = get_cfg(), get_cfg()
         cfg.MODEL.WEIGHTS = "w"
-        old = downgrade_config(cfg, version)
-        assert version == old.VERSION
-        assert ("WEIGHT" in old.MODEL) == (version < 2)
-        assert upgrade_config(old) == cfg
+        old.VERSION = 1
+        old.MODEL.WEIGHT = "w"
+        del old.MODEL["WEIGHTS"]
+        assert upgrade_config(old) == upgrade_config(cfg, 2) == cfg
+        assert type(upgrade_config(old)) is CfgNode
+        assert old.MODEL.WEIGHT == "w"
+        with pytest.raises(ValueError, match="upgraded to version 2, got 1"):
+            upgrade_config(cfg, 1)
 
 
 @pytest.mark.parametrize("name", ["nothing.yaml", "/tmp/config.yaml", "COCO-Detection/none.yaml", ""])

@@ -8,7 +8,7 @@ from torchvision.ops.poolers import LevelMapper
 from litepred.errors import ConfigError, LitepredError
 from litepred.modeling import ROIPooler
 from litepred.modeling.poolers import assign_boxes_to_levels
-from litepred.structures import Boxes, RotatedBoxes
+from litepred.structures import Boxes
 
 SCALES = [1 / 4, 1 / 8, 1 / 16, 1 / 32]  # p2 … p5
 
@@ -122,17 +122,10 @@ def test_no_images():
     assert ROIPooler(7, [1 / 4], 0, "ROIAlignV2")([torch.zeros(0, 3, 8, 8)], []).shape == (0, 3, 7, 7)
 
 
-def test_rotated_boxes_without_a_turn():
-    upright = torch.tensor([[2.0, 3.0, 40.0, 30.0], [10.0, 10.0, 250.0, 200.0]])
-    center, sides = (upright[:, :2] + upright[:, 2:]) / 2, upright[:, 2:] - upright[:, :2]
-    rotated = RotatedBoxes(torch.cat([center, sides, torch.zeros(2, 1)], dim=1))
-    expected = ROIPooler(7, SCALES, 0, "ROIAlignV2")(maps(), [Boxes(upright)])
-    torch.testing.assert_close(ROIPooler(7, SCALES, 0, "ROIAlignRotated")(maps(), [rotated]), expected)
-
-
 @pytest.mark.parametrize(
     ("scales", "pooler_type", "message"),
     [
+        ([1 / 4], "ROIAlignRotated", "expected one of ROIAlignV2, ROIAlign, TorchvisionROIAlign, ROIPool$"),
         ([1 / 4], "ROIAlignTilted", "POOLER_TYPE is 'ROIAlignTilted': expected one of ROIAlignV2, ROIAlign"),
         ([1 / 4], "", "POOLER_TYPE is ''"),
         ([1 / 5], "ROIAlign", "powers of 1/2"),

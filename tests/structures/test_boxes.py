@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from litepred.structures import (
     Boxes,
     BoxMode,
-    matched_pairwise_iou,
     pairwise_intersection,
     pairwise_ioa,
     pairwise_iou,
-    pairwise_point_box_distance,
 )
 
 ROWS = [[0.0, 0.0, 2.0, 4.0], [1.0, 1.0, 3.0, 2.0], [5.0, 5.0, 5.0, 9.0]]
@@ -209,28 +207,12 @@ def test_pairwise_functions():
     assert torch.equal(pairwise_intersection(first, second), torch.stack((inter, zeros)))
     assert torch.equal(pairwise_iou(first, second), torch.stack((inter / union, zeros)))
     assert torch.equal(pairwise_ioa(first, second), torch.stack((torch.where(inter > 0, inter / area, zeros), zeros)))
-    assert torch.equal(matched_pairwise_iou(first[[0] * len(PAIRS)], second), inter / union)
 
 
 @pytest.mark.parametrize("function", [pairwise_intersection, pairwise_iou, pairwise_ioa])
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0)])
 def test_pairwise_functions_without_boxes(function, n, m):
     assert function(Boxes(torch.zeros(n, 4)), Boxes(torch.zeros(m, 4))).shape == (n, m)
-
-
-def test_matched_pairwise_iou_edges():
-    assert matched_pairwise_iou(Boxes([]), Boxes([])).shape == (0,)
-    point = boxes([[1.0, 1.0, 1.0, 1.0]])
-    assert matched_pairwise_iou(point, point).isnan().all()
-    with pytest.raises(ValueError, match="3 and 1 boxes"):
-        matched_pairwise_iou(boxes(), point)
-
-
-def test_pairwise_point_box_distance():
-    points = torch.tensor([[1.0, 1.0], [4.0, 0.0]])
-    assert pairwise_point_box_distance(points[:0], boxes()).shape == (0, 3, 4)
-    assert pairwise_point_box_distance(points, Boxes([])).shape == (2, 0, 4)
-    assert pairwise_point_box_distance(points, boxes()[0]).tolist() == [[[1.0, 1.0, 1.0, 3.0]], [[4.0, 0.0, -2.0, 4.0]]]
 
 
 XYXY, XYWH, XYWHA = BoxMode.XYXY_ABS, BoxMode.XYWH_ABS, BoxMode.XYWHA_ABS

@@ -1,4 +1,4 @@
-"""Rotated boxes, and their overlap against Monte-Carlo sampling and closed forms."""
+"""Rotated boxes, their overlap against Monte-Carlo sampling and closed forms, and the operators on them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,19 @@ import math
 
 import pytest
 import torch
+from torchvision.ops import batched_nms, nms, roi_align
 
-from litepred.structures import Boxes, RotatedBoxes, pairwise_iou, pairwise_iou_rotated
-from litepred.structures.rotated_boxes import rotated_iou
+from litepred.drop_in.rotated import (
+    Box2BoxTransformRotated,
+    ROIAlignRotated,
+    RotatedBoxes,
+    batched_nms_rotated,
+    nms_rotated,
+    pairwise_iou_rotated,
+    roi_align_rotated,
+    rotated_iou,
+)
+from litepred.structures import Boxes, pairwise_iou
 
 ROOT2 = math.sqrt(2)
 
@@ -19,6 +29,13 @@ def random_boxes(number, seed=0, size=100.0):
     boxes[:, 2:4] += 1
     boxes[:, 4] -= 360
     return boxes
+
+
+def turned(corners, quarter_turns=0):
+    """The rotated boxes that cover the same pixels as upright ones (N, 4)."""
+    center, sides = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    sides = sides.flip(1) if quarter_turns % 2 else sides
+    return torch.cat([center, sides, torch.full((len(corners), 1), 90.0 * quarter_turns)], dim=1)
 
 
 def inside(points, box):
@@ -66,11 +83,9 @@ def test_pairs(first, second, expected, turn):
 def test_upright_boxes_overlap_as_boxes_do():
     corners = torch.rand(40, 4) * 50
     corners[:, 2:] += corners[:, :2] + 1
-    rotated = torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2], torch.zeros(40, 1)], 1)
+    boxes = RotatedBoxes(turned(corners))
     expected = pairwise_iou(Boxes(corners), Boxes(corners))
-    torch.testing.assert_close(
-        pairwise_iou_rotated(RotatedBoxes(rotated), RotatedBoxes(rotated)), expected, atol=2e-5, rtol=0
-    )
+    torch.testing.assert_close(pairwise_iou_rotated(boxes, boxes), expected, atol=2e-5, rtol=0)
 
 
 def test_against_sampling():
@@ -89,7 +104,7 @@ def test_symmetry_and_chunks(monkeypatch):
     whole = rotated_iou(boxes, boxes)
     torch.testing.assert_close(whole, whole.T, atol=1e-6, rtol=0)
     torch.testing.assert_close(whole.diagonal(), torch.ones(60))
-    monkeypatch.setattr("litepred.structures.rotated_boxes._PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr("litepred.drop_in.rotated._PAIRS_AT_ONCE", 7)
     assert rotated_iou(boxes, boxes).equal(whole)
 
 
@@ -170,3 +185,74 @@ class TestRotatedBoxes:
     def test_cat_refuses_others(self):
         with pytest.raises(AssertionError, match="RotatedBoxes only"):
             RotatedBoxes.cat([Boxes(torch.zeros(1, 4))])
+
+
+@pytest.mark.parametrize("function", [nms_rotated, batched_nms_rotated])
+def test_nothing_to_suppress(function):
+    classes = [torch.zeros(0, dtype=torch.int64)] if function is batched_nms_rotated else []
+    keep = function(torch.zeros(0, 5), torch.zeros(0), *classes, 0.5)
+    assert (keep.shape, keep.dtype) == ((0,), torch.int64)
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("quarter_turns", [0, 1, 2])
+def test_rotated_ones_are_suppressed_as_upright_ones_are(threshold, quarter_turns):
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(120, 4, generator=generator) * 60
+    corners[:, 2:] += corners[:, :2] + 1
+    scores = torch.rand(120, generator=generator)
+    classes = torch.randint(0, 3, (120,), generator=generator)
+    boxes = turned(corners, quarter_turns)
+    assert nms_rotated(boxes, scores, threshold).equal(nms(corners, scores, threshold))
+    expected = batched_nms(corners, scores, classes, threshold)
+    assert batched_nms_rotated(boxes, scores, classes, threshold).equal(expected)
+
+
+MAPS = torch.randn(2, 3, 12, 16, generator=torch.Generator().manual_seed(0))
+ROIS = torch.tensor([[0, 2.0, 3.0, 20.0, 18.0], [1, 0.0, 0.0, 31.0, 23.0], [1, -9.0, 5.0, 7.0, 40.0]])
+
+
+def test_no_regions():
+    assert ROIAlignRotated(7, 0.5, 0)(MAPS, torch.zeros(0, 6)).shape == (0, 3, 7, 7)
+
+
+def test_an_empty_region_pools_nothing():
+    assert not roi_align_rotated(MAPS, torch.tensor([[0, 5.0, 5, 0, 4, 30]]), 2, 1.0, 0).any()
+
+
+@pytest.mark.parametrize("sampling_ratio", [0, 1, 2])
+@pytest.mark.parametrize("size", [3, (4, 5)])
+def test_without_a_turn_pooling_is_the_upright_one(sampling_ratio, size):
+    expected = roi_align(MAPS, ROIS, size, 0.5, sampling_ratio, True)
+    found = ROIAlignRotated(size, 0.5, sampling_ratio)(MAPS, torch.cat([ROIS[:, :1], turned(ROIS[:, 1:])], dim=1))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
+def test_quarter_turns_turn_the_map(quarter_turns):
+    """Of a square map about its middle: what is pooled is the map turned the other way."""
+    square = MAPS[:1, :, :12, :12]
+    roi = torch.tensor([[0, 6.0, 6.0, 12.0, 12.0, 90.0 * quarter_turns]])
+    found = roi_align_rotated(square, roi, 12, 1.0, 1)
+    torch.testing.assert_close(found, torch.rot90(square, -quarter_turns, (2, 3)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("deltas", "expected"),
+    [
+        ([0, 0, 0, 0, 0], [12, 24, 4, 8, 170]),
+        ([0.5, 0.25, 0, 0, 0], [14, 26, 4, 8, 170]),
+        ([0, 0, math.log(2), 99, 0], [12, 24, 8, 500, 170]),  # 8 · 1000 / 16
+        ([0, 0, 0, 0, math.pi / 9], [12, 24, 4, 8, -170]),
+        ([0, 0, 0, 0, 0, 1, 0, 0, 0, 0], [12, 24, 4, 8, 170, 16, 24, 4, 8, 170]),  # two classes, side by side
+    ],
+)
+def test_decoding(deltas, expected):
+    box = torch.tensor([[12.0, 24, 4, 8, 170]])
+    halved = Box2BoxTransformRotated((2, 2, 2, 2, 2)).apply_deltas(2 * torch.tensor([deltas], dtype=torch.float32), box)
+    assert halved[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_nothing_to_decode():
+    decoded = Box2BoxTransformRotated((1, 1, 1, 1, 1)).apply_deltas(torch.zeros(0, 10), torch.zeros(0, 5))
+    assert decoded.shape == (0, 10)

@@ -1,17 +1,28 @@
-"""Data sets in COCO's JSON, and their records as a model's inputs."""
+"""The catalog of data sets, those in COCO's JSON, and their records as a model's inputs."""
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 from tiny_models import tiny_cfg
 
-from litepred.data import DatasetCatalog, MetadataCatalog
-from litepred.data.coco import load_coco_json, register_coco_instances
-from litepred.data.loading import DatasetFromList, DatasetMapper, InferenceSampler, MapDataset
-from litepred.data.loading import build_detection_test_loader as loader
+from litepred.data import MetadataCatalog
+from litepred.drop_in.datasets import (
+    DatasetCatalog,
+    DatasetFromList,
+    DatasetMapper,
+    InferenceSampler,
+    MapDataset,
+    SizeMismatchError,
+    build_augmentation,
+    check_image_size,
+    load_coco_json,
+    register_coco_instances,
+)
+from litepred.drop_in.datasets import build_detection_test_loader as loader
 from litepred.errors import ImageError, LitepredError
 from litepred.structures import BoxMode
 
@@ -35,6 +46,41 @@ CONTENT = {
     ],
     "categories": [{"id": 9, "name": "nine"}, {"id": 4, "name": "four"}],
 }
+
+
+@pytest.fixture
+def dataset_catalog():
+    return type(DatasetCatalog)()
+
+
+def test_dataset_catalog(dataset_catalog):
+    assert "mine" not in dataset_catalog
+    with pytest.raises(KeyError, match=r"mine.*register"):
+        dataset_catalog.get("mine")
+    with pytest.raises(AssertionError, match="cannot be called"):
+        dataset_catalog.register("mine", [])
+    records = [{"file_name": "a.png"}]
+    dataset_catalog.register("mine", lambda: records)
+    assert dataset_catalog.get("mine") is records
+    assert dataset_catalog["mine"]() is records
+    assert "mine" in dataset_catalog and dataset_catalog.list()[-1] == "mine"
+    with pytest.raises(AssertionError, match="already registered"):
+        dataset_catalog.register("mine", lambda: [])
+    dataset_catalog.remove("mine")
+    assert "mine" not in dataset_catalog
+    with pytest.raises(KeyError):
+        dataset_catalog.remove("mine")
+
+
+def test_dataset_catalog_has_no_records_of_its_own(dataset_catalog):
+    assert len(dataset_catalog) == 56 and "coco_2017_val" in dataset_catalog
+    with pytest.raises(LitepredError, match=r"coco_2017_val.*ships no data sets"):
+        dataset_catalog.get("coco_2017_val")
+    dataset_catalog.remove("coco_2017_val")
+    dataset_catalog.register("coco_2017_val", list)
+    assert dataset_catalog.get("coco_2017_val") == []
+    dataset_catalog.register("page_layout_val", list)  # its own users register it
+    assert dataset_catalog.get("page_layout_val") == []
 
 
 @pytest.fixture
@@ -122,6 +168,21 @@ def test_an_image_of_another_size(folder):
         DatasetMapper(tiny_cfg())(record)
 
 
-def test_training_data():
+def test_image_sizes():
+    record = {}
+    check_image_size(record, np.zeros((3, 4)))
+    assert record == {"width": 4, "height": 3}
+    with pytest.raises(ImageError, match="record says height 5"):
+        check_image_size({"height": 5}, np.zeros((3, 4)))
+    assert issubclass(SizeMismatchError, ValueError)
+
+
+def test_the_augmentations_of_a_config():
+    (resize,) = build_augmentation(tiny_cfg(), False)
+    assert resize.get_transform(np.zeros((2000, 100))).new_h == tiny_cfg().INPUT.MAX_SIZE_TEST
+
+
+@pytest.mark.parametrize("made", [DatasetMapper, build_augmentation])
+def test_training_data(made):
     with pytest.raises(LitepredError, match="only infers: pass False"):
-        DatasetMapper(tiny_cfg(), True)
+        made(tiny_cfg(), True)

@@ -1,0 +1,319 @@
+"""Data sets as records, those of COCO's JSON among them, and records as a model's inputs.
+
+A record is a dict with ``file_name``, ``height``, ``width``, ``image_id`` and ``annotations``. H × W pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+
+from ..config import CfgNode
+from ..data import MetadataCatalog, ResizeShortestEdge
+from ..data.datasets import BUILTIN_NAMES
+from ..data.metadata import Catalog
+from ..errors import ImageError, LitepredError
+from ..structures import BoxMode
+from .images import read_image
+from .transforms import AugInput, AugmentationList
+
+__all__ = [
+    "DatasetCatalog",
+    "DatasetFromList",
+    "DatasetMapper",
+    "InferenceSampler",
+    "MapDataset",
+    "SizeMismatchError",
+    "build_augmentation",
+    "build_detection_test_loader",
+    "check_image_size",
+    "get_detection_dataset_dicts",
+    "load_coco_json",
+    "register_coco_instances",
+    "trivial_batch_collator",
+]
+
+
+class _DatasetCatalog(Catalog):
+    """Functions that load a data set's records, by its name; litepred registers none that has records to give."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data.update((name, partial(_no_records, name)) for name in BUILTIN_NAMES if "page_layout" not in name)
+
+    def register(self, name: str, func: Callable[[], Any]) -> None:
+        """Keep ``func``, which takes nothing and returns the records, a list of dicts, under a new name.
+
+        Raises:
+            AssertionError: when the name is taken or ``func`` cannot be called.
+        """
+        if not callable(func):
+            raise AssertionError(f"{func!r} cannot be called: expected a function that returns the records of {name!r}")
+        if name in self.data:
+            raise AssertionError(f"{name!r} is already registered: use another name, or remove({name!r}) first")
+        self.data[name] = func
+
+    def get(self, name: str) -> Any:  # type: ignore[override]
+        """Call the function of a data set and return its records.
+
+        Raises:
+            KeyError: when the name is not registered.
+            LitepredError: when it is well known, but only its metadata come with litepred.
+        """
+        if name not in self.data:
+            raise KeyError(f"{name!r} is not registered: DatasetCatalog.register({name!r}, func) first")
+        return self.data[name]()
+
+
+def _no_records(name: str) -> Any:
+    raise LitepredError(
+        f"there are no records of {name!r}: litepred ships no data sets, only their metadata. To load it yourself, "
+        f"DatasetCatalog.remove({name!r}) and DatasetCatalog.register({name!r}, func)"
+    )
+
+
+DatasetCatalog = _DatasetCatalog()
+
+
+def load_coco_json(
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    dataset_name: str | None = None,
+    extra_annotation_keys: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Read the records of a data set.
+
+    Args:
+        json_file: a file in COCO's format, with ``images``, ``annotations`` and ``categories``.
+        image_root: the folder of the images.
+        dataset_name: the data set whose metadata get the names of the classes, and their numbering in the file.
+        extra_annotation_keys: what to keep of annotations besides ``iscrowd``, ``bbox``, ``keypoints``,
+            ``segmentation`` and ``category_id``.
+
+    Returns:
+        A record per image, ordered by ``image_id``, whose annotations have boxes of x y width height. With a
+        ``dataset_name``, classes count from 0 without gaps.
+
+    Raises:
+        LitepredError: the file cannot be read, or is not of this format.
+    """
+    try:
+        content = json.loads(Path(json_file).read_text(encoding="utf-8"))
+        categories = sorted(content.get("categories", ()), key=lambda category: category["id"])
+        images = sorted(content["images"], key=lambda image: image["id"])
+        number_of = {category["id"]: number for number, category in enumerate(categories)}
+        by_image: defaultdict[Any, list[dict[str, Any]]] = defaultdict(list)
+        keys = ("iscrowd", "bbox", "keypoints", "category_id", *(extra_annotation_keys or ()))
+        for annotation in content.get("annotations", ()):
+            by_image[annotation["image_id"]].append(_annotation(annotation, keys, number_of if dataset_name else None))
+        records = [
+            {
+                "file_name": os.path.join(image_root, image["file_name"]),
+                "height": image["height"],
+                "width": image["width"],
+                "image_id": image["id"],
+                "annotations": by_image[image["id"]],
+            }
+            for image in images
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LitepredError(
+            f"{os.fspath(json_file)} is not a data set in COCO's format ({type(error).__name__}: {error}): expected "
+            "JSON with images, annotations and categories"
+        ) from error
+    if dataset_name is not None:
+        names = [category["name"] for category in categories]
+        MetadataCatalog.get(dataset_name).set(thing_classes=names, thing_dataset_id_to_contiguous_id=number_of)
+    return records
+
+
+def _annotation(annotation: dict[str, Any], keys: Sequence[str], number_of: dict[Any, int] | None) -> dict[str, Any]:
+    kept = {key: annotation[key] for key in keys if key in annotation}
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, list):  # polygons; those of less than three points enclose nothing
+        segmentation = [one for one in segmentation if len(one) % 2 == 0 and len(one) >= 6]
+    if segmentation:
+        kept["segmentation"] = segmentation
+    if "keypoints" in kept:  # COCO numbers pixels; coordinates are half a pixel further
+        points = kept["keypoints"]
+        kept["keypoints"] = [value if i % 3 == 2 else value + 0.5 for i, value in enumerate(points)]
+    kept["bbox_mode"] = BoxMode.XYWH_ABS
+    if number_of is not None:
+        kept["category_id"] = number_of[annotation["category_id"]]
+    return kept
+
+
+def register_coco_instances(
+    name: str, metadata: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str]
+) -> None:
+    """Register a data set in COCO's JSON in the two catalogs; `load_coco_json` reads it when its records are asked for.
+
+    Args:
+        name: how the data set is to be called.
+        metadata: what is known of it besides, such as ``{"thing_classes": [...]}``.
+        json_file: a file in COCO's format.
+        image_root: the folder of the images.
+
+    Raises:
+        AssertionError: the name is taken.
+    """
+    DatasetCatalog.register(name, lambda: load_coco_json(json_file, image_root, name))
+    MetadataCatalog.get(name).set(json_file=json_file, image_root=image_root, evaluator_type="coco", **(metadata or {}))
+
+
+class SizeMismatchError(ImageError):
+    """An image has another size than its record says."""
+
+
+def check_image_size(dataset_dict: dict[str, Any], image: np.ndarray) -> None:
+    """Compare an image (H, W, …) with its record, which gets ``height`` and ``width`` where they are missing.
+
+    Raises:
+        SizeMismatchError: they differ.
+    """
+    size = {"width": image.shape[1], "height": image.shape[0]}
+    for key, value in size.items():
+        if dataset_dict.setdefault(key, value) != value:
+            raise SizeMismatchError(
+                f"the image {dataset_dict.get('file_name', '')} is {size['width']} pixels wide and {size['height']} "
+                f"high, but its record says {key} {dataset_dict[key]}: correct the annotations"
+            )
+
+
+def build_augmentation(cfg: CfgNode, is_train: bool) -> list[Any]:
+    """Return the augmentations of ``cfg.INPUT`` for prediction, which is the resizing.
+
+    Raises:
+        LitepredError: ``is_train`` is true.
+    """
+    if is_train:
+        raise LitepredError("training data were asked for with is_train=True, but litepred only infers: pass False")
+    return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+
+
+class DatasetMapper:
+    """A record of a data set to a model's input: the image is read and resized, annotations are left out.
+
+    Args:
+        cfg: a config, whose ``INPUT`` says how images are resized, and the order of their channels.
+        is_train: must be false.
+        augmentations: what to do with images instead of the config's resizing.
+
+    Raises:
+        LitepredError: ``is_train`` is true.
+    """
+
+    def __init__(self, cfg: CfgNode, is_train: bool = False, *, augmentations: Sequence[Any] | None = None) -> None:
+        by_config = build_augmentation(cfg, is_train)
+        self.augmentations = AugmentationList(by_config if augmentations is None else augmentations)
+        self.image_format = cfg.INPUT.FORMAT
+        self.is_train = False
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """Return the record with ``image``, (C, H, W) in the type of the file, and without annotations.
+
+        Raises:
+            ImageError: the image cannot be read, or has another size than the record says.
+        """
+        record = deepcopy(dataset_dict)
+        image = read_image(record["file_name"], self.image_format)
+        check_image_size(record, image)
+        inputs = AugInput(image)
+        self.augmentations(inputs)
+        record["image"] = torch.as_tensor(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        for key in ("annotations", "sem_seg_file_name", "pan_seg_file_name"):
+            record.pop(key, None)
+        return record
+
+
+class MapDataset(Dataset):
+    """A data set whose elements go through a function."""
+
+    def __init__(self, dataset: Any, map_func: Callable[[Any], Any]) -> None:
+        self._dataset, self._map = dataset, map_func
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        return self._map(self._dataset[index])
+
+
+class DatasetFromList(MapDataset):
+    """A list as a data set of torch; with ``copy``, each element is a copy of its own. ``serialize`` is not used."""
+
+    def __init__(self, lst: Sequence[Any], copy: bool = True, serialize: bool = True) -> None:
+        super().__init__(lst, deepcopy)
+        self._copy = copy
+
+    def __getitem__(self, index: int) -> Any:
+        return super().__getitem__(index) if self._copy else self._dataset[index]
+
+
+class InferenceSampler(SequentialSampler):
+    """The indices below ``size`` in order."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(range(size))
+
+
+def trivial_batch_collator(batch: list[Any]) -> list[Any]:
+    """Return the batch as it is."""
+    return batch
+
+
+def get_detection_dataset_dicts(names: str | Sequence[str], *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+    """Return the records of one or several registered data sets; none is filtered out, as for testing.
+
+    Raises:
+        KeyError: a name is not registered.
+    """
+    return [record for name in ([names] if isinstance(names, str) else names) for record in DatasetCatalog.get(name)]
+
+
+def build_detection_test_loader(
+    cfg_or_dataset: Any = None,
+    dataset_name: str | Sequence[str] | None = None,
+    *,
+    dataset: Any = None,
+    mapper: Callable[[Any], Any] | None = None,
+    sampler: Any = None,
+    batch_size: int = 1,
+    num_workers: int = 0,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+) -> DataLoader:
+    """Return a loader of lists of model inputs, in order.
+
+    Args:
+        cfg_or_dataset: a config, or the records themselves.
+        dataset_name: the registered data sets, by default ``cfg.DATASETS.TEST``.
+        dataset: the records, where there is no config.
+        mapper: from record to input, by default a `DatasetMapper` of the config; records need one.
+        sampler: the indices of the records in another order.
+        batch_size: inputs per list.
+        num_workers: processes that read ahead.
+        collate_fn: what to make of a list of inputs; by default it stays as it is.
+
+    Raises:
+        LitepredError: there are no records, or no mapper for them.
+    """
+    records = dataset if cfg_or_dataset is None else cfg_or_dataset
+    if hasattr(cfg_or_dataset, "DATASETS"):
+        records = get_detection_dataset_dicts(cfg_or_dataset.DATASETS.TEST if dataset_name is None else dataset_name)
+        mapper = mapper or DatasetMapper(cfg_or_dataset, False)
+    if records is None or mapper is None:
+        raise LitepredError("build_detection_test_loader takes a config, or records with mapper=DatasetMapper(cfg)")
+    collate_fn = collate_fn or trivial_batch_collator
+    return DataLoader(
+        MapDataset(records, mapper), batch_size, sampler=sampler, num_workers=num_workers, collate_fn=collate_fn
+    )

@@ -1,0 +1,110 @@
+"""Layers and small functions on tensors that custom parts are made of, and that litepred's own models do not need."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import RoIAlign
+from torchvision.ops import batched_nms as _batched_nms
+
+from ..layers import Conv2d, FrozenBatchNorm2d, InferenceModule, get_norm
+
+__all__ = [
+    "CNNBlockBase",
+    "DepthwiseSeparableConv2d",
+    "ROIAlign",
+    "batched_nms",
+    "move_device_like",
+    "nonzero_tuple",
+    "shapes_to_tensor",
+]
+
+Norm = str | Callable[[int], nn.Module] | None
+Activation = Callable[[Tensor], Tensor] | None
+
+
+class CNNBlockBase(InferenceModule):
+    """A block of a backbone, which knows its channels and its stride.
+
+    Args:
+        in_channels: number of channels of the block's input (N, C, H, W).
+        out_channels: number of channels of its output.
+        stride: cells of the input per cell of the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.stride = stride
+
+    def freeze(self) -> CNNBlockBase:
+        """Make batch norms constant and take the gradients away; returns the block itself."""
+        FrozenBatchNorm2d.convert_frozen_batchnorm(self)
+        return self.requires_grad_(False)
+
+
+class DepthwiseSeparableConv2d(nn.Sequential):
+    """A k×k convolution of each channel alone, then a 1×1 one over the channels (Xception, Chollet 2017).
+
+    ``padding`` and ``dilation`` belong to the first, whose norm and activation are ``norm1`` and ``activation1``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        padding: int = 1,
+        dilation: int = 1,
+        *,
+        norm1: Norm = None,
+        activation1: Activation = None,
+        norm2: Norm = None,
+        activation2: Activation = None,
+    ) -> None:
+        def conv(channels: int, size: int, norm: Norm, activation: Activation, **options: int) -> Conv2d:
+            made = get_norm(norm, channels)
+            return Conv2d(in_channels, channels, size, bias=not norm, norm=made, activation=activation, **options)
+
+        depthwise = conv(
+            in_channels, kernel_size, norm1, activation1, padding=padding, dilation=dilation, groups=in_channels
+        )
+        pointwise = conv(out_channels, 1, norm2, activation2)
+        super().__init__(OrderedDict(depthwise=depthwise, pointwise=pointwise))
+
+
+class ROIAlign(RoIAlign):
+    """torchvision's RoIAlign, whose coordinates are shifted by half a cell unless ``aligned`` is false."""
+
+    def __init__(
+        self, output_size: int | tuple[int, int], spatial_scale: float, sampling_ratio: int, aligned: bool = True
+    ) -> None:
+        super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """Pool regions (R, 5), image's index and x1 y1 x2 y2, which are brought to the type of ``input``."""
+        return super().forward(input, rois.to(input.dtype))
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Suppress, class by class, the boxes (N, 4) that overlap better ones, as torchvision does; but in float32."""
+    return _batched_nms(boxes.float(), scores, idxs, iou_threshold)
+
+
+def nonzero_tuple(x: Tensor) -> tuple[Tensor, ...]:
+    """Return the indices of what is not zero, one tensor per dimension."""
+    return x.nonzero(as_tuple=True)
+
+
+def shapes_to_tensor(x: Sequence[int], device: torch.device | None = None) -> Tensor:
+    """Return a list of numbers as an int64 tensor."""
+    return torch.as_tensor(x, device=device)
+
+
+def move_device_like(src: Tensor, dst: Tensor) -> Tensor:
+    """Return ``src`` on the device of ``dst``."""
+    return src.to(dst.device)
