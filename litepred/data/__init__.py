@@ -2,7 +2,7 @@
 
 from .augmentations import ResizeShortestEdge
 from .images import as_array, read_image
-from .metadata import DatasetCatalog, Metadata, MetadataCatalog, class_name
+from .metadata import DatasetCatalog, Metadata, MetadataCatalog, class_name, dataset_ids
 from .resampling import ResizeTransform
 from .video import VideoReader, video_file
 
@@ -15,6 +15,7 @@ __all__ = [
     "VideoReader",
     "as_array",
     "class_name",
+    "dataset_ids",
     "read_image",
     "video_file",
 ]

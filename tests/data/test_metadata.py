@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from litepred import data
-from litepred.data import DatasetCatalog, Metadata, MetadataCatalog, class_name
+from litepred.data import DatasetCatalog, Metadata, MetadataCatalog, class_name, dataset_ids
 from litepred.data.datasets import BUILTIN_NAMES, builtin_facts
 from litepred.errors import LitepredError
 
@@ -271,6 +271,21 @@ def test_class_name(metadata, index, kind, expected):
     assert class_name(metadata, index, kind) == expected
 
 
+@pytest.mark.parametrize(
+    "metadata, kind, expected",
+    [
+        (None, "thing", {}),
+        (Metadata(), "thing", {}),
+        (Metadata(thing_dataset_id_to_contiguous_id=None), "thing", {}),
+        (Metadata(thing_dataset_id_to_contiguous_id={7: 0, 3: 1}), "thing", {0: 7, 1: 3}),
+        (Metadata(thing_dataset_id_to_contiguous_id={7: 0}), "stuff", {}),
+        (Metadata(stuff_dataset_id_to_contiguous_id={92: 5}), "stuff", {5: 92}),
+    ],
+)
+def test_dataset_ids(metadata, kind, expected):
+    assert dataset_ids(metadata, kind) == expected
+
+
 def test_dataset_catalog(dataset_catalog):
     assert "mine" not in dataset_catalog
     with pytest.raises(KeyError, match=r"mine.*register"):
@@ -302,7 +317,7 @@ def test_dataset_catalog_has_no_records_of_its_own(dataset_catalog):
 
 
 def test_exports():
-    assert {"DatasetCatalog", "Metadata", "MetadataCatalog", "class_name"} <= set(data.__all__)
+    assert {"DatasetCatalog", "Metadata", "MetadataCatalog", "class_name", "dataset_ids"} <= set(data.__all__)
 
 
 def test_names_are_read_when_asked_for():
