@@ -5,7 +5,6 @@ from __future__ import annotations
 import colorsys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import ImageColor
@@ -14,6 +13,7 @@ from ..data import Metadata
 
 __all__ = [
     "RGB",
+    "Color",
     "class_color",
     "colormap",
     "palette_color",
@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 RGB = tuple[int, int, int]  # 0 to 255
+Color = str | Sequence[float] | np.ndarray  # as `to_rgb` reads it
 
 _LETTERS = {
     "b": "#0000ff", "g": "#008000", "r": "#ff0000", "c": "#00bfbf", "m": "#bf00bf", "y": "#bfbf00", "k": "#000000",
@@ -74,7 +75,7 @@ def shades(metadata: Metadata, classes: Sequence[int]) -> list[RGB]:
     return colors
 
 
-def to_rgb(color: Any) -> RGB:
+def to_rgb(color: Color) -> RGB:
     """Read a colour.
 
     Args:

@@ -17,7 +17,7 @@ from ..data import Metadata
 from ..structures import Boxes, Instances, pairwise_iou
 from .colors import palette_color, unit
 from .image import VisImage
-from .masks import as_array
+from .masks import as_numpy
 from .visualizer import ColorMode, Visualizer
 
 __all__ = ["VideoVisualizer"]
@@ -69,7 +69,7 @@ class VideoVisualizer:
             colors = [unit(palette_color(int(identity))) for identity in predictions.ID]
         elif predictions.has("pred_boxes") or predictions.has("pred_masks"):
             if predictions.has("pred_boxes"):
-                boxes = list(as_array(predictions.pred_boxes))
+                boxes = list(as_numpy(predictions.pred_boxes))
             else:
                 boxes = [mask.bbox() for mask in visualizer.read_masks(predictions.pred_masks)]
             classes = predictions.pred_classes.tolist() if predictions.has("pred_classes") else [0] * len(boxes)
