@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..checkpoint import Checkpoint
     from ..config import CfgNode
+    from .common import Commands
 
 __all__ = ["add_parser"]
 
@@ -35,15 +36,13 @@ examples:
   litepred convert model.safetensors model_final.pth"""
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
     convert = commands.add_parser(
         "convert",
         help="put weights, config and class names into one file, or write what Detectron2 loads",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     convert.add_argument("source", metavar="IN", help="checkpoint to read")
     convert.add_argument("target", metavar="OUT", help="file to write, whole or not at all")

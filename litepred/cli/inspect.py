@@ -17,6 +17,8 @@ from .common import count_types, megabytes, skeleton
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .common import Commands
+
 __all__ = ["add_parser"]
 
 _DESCRIPTION = """\
@@ -39,14 +41,12 @@ _NAMES_SHOWN = 12
 _NUMBER = re.compile(r"(?<=\.)[0-9]{1,9}(?![^.])")  # a part of a name that is all number
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
     inspect = commands.add_parser(
         "inspect",
         help="tell what a checkpoint is: format, model, classes, tensors",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     inspect.add_argument(
         "file",

@@ -17,15 +17,14 @@ from typing import Any
 from .. import __version__
 from ..errors import LitepredError
 from . import benchmark, convert, densepose, evaluate, inspect, predict, run, zoo
+from .common import CommandParser
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's own arguments); returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="litepred", description="Run Detectron2-style models without Detectron2.", allow_abbrev=False
-    )
+    parser = CommandParser(prog="litepred", description="Run Detectron2-style models without Detectron2.")
     parser.add_argument("--version", action="version", version=f"litepred {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose, run):

@@ -10,6 +10,7 @@ from ..errors import ConfigError, LitepredError
 
 if TYPE_CHECKING:
     from ..config import CfgNode
+    from .common import Commands
 
 __all__ = ["add_parser"]
 
@@ -26,15 +27,13 @@ examples:
   litepred zoo mask fpn 3x --json"""
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
     zoo = commands.add_parser(
         "zoo",
         help="list the models that are known by name",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     zoo.add_argument("text", nargs="*", metavar="TEXT", help="only models whose line has all of these, in any case")
     zoo.add_argument("--json", action="store_true", help="print JSON instead of a table")
