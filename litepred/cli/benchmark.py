@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, LitepredError
-from .outputs import naming_errors
+from ..files import whole_file
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
@@ -80,7 +80,6 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     import torch
 
     from .. import __version__
-    from ..checkpoint.writers import write_whole
     from ..data import read_image
     from ..default_model import example_page
     from ..predictor import Predictor
@@ -129,8 +128,8 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         rows = csv.writer(table)
         rows.writerow(["way", *_COLUMNS])
         rows.writerows([way, *(f"{parts[column]:.6f}" for column in _COLUMNS)] for way, parts in medians.items())
-        with naming_errors(Path(arguments.csv)) as target:
-            write_whole(target, lambda file: file.write(table.getvalue().encode()))
+        with whole_file(arguments.csv) as file:
+            file.write(table.getvalue().encode())
         print(f"-> {arguments.csv}", file=sys.stderr)
     return 0
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from ..data import Metadata
     from ..structures import Instances
 
-__all__ = ["Item", "NamedFile", "RunFiles", "Wanted", "describe", "naming_errors"]
+__all__ = ["Item", "RunFiles", "Wanted", "describe"]
 
 
 @dataclass(frozen=True)
@@ -114,14 +113,14 @@ class RunFiles:
             make_folder(wanted.folder, "--output")
         with ExitStack() as stack:
             if wanted.coco is not None:
-                self._coco = stack.enter_context(NamedFile(wanted.coco, json_list(wanted.coco)))
+                self._coco = stack.enter_context(json_list(wanted.coco))
             if wanted.csv is not None:
-                self._csv = stack.enter_context(NamedFile(wanted.csv, csv_table(wanted.csv)))
+                self._csv = stack.enter_context(csv_table(wanted.csv))
             if wanted.panoptic is not None:
                 make_folder(wanted.panoptic, "--panoptic")
                 rest = {"images": self._panoptic_images, "categories": panoptic_categories(self.metadata)}
                 target = wanted.panoptic / "panoptic.json"
-                self._panoptic = stack.enter_context(NamedFile(target, json_list(target, "annotations", rest)))
+                self._panoptic = stack.enter_context(json_list(target, "annotations", rest))
             if wanted.labels is not None:
                 make_folder(wanted.labels, "--labels")
             self._stack = stack.pop_all()
@@ -155,13 +154,11 @@ class RunFiles:
         if wanted.panoptic is not None:
             ids = outputs["panoptic_seg"][0]
             height, width = ids.shape
-            with naming_errors(wanted.panoptic / f"{stem}.png") as target:
-                write_panoptic(target, ids)
+            write_panoptic(wanted.panoptic / f"{stem}.png", ids)
             self._panoptic([panoptic_annotation(outputs["panoptic_seg"], image_id, f"{stem}.png", metadata)])
             self._panoptic_images.append({"id": image_id, **where, "width": width, "height": height})
         if wanted.labels is not None:
-            with naming_errors(wanted.labels / f"{stem}.png") as target:
-                write_labels(target, outputs["sem_seg"])
+            write_labels(wanted.labels / f"{stem}.png", outputs["sem_seg"])
 
 
 def found_instances(outputs: dict[str, Any]) -> Instances:
@@ -212,38 +209,3 @@ def make_folder(folder: Path, option: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LitepredError(f"cannot make the folder {option} {str(folder)!r}: {error.strerror}") from error
-
-
-@contextmanager
-def naming_errors(target: Path) -> Iterator[Path]:
-    """Turn an OSError into one line that says which file could not be written."""
-    try:
-        yield target
-    except OSError as error:
-        raise LitepredError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
-
-
-class NamedFile(AbstractContextManager[Callable[[Any], None]]):
-    """A file that is filled in a ``with`` block, whose errors name it: the first, those in between, and the last.
-
-    Args:
-        target: its path.
-        opened: the context manager that gives the function to fill it with.
-    """
-
-    def __init__(self, target: Path, opened: AbstractContextManager[Callable[[Any], object]]) -> None:
-        self._target, self._opened = target, opened
-
-    def __enter__(self) -> Callable[[Any], None]:
-        with naming_errors(self._target):
-            add = self._opened.__enter__()
-
-        def add_named(content: Any) -> None:
-            with naming_errors(self._target):
-                add(content)
-
-        return add_named
-
-    def __exit__(self, *error: Any) -> None:
-        with naming_errors(self._target):
-            self._opened.__exit__(*error)

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, LitepredError
+from ..files import whole_file
 from .common import progress_bar
 from .inputs import expand, is_video, predict_files
-from .outputs import Item, NamedFile, RunFiles, Wanted, describe, naming_errors
+from .outputs import Item, RunFiles, Wanted, describe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -214,19 +215,17 @@ class _Run:
     def _write_image(self, item: Item, image: Any, outputs: dict[str, Any]) -> list[Path]:
         from PIL import Image
 
-        from ..files import whole_file
         from ..results import write_json
 
         paths = self.wanted.files(item, video=False)
         for path in paths:
-            with naming_errors(path):
-                if path.suffix == ".json":
-                    size_hw = image.shape[:2]
-                    write_json(path, describe(outputs, size_hw, item.name, self.metadata, self.wanted.masks))
-                else:
-                    picture = Image.fromarray(_picture(image, outputs, self.metadata)[:, :, ::-1])
-                    with whole_file(path) as temporary:
-                        picture.save(temporary, format="PNG")
+            if path.suffix == ".json":
+                size_hw = image.shape[:2]
+                write_json(path, describe(outputs, size_hw, item.name, self.metadata, self.wanted.masks))
+            else:
+                picture = Image.fromarray(_picture(image, outputs, self.metadata)[:, :, ::-1])
+                with whole_file(path) as file:
+                    picture.save(file, format="PNG")
         return paths
 
     def video(self, item: Item, batch_size: int | None) -> None:
@@ -259,14 +258,13 @@ class _Run:
             add_entries = add_frame = None
             shown = 0
             if ".json" in paths:
-                add_entries = stack.enter_context(NamedFile(paths[".json"], json_list(paths[".json"])))
+                add_entries = stack.enter_context(json_list(paths[".json"]))
             try:
                 for frame, index, time_s, answer in self.predictor.stream(reader, batch_size):
                     outputs = self.selected(answer)
                     if ".mp4" in paths:
                         if add_frame is None:
-                            writer = video_file(paths[".mp4"], reader.fps, frame.shape[:2])
-                            add_frame = stack.enter_context(NamedFile(paths[".mp4"], writer))
+                            add_frame = stack.enter_context(video_file(paths[".mp4"], reader.fps, frame.shape[:2]))
                         picture = show(frame, outputs)
                         # a camera is faster than the model: each picture stays until the next one came
                         times = max(1, round(time_s * reader.fps) + 1 - shown) if reader.is_camera else 1
