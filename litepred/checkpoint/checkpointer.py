@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..errors import CheckpointError
-from ..files import is_address
+from ..files import is_address, whole_file
 from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
 from .naming import HEURISTICS, by_suffix, split_query
 from .readers import Checkpoint, read_checkpoint
 from .torchvision_names import from_torchvision, is_torchvision
-from .writers import SUFFIXES, write_checkpoint, write_whole
+from .writers import SUFFIXES, write_checkpoint
 
 __all__ = ["DetectionCheckpointer", "named_for", "resolve_path"]
 
@@ -146,7 +146,8 @@ class DetectionCheckpointer:
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note a file of ``save_dir`` as the last checkpoint, for ``get_checkpoint_file`` and ``resume_or_load``."""
-        write_whole(Path(self.save_dir) / _LAST, lambda file: file.write(last_filename_basename.encode()))
+        with whole_file(Path(self.save_dir) / _LAST, durable=True) as file:
+            file.write(last_filename_basename.encode())
 
     def save(self, name: str, **extra: Any) -> None:
         """Write the model to ``save_dir``, whole or not at all, and note it as the last checkpoint.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..files import whole_file
 
-__all__ = ["SUFFIXES", "write_checkpoint", "write_whole"]
+__all__ = ["SUFFIXES", "write_checkpoint"]
 
 
 def write_checkpoint(
@@ -33,17 +32,10 @@ def write_checkpoint(
 
     Raises:
         CheckpointError: the format cannot hold a value.
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    write_whole(path, lambda file: _WRITERS[path.suffix](file, state, rest, metadata or {}))
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside the target and then rename, so that the target is never half a file."""
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
+    with whole_file(path, durable=True) as file:
+        _WRITERS[path.suffix](file, state, rest, metadata or {})
 
 
 def _write_torch(file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], _: Mapping[str, str]) -> None:

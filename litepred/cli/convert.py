@@ -91,10 +91,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     if target.suffix == ".safetensors":
         class_names = _class_names(arguments.class_names, checkpoint, source, cfg)
         metadata = bundle_metadata(cfg and _portable(cfg), class_names)
-    try:
-        write_checkpoint(target, state, entries, metadata)
-    except OSError as error:
-        raise LitepredError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+    write_checkpoint(target, state, entries, metadata)
     types = ", ".join(f"{number} {name}" for name, number in count_types(state.values()).items())
     inside = ["the config"] * (CONFIG in metadata) + [f"{len(class_names or ())} class names"] * bool(class_names)
     lacks = ["no config in it"] * (target.suffix == ".safetensors" and CONFIG not in metadata)

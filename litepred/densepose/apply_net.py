@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import CheckpointError, ImageError, LitepredError
+from ..files import whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -303,13 +304,9 @@ def _check_targets(targets: list[Path], files: list[str]) -> None:
 
 
 def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:
-    from ..checkpoint.writers import write_whole
-
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, write)
-    except OSError as error:
-        raise LitepredError(f"cannot write {str(target)!r}: {error}") from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(target) as file:
+        write(file)
 
 
 def verbosity_to_level(verbosity: int | None) -> int:

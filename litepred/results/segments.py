@@ -122,7 +122,7 @@ def write_panoptic(path: str | os.PathLike[str], ids: Tensor | np.ndarray) -> No
     """Write segment ids (H, W) as COCO's panoptic PNG.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
         ValueError: an id is negative or has more than 24 bits.
     """
     _write_png(path, Image.fromarray(id_to_rgb(ids.cpu().numpy() if isinstance(ids, Tensor) else ids)))
@@ -136,7 +136,7 @@ def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray) -> 
         sem_seg: logits or probabilities (C, H, W), or labels (H, W) of an integer type.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
         ValueError: for another shape, or labels that 16 bits do not hold.
     """
     labels = torch.as_tensor(sem_seg)
@@ -154,5 +154,5 @@ def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray) -> 
 
 
 def _write_png(path: str | os.PathLike[str], picture: Image.Image) -> None:
-    with whole_file(path) as temporary:
-        picture.save(temporary, format="PNG")
+    with whole_file(path) as file:
+        picture.save(file, format="PNG")

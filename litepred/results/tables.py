@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -32,23 +33,23 @@ def json_list(path: str | os.PathLike[str], key: str = "", rest: Mapping[str, An
         rest: all other keys of that object; it is read at the end, so that it can be filled meanwhile.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with whole_file(path) as file:
         separator = "\n"
 
         def extend(entries: Iterable[Any]) -> None:
             nonlocal separator
             for entry in entries:
-                file.write(separator + json.dumps(entry))
+                file.write((separator + json.dumps(entry)).encode())
                 separator = ",\n"
 
-        file.write(f"{{{json.dumps(key)}: [" if key else "[")
+        file.write(f"{{{json.dumps(key)}: [".encode() if key else b"[")
         yield extend
-        file.write("\n]")
+        file.write(b"\n]")
         for other, value in (rest or {}).items():
-            file.write(f",\n{json.dumps(other)}: {json.dumps(value)}")
-        file.write("}\n" if key else "\n")
+            file.write(f",\n{json.dumps(other)}: {json.dumps(value)}".encode())
+        file.write(b"}\n" if key else b"\n")
 
 
 @contextmanager
@@ -58,13 +59,11 @@ def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS
     The file appears at the end of the block, whole, and not at all when the block raises.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    with (
-        whole_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,  # names may be no text
-    ):
-        writer = csv.DictWriter(file, columns)
+    with whole_file(path) as file:
+        text = codecs.getwriter("utf-8")(file, "backslashreplace")  # names of files may hold what is no text
+        writer = csv.DictWriter(text, columns)
         writer.writeheader()
         yield writer.writerows
 
@@ -100,7 +99,7 @@ def write_coco(
         masks: "rle", "polygon" or "none".
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
         LitepredError: run lengths are wanted and pycocotools is missing.
     """
     with json_list(path) as extend:
@@ -119,7 +118,7 @@ def write_csv(
         metadata: gives the classes their names.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     with csv_table(path) as extend:
         for name, instances in results:
@@ -130,7 +129,7 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write plain Python as JSON.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    with whole_file(path) as file:
+        file.write(f"{json.dumps(content)}\n".encode())

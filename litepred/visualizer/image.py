@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..checkpoint.writers import write_whole
-from ..errors import ImageError, LitepredError
+from ..errors import ImageError, LitepredError, WriteError
+from ..files import whole_file
 
 __all__ = ["VisImage", "as_rgb"]
 
@@ -70,10 +70,14 @@ class VisImage:
         if format is None or format not in Image.SAVE:
             raise LitepredError(f"cannot tell the format of {path.name!r}: expected a name like picture.png or .jpg")
         options = {"quality": 95} if format in ("JPEG", "WEBP") else {}
-        try:
-            write_whole(path, lambda file: Image.fromarray(self.canvas).save(file, format=format, **options))
-        except OSError as error:
-            raise LitepredError(f"cannot write {str(path)!r}: {error}") from error
+        with whole_file(path) as file:
+            try:
+                Image.fromarray(self.canvas).save(file, format=format, **options)
+            except WriteError:
+                raise
+            except (OSError, ValueError) as error:
+                height, width = self.canvas.shape[:2]
+                raise LitepredError(f"Pillow cannot save {width} × {height} pixels as {format}: {error}") from error
 
 
 def as_rgb(image: Any) -> np.ndarray:

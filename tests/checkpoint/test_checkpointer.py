@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from litepred.checkpoint import DetectionCheckpointer, LoadReport, read_checkpoint, resolve_path
-from litepred.errors import CheckpointError
+from litepred.errors import CheckpointError, WriteError
 
 
 def model(value: float = 0.0) -> nn.Module:
@@ -134,7 +134,7 @@ def test_a_failing_rename_leaves_no_temporary_file(tmp_path: Path, monkeypatch: 
         raise PermissionError("in use")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(PermissionError):
+    with pytest.raises(WriteError):
         DetectionCheckpointer(model(), tmp_path).save("x")
     assert list(tmp_path.iterdir()) == []
 
