@@ -196,7 +196,7 @@ class Predictor:
         with compiling():
             sizes, hidden = [(short, long), (long, short)], sys.stderr is None  # as in a program without a console
             for height, width in tqdm(sizes, desc="compiling the model", unit="size", disable=hidden):
-                inputs = self._model_input(np.zeros((height, width, 3), np.uint8))
+                inputs = self.preprocess(np.zeros((height, width, 3), np.uint8))
                 self._run([inputs])
                 if not isinstance(self.model, GeneralizedRCNN):
                     continue
@@ -223,7 +223,7 @@ class Predictor:
         Raises:
             ImageError: when it is not such an image.
         """
-        return self._run([self._model_input(image)])[0]
+        return self._run([self.preprocess(image)])[0]
 
     def batch(self, images: Iterable[Any], batch_size: int | None = None) -> Iterator[dict[str, Any]]:
         """Predict on many images, with the answers that they get one by one.
@@ -264,7 +264,7 @@ class Predictor:
                 some: list[Future[dict[str, Any]]] = []
                 try:
                     for image in islice(images, batch_size):
-                        some.append(reader.submit(self._model_input, image))
+                        some.append(reader.submit(self.preprocess, image))
                 except Exception as error:  # of the source itself: it comes after the answers for what was read before
                     some.append(Future())
                     some[-1].set_exception(error)
@@ -321,7 +321,8 @@ class Predictor:
     def _run(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return self.model(inputs)
 
-    def _model_input(self, image: Any) -> dict[str, Any]:
+    def preprocess(self, image: Any) -> dict[str, Any]:
+        """Read and resize an image, which `__call__` would take, into the dict that ``model([dict])`` takes."""
         array = as_array(image, channels=len(self.cfg.MODEL.PIXEL_MEAN), format=self.input_format)
         resized = self.aug.get_transform(array).apply_image(array)
         tensor = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))  # (C, H, W)

@@ -137,9 +137,9 @@ class TestInput:
 
     def test_rgb_models_get_rgb(self):
         cfg = default_config()
-        bgr = Predictor(cfg)._model_input(page("dotguide_figures.png"))["image"]
+        bgr = Predictor(cfg).preprocess(page("dotguide_figures.png"))["image"]
         cfg.INPUT.FORMAT = "RGB"
-        rgb = Predictor(cfg)._model_input(page("dotguide_figures.png"))["image"]
+        rgb = Predictor(cfg).preprocess(page("dotguide_figures.png"))["image"]
         assert torch.equal(rgb, bgr.flip(0))
 
 

@@ -58,7 +58,7 @@ def add_parser(commands: Commands) -> None:
         metavar="WAY",
         help=f"ways of making the predictor, out of {', '.join(_WAYS)}; default: exact float32",
     )
-    benchmark.add_argument("--runs", type=positive, default=5, help="how often each way is measured; default: %(default)s")
+    benchmark.add_argument("--runs", type=positive, default=5, help="measurements of each way; default: %(default)s")
     benchmark.add_argument("--threads", type=positive, help="threads of the processor to use; default: one per core")
     benchmark.add_argument("--csv", metavar="FILE", help="write the table to this file, too")
     benchmark.set_defaults(run=_benchmark)

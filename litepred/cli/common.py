@@ -39,10 +39,10 @@ __all__ = [
 class CommandParser(argparse.ArgumentParser):
     """A parser of one command, which answers a wrong option with its own usage and the nearest option."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:
         if "\n" in (options.get("description") or ""):  # laid out already
             options["formatter_class"] = argparse.RawDescriptionHelpFormatter
-        super().__init__(*args, allow_abbrev=False, **options)
+        super().__init__(allow_abbrev=False, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Read the arguments; none may be left over, for a command's are not its caller's."""

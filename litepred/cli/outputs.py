@@ -105,7 +105,9 @@ def check_needs(options: argparse.Namespace, outputs: dict[str, Any]) -> None:
     """
     for option, keys in _NEEDS.items():
         if getattr(options, option) is not None and not outputs.keys() & set(keys):
-            raise LitepredError(f"--{option} needs {keys[0]!r}, but this model finds {', '.join(outputs)}: leave it out")
+            raise LitepredError(
+                f"--{option} needs {keys[0]!r}, but this model finds {', '.join(outputs)}: leave it out"
+            )
 
 
 class Outputs:
@@ -163,9 +165,7 @@ class Outputs:
         return paths
 
     @contextmanager
-    def video(
-        self, item: Item, reader: VideoReader
-    ) -> Iterator[Callable[[StreamedFrame, dict[str, Any]], None]]:
+    def video(self, item: Item, reader: VideoReader) -> Iterator[Callable[[StreamedFrame, dict[str, Any]], None]]:
         """Open the files of a video, and give the function that adds a frame and what was found in it.
 
         In the pictures an instance keeps its colour from frame to frame.
@@ -178,7 +178,7 @@ class Outputs:
         visualizer = VideoVisualizer(self._metadata)
         with ExitStack() as stack:
             add_entries = stack.enter_context(json_list(paths[".json"])) if ".json" in paths else None
-            add_picture: Callable[[np.ndarray], None] | None = None
+            add_picture: Callable[[np.ndarray], object] | None = None
             shown = 0
 
             def add(one: StreamedFrame, outputs: dict[str, Any]) -> None:
@@ -246,7 +246,7 @@ class Outputs:
             rows = instances_to_coco_json(outputs["instances"], image_id, masks=masks, metadata=metadata)
             self._add_coco(row | where for row in rows)
         if options.csv is not None:
-            found = outputs.get("instances", outputs.get("proposals"))
+            found = outputs["instances" if "instances" in outputs else "proposals"]
             self._add_csv(csv_rows(found, item.name, metadata, frame))
         if options.panoptic is not None:
             ids = outputs["panoptic_seg"][0]

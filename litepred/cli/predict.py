@@ -211,7 +211,10 @@ class _Run:
             with VideoReader(item.source) as reader:
                 if self.bar.total is not None:
                     self.bar.total = None if reader.frame_count is None else self.bar.total + reader.frame_count - 1
-                with self.files.video(item, reader) as add_frame, suppress(KeyboardInterrupt) if reader.is_camera else nullcontext():
+                with (
+                    self.files.video(item, reader) as add_frame,
+                    suppress(KeyboardInterrupt) if reader.is_camera else nullcontext(),
+                ):
                     for one in self.predictor.stream(reader, self.arguments.batch_size):
                         add_frame(one, self._selected(one.outputs))
                         self.done += 1

@@ -32,7 +32,9 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--replace", action="store_true", help="take litepred also where Detectron2 is installed")
     parser.add_argument("-m", dest="as_module", action="store_true", help="run a module, as python -m does")
-    parser.add_argument("program", nargs=argparse.REMAINDER, metavar="SCRIPT ARGS", help="the program and its arguments")
+    parser.add_argument(
+        "program", nargs=argparse.REMAINDER, metavar="SCRIPT ARGS", help="the program and its arguments"
+    )
     parser.set_defaults(run=lambda arguments: _run(parser, arguments))
 
 

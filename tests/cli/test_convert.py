@@ -60,7 +60,7 @@ def test_one_file_is_all_that_the_predictor_needs(model, folder, capsys):
     assert one.metadata.thing_classes == ["a", "b", "c"]
     assert one.cfg.MODEL.WEIGHTS == "model.safetensors"
     image = tiny_image().permute(1, 2, 0).numpy()
-    expected = model([one._model_input(image)])[0]["instances"]
+    expected = model([one.preprocess(image)])[0]["instances"]
     assert len(expected)
     assert torch.equal(one(image)["instances"].pred_boxes.tensor, expected.pred_boxes.tensor)
 

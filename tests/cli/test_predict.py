@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -20,7 +21,8 @@ from tiny_models import golden, tiny_cfg
 
 from litepred import Predictor
 from litepred.cli import inputs, main, predict
-from litepred.cli.outputs import Wanted
+from litepred.cli.common import check_targets
+from litepred.cli.outputs import all_files, name_items
 from litepred.data import VideoReader, video_file
 from litepred.errors import ImageError
 from litepred.results import rgb_to_id
@@ -75,7 +77,7 @@ def test_images_of_one_name_get_pictures_of_their_own(tmp_path, capsys):
     ],
 )
 def test_no_file_system_takes_two_stems_for_one(given, stems):
-    assert [item.stem for item in predict._items(given)] == stems
+    assert [item.stem for item in name_items(given)] == stems
 
 
 @pytest.mark.parametrize("pattern", ["{}.png", "{}/page.png"])
@@ -84,8 +86,10 @@ def test_many_files_are_begun_at_once(pattern, tmp_path, monkeypatch):
     resolved = []
     realpath = os.path.realpath
     monkeypatch.setattr(os.path, "realpath", lambda path: resolved.append(path) or realpath(path))
-    items = predict._items([str(tmp_path / "in" / pattern.format(i)) for i in range(20_000)])
-    predict._check_targets(Wanted(tmp_path / "out", True, *[False] + [None] * 5), items)
+    items = name_items([str(tmp_path / "in" / pattern.format(i)) for i in range(20_000)])
+    options = argparse.Namespace(output=tmp_path / "out", save_images=True, json=False)
+    options.coco = options.csv = options.panoptic = options.labels = None
+    check_targets([item.source for item in items], all_files(options, items))
     assert len({item.stem for item in items}) == 20_000
     assert len(resolved) == 1 + len({os.path.dirname(item.source) for item in items})  # a folder once
 
