@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ConfigError, LitepredError
 from ..files import is_address
-from .common import count_types, megabytes, skeleton
+from .common import check_targets, count_types, megabytes, skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,9 +72,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     target = Path(arguments.target)
     _check_target(target, arguments)
     source, cfg = _source(arguments.source)
-    ways = (source, source.partition("?")[0])
-    if target.exists() and any(os.path.exists(path) and target.samefile(path) for path in ways):
-        raise LitepredError(f"OUT is {str(target)!r}, which is IN itself: choose another name")
+    check_targets([source, source.partition("?")[0]], [target])
     checkpoint = read_checkpoint(source)
     cfg = _config(arguments.config, source, checkpoint) or cfg
     state = checkpoint.model
@@ -93,10 +91,17 @@ def _convert(arguments: argparse.Namespace) -> int:
         metadata = bundle_metadata(cfg and _portable(cfg), class_names)
     write_checkpoint(target, state, entries, metadata)
     types = ", ".join(f"{number} {name}" for name, number in count_types(state.values()).items())
-    inside = ["the config"] * (CONFIG in metadata) + [f"{len(class_names or ())} class names"] * bool(class_names)
-    lacks = ["no config in it"] * (target.suffix == ".safetensors" and CONFIG not in metadata)
-    told = ["with " + " and ".join(inside)] * bool(inside) + lacks
-    print(", ".join([f"{target}: {megabytes(target.stat().st_size)}", f"{len(state)} tensors ({types})", *told]))
+    told = [f"{target}: {megabytes(target.stat().st_size)}", f"{len(state)} tensors ({types})"]
+    inside = []
+    if CONFIG in metadata:
+        inside.append("the config")
+    if class_names:
+        inside.append(f"{len(class_names)} class names")
+    if inside:
+        told.append(f"with {' and '.join(inside)}")
+    if target.suffix == ".safetensors" and CONFIG not in metadata:
+        told.append("no config in it")
+    print(", ".join(told))
     return 0
 
 
@@ -108,7 +113,7 @@ def _check_target(target: Path, arguments: argparse.Namespace) -> None:
     if not target.parent.is_dir():
         raise LitepredError(f"OUT is {str(target)!r}, but there is no folder {str(target.parent)!r}: make it first")
     if target.exists() and not (arguments.force and target.is_file()):
-        advice = "choose another name" + ", or replace it with --force" * target.is_file()
+        advice = "choose another name" + (", or replace it with --force" if target.is_file() else "")
         raise LitepredError(f"OUT is {str(target)!r}, which is there already: {advice}")
     if arguments.class_names is not None and target.suffix != ".safetensors":
         raise LitepredError(f"a {target.suffix} file has no place for class names: leave --class-names out")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Metadata, class_name
+from ..data import Metadata, class_name, dataset_ids
 from ..structures import Instances
 from ..structures.mask_formats import instance_mask, mask_to_polygons, mask_to_rle
 
@@ -47,7 +47,7 @@ def instances_to_coco_json(
     instances = instances.to("cpu")
     boxes = instances.pred_boxes.tensor.detach().clone()
     boxes[:, 2:] -= boxes[:, :2]
-    classes = _dataset_ids(instances.pred_classes.tolist(), metadata)
+    classes = _category_ids(instances.pred_classes.tolist(), metadata)
     results: list[dict[str, Any]] = [
         {"image_id": img_id, "category_id": label, "bbox": box, "score": score}
         for label, box, score in zip(classes, boxes.tolist(), instances.scores.tolist())
@@ -114,18 +114,15 @@ def _check_masks(masks: str) -> None:
         raise ValueError(f"masks is {masks!r}: expected one of {', '.join(MASKS)}")
 
 
-def _dataset_ids(labels: list[int], metadata: Metadata | None) -> list[int]:
-    known = metadata.get("thing_dataset_id_to_contiguous_id") if metadata is not None else None
-    if not known:
-        return labels
-    ids = {contiguous: dataset_id for dataset_id, contiguous in known.items()}
-    unknown = sorted({label for label in labels if label not in ids})
-    if unknown:
+def _category_ids(labels: list[int], metadata: Metadata | None) -> list[int]:
+    ids = dataset_ids(metadata)
+    unknown = [label for label in labels if label not in ids]
+    if ids and unknown:
         raise ValueError(
-            f"an instance has the class {unknown[0]}, but thing_dataset_id_to_contiguous_id of the metadata leads to "
+            f"an instance has the class {min(unknown)}, but thing_dataset_id_to_contiguous_id of the metadata leads to "
             f"{len(ids)} classes: pass the metadata of the data set that the model was trained on, or none"
         )
-    return [ids[label] for label in labels]
+    return [ids.get(label, label) for label in labels]
 
 
 def _rle(instances: Instances, index: int) -> dict[str, Any]:

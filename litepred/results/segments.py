@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data import Metadata, class_name
+from ..data import Metadata, class_name, dataset_ids
 from ..files import whole_file
 
 __all__ = ["id_to_rgb", "panoptic_annotation", "panoptic_categories", "rgb_to_id", "write_labels", "write_panoptic"]
 
 _MAX_ID = (1 << 24) - 1
-_MANY = 1000  # where stuff's ids begin when it is not known how many things there are
+_MANY = 1000  # where the ids of stuff begin when the number of thing classes is not known
 
 
 def id_to_rgb(ids: np.ndarray) -> np.ndarray:
@@ -54,24 +54,18 @@ def panoptic_categories(metadata: Metadata | None) -> list[dict[str, Any]]:
             ``stuff_dataset_id_to_contiguous_id``; else things have the model's numbers, from 0, and stuff follows.
     """
     metadata = metadata or Metadata()
-    return [
-        {"id": dataset_id, "name": class_name(metadata, label, kind), "isthing": int(kind == "thing")}
-        for kind in ("thing", "stuff")
-        for label, dataset_id in _dataset_ids(metadata, kind).items()
-    ]
+    categories = []
+    for kind in ("thing", "stuff"):
+        for label in dataset_ids(metadata, kind) or range(len(metadata.get(f"{kind}_classes") or ())):
+            facts = {"id": _category_id(metadata, kind, label), "name": class_name(metadata, label, kind)}
+            categories.append({**facts, "isthing": int(kind == "thing")})
+    return categories
 
 
-def _dataset_ids(metadata: Metadata, kind: str) -> dict[int, int]:
-    """Map the model's numbers of a kind of class to the data set's, or to ones that differ between things and stuff."""
-    known = metadata.get(f"{kind}_dataset_id_to_contiguous_id")
-    if known:
-        return {label: dataset_id for dataset_id, label in known.items()}
-    start = 0 if kind == "thing" else _first_stuff(metadata)
-    return {label: start + label for label in range(len(metadata.get(f"{kind}_classes") or ()))}
-
-
-def _first_stuff(metadata: Metadata) -> int:
-    return len(metadata.get("thing_classes") or ()) or _MANY
+def _category_id(metadata: Metadata, kind: str, label: int) -> int:
+    """Return the data set's id of a class, else a number that no other class of the model has."""
+    first = 0 if kind == "thing" else len(metadata.get("thing_classes") or ()) or _MANY
+    return dataset_ids(metadata, kind).get(label, first + label)
 
 
 def panoptic_annotation(
@@ -95,7 +89,6 @@ def panoptic_annotation(
     """
     metadata = metadata or Metadata()
     array, segments = panoptic_seg[0].cpu().numpy(), panoptic_seg[1]
-    ids = {kind: _dataset_ids(metadata, kind) for kind in ("thing", "stuff")}
     infos = []
     for segment in segments:
         inside = array == segment["id"]
@@ -104,12 +97,11 @@ def panoptic_annotation(
         if len(rows):
             x, y = int(columns[0]), int(rows[0])
             box = [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
-        is_thing, label = bool(segment["isthing"]), int(segment["category_id"])
-        unnamed = label if is_thing else _first_stuff(metadata) + label
+        kind = "thing" if segment["isthing"] else "stuff"
         info = {
             "id": int(segment["id"]),
-            "category_id": ids["thing" if is_thing else "stuff"].get(label, unnamed),
-            "isthing": is_thing,
+            "category_id": _category_id(metadata, kind, int(segment["category_id"])),
+            "isthing": kind == "thing",
             "area": int(inside.sum()),
             "bbox": box,
             "iscrowd": 0,
