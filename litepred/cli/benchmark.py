@@ -1,4 +1,4 @@
-"""``litepred benchmark``: how fast a model is on this machine, in each way that a predictor can be made."""
+"""``litepred benchmark``: measure a model on this machine, in each way that a predictor can be made."""
 
 from __future__ import annotations
 

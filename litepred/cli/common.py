@@ -62,8 +62,8 @@ def positive(text: str) -> int:
     return value
 
 
-def add_model_arguments(parser: CommandParser, *, precision: bool = True) -> None:
-    """Add the options that choose a model, for `make_predictor`.
+def add_model_arguments(parser: CommandParser, *, precision: bool = True) -> argparse._ArgumentGroup:
+    """Add the options that choose a model, for `make_predictor`; return their group.
 
     Args:
         parser: of a command.
@@ -76,14 +76,15 @@ def add_model_arguments(parser: CommandParser, *, precision: bool = True) -> Non
         help="config of the model, a file of litepred convert, or a name in the zoo; default: the document-page model",
     )
     model.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
-    model.add_argument("--device", help="such as cpu or cuda, instead of the config's MODEL.DEVICE")
+    model.add_argument("--device", help="cpu, cuda or the like, instead of the config's MODEL.DEVICE")
     if precision:
         model.add_argument(
             "--precision",
             choices=("float32", "bfloat16", "float16"),
             default="float32",
-            help="of convolutions: less is faster on hardware that has it; default: %(default)s",
+            help="precision of convolutions: less is faster on hardware that has it; default: %(default)s",
         )
+    return model
 
 
 def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:

@@ -1,4 +1,4 @@
-"""From the command line to a command and its exit status."""
+"""Run the command that was typed, and turn what comes of it into an exit status."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 @contextmanager
 def _streams() -> Iterator[None]:
-    """Let any text be printed: letters that a stream's encoding lacks are escaped, and a closed stream takes all."""
+    """Let any text be printed: a stream escapes letters that its encoding lacks, and a closed one swallows the text."""
     streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
     with ExitStack() as stack:
         for stream, redirect in zip(streams, (redirect_stdout, redirect_stderr)):
@@ -58,7 +58,7 @@ def _streams() -> Iterator[None]:
 
 
 class _Terminated(KeyboardInterrupt):
-    """Someone asked the process to end: by ``kill``, a service manager, a container's stop."""
+    """SIGTERM came: from ``kill``, a service manager, or the stop of a container."""
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def _terminable() -> Iterator[None]:
     """Let SIGTERM end the command as Ctrl-C does, so that temporary files are cleared away."""
 
     def stop(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: clearing away is not to be cut short
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one is not to cut the clearing away short
         raise _Terminated
 
     # A program that calls `main` may have a handler of its own; and only the main thread has a say in signals.
@@ -81,7 +81,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _is_broken_pipe(error: OSError) -> bool:
-    """Tell what comes of writing to a closed pipe, which Windows may also call an invalid argument."""
+    """Tell whether an error comes from writing to a closed pipe, which Windows may call an invalid argument."""
     vague = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
     return vague or isinstance(error, BrokenPipeError)
 
@@ -99,7 +99,7 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"litepred: error: {error}", file=sys.stderr)
         try:
             sys.stdout.flush()
-        except OSError:  # not again, when Python ends
+        except OSError:  # so that Python does not fail once more when it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except _Terminated:

@@ -1,4 +1,4 @@
-"""``litepred predict``: images and videos in; a line about each, pictures and result files out."""
+"""``litepred predict``: find things in images and videos, print a line for each, and write pictures and results."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def add_parser(commands: Commands) -> None:
         epilog=_EPILOG,
     )
     predict.add_argument("images", nargs="*", metavar="IMAGE", help="file, folder, pattern, video, or camera:0")
-    add_model_arguments(predict)
-    predict.add_argument(
+    model = add_model_arguments(predict)
+    model.add_argument(
         "--batch-size",
         type=positive,
         metavar="N",
@@ -77,7 +77,7 @@ def add_parser(commands: Commands) -> None:
         metavar="SCORE",
         help="leave out instances that score less; default: %(default)s",
     )
-    choice.add_argument("--classes", metavar="NAMES", help="keep only these: a,b,c by name, or by number from 0")
+    choice.add_argument("--classes", metavar="NAMES", help="keep only these classes: a,b,c, or their numbers from 0")
     files = predict.add_argument_group("what is written")
     files.add_argument(
         "--output",
@@ -89,14 +89,14 @@ def add_parser(commands: Commands) -> None:
     files.add_argument(
         "--save-images", action=argparse.BooleanOptionalAction, default=True, help="draw pictures; default: yes"
     )
-    files.add_argument("--json", action="store_true", help="a JSON file per image beside its picture")
-    files.add_argument("--coco", type=Path, metavar="FILE", help="all instances in COCO's results format")
-    files.add_argument("--csv", type=Path, metavar="FILE", help="all instances, a line each")
+    files.add_argument("--json", action="store_true", help="write a JSON file for each image, beside its picture")
+    files.add_argument("--coco", type=Path, metavar="FILE", help="write all instances in COCO's results format")
+    files.add_argument("--csv", type=Path, metavar="FILE", help="write all instances as a table")
     files.add_argument(
-        "--panoptic", type=Path, metavar="DIR", help="segments as COCO's panoptic PNGs and panoptic.json"
+        "--panoptic", type=Path, metavar="DIR", help="write segments as COCO's panoptic PNGs and panoptic.json"
     )
     files.add_argument(
-        "--labels", type=Path, metavar="DIR", help="a gray PNG per image, whose values are classes of stuff"
+        "--labels", type=Path, metavar="DIR", help="write a gray PNG for each image: the class of each pixel"
     )
     files.add_argument(
         "--masks",

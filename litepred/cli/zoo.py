@@ -1,4 +1,4 @@
-"""``litepred zoo``: which models there are by name."""
+"""``litepred zoo``: list the models that are known by name."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _facts(name: str) -> dict[str, Any]:
 
 
 def _kind(cfg: CfgNode) -> tuple[str, str]:
-    """Tell a config's family, and what its model finds."""
+    """Return the family of a config's model, and what it finds."""
     model = cfg.MODEL
     cascade = "Cascade " if model.ROI_HEADS.NAME == "CascadeROIHeads" else ""
     if model.META_ARCHITECTURE == "PanopticFPN":
@@ -90,7 +90,7 @@ def _kind(cfg: CfgNode) -> tuple[str, str]:
 
 
 def _checkpoint(name: str) -> str | None:
-    """Return the file of a downloaded checkpoint, else its address, else nothing."""
+    """Return the file of a checkpoint that was downloaded, else its address; ``None`` where none was released."""
     from .. import model_zoo
     from ..checkpoint.download import cached_file
 
