@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -225,22 +225,38 @@ class Predictor:
         """
         return self._run([self.preprocess(image)])[0]
 
-    def batch(self, images: Iterable[Any], batch_size: int | None = None) -> Iterator[dict[str, Any]]:
+    @overload
+    def batch(
+        self,
+        images: Iterable[Any],
+        batch_size: int | None = None,
+        return_errors: Literal[False] = False,
+    ) -> Iterator[dict[str, Any]]: ...
+    @overload
+    def batch(
+        self, images: Iterable[Any], batch_size: int | None = None, *, return_errors: Literal[True]
+    ) -> Iterator[dict[str, Any] | ImageError]: ...
+    def batch(
+        self, images: Iterable[Any], batch_size: int | None = None, return_errors: bool = False
+    ) -> Iterator[dict[str, Any] | ImageError]:
         """Predict on many images, with the answers that they get one by one.
 
         While the model works on some images, a thread reads and resizes the next ones. Padding changes a model's
         numbers, so only images of the same padded size run together.
 
         Args:
-            images: whatever `__call__` takes, as a list, a generator … Twice ``batch_size`` of them are held at once.
+            images: a list, a generator or any other iterable of what `__call__` takes, or of functions without
+                arguments that return it, which the thread calls. At most twice ``batch_size`` images are held at once.
             batch_size: the most images to run together. By default 4 on an accelerator and 1 on the CPU, which is as
                 busy with one image as with four.
+            return_errors: yield the `ImageError` of an image that cannot be read in the place of its answer, and go
+                on, instead of raising it.
 
         Yields:
             A dict per image, in order.
 
         Raises:
-            ImageError: when one is not such an image, at its turn; or when ``images`` is a single one, or no iterable.
+            ImageError: when an image cannot be read, at its turn; or when ``images`` is a single image or no iterable.
             ConfigError: when ``batch_size`` is not a whole number above 0.
         """
         is_file = isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read")
@@ -254,9 +270,11 @@ class Predictor:
             raise ImageError(f"batch() got {images!r:.100}: expected a list of images, a generator …") from error
         if batch_size is None:
             batch_size = 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
-        return self._batches(source, _count("batch_size", batch_size))
+        return self._batches(source, _count("batch_size", batch_size), return_errors)
 
-    def _batches(self, images: Iterator[Any], batch_size: int) -> Iterator[dict[str, Any]]:
+    def _batches(
+        self, images: Iterator[Any], batch_size: int, return_errors: bool
+    ) -> Iterator[dict[str, Any] | ImageError]:
         padded_size = getattr(self.model, "padded_size", lambda image: tuple(image.shape[1:]))
         with ThreadPoolExecutor(max_workers=1) as reader:
 
@@ -264,7 +282,7 @@ class Predictor:
                 some: list[Future[dict[str, Any]]] = []
                 try:
                     for image in islice(images, batch_size):
-                        some.append(reader.submit(self.preprocess, image))
+                        some.append(reader.submit(self._read, image))
                 except Exception as error:  # of the source itself: it comes after the answers for what was read before
                     some.append(Future())
                     some[-1].set_exception(error)
@@ -281,8 +299,16 @@ class Predictor:
                 for members in groups.values():
                     answers.update(zip(members, self._run([inputs[i].result() for i in members])))
                 for i, one in enumerate(inputs):
-                    one.result()  # raises at the turn of an image that cannot be read
-                    yield answers.pop(i)
+                    error = one.exception()
+                    if isinstance(error, ImageError) and return_errors:
+                        yield error
+                    elif error is not None:
+                        raise error
+                    else:
+                        yield answers.pop(i)
+
+    def _read(self, image: Any) -> dict[str, Any]:
+        return self.preprocess(image() if callable(image) else image)
 
     def stream(
         self, source: str | os.PathLike[str] | int | VideoReader, batch_size: int | None = None

@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import threading
 import warnings
 from functools import partial
 from pathlib import Path
@@ -206,6 +207,40 @@ class TestBatch:
         with pytest.raises(OSError, match="the disk is gone"):
             answers.extend(page_predictor.batch(source(), batch_size))
         assert len(answers) == 5
+
+    @pytest.mark.parametrize("batch_size", [1, 2, 9])
+    @pytest.mark.parametrize("broken", [(), (0,), (1, 2), (0, 1, 2, 3)])
+    def test_errors_come_in_the_place_of_answers(self, page_predictor, broken, batch_size):
+        images = ["nowhere.png" if i in broken else np.full((8, 8 + i, 3), 9, np.uint8) for i in range(4)]
+        answers = list(page_predictor.batch(images, batch_size, return_errors=True))
+        assert len(answers) == 4
+        for i, answer in enumerate(answers):
+            if i in broken:
+                assert isinstance(answer, ImageError)
+                assert "there is no file 'nowhere.png'" in str(answer)
+            else:
+                assert answer["instances"].image_size == (8, 8 + i)
+
+    @pytest.mark.parametrize("return_errors", [False, True])
+    def test_an_error_that_is_not_the_images_is_raised(self, page_predictor, return_errors):
+        def fail():
+            raise OSError("the network is gone")
+
+        answers = page_predictor.batch([np.zeros((8, 8, 3), np.uint8), fail], 1, return_errors=return_errors)
+        assert "instances" in next(answers)
+        with pytest.raises(OSError, match="the network is gone"):
+            next(answers)
+
+    def test_functions_are_called_in_the_thread_that_reads_ahead(self, page_predictor):
+        threads = []
+
+        def image():
+            threads.append(threading.current_thread())
+            return np.zeros((8, 8, 3), np.uint8)
+
+        assert len(list(page_predictor.batch([image, image, image], 2))) == 3
+        assert len(threads) == 3
+        assert threading.main_thread() not in threads
 
 
 class TestConstruction:
