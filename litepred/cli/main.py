@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from typing import Any
+from typing import TextIO
 
 from .. import __version__
 from ..errors import LitepredError
@@ -38,14 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"litepred: warning: {message}", file=sys.stderr)
 
 
 @contextmanager
 def _streams() -> Iterator[None]:
     """Let any text be printed: a stream escapes letters that its encoding lacks, and a closed one swallows the text."""
-    streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
+    streams: tuple[TextIO | None, TextIO | None] = (sys.stdout, sys.stderr)
     with ExitStack() as stack:
         for stream, redirect in zip(streams, (redirect_stdout, redirect_stderr)):
             if stream is None:  # closed by the caller, or a program without a console
@@ -65,7 +65,7 @@ class _Terminated(KeyboardInterrupt):
 def _terminable() -> Iterator[None]:
     """Let SIGTERM end the command as Ctrl-C does, so that temporary files are cleared away."""
 
-    def stop(*_: Any) -> None:
+    def stop(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one is not to cut the clearing away short
         raise _Terminated
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..data import Metadata, VideoReader
     from ..predictor import StreamedFrame
 
-__all__ = ["Item", "Outputs", "all_files", "check_needs", "item_files", "name_items"]
+__all__ = ["Item", "RunFiles", "all_files", "check_needs", "item_files", "name_items"]
 
 _NEEDS = {
     "classes": ("instances",),
@@ -110,7 +110,7 @@ def check_needs(options: argparse.Namespace, outputs: dict[str, Any]) -> None:
             )
 
 
-class Outputs:
+class RunFiles:
     """The files of a run, which are written in a ``with`` block.
 
     Files of one image appear one after another. Files of all images appear at the end of the block, and not at all when
@@ -126,7 +126,7 @@ class Outputs:
         self._count = 0  # of images and frames
         self._panoptic_images: list[dict[str, Any]] = []
 
-    def __enter__(self) -> Outputs:
+    def __enter__(self) -> RunFiles:
         from ..results import csv_table, json_list, panoptic_categories
 
         options = self._options

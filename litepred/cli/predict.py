@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ImageError, LitepredError
 from .common import add_model_arguments, check_targets, make_predictor, positive, progress_bar
 from .inputs import expand, is_video, predict_files
-from .outputs import Item, Outputs, all_files, check_needs, item_files, name_items
+from .outputs import Item, RunFiles, all_files, check_needs, item_files, name_items
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -131,7 +131,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     todo = [item for item in items if not (arguments.skip_existing and _is_done(arguments, item))]
     skipped = len(items) - len(todo)
     predictor = make_predictor(arguments)
-    with Outputs(arguments, predictor.metadata) as files, progress_bar(len(todo), "image") as bar:
+    with RunFiles(arguments, predictor.metadata) as files, progress_bar(len(todo), "image") as bar:
         run = _Run(predictor, arguments, files, bar)
         for error in found:
             if isinstance(error, ImageError):
@@ -169,7 +169,7 @@ def _is_done(arguments: argparse.Namespace, item: Item) -> bool:
 class _Run:
     """A run over images and videos, one after another; ``done`` and ``failed`` count images and frames."""
 
-    def __init__(self, predictor: Predictor, arguments: argparse.Namespace, files: Outputs, bar: tqdm) -> None:
+    def __init__(self, predictor: Predictor, arguments: argparse.Namespace, files: RunFiles, bar: tqdm) -> None:
         self.predictor, self.arguments, self.files, self.bar = predictor, arguments, files, bar
         self.kept = None if arguments.classes is None else _class_numbers(arguments.classes, predictor.metadata)
         self.done = self.failed = 0
@@ -193,7 +193,7 @@ class _Run:
             elapsed_s = time.perf_counter() - start
             if isinstance(answer, ImageError):
                 self.report(answer)
-            else:
+            elif image is not None:  # there is one with every answer
                 outputs = self._selected(answer)
                 text = f"{item.name}: {_summary(outputs, self.predictor.metadata)}"
                 written = self.files.add_image(item, image, outputs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, LitepredError
 
@@ -43,30 +43,22 @@ def add_parser(commands: Commands) -> None:
 def _zoo(arguments: argparse.Namespace) -> int:
     from .. import model_zoo
 
-    rows = [row for row in map(_facts, model_zoo.list()) if _has(row, arguments.text)]
+    rows = []
+    for name in model_zoo.list():
+        family, task = _kind(model_zoo.get_config(name))
+        if all(text.lower() in f"{name} {family} {task}".lower() for text in arguments.text):
+            rows.append({"name": name, "family": family, "task": task, "checkpoint": _checkpoint(name)})
     if not rows:
         raise LitepredError(f"no model of the zoo has {' and '.join(map(repr, arguments.text))} in its line")
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return 0
-    titles = {"name": "model", "family": "family", "task": "finds", "checkpoint": "checkpoint"}
-    lines = [titles, *({**row, "checkpoint": row["checkpoint"] or "none"} for row in rows)]
-    widths = {key: max(len(line[key]) for line in lines) for key in ("name", "family", "task")}
+    lines = [("model", "family", "finds", "checkpoint")]
+    lines += [(row["name"], row["family"], row["task"], row["checkpoint"] or "none") for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
-        print("  ".join([*(f"{line[key]:<{width}}" for key, width in widths.items()), line["checkpoint"]]))
+        print("  ".join(f"{text:<{width}}" for text, width in zip(line, widths)).rstrip())
     return 0
-
-
-def _has(row: dict[str, Any], texts: list[str]) -> bool:
-    line = " ".join(str(row[key]) for key in ("name", "family", "task")).lower()
-    return all(text.lower() in line for text in texts)
-
-
-def _facts(name: str) -> dict[str, Any]:
-    from .. import model_zoo
-
-    family, task = _kind(model_zoo.get_config(name))
-    return {"name": name, "family": family, "task": task, "checkpoint": _checkpoint(name)}
 
 
 def _kind(cfg: CfgNode) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Instances to plain Python: lists, dicts, numbers and text, which any JSON writer takes.
+"""Turn instances into plain Python: lists, dicts, numbers and text, which any JSON writer takes.
 
 N instances of one image, K keypoints of each.
 """
@@ -19,15 +19,15 @@ MASKS = ("rle", "polygon", "none")
 
 
 def instances_to_coco_json(
-    instances: Instances, img_id: Any, *, masks: str = "rle", metadata: Metadata | None = None
+    instances: Instances, img_id: int | str, *, masks: str = "rle", metadata: Metadata | None = None
 ) -> list[dict[str, Any]]:
-    """Write instances as the entries of COCO's results format, which pycocotools' ``loadRes`` takes.
+    """Return instances as the entries of COCO's results format, which pycocotools' ``loadRes`` takes.
 
     Args:
         instances: with ``pred_boxes``, ``scores`` and ``pred_classes``, and perhaps ``pred_masks`` in any format and
-            ``pred_keypoints`` (N, K, 3). They are left as they are.
-        img_id: goes into every entry.
-        masks: "rle" (needs pycocotools); "polygon" for outlines, which cannot tell a hole and which ``loadRes`` does
+            ``pred_keypoints`` (N, K, 3). They are not changed.
+        img_id: the image's id, for every entry.
+        masks: "rle" (needs pycocotools); "polygon" for outlines, which cannot show holes and which ``loadRes`` does
             not take; or "none".
         metadata: with ``thing_dataset_id_to_contiguous_id``, categories get the data set's own ids; otherwise, as in
             Detectron2's function of this name, they are the model's, from 0.
@@ -65,10 +65,10 @@ def instances_to_coco_json(
 
 
 def to_dicts(instances: Instances, metadata: Metadata | None = None, masks: str = "polygon") -> list[dict[str, Any]]:
-    """Write instances, or proposals, as a plain dict each.
+    """Return a plain dict for each instance or proposal.
 
     Args:
-        instances: what a model returned; fields that it lacks are left out.
+        instances: what a model returned; the dicts have what its fields tell.
         metadata: gives the classes their names.
         masks: "polygon", "rle" (needs pycocotools) or "none".
 

@@ -1,4 +1,4 @@
-"""Segmentations to pictures: COCO's panoptic PNG, whose colours are numbers, and PNGs of class labels.
+"""Write segmentations as pictures: COCO's panoptic PNG, whose colours are numbers, and PNGs of class labels.
 
 H × W pixels.
 """
@@ -6,6 +6,7 @@ H × W pixels.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,10 @@ _MANY = 1000  # where the ids of stuff begin when the number of thing classes is
 
 
 def id_to_rgb(ids: np.ndarray) -> np.ndarray:
-    """Write segment ids as colours: id = R + 256 G + 65536 B (COCO panoptic).
+    """Turn segment ids into colours: id = R + 256 G + 65536 B (COCO panoptic).
 
     Args:
-        ids: (H, W) of integers.
+        ids: (H, W), integers.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -50,8 +51,8 @@ def panoptic_categories(metadata: Metadata | None) -> list[dict[str, Any]]:
     """Return the ``categories`` of a COCO panoptic file: a dict per class with ``id``, ``name`` and ``isthing``.
 
     Args:
-        metadata: names, and the data set's ids where it has ``thing_dataset_id_to_contiguous_id`` and
-            ``stuff_dataset_id_to_contiguous_id``; else things have the model's numbers, from 0, and stuff follows.
+        metadata: names of the classes, and their ids in the data set, if it has ``thing_dataset_id_to_contiguous_id``
+            and ``stuff_dataset_id_to_contiguous_id``; else the ids count from 0, stuff after things.
     """
     metadata = metadata or Metadata()
     categories = []
@@ -69,18 +70,18 @@ def _category_id(metadata: Metadata, kind: str, label: int) -> int:
 
 
 def panoptic_annotation(
-    panoptic_seg: tuple[Tensor, list[dict[str, Any]]],
-    image_id: Any,
+    panoptic_seg: tuple[Tensor, Sequence[Mapping[str, Any]]],
+    image_id: int | str,
     file_name: str,
     metadata: Metadata | None = None,
 ) -> dict[str, Any]:
     """Describe a panoptic segmentation as an entry of COCO's panoptic ``annotations``.
 
     Args:
-        panoptic_seg: segment ids (H, W), 0 being nothing, and a dict for each with ``id``, ``isthing`` and
+        panoptic_seg: segment ids (H, W), 0 being nothing, and a dict for each segment with ``id``, ``isthing`` and
             ``category_id``.
-        image_id: of the image.
-        file_name: of the PNG.
+        image_id: id of the image.
+        file_name: name of the PNG.
         metadata: gives the categories their ids; see `panoptic_categories`.
 
     Returns:
@@ -124,7 +125,7 @@ def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray) -> 
     """Write the class of each pixel as a gray PNG: 8 bits per pixel, or 16 where a class is above 255.
 
     Args:
-        path: of the file.
+        path: path of the file.
         sem_seg: logits or probabilities (C, H, W), or labels (H, W) of an integer type.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Lists of results to files, entry by entry, so that a run over any number of images needs the memory of one."""
+"""Write lists of results entry by entry, so that a run over any number of images needs the memory of one."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Extend = Callable[[Iterable[Any]], None]
 
 @contextmanager
 def json_list(path: str | os.PathLike[str], key: str = "", rest: Mapping[str, Any] | None = None) -> Iterator[Extend]:
-    """Open a JSON file of a list, an entry a line, for a ``with`` block, and give the function that adds entries.
+    """Open a JSON file that holds a list, in a ``with`` block, and give the function that adds entries.
 
     The file appears at the end of the block, whole, and not at all when the block raises.
 
     Args:
-        path: of the file.
-        key: for a file that is an object with the list in it: the list's key.
-        rest: all other keys of that object; it is read at the end, so that it can be filled meanwhile.
+        path: path of the file.
+        key: key of the list, if the file is to be an object with the list in it.
+        rest: the other keys of that object; it is read at the end, so that it can be filled meanwhile.
 
     Raises:
         WriteError: the file cannot be written.
@@ -54,7 +54,7 @@ def json_list(path: str | os.PathLike[str], key: str = "", rest: Mapping[str, An
 
 @contextmanager
 def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[Extend]:
-    """Open a CSV file with a line of titles for a ``with`` block, and give the function that adds rows, dicts.
+    """Open a CSV file with a line of titles, in a ``with`` block, and give the function that adds rows, as dicts.
 
     The file appears at the end of the block, whole, and not at all when the block raises.
 
@@ -71,7 +71,7 @@ def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS
 def csv_rows(
     instances: Instances, file: str, metadata: Metadata | None = None, frame: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row of `CSV_COLUMNS` per instance: boxes in pixels, proposals with their objectness as the score."""
+    """Yield a row of `CSV_COLUMNS` per instance, its box in pixels; a proposal's score is its objectness logit."""
     for row in to_dicts(instances, metadata, masks="none"):
         x1, y1, x2, y2 = row["box"]
         yield {
@@ -86,16 +86,16 @@ def csv_rows(
 
 def write_coco(
     path: str | os.PathLike[str],
-    results: Iterable[tuple[Any, Instances]],
+    results: Iterable[tuple[int | str, Instances]],
     metadata: Metadata | None = None,
     masks: str = "rle",
 ) -> None:
     """Write COCO's results file, the list that pycocotools' ``loadRes`` takes.
 
     Args:
-        path: of the file.
+        path: path of the file.
         results: pairs of image id and instances, taken one at a time.
-        metadata: see `instances_to_coco_json`.
+        metadata: gives the categories their ids; see `instances_to_coco_json`.
         masks: "rle", "polygon" or "none".
 
     Raises:
@@ -113,7 +113,7 @@ def write_csv(
     """Write instances as CSV: a line of titles, and a line for each.
 
     Args:
-        path: of the file.
+        path: path of the file.
         results: pairs of file name and instances, taken one at a time.
         metadata: gives the classes their names.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from ..errors import ImageError, LitepredError, WriteError
@@ -22,13 +22,13 @@ class VisImage:
 
     Args:
         img: (H, W, 3) uint8, RGB.
-        scale: the picture's size over the image's.
+        scale: how many times larger the picture is than the image.
 
     Attributes:
         img: the image without drawings.
-        scale: as given.
-        width: of the image, in pixels.
-        height: of the image, in pixels.
+        scale: how many times larger the picture is.
+        width: width of the image, in pixels.
+        height: height of the image, in pixels.
         canvas: (H · scale, W · scale, 3) uint8, RGB, which the drawing methods change in place.
     """
 
@@ -46,7 +46,7 @@ class VisImage:
         return cv2.resize(img, size, interpolation=cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR)
 
     def reset_image(self, img: np.ndarray) -> None:
-        """Put another image of the same size, (H, W, 3) in RGB, in the place of all that was drawn."""
+        """Replace all that was drawn by another image of the same size, (H, W, 3) in RGB."""
         self.canvas[:] = self._resized(as_rgb(img))
 
     def get_image(self) -> np.ndarray:
@@ -80,7 +80,7 @@ class VisImage:
                 raise LitepredError(f"Pillow cannot save {width} × {height} pixels as {format}: {error}") from error
 
 
-def as_rgb(image: Any) -> np.ndarray:
+def as_rgb(image: ArrayLike) -> np.ndarray:
     """Return an image as a new (H, W, 3) uint8 array: gray is repeated, alpha dropped, values clipped to 0-255.
 
     Raises:

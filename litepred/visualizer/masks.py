@@ -44,14 +44,14 @@ class GenericMask:
     Args:
         mask_or_polygons: an (H, W) array or tensor, set where it is 0.5 or more; COCO's run lengths, a dict; or a list
             of polygons, flat vectors x0 y0 x1 y1 … in pixels.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        even_odd: whether a polygon inside another is a hole, as litepred's own polygon masks have them; otherwise the
-            polygons are joined, as in COCO's annotations.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
+        even_odd: whether a polygon inside another is a hole, as in litepred's own polygon masks; otherwise the polygons
+            are joined, as in COCO's annotations.
 
     Attributes:
-        height: as given.
-        width: as given.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
         window: x, y and the (h, w) uint8 pixels around what is set; h = w = 0 where nothing is.
 
     Raises:
@@ -80,7 +80,7 @@ class GenericMask:
 
     @property
     def polygons(self) -> list[np.ndarray]:
-        """Outlines as flat vectors: those given, else traced as by `mask_to_polygons`."""
+        """Outlines as flat vectors: the polygons that were given, else those that `mask_to_polygons` traces."""
         if self._polygons is None:
             x, y, inside = self.window
             self._polygons = [np.array(one) for one in mask_to_polygons(inside, (x, y))]
@@ -88,7 +88,7 @@ class GenericMask:
 
     @property
     def has_holes(self) -> bool:
-        """Whether something empty is enclosed."""
+        """Whether the mask has a hole."""
         if not self.window[2].size:
             return False
         _, hierarchy = cv2.findContours(self.window[2], cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
@@ -112,10 +112,10 @@ def as_masks(
     Args:
         masks: an (N, H, W) tensor or array, `BitMasks`, `PolygonMasks`, `ROIMasks` (which need ``boxes``), or a list
             of what `GenericMask` takes.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
         boxes: (N, 4), x0 y0 x1 y1 in pixels.
-        even_odd: see `GenericMask`.
+        even_odd: whether a polygon inside another is a hole, see `GenericMask`.
 
     Raises:
         ValueError: when a mask is not of the image's size, or `ROIMasks` come without boxes.

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from ..data import Metadata, class_name, dataset_ids
@@ -45,26 +46,27 @@ _OPACITY = {ColorMode.IMAGE: 0.4, ColorMode.SEGMENTATION: 0.8, ColorMode.IMAGE_B
 
 
 class Visualizer:
-    """Draw on an image; each method returns the `VisImage` drawn on so far.
+    """Draw on an image. Each method returns the picture, a `VisImage`, as it is by then.
 
     Args:
         image_rgb: (H, W, 3) array, RGB from 0 to 255; or gray, (H, W).
-        metadata: names and colours: ``thing_classes``, ``thing_colors``, ``stuff_classes``, ``stuff_colors``,
-            ``keypoint_names``, ``keypoint_connection_rules``, ``label_divisor``.
-        scale: the picture's size over the image's.
+        metadata: names and colours of classes and keypoints, as far as they are known: ``thing_classes``,
+            ``thing_colors``, ``stuff_classes``, ``stuff_colors``, ``keypoint_names``, ``keypoint_connection_rules``,
+            ``label_divisor``.
+        scale: how many times larger the picture is than the image.
         instance_mode: how instances are coloured.
-        font_size_scale: times the usual size of text.
-        line_width: in pixels of the picture; by default it follows from its size.
-        opacity: of masks, 0 to 1, instead of each method's ``alpha``.
+        font_size_scale: factor of the size of text.
+        line_width: width of lines, in pixels of the picture; by default it follows from the picture's size.
+        opacity: opacity of masks, 0 to 1, which replaces each method's ``alpha``.
         font: path of a TrueType font, for names that Pillow's own font cannot write.
         labels: whether to label instances.
         scores: whether to write scores in the labels.
 
     Attributes:
         img: the image, (H, W, 3) uint8.
-        metadata: as given.
+        metadata: names and colours, as they were given.
         output: the picture.
-        keypoint_threshold: keypoints with a score up to this are left out.
+        keypoint_threshold: keypoints with this score or less are left out.
 
     Raises:
         ImageError: when ``image_rgb`` is not an image.
@@ -72,7 +74,7 @@ class Visualizer:
 
     def __init__(
         self,
-        image_rgb: Values,
+        image_rgb: ArrayLike,
         metadata: Metadata | None = None,
         scale: float = 1.0,
         instance_mode: ColorMode = ColorMode.IMAGE,
@@ -109,8 +111,8 @@ class Visualizer:
         Args:
             predictions: may have ``pred_boxes``, ``pred_masks`` of any format, ``pred_classes``, ``scores`` and
                 ``pred_keypoints``.
-            jittering: give the instances of a class different shades in the mode SEGMENTATION.
-            assigned_colors: one per instance, instead of the classes'.
+            jittering: whether the mode SEGMENTATION gives the instances of a class different shades.
+            assigned_colors: a colour per instance; by default the colours of the classes.
         """
         fields = predictions.get_fields()
         boxes = as_numpy(fields["pred_boxes"]) if "pred_boxes" in fields else None
@@ -145,10 +147,10 @@ class Visualizer:
 
         Args:
             sem_seg: (H, W), the number of the class of each pixel; numbers without a class are left out.
-            area_threshold: parts of fewer pixels are left out.
-            alpha: opacity.
+            area_threshold: connected parts of fewer pixels are left out.
+            alpha: opacity of the colours.
             draw_text: whether to write the classes' names.
-            edge_color: of the outlines.
+            edge_color: colour of the outlines.
         """
         classes = as_numpy(sem_seg)
         known = len(self.metadata.get("stuff_classes") or ()) or self.metadata.get("ignore_label", 255)
@@ -168,11 +170,11 @@ class Visualizer:
 
         Args:
             panoptic_seg: (H, W), the number of the segment of each pixel.
-            segments_info: per segment ``id``, ``category_id``, ``isthing`` and perhaps ``score``. None where the
-                numbers are class · ``metadata.label_divisor`` + instance, -1 for nothing.
-            area_threshold: parts of stuff of fewer pixels are left out.
-            alpha: opacity.
-            thing_colors: chooses the colours of things from their classes and masks.
+            segments_info: for each segment ``id``, ``category_id``, ``isthing`` and perhaps ``score``. Without it, a
+                pixel's number is class · ``metadata.label_divisor`` + instance, or -1 where nothing is.
+            area_threshold: connected parts of stuff of fewer pixels are left out.
+            alpha: opacity of the colours.
+            thing_colors: a function that chooses the colours of things from their classes and masks.
         """
         ids = as_numpy(panoptic_seg)
         segments = self._segments(ids) if segments_info is None else segments_info
@@ -196,8 +198,8 @@ class Visualizer:
         """Draw the annotations of one image of a data set.
 
         Args:
-            dic: in Detectron2's format: ``annotations``; ``sem_seg`` or ``sem_seg_file_name``; ``pan_seg`` or
-                ``pan_seg_file_name``, with ``segments_info``.
+            dic: a record in Detectron2's format, with any of ``annotations``; ``sem_seg`` or ``sem_seg_file_name``;
+                ``pan_seg`` or ``pan_seg_file_name``, with ``segments_info``.
         """
         annotations = dic.get("annotations") or []
         if annotations:
@@ -233,14 +235,14 @@ class Visualizer:
         assigned_colors: Sequence[Color] | None = None,
         alpha: float = 0.5,
     ) -> VisImage:
-        """Draw instances of which any parts are known, the largest first and labels last.
+        """Draw instances by whatever is known of them, the largest first and labels last.
 
         Args:
             boxes: (N, 4) x0 y0 x1 y1, or (N, 5) rotated boxes, as an array, tensor, or object with a ``tensor``.
             labels: a text per instance.
-            masks: as `as_masks` takes them.
+            masks: N masks of any format, see `as_masks`.
             keypoints: (N, K, 3), x, y and score or visibility.
-            assigned_colors: one per instance; by default the palette's.
+            assigned_colors: a colour per instance; by default the colours of a palette.
             alpha: opacity of masks.
 
         Raises:
@@ -296,7 +298,7 @@ class Visualizer:
         Args:
             boxes: (N, 5): centre x, centre y, width, height, and degrees counter-clockwise.
             labels: a text per box.
-            assigned_colors: one per box; by default the palette's.
+            assigned_colors: a colour per box; by default the colours of a palette.
         """
         boxes = np.zeros((0, 5)) if boxes is None else as_numpy(boxes)
         if boxes.ndim != 2 or boxes.shape[1] != 5:
@@ -352,10 +354,10 @@ class Visualizer:
         Args:
             text: one line.
             position: x, y of the plate's top left corner, top middle or top right corner.
-            font_size: in pixels of the image.
-            color: of the text; made lighter where it is dark.
-            horizontal_alignment: "left", "center" or "right": which of them ``position`` is.
-            rotation: degrees counter-clockwise.
+            font_size: size of the font, in pixels of the image.
+            color: colour of the text, which is made lighter where it is dark.
+            horizontal_alignment: "left", "center" or "right": which point of the plate's top ``position`` is.
+            rotation: angle of the text, in degrees counter-clockwise.
         """
         share_left = {"left": 0.0, "center": 0.5, "right": 1.0}.get(horizontal_alignment)
         if share_left is None:
@@ -385,7 +387,7 @@ class Visualizer:
         Args:
             box_coord: x0, y0, x1, y1.
             alpha: opacity of a solid line.
-            edge_color: of the line.
+            edge_color: colour of the line.
             line_style: "-", "--", ":" or "-.".
         """
         box = np.array(box_coord, np.float64) * self.output.scale
@@ -408,10 +410,10 @@ class Visualizer:
 
         Args:
             rotated_box: centre x, centre y, width, height, and degrees counter-clockwise.
-            alpha: accepted because Detectron2's method has it; the lines are opaque there too.
-            edge_color: of the lines.
-            line_style: of the three other sides.
-            label: the text, if any.
+            alpha: has no effect: Detectron2's method has this argument, and draws opaque lines too.
+            edge_color: colour of the lines.
+            line_style: style of the three other sides.
+            label: text of the label, if there is to be one.
         """
         x, y, width, height, angle = (float(v) for v in rotated_box)
         cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
@@ -428,7 +430,7 @@ class Visualizer:
         return self.output
 
     def draw_circle(self, circle_coord: Sequence[float], color: Color, radius: float = 3) -> VisImage:
-        """Draw a filled circle around x, y."""
+        """Draw a filled circle around the point x, y."""
         center = np.array(circle_coord, np.float64) * self.output.scale
         paint.disc(self.output.canvas, center, radius * self.output.scale, to_rgb(color))
         return self.output
@@ -444,11 +446,11 @@ class Visualizer:
         """Draw a line through points.
 
         Args:
-            x_data: their x.
-            y_data: their y, as many.
-            color: of the line.
+            x_data: x of each point.
+            y_data: y of each point.
+            color: colour of the line.
             linestyle: "-", "--", ":" or "-.".
-            linewidth: in pixels of the image.
+            linewidth: width of the line, in pixels of the image.
         """
         points = np.stack([np.asarray(x_data, np.float64), np.asarray(y_data, np.float64)], axis=1)
         width = self._line_width if linewidth is None else max(1, round(linewidth * self.output.scale))
@@ -462,9 +464,9 @@ class Visualizer:
 
         Args:
             segment: (n, 2), x, y of its points.
-            color: of its inside.
-            edge_color: of its outline; by default as its inside.
-            alpha: opacity of its inside.
+            color: colour of the inside.
+            edge_color: colour of the outline; by default that of the inside.
+            alpha: opacity of the inside.
         """
         points = as_numpy(segment).astype(np.float64).reshape(-1, 2) * self.output.scale
         paint.fill(self.output.canvas, points, to_rgb(color), self._alpha(alpha))
@@ -486,10 +488,10 @@ class Visualizer:
 
         Args:
             binary_mask: (H, W), set where it is 0.5 or more.
-            color: of the mask; by default a random one.
-            edge_color: of its outline; by default as the mask.
-            text: written in it.
-            alpha: opacity.
+            color: colour of the mask; by default a random one.
+            edge_color: colour of the outline; by default that of the mask.
+            text: label to write in the mask.
+            alpha: opacity of the mask.
             area_threshold: connected parts of fewer pixels are left out.
         """
         color = random_color(rgb=True, maximum=1) if color is None else color
@@ -513,7 +515,7 @@ class Visualizer:
         return self.output
 
     def read_masks(self, masks: Masks, boxes: np.ndarray | None = None, *, even_odd: bool = False) -> list[GenericMask]:
-        """Read masks of any format; arguments as in `as_masks`."""
+        """Read masks of any format; the arguments are those of `as_masks`."""
         height, width = self.img.shape[:2]
         return as_masks(masks, height, width, boxes, even_odd=even_odd)
 
