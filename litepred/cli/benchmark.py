@@ -43,11 +43,7 @@ _COLUMNS = ("ready", "first", "read", "resize", "model", "total", "ratio")
 
 def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
-    benchmark = commands.add_parser(
-        "benchmark",
-        help="measure how fast a model is here",
-        description=_DESCRIPTION,
-    )
+    benchmark = commands.add_parser("benchmark", help="measure how fast a model is here", description=_DESCRIPTION)
     benchmark.add_argument("image", nargs="?", metavar="IMAGE", help="image file; default: the example page")
     add_model_arguments(benchmark, precision=False)
     benchmark.add_argument(

@@ -44,9 +44,7 @@ _NUMBER = re.compile(r"(?<=\.)[0-9]{1,9}(?![^.])")  # a part of a dotted name th
 def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
     inspect = commands.add_parser(
-        "inspect",
-        help="tell what a checkpoint is: format, model, classes, tensors",
-        description=_DESCRIPTION,
+        "inspect", help="tell what a checkpoint is: format, model, classes, tensors", description=_DESCRIPTION
     )
     inspect.add_argument(
         "file",

@@ -30,10 +30,7 @@ examples:
 def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
     zoo = commands.add_parser(
-        "zoo",
-        help="list the models that are known by name",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
+        "zoo", help="list the models that are known by name", description=_DESCRIPTION, epilog=_EPILOG
     )
     zoo.add_argument("text", nargs="*", metavar="TEXT", help="only models whose line has all of these, in any case")
     zoo.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -43,18 +40,17 @@ def add_parser(commands: Commands) -> None:
 def _zoo(arguments: argparse.Namespace) -> int:
     from .. import model_zoo
 
-    rows = []
+    rows: list[tuple[str, str, str, str | None]] = []
     for name in model_zoo.list():
         family, task = _kind(model_zoo.get_config(name))
         if all(text.lower() in f"{name} {family} {task}".lower() for text in arguments.text):
-            rows.append({"name": name, "family": family, "task": task, "checkpoint": _checkpoint(name)})
+            rows.append((name, family, task, _checkpoint(name)))
     if not rows:
         raise LitepredError(f"no model of the zoo has {' and '.join(map(repr, arguments.text))} in its line")
     if arguments.json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([dict(zip(("name", "family", "task", "checkpoint"), row)) for row in rows], indent=2))
         return 0
-    lines = [("model", "family", "finds", "checkpoint")]
-    lines += [(row["name"], row["family"], row["task"], row["checkpoint"] or "none") for row in rows]
+    lines = [("model", "family", "finds", "checkpoint"), *((*row[:3], row[3] or "none") for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
         print("  ".join(f"{text:<{width}}" for text, width in zip(line, widths)).rstrip())
