@@ -147,7 +147,7 @@ def plate(
 
     Args:
         canvas: the picture to paint on.
-        corner: x, y.
+        corner: x, y, inside the picture.
         text: (h, w) uint8, how much of each pixel the ink covers.
         ink: colour of the text.
         paper: colour of the plate.
@@ -155,10 +155,9 @@ def plate(
         shape: (h, w) uint8, how much of each pixel the plate covers; by default all of it.
     """
     x, y = corner
-    rows, columns = slice(max(-y, 0), None), slice(max(-x, 0), None)
-    part = canvas[max(y, 0) : max(y + text.shape[0], 0), max(x, 0) : max(x + text.shape[1], 0)]
+    part = canvas[y : y + text.shape[0], x : x + text.shape[1]]
     height, width = part.shape[:2]
-    under = np.float32(opacity) if shape is None else shape[rows, columns][:height, :width, None] * (opacity / 255)
-    over = text[rows, columns][:height, :width, None] * np.float32(1 / 255)
+    under = np.float32(opacity) if shape is None else shape[:height, :width, None] * (opacity / 255)
+    over = text[:height, :width, None] * np.float32(1 / 255)
     mixed = part + (np.array(paper, np.float32) - part) * under
     part[:] = np.round(mixed + (np.array(ink, np.float32) - mixed) * over).astype(np.uint8)
