@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import mmap
 import re
 import struct
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import torch
 from torch import Tensor
 
@@ -34,11 +34,6 @@ _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _TEXT_PICKLE = re.compile(rb"c[\w.]+\r?\n[\w.]+\r?\n|\(([dl]p\d|d[VS]|S['\"]|V)|[}\]][q(.]")
 _LOCAL_QUERY = re.compile(r"((dl|raw|download)=\w*|matching_heuristics=False)(&|$)")
 _PREFIX = "module."
-_SAFETENSORS_DTYPES = {
-    **{f"F{bits}": getattr(torch, f"float{bits}") for bits in (16, 32, 64)},
-    **{f"I{bits}": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)},
-    **{"BF16": torch.bfloat16, "U8": torch.uint8, "BOOL": torch.bool},
-}
 _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 # What people hand over instead of a checkpoint, by how it starts (letters of either case), and what to do about it.
@@ -223,22 +218,17 @@ def _map(file: Path) -> mmap.mmap:
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    data = _map(file)
-    end = 8 + int.from_bytes(data[:8], "little")
-    if end > _HEADER_READ_MAX:
-        raise CheckpointError(f"its header has {end:,} bytes, more than any that is read ({_HEADER_READ_MAX:,})")
-    header = json.loads(data[8:end], object_pairs_hook=_without_duplicates)
-    metadata = header.pop("__metadata__", {})
+    # The library checks everything but this: it reads headers that take gigabytes of memory, and takes the last of two
+    # tensors of one name.
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        if size > _HEADER_READ_MAX:
+            raise CheckpointError(f"its header has {size:,} bytes, more than any that is read ({_HEADER_READ_MAX:,})")
+        json.loads(stream.read(size), object_pairs_hook=_without_duplicates)
+    with safetensors.safe_open(file, "pt") as content:
+        metadata: dict[str, str] = content.metadata() or {}
+        tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - it is no dict
     extra = {key: _json_or_text(value) for key, value in metadata.items() if (key, value) != ("format", "pt")}
-    places = [(key, entry, *(end + offset for offset in entry["data_offsets"])) for key, entry in header.items()]
-    tensors = {}
-    for key, entry, start, stop in sorted(places, key=lambda place: place[2:]):
-        dtype, shape = _SAFETENSORS_DTYPES[entry["dtype"]], entry["shape"]
-        if start != end or stop - start != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"the bytes of {key} are not where they should be")
-        tensors[key], end = stored_tensor(data, dtype, math.prod(shape), start, stop).view(shape), stop
-    if end != len(data):
-        raise ValueError(f"its tensors end at byte {end:,}")
     return {**extra, "model": tensors}, metadata
 
 
