@@ -148,8 +148,8 @@ def _measure(predictor: Predictor, path: Path) -> dict[str, float]:
     start = now()
     image = read_image(path)
     read = now()
-    inputs = predictor._model_input(image)
+    inputs = predictor.prepare(image)
     resized = now()
-    predictor._run([inputs])
+    predictor.run([inputs])
     end = now()
     return {"read": read - start, "resize": resized - read, "model": end - resized, "total": end - start}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
 
     from ..data import Metadata
-    from ..structures import Instances
+    from ..structures import Instances, Outputs
 
 __all__ = ["Item", "RunFiles", "Wanted", "describe"]
 
@@ -129,7 +129,7 @@ class RunFiles:
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
-    def add(self, item: Item, outputs: dict[str, Any], frame: int | None = None) -> None:
+    def add(self, item: Item, outputs: Outputs, frame: int | None = None) -> None:
         """Write what was found in an image, or in a frame of a video.
 
         Raises:
@@ -161,7 +161,7 @@ class RunFiles:
             write_labels(wanted.labels / f"{stem}.png", outputs["sem_seg"])
 
 
-def found_instances(outputs: dict[str, Any]) -> Instances:
+def found_instances(outputs: Outputs) -> Instances:
     """Return the instances or proposals among a model's outputs.
 
     Raises:
@@ -174,7 +174,7 @@ def found_instances(outputs: dict[str, Any]) -> Instances:
 
 
 def describe(
-    outputs: dict[str, Any], size_hw: tuple[int, int], name: str, metadata: Metadata, masks: str | None
+    outputs: Outputs, size_hw: tuple[int, int], name: str, metadata: Metadata, masks: str | None
 ) -> dict[str, Any]:
     """Return what the JSON file of an image, or the entry of a frame, says."""
     from ..data import class_name

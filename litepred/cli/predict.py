@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..data import Metadata, VideoReader
     from ..predictor import Predictor
+    from ..structures import Outputs
 
 __all__ = ["add_parser"]
 
@@ -180,7 +181,7 @@ class _Run:
         wanted: Wanted,
         files: RunFiles,
         bar: Any,
-        selected: Callable[[dict[str, Any]], dict[str, Any]],
+        selected: Callable[[Outputs], Outputs],
     ) -> None:
         self.predictor, self.wanted, self.files, self.bar, self.selected = predictor, wanted, files, bar, selected
         self.metadata = predictor.metadata
@@ -212,7 +213,7 @@ class _Run:
             self.bar.update()
             start = time.perf_counter()
 
-    def _write_image(self, item: Item, image: Any, outputs: dict[str, Any]) -> list[Path]:
+    def _write_image(self, item: Item, image: Any, outputs: Outputs) -> list[Path]:
         from PIL import Image
 
         from ..results import write_json
@@ -282,7 +283,7 @@ class _Run:
                     raise
 
 
-def frame_drawer(metadata: Metadata) -> Callable[[np.ndarray, dict[str, Any]], np.ndarray]:
+def frame_drawer(metadata: Metadata) -> Callable[[np.ndarray, Outputs], np.ndarray]:
     """Return what draws the frames of one video: a BGR frame and its outputs in, a BGR picture out.
 
     An instance keeps its colour from frame to frame.
@@ -291,7 +292,7 @@ def frame_drawer(metadata: Metadata) -> Callable[[np.ndarray, dict[str, Any]], n
 
     video = VideoVisualizer(metadata)
 
-    def show(frame: np.ndarray, outputs: dict[str, Any]) -> np.ndarray:
+    def show(frame: np.ndarray, outputs: Outputs) -> np.ndarray:
         if "instances" not in outputs:
             return _picture(frame, outputs, metadata)
         picture = video.draw_instance_predictions(frame[:, :, ::-1], outputs["instances"].to("cpu"))
@@ -300,11 +301,11 @@ def frame_drawer(metadata: Metadata) -> Callable[[np.ndarray, dict[str, Any]], n
     return show
 
 
-def _picture(image: np.ndarray, outputs: dict[str, Any], metadata: Metadata) -> np.ndarray:
-    from ..data import as_array
+def _picture(image: np.ndarray, outputs: Outputs, metadata: Metadata) -> np.ndarray:
+    from ..data import image_to_array
     from ..visualizer import draw
 
-    return draw(as_array(image), outputs, metadata, 0.0)  # what scores too little is gone by now
+    return draw(image_to_array(image), outputs, metadata, 0.0)  # what scores too little is gone by now
 
 
 def _items(names: Sequence[str]) -> list[Item]:
@@ -391,7 +392,7 @@ def _class_numbers(given: str, metadata: Metadata) -> list[int]:
     return numbers
 
 
-def _selected(outputs: dict[str, Any], threshold: float, kept: Sequence[int] | None) -> dict[str, Any]:
+def _selected(outputs: Outputs, threshold: float, kept: Sequence[int] | None) -> Outputs:
     """Leave out instances that score too little or are of other classes."""
     if "instances" not in outputs:
         if kept is not None:
@@ -406,7 +407,7 @@ def _selected(outputs: dict[str, Any], threshold: float, kept: Sequence[int] | N
     return {**outputs, "instances": instances[chosen]}
 
 
-def _summary(outputs: dict[str, Any], metadata: Metadata) -> str:
+def _summary(outputs: Outputs, metadata: Metadata) -> str:
     from ..data import class_name
 
     if "instances" in outputs:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ConfigError, LitepredError
-
-if TYPE_CHECKING:
-    from ..config import CfgNode
+from ..families import family_of_config
 
 __all__ = ["add_parser"]
 
@@ -66,28 +64,9 @@ def _has(row: dict[str, Any], texts: list[str]) -> bool:
 def _facts(name: str) -> dict[str, Any]:
     from .. import model_zoo
 
-    family, task = _kind(model_zoo.get_config(name))
-    return {"name": name, "family": family, "task": task, "checkpoint": _checkpoint(name)}
-
-
-def _kind(cfg: CfgNode) -> tuple[str, str]:
-    """Tell a config's family, and what its model finds."""
-    model = cfg.MODEL
-    cascade = "Cascade " if model.ROI_HEADS.NAME == "CascadeROIHeads" else ""
-    if model.META_ARCHITECTURE == "PanopticFPN":
-        return f"{cascade}Panoptic FPN", "boxes, masks, stuff"
-    if model.META_ARCHITECTURE == "SemanticSegmentor":
-        return "Semantic FPN", "stuff"
-    if model.META_ARCHITECTURE == "ProposalNetwork":
-        return "RPN", "proposals"
-    if model.META_ARCHITECTURE == "RetinaNet":
-        return "RetinaNet", "boxes"
-    if model.KEYPOINT_ON:
-        return f"{cascade}Keypoint R-CNN", "boxes, keypoints"
-    if model.MASK_ON:
-        return f"{cascade}Mask R-CNN", "boxes, masks"
-    plain = "Fast" if model.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals" else "Faster"
-    return f"{cascade or plain + ' '}R-CNN", "boxes"
+    family = family_of_config(model_zoo.get_config(name))
+    found = [head for head in family.heads if head != "proposals"] or family.heads
+    return {"name": name, "family": family.name, "task": ", ".join(found), "checkpoint": _checkpoint(name)}
 
 
 def _checkpoint(name: str) -> str | None:

@@ -6,6 +6,7 @@ H × W pixels.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def _first_stuff(metadata: Metadata) -> int:
 
 
 def panoptic_annotation(
-    panoptic_seg: tuple[Tensor, list[dict[str, Any]]],
+    panoptic_seg: tuple[Tensor, Sequence[Mapping[str, Any]]],
     image_id: Any,
     file_name: str,
     metadata: Metadata | None = None,

@@ -5,7 +5,7 @@ N instances of a frame, T tracks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class VideoVisualizer:
         self,
         frame: np.ndarray,
         panoptic_seg: Any,
-        segments_info: list[dict[str, Any]] | None,
+        segments_info: Sequence[Mapping[str, Any]] | None,
         area_threshold: int | None = None,
         alpha: float = 0.5,
     ) -> VisImage:

@@ -7,7 +7,7 @@ N instances, K keypoints each, an image of H × W pixels. Coordinates are in the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -146,7 +146,7 @@ class Visualizer(Marks):
     def draw_panoptic_seg(
         self,
         panoptic_seg: Any,
-        segments_info: list[dict[str, Any]] | None,
+        segments_info: Sequence[Mapping[str, Any]] | None,
         area_threshold: int | None = None,
         alpha: float = 0.7,
         *,
@@ -353,7 +353,7 @@ class Visualizer(Marks):
     def _draw_segments(
         self,
         ids: np.ndarray,
-        segments: list[dict[str, Any]],
+        segments: Sequence[Mapping[str, Any]],
         area_threshold: int | None,
         alpha: float,
         draw_text: bool,
