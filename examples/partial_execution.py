@@ -6,7 +6,7 @@ from litepred.default_model import example_page
 predictor = Predictor()
 model = predictor.model
 
-images = model.preprocess_image([predictor.preprocess(example_page())])  # resized, normalised, padded
+images = model.preprocess_image([predictor.prepare(example_page())])  # resized, normalised, padded
 features = model.backbone(images.tensor)
 proposals, _ = model.proposal_generator(images, features)
 instances = model.roi_heads._forward_box(features, proposals)

@@ -138,10 +138,30 @@ class TestInput:
 
     def test_rgb_models_get_rgb(self):
         cfg = default_config()
-        bgr = Predictor(cfg).preprocess(page("dotguide_figures.png"))["image"]
+        bgr = Predictor(cfg).prepare(page("dotguide_figures.png"))["image"]
         cfg.INPUT.FORMAT = "RGB"
-        rgb = Predictor(cfg).preprocess(page("dotguide_figures.png"))["image"]
+        predictor, path = Predictor(cfg), ASSETS / "page_layout" / "dotguide_figures.png"
+        rgb = predictor.prepare(page("dotguide_figures.png"))["image"]
         assert torch.equal(rgb, bgr.flip(0))
+        with Image.open(path) as pil:
+            for image in (str(path), path, io.BytesIO(path.read_bytes()), pil):
+                assert torch.equal(predictor.prepare(image)["image"], rgb)
+
+    def test_images_are_uint8_until_the_model_normalises_them(self, page_predictor):
+        image = page("skimage_page.png")
+        inputs = page_predictor.prepare(image)
+        assert (inputs["image"].dtype, inputs["height"], inputs["width"]) == (torch.uint8, *image.shape[:2])
+        as_float = {**inputs, "image": inputs["image"].float()}
+        (ours,), (theirs,) = page_predictor.run([inputs]), page_predictor.run([as_float])
+        assert torch.equal(ours["sem_seg"], theirs["sem_seg"])
+        assert torch.equal(ours["instances"].pred_boxes.tensor, theirs["instances"].pred_boxes.tensor)
+
+    def test_an_array_that_may_not_be_written_is_taken_without_a_warning(self, page_predictor):
+        image = np.zeros((*page_predictor.prepare(page("skimage_page.png"))["image"].shape[1:], 3), np.uint8)
+        image.flags.writeable = False
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert "instances" in page_predictor(image)
 
 
 class TestBatch:
@@ -160,8 +180,8 @@ class TestBatch:
 
     def test_images_of_one_padded_size_share_a_batch(self, page_predictor, monkeypatch):
         sizes = []
-        run = page_predictor._run
-        monkeypatch.setattr(page_predictor, "_run", lambda inputs: sizes.append(len(inputs)) or run(inputs))
+        run = page_predictor.run
+        monkeypatch.setattr(page_predictor, "run", lambda inputs: sizes.append(len(inputs)) or run(inputs))
         one = page("skimage_page.png")
         list(page_predictor.batch([one, one[:100, :100], one], batch_size=3))
         assert sorted(sizes) == [1, 2]

@@ -123,12 +123,11 @@ def _measure(predictor: Predictor, path: Path) -> dict[str, float]:
         getattr(torch, device).synchronize()  # torch.cuda's, or torch.mps's; torch.cpu's does nothing
         return time.perf_counter()
 
-    with torch.no_grad():
-        start = now()
-        image = read_image(path)
-        read = now()
-        inputs = predictor.preprocess(image)
-        resized = now()
-        predictor.model([inputs])
-        end = now()
+    start = now()
+    image = read_image(path)
+    read = now()
+    inputs = predictor.prepare(image)
+    resized = now()
+    predictor.run([inputs])
+    end = now()
     return {"read": read - start, "resize": resized - read, "model": end - resized, "total": end - start}

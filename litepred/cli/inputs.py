@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ImageError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..predictor import Predictor
+    from ..structures import Outputs
 
 __all__ = ["IMAGE_SUFFIXES", "expand", "is_video", "predict_files"]
 
@@ -65,21 +66,21 @@ def is_video(name: str) -> bool:
 
 def predict_files(
     predictor: Predictor, items: Iterable[T], path_of: Callable[[T], str | os.PathLike[str]], batch_size: int | None
-) -> Iterator[tuple[T, np.ndarray | None, dict[str, Any] | ImageError]]:
+) -> Iterator[tuple[T, np.ndarray | None, Outputs | ImageError]]:
     """Run a model on image files, going on after those that cannot be read; no more than two batches are held at once.
 
     Yields:
         In order: the item; its image, (H, W, C) uint8 as the model's channels want it, BGR where they are three; and
         what the model returns. For a file that cannot be read ``None`` and the error.
     """
-    from ..data import as_array
+    from ..data import image_to_array
 
     channels = len(predictor.cfg.MODEL.PIXEL_MEAN)
     images: deque[np.ndarray | None] = deque()  # those read so far of the items that are still to be yielded
 
     def read(item: T) -> np.ndarray:
         try:
-            images.append(image := as_array(path_of(item), channels))
+            images.append(image := image_to_array(path_of(item), channels))
         except ImageError:
             images.append(None)
             raise

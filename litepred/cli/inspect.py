@@ -67,25 +67,24 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 def _facts(name: str) -> dict[str, Any]:
     """Collect what ``--json`` prints."""
-    from ..checkpoint import read_checkpoint, resolve_path
+    from ..checkpoint import read_checkpoint
     from ..checkpoint.bundle import CLASS_NAMES, CONFIG, read_class_names
 
     if _is_config(name):
-        from ..sources import named_config
+        from ..resolve import named_config
 
         cfg = named_config(name)
         return {"file": name, "format": "config", **_weight_facts(skeleton(cfg).state_dict())}
-    path = str(resolve_path(name))
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(name)
     entries = {str(key): value for key, value in checkpoint.extra.items()}
-    author = entries.pop("__author__", None)
+    entries.pop("__author__", None)
     return {
         "file": name,
         "format": checkpoint.format,
-        "size_bytes": os.path.getsize(path if os.path.exists(path) else path.partition("?")[0]),
-        "author": None if author is None else str(author),
-        "config": checkpoint.metadata.get(CONFIG),
-        "class_names": read_class_names(checkpoint.metadata, name),
+        "size_bytes": os.path.getsize(checkpoint.name),
+        "author": checkpoint.author or None,
+        "config": checkpoint.header.get(CONFIG),
+        "class_names": read_class_names(checkpoint),
         "training_state": {key: _value(entries.pop(key)) for key in _TRAINING if key in entries},
         "other_entries": {key: _value(value) for key, value in entries.items() if key not in (CONFIG, CLASS_NAMES)},
         **_weight_facts(checkpoint.model),

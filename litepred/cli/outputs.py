@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..data import Metadata, VideoReader
     from ..predictor import StreamedFrame
+    from ..structures import Outputs
 
 __all__ = ["Item", "RunFiles", "all_files", "check_needs", "item_files", "name_items"]
 
@@ -97,7 +98,7 @@ def all_files(options: argparse.Namespace, items: Iterable[Item]) -> Iterator[Pa
                 yield folder / (f"{item.stem}-000000.png" if is_video(item.source) else f"{item.stem}.png")
 
 
-def check_needs(options: argparse.Namespace, outputs: dict[str, Any]) -> None:
+def check_needs(options: argparse.Namespace, outputs: Outputs) -> None:
     """Check that a model finds what the options need.
 
     Raises:
@@ -150,7 +151,7 @@ class RunFiles:
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
-    def add_image(self, item: Item, image: np.ndarray, outputs: dict[str, Any]) -> list[Path]:
+    def add_image(self, item: Item, image: np.ndarray, outputs: Outputs) -> list[Path]:
         """Write what was found in an image; return the files of its own in the folder ``--output``."""
         from ..results import write_json
         from ..visualizer import VisImage
@@ -165,7 +166,7 @@ class RunFiles:
         return paths
 
     @contextmanager
-    def video(self, item: Item, reader: VideoReader) -> Iterator[Callable[[StreamedFrame, dict[str, Any]], None]]:
+    def video(self, item: Item, reader: VideoReader) -> Iterator[Callable[[StreamedFrame, Outputs], None]]:
         """Open the files of a video, and give the function that adds a frame and what was found in it.
 
         In the pictures an instance keeps its colour from frame to frame.
@@ -181,7 +182,7 @@ class RunFiles:
             add_picture: Callable[[np.ndarray], object] | None = None
             shown = 0
 
-            def add(one: StreamedFrame, outputs: dict[str, Any]) -> None:
+            def add(one: StreamedFrame, outputs: Outputs) -> None:
                 nonlocal add_picture, shown
                 if ".mp4" in paths:
                     if add_picture is None:
@@ -204,12 +205,12 @@ class RunFiles:
 
             yield add
 
-    def _draw(self, image: np.ndarray, outputs: dict[str, Any]) -> np.ndarray:
+    def _draw(self, image: np.ndarray, outputs: Outputs) -> np.ndarray:
         from ..visualizer import draw
 
         return draw(image, outputs, self._metadata, threshold=0.0)  # what scores too little is gone by now
 
-    def _describe(self, item: Item, outputs: dict[str, Any], size_hw: tuple[int, ...]) -> dict[str, Any]:
+    def _describe(self, item: Item, outputs: Outputs, size_hw: tuple[int, ...]) -> dict[str, Any]:
         """Return what the JSON file of an image, or the entry of a frame, says."""
         from ..data import class_name
         from ..results import to_dicts
@@ -232,7 +233,7 @@ class RunFiles:
             ]
         return facts
 
-    def _add_results(self, item: Item, outputs: dict[str, Any], frame: int | None = None) -> None:
+    def _add_results(self, item: Item, outputs: Outputs, frame: int | None = None) -> None:
         """Write what was found in an image, or in a frame of a video, into the files of the run."""
         from ..results import csv_rows, instances_to_coco_json, panoptic_annotation, write_labels, write_panoptic
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
 from .common import add_model_arguments, check_targets, make_predictor, positive, progress_bar
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ..data import Metadata
     from ..predictor import Predictor
+    from ..structures import Outputs
     from .common import Commands
 
 __all__ = ["add_parser"]
@@ -225,7 +226,7 @@ class _Run:
         elapsed_s = time.perf_counter() - start
         self.tell(f"{item.name}: {self.done - before} frames in {elapsed_s:.2f} s", item_files(self.arguments, item))
 
-    def _selected(self, outputs: dict[str, Any]) -> dict[str, Any]:
+    def _selected(self, outputs: Outputs) -> Outputs:
         """Leave out instances that score too little or are of other classes."""
         check_needs(self.arguments, outputs)
         if "instances" not in outputs:
@@ -258,7 +259,7 @@ def _class_numbers(given: str, metadata: Metadata) -> list[int]:
     return numbers
 
 
-def _summary(outputs: dict[str, Any], metadata: Metadata) -> str:
+def _summary(outputs: Outputs, metadata: Metadata) -> str:
     from ..data import class_name
 
     if "instances" in outputs:

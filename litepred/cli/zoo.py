@@ -7,9 +7,9 @@ import json
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, LitepredError
+from ..families import family_of_config
 
 if TYPE_CHECKING:
-    from ..config import CfgNode
     from .common import Commands
 
 __all__ = ["add_parser"]
@@ -42,9 +42,10 @@ def _zoo(arguments: argparse.Namespace) -> int:
 
     rows: list[tuple[str, str, str, str | None]] = []
     for name in model_zoo.list():
-        family, task = _kind(model_zoo.get_config(name))
-        if all(text.lower() in f"{name} {family} {task}".lower() for text in arguments.text):
-            rows.append((name, family, task, _checkpoint(name)))
+        family = family_of_config(model_zoo.get_config(name))
+        finds = ", ".join([head for head in family.heads if head != "proposals"] or family.heads)
+        if all(text.lower() in f"{name} {family.name} {finds}".lower() for text in arguments.text):
+            rows.append((name, family.name, finds, _checkpoint(name)))
     if not rows:
         raise LitepredError(f"no model of the zoo has {' and '.join(map(repr, arguments.text))} in its line")
     if arguments.json:
@@ -55,26 +56,6 @@ def _zoo(arguments: argparse.Namespace) -> int:
     for line in lines:
         print("  ".join(f"{text:<{width}}" for text, width in zip(line, widths)).rstrip())
     return 0
-
-
-def _kind(cfg: CfgNode) -> tuple[str, str]:
-    """Return the family of a config's model, and what it finds."""
-    model = cfg.MODEL
-    cascade = "Cascade " if model.ROI_HEADS.NAME == "CascadeROIHeads" else ""
-    if model.META_ARCHITECTURE == "PanopticFPN":
-        return f"{cascade}Panoptic FPN", "boxes, masks, stuff"
-    if model.META_ARCHITECTURE == "SemanticSegmentor":
-        return "Semantic FPN", "stuff"
-    if model.META_ARCHITECTURE == "ProposalNetwork":
-        return "RPN", "proposals"
-    if model.META_ARCHITECTURE == "RetinaNet":
-        return "RetinaNet", "boxes"
-    if model.KEYPOINT_ON:
-        return f"{cascade}Keypoint R-CNN", "boxes, keypoints"
-    if model.MASK_ON:
-        return f"{cascade}Mask R-CNN", "boxes, masks"
-    plain = "Fast" if model.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals" else "Faster"
-    return f"{cascade or plain + ' '}R-CNN", "boxes"
 
 
 def _checkpoint(name: str) -> str | None:

@@ -206,10 +206,10 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, ImageError | N
 
 
 def _picture(args: argparse.Namespace, predictor: Predictor, image: Any, style: str) -> np.ndarray:
-    from ..data import as_array
+    from ..data import image_to_array
     from .vis import draw
 
-    array = as_array(image)
+    array = image_to_array(image)
     return draw(array, predictor(array)["instances"], args.visualizations, style)
 
 
@@ -247,7 +247,7 @@ def _stamp(path: str) -> tuple[int, int] | None:
 @functools.lru_cache(maxsize=1)
 def _kept_predictor(folder: str, config: str, weights: str, opts: tuple[str, ...], *stamps: Any) -> Predictor:
     from ..predictor import Predictor
-    from ..sources import named_config
+    from ..resolve import named_config
     from .config import add_densepose_config
 
     cfg = named_config(config)

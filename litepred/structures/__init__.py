@@ -14,6 +14,7 @@ from .instances import Instances
 from .keypoints import Keypoints, heatmaps_to_keypoints
 from .mask_formats import instance_mask, mask_to_polygons, mask_to_rle, polygons_to_mask, rle_to_mask
 from .masks import BitMasks, PolygonMasks, ROIMasks, polygons_to_bitmask
+from .outputs import Outputs, SegmentInfo
 from .rotated_boxes import RotatedBoxes, pairwise_iou_rotated
 
 __all__ = [
@@ -23,9 +24,11 @@ __all__ = [
     "ImageList",
     "Instances",
     "Keypoints",
+    "Outputs",
     "PolygonMasks",
     "ROIMasks",
     "RotatedBoxes",
+    "SegmentInfo",
     "heatmaps_to_keypoints",
     "instance_mask",
     "mask_to_polygons",

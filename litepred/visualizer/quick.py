@@ -8,6 +8,7 @@ import numpy as np
 
 from ..data import Metadata
 from ..errors import LitepredError
+from ..structures import Outputs
 from .image import VisImage, as_rgb
 from .visualizer import ColorMode, Visualizer
 
@@ -21,7 +22,7 @@ _NOTEBOOK_SIDE = 1600  # pixels
 
 def draw(
     image: np.ndarray,
-    outputs: dict[str, Any],
+    outputs: Outputs,
     metadata: Metadata | None = None,
     threshold: float = 0.5,
     *,
@@ -73,7 +74,7 @@ def draw(
     return np.ascontiguousarray(visualizer.output.canvas[:, :, ::-1])
 
 
-def show(image: np.ndarray, outputs: dict[str, Any], metadata: Metadata | None = None, **options: Any) -> None:
+def show(image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, **options: Any) -> None:
     """Show in a notebook the picture that `draw` makes of a prediction.
 
     Args:
