@@ -45,13 +45,14 @@ examples:
   litepred predict street.mp4 --config config.yaml --weights model_final.pth
 
 A file that cannot be read is reported, the rest goes on, and the exit status
-is 1 at the end. Each file is written whole or not at all; the files of a whole
-run (--coco, --csv, panoptic.json) appear at its end, not when it is broken off.
+is 1 at the end. Each file is written whole or not at all. The files of a whole
+run (--coco, --csv, panoptic.json) appear at its end; a run that is broken off
+leaves none of them.
 
-In COCO's files, an image whose name is a number, as COCO's own are, has that
-number as its id, if all have such names; otherwise they are counted from 1.
-"file_name" tells which is which: it is the path as given, here and in the other
-files, if two images have the same name."""
+In COCO's files, images are counted from 1, unless the names of all of them are
+numbers, as COCO's own names are: then those are the ids. The key "file_name"
+tells which image is meant, here and in the other files. It is the file's name,
+or its path as given if two images have the same name."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -252,10 +253,10 @@ def _class_numbers(given: str, metadata: Metadata) -> list[int]:
             numbers.append(int(one))
         else:
             near = get_close_matches(one, names, n=3, cutoff=0.5) or names[:8]
-            known = "its names are not known"
+            known = "the names of its classes are not known, so give their numbers"
             if near:
-                known = f"it has {', '.join(near)}" + (" …" if len(near) < len(names) else "")
-            raise LitepredError(f"--classes has {one!r}, which is no class of this model: {known}; or give its number")
+                known = f"it has {', '.join(near)}{' …' if len(near) < len(names) else ''}, or 0 to {len(names) - 1}"
+            raise LitepredError(f"--classes has {one!r}, which is no class of this model: {known}")
     return numbers
 
 

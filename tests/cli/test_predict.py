@@ -323,8 +323,8 @@ class TestFiles:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--classes", "titel"], "is no class of this model: it has title"),
-        (["--classes", "5"], "--classes has '5'"),
+        (["--classes", "titel"], "is no class of this model: it has title …, or 0 to 2"),
+        (["--classes", "5"], "--classes has '5', which is no class of this model: it has text, title, list, or 0 to 2"),
         (["--coco", "nowhere/c.json"], f"cannot write {os.path.join('nowhere', 'c.json')!r}"),
         (["--csv", "pages"], "cannot write 'pages': it is a folder"),
         (["--skip-existing", "--csv", "c.csv"], "would leave images out of --csv"),
