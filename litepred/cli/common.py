@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CommandParser",
-    "Commands",
     "add_model_arguments",
     "check_targets",
     "count_types",
@@ -37,15 +36,15 @@ __all__ = [
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser of one command, which answers a wrong option with its own usage and the nearest option."""
+    """The parser of a command. It answers an unknown option with the command's own usage and the nearest option."""
 
     def __init__(self, **options: Any) -> None:
-        if "\n" in (options.get("description") or ""):  # laid out already
+        if "\n" in (options.get("description") or ""):  # it has line ends of its own, which argparse would undo
             options["formatter_class"] = argparse.RawDescriptionHelpFormatter
         super().__init__(allow_abbrev=False, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Read the arguments; none may be left over, for a command's are not its caller's."""
+        """Read the arguments, and end with an error where some are left over, instead of leaving them to `main`."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             near = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1)
@@ -88,7 +87,7 @@ def add_model_arguments(parser: CommandParser, *, precision: bool = True) -> arg
 
 
 def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
-    """Load the model that the options of `add_model_arguments` choose; ``options`` are further ones of `Predictor`."""
+    """Load the model that the options of `add_model_arguments` choose; ``options`` are passed on to `Predictor`."""
     from ..predictor import Predictor
 
     options = {"precision": vars(arguments).get("precision", "float32"), **options}
@@ -96,15 +95,17 @@ def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
 
 
 def check_targets(sources: Iterable[str | os.PathLike[str]], targets: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse to write over a file that is read, or twice to one file, whatever their names.
+    """Refuse to write over a file that is read, or twice to one file, whatever they are called.
+
+    A target's folder need not exist yet.
 
     Raises:
-        LitepredError: a target is a source, or another target.
+        LitepredError: a target is the same file as a source, or as another target.
     """
     real_path = functools.cache(os.path.realpath)
 
     def place(path: str | os.PathLike[str]) -> tuple[object, object]:
-        """Return what all names of a file have in common: IMG.PNG and IMG.png are one file on most disks of Macs."""
+        """Return the same value for all names of a file, such as IMG.PNG and IMG.png on a Mac's usual disk."""
         status = os.stat(path) if os.path.exists(path) else None
         if status is not None and status.st_ino:  # which is 0 on network drives that do not number their files
             return status.st_dev, status.st_ino

@@ -87,7 +87,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     class_names, header = None, {}
     if target.suffix == ".safetensors":
         class_names = _class_names(arguments.class_names, checkpoint, cfg)
-        header = bundle_texts(cfg and _portable(cfg), class_names)
+        header = bundle_texts(None if cfg is None else _portable(cfg), class_names)
     write_checkpoint(target, state, entries, header)
     types = ", ".join(f"{number} {name}" for name, number in count_types(state.values()).items())
     told = [f"{target}: {megabytes(target.stat().st_size)}", f"{len(state)} tensors ({types})"]
