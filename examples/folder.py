@@ -6,10 +6,9 @@
 """
 
 import sys
-from collections import deque
 from pathlib import Path
 
-from litepred import ImageError, Predictor, read_image
+from litepred import ImageError, Predictor
 from litepred.default_model import example_page
 from litepred.results import csv_rows, csv_table
 
@@ -18,26 +17,15 @@ folder = Path(sys.argv[1]) if len(sys.argv) > 1 else example_page().parent
 table = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("litepred-output", "results.csv")
 table.parent.mkdir(exist_ok=True)
 predictor = Predictor()
-names = deque()
-
-
-def images():
-    """Read one image after another, as `batch` asks for them."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif"):
-            try:
-                image = read_image(path)
-            except ImageError as error:
-                print("left out:", error)
-            else:
-                names.append(path.name)
-                yield image
-
+paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif")]
 
 with csv_table(table) as add_rows:  # the file is there at the end of the block, whole
-    for outputs in predictor.batch(images()):
-        name, instances = names.popleft(), outputs["instances"]
+    for path, outputs in zip(paths, predictor.batch(paths, return_errors=True)):
+        if isinstance(outputs, ImageError):
+            print("left out:", outputs)
+            continue
+        instances = outputs["instances"]
         confident = instances[instances.scores > 0.5]
-        add_rows(csv_rows(confident, name, predictor.metadata))
-        print(f"{name}: {len(confident)} instances")
+        add_rows(csv_rows(confident, path.name, predictor.metadata))
+        print(f"{path.name}: {len(confident)} instances")
 print("written:", table)

@@ -1,18 +1,12 @@
 """Run a model step by step, to get at what lies between the steps: here the features that the mask head sees."""
 
-import torch
-
-from litepred import ImageList, Predictor, read_image
+from litepred import Predictor
 from litepred.default_model import example_page
 
 predictor = Predictor()
 model = predictor.model
 
-image = read_image(example_page())  # (H, W, 3) uint8, BGR
-resized = predictor.aug.get_transform(image).apply_image(image)
-tensor = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))
-
-images = ImageList.from_tensors([(tensor - model.pixel_mean) / model.pixel_std], model.backbone.size_divisibility)
+images = model.preprocess_image([predictor.prepare(example_page())])  # resized, normalised, padded
 features = model.backbone(images.tensor)
 proposals, _ = model.proposal_generator(images, features)
 instances = model.roi_heads._forward_box(features, proposals)

@@ -9,22 +9,33 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from .environment import set_defaults
-from .errors import CheckpointError, ConfigError, ImageError, LitepredError
+from .environment import set_variables
+from .errors import CheckpointError, ConfigError, ImageError, LitepredError, WriteError
 
 if TYPE_CHECKING:
     from .checkpoint import DetectionCheckpointer
     from .config import CfgNode, get_cfg
-    from .data import MetadataCatalog, read_image
+    from .data import ImageLike, MetadataCatalog, read_image
     from .drop_in import as_detectron2
     from .modeling import build_backbone, build_model, build_roi_heads
     from .predictor import DefaultPredictor, Predictor
-    from .structures import BitMasks, Boxes, BoxMode, ImageList, Instances, Keypoints, PolygonMasks, pairwise_iou
+    from .structures import (
+        BitMasks,
+        Boxes,
+        BoxMode,
+        ImageList,
+        Instances,
+        Keypoints,
+        Outputs,
+        PolygonMasks,
+        SegmentInfo,
+        pairwise_iou,
+    )
     from .visualizer import ColorMode, VideoVisualizer, Visualizer, draw, show
 
 __version__ = "0.1.0"
 
-set_defaults(os.environ)  # here, since torch reads them early
+set_variables(os.environ)  # here, since torch reads them early; `litepred.environment` tells which and why
 
 __all__ = [
     "BitMasks",
@@ -37,15 +48,19 @@ __all__ = [
     "DefaultPredictor",
     "DetectionCheckpointer",
     "ImageError",
+    "ImageLike",
     "ImageList",
     "Instances",
     "Keypoints",
     "LitepredError",
     "MetadataCatalog",
+    "Outputs",
     "PolygonMasks",
     "Predictor",
+    "SegmentInfo",
     "VideoVisualizer",
     "Visualizer",
+    "WriteError",
     "as_detectron2",
     "build_backbone",
     "build_model",
@@ -57,10 +72,11 @@ __all__ = [
     "show",
 ]
 
+_MODULES = ("densepose", "evaluation", "model_zoo", "results")
 _HOMES = {
     "checkpoint": ("DetectionCheckpointer",),
     "config": ("CfgNode", "get_cfg"),
-    "data": ("MetadataCatalog", "read_image"),
+    "data": ("ImageLike", "MetadataCatalog", "read_image"),
     "drop_in": ("as_detectron2",),
     "modeling": ("build_backbone", "build_model", "build_roi_heads"),
     "predictor": ("DefaultPredictor", "Predictor"),
@@ -71,7 +87,9 @@ _HOMES = {
         "ImageList",
         "Instances",
         "Keypoints",
+        "Outputs",
         "PolygonMasks",
+        "SegmentInfo",
         "pairwise_iou",
     ),
     "visualizer": ("ColorMode", "VideoVisualizer", "Visualizer", "draw", "show"),
@@ -80,12 +98,14 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__dir__())}")
     value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
+    return sorted([*__all__, *_MODULES, "__version__"])

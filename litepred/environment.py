@@ -1,38 +1,70 @@
-"""Settings of the libraries under torch, for memory that stays flat and fewer page faults.
+"""What litepred changes in its process besides its own objects, all of it here, and how to forbid it.
 
-How many layers are kept is read once, at the first layer of oneDNN or the first `torch.set_num_threads` in a thread. A
-program that comes to these before it imports litepred keeps torch's own number.
+- ``import litepred`` sets two environment variables, unless they are set: oneDNN, and ideep above it, then keep what
+  they prepared for the last 64 shapes of layers, and not for 1,024. That is enough for the next image of the same size.
+  With images of many sizes, more would never be used again, and would only break up the heap. Both libraries read their
+  variable once, at the first layer that they compute or the first `torch.set_num_threads`, so a program that comes to
+  these before it imports litepred keeps torch's number.
+- The first `Predictor` of a process lets glibc keep the memory of one image for the next, instead of returning it and
+  asking for it again: up to 256 MiB of freed memory stay with the process, and only blocks above 32 MiB, the most that
+  glibc takes for this limit, go back at once. Nothing is done where ``MALLOC_TRIM_THRESHOLD_``,
+  ``MALLOC_MMAP_THRESHOLD_`` or ``GLIBC_TUNABLES`` is set, nor with other C libraries.
+- The first use of a `Predictor` in a forked process sets torch to one thread there. The threads of OpenMP do not
+  survive a fork, and torch would wait for them for ever. A forked process that uses no predictor is left alone.
+
+``LITEPRED_KEEP_ENVIRONMENT=1`` forbids all three. Two things more concern the whole process: ``Predictor(threads=…)``
+sets torch's number of threads, and Python's garbage collector pauses while a predictor is built.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from collections.abc import Mapping, MutableMapping
 
-__all__ = ["keep_heap", "set_defaults"]
+__all__ = ["prepare_process", "set_variables"]
 
-# oneDNN, and ideep above it, each hold on to what they prepared for the last 1,024 shapes of layers. 64 are enough for
-# the next image of the same size; with images of ever other sizes the rest is dead, and its small pieces break up the
-# heap between the maps of later images.
-_LAYERS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
-_OF_THE_HEAP = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")  # what users set
+_FORBIDS = "LITEPRED_KEEP_ENVIRONMENT"
+_VARIABLES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
+_HEAP_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
-def set_defaults(environ: MutableMapping[str, str]) -> None:
-    """Set what the user has not set in ``environ``, as `os.environ`."""
-    for name, value in _LAYERS_KEPT.items():
-        environ.setdefault(name, value)
+def set_variables(environ: MutableMapping[str, str]) -> None:
+    """Set the two variables in ``environ``, such as `os.environ`, where they are not set."""
+    if not _is_forbidden(environ):
+        for name, value in _VARIABLES.items():
+            environ.setdefault(name, value)
 
 
-def keep_heap(environ: Mapping[str, str]) -> None:
-    """Let glibc keep the memory of one image for the next, where it would return it and ask for it again.
+def prepare_process(torch_process: int) -> None:
+    """Set the limits of the heap, and the number of threads after a fork, once in each process.
 
-    Up to 256 MiB of freed heap stay with the process; blocks above 32 MiB, the most that glibc takes for this limit,
-    come from the system, and go back to it. Nothing is done where the user has set one of these limits, nor with other
-    C libraries.
+    Args:
+        torch_process: id of the process that imported torch, of which the present one may be a fork.
     """
-    if sys.platform == "linux" and not any(name in environ for name in _OF_THE_HEAP):
+    _prepare_process(os.getpid(), torch_process)
+
+
+@functools.cache
+def _prepare_process(process: int, torch_process: int) -> None:
+    if _is_forbidden(os.environ):
+        return
+    if process == torch_process:
+        _keep_heap(os.environ)
+    else:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def _is_forbidden(environ: Mapping[str, str]) -> bool:
+    return environ.get(_FORBIDS, "") not in ("", "0")
+
+
+def _keep_heap(environ: Mapping[str, str]) -> None:
+    if sys.platform == "linux" and not any(name in environ for name in _HEAP_VARIABLES):
         import ctypes  # where it is used alone: `import litepred` comes through this file
 
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

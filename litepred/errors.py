@@ -4,7 +4,7 @@ Each message says what came, what was expected and what to do about it. They als
 exception that callers of Detectron2-style code already catch, so that existing ``except`` clauses keep working.
 """
 
-__all__ = ["CheckpointError", "ConfigError", "ImageError", "LitepredError"]
+__all__ = ["CheckpointError", "ConfigError", "ImageError", "LitepredError", "WriteError"]
 
 
 class LitepredError(Exception):
@@ -21,3 +21,7 @@ class ConfigError(LitepredError, ValueError):
 
 class CheckpointError(LitepredError, ValueError):
     """A checkpoint cannot be read safely, or does not fit the model."""
+
+
+class WriteError(LitepredError, OSError):
+    """A file cannot be written."""

@@ -1,14 +1,21 @@
-"""Files that are whole or absent, and what is no file but an address."""
+"""Write files that are whole or absent, and tell the addresses of files from their paths."""
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from .errors import WriteError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 __all__ = ["is_address", "whole_file"]
 
@@ -21,22 +28,64 @@ def is_address(name: str) -> bool:
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, with the same ending, and rename what was written there at the end.
+def whole_file(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[BinaryIO]:
+    """Open a temporary file beside ``path`` for writing bytes, and rename it to ``path`` when the block ends.
 
-    When the body raises (or is interrupted), the temporary file is deleted and ``path`` stays as it was. Its name is
-    short, so that there is room for it wherever there is for that of ``path``.
+    When the block raises, or is interrupted, the temporary file is deleted and ``path`` stays as it was. The block may
+    close the file early, so that another library opens it by its ``name``. That name ends like ``path``, and it is
+    short, so that there is room for it wherever there is room for ``path``.
+
+    Args:
+        path: of the file.
+        durable: wait until the disk has the bytes before renaming, so that ``path`` is whole even after a power cut.
 
     Raises:
-        OSError: when the folder cannot be written, or ``path`` is there and is no file.
+        WriteError: the file cannot be written, or ``path`` exists and is not a regular file. Other errors of the block
+            pass unchanged.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():  # told before the work instead of after it
-        code, kind = (errno.EISDIR, "a folder") if path.is_dir() else (errno.EINVAL, "not a regular file")
-        raise OSError(code, f"it is {kind}", str(path))
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}.tmp{path.suffix}")
+    target = Path(path)
+    with _naming(target):
+        if target.exists() and not target.is_file():  # told before the work instead of after it
+            code, kind = (errno.EISDIR, "a folder") if target.is_dir() else (errno.EINVAL, "not a regular file")
+            raise OSError(code, f"it is {kind}")
+        raw = _TemporaryFile(target)
+    file = io.BufferedWriter(raw)
     try:
-        yield temporary
-        os.replace(temporary, path)
+        yield file
+        with _naming(target):
+            if not file.closed:
+                file.flush()
+                if durable:
+                    os.fsync(raw.descriptor)
+                file.close()
+            os.replace(raw.name, target)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # that the buffer cannot be written has been told, or no longer matters
+            file.close()
+        Path(raw.name).unlink(missing_ok=True)
+
+
+class _TemporaryFile(io.FileIO):
+    """A new file that is to become ``target``, and whose errors name that."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        super().__init__(str(target.with_name(f".{uuid.uuid4().hex[:8]}.tmp{target.suffix}")), "x")
+        self.descriptor = super().fileno()
+
+    def write(self, content: ReadableBuffer) -> int:
+        with _naming(self._target):
+            return super().write(content)
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("Pillow would write to the descriptor, past `write`")
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        raise WriteError(f"cannot write {str(target)!r}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""The face of the package: an image in, Detectron2's standard dict out."""
+"""`Predictor`, which turns an image into Detectron2's standard dict of what is in it."""
 
 from __future__ import annotations
 
@@ -7,30 +7,45 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict, overload
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
-from .checkpoint import DetectionCheckpointer, load_into, read_checkpoint, resolve_path
-from .checkpoint.torchvision_names import from_torchvision
-from .config import CfgNode
-from .data import ResizeShortestEdge, VideoReader, as_array
-from .environment import keep_heap
+from .checkpoint import load_into, named_for, read_checkpoint
+from .data import ImageLike, ResizeShortestEdge, VideoReader, image_to_array
+from .environment import prepare_process
 from .errors import ConfigError, ImageError
 from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
-from .sources import load_config, load_metadata, torchvision_config
-from .structures import Boxes, Instances
+from .resolve import ConfigLike, ResolvedModel, WeightsLike, resolve_model, torchvision_config
+from .structures import Boxes, Instances, Outputs
 
-__all__ = ["DefaultPredictor", "Predictor", "StreamedFrame"]
+__all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame"]
+
+_MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
+_TORCH_PROCESS = os.getpid()  # the process that imported torch, unless this one is its fork
+
+
+class ModelInput(TypedDict):
+    """An image as models take it.
+
+    Attributes:
+        image: (C, H, W) uint8, in the size that the model is to see, and in the channel order of its config.
+        height: of the answer, in pixels.
+        width: of the answer, in pixels.
+    """
+
+    image: Tensor
+    height: int
+    width: int
 
 
 class StreamedFrame(NamedTuple):
@@ -46,20 +61,13 @@ class StreamedFrame(NamedTuple):
     frame: np.ndarray
     index: int  # type: ignore[assignment]  # the tuple's method of this name is no loss
     time_s: float
-    outputs: dict[str, Any]
-
-
-_MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
-
-keep_heap(os.environ)
-
-# The threads of OpenMP do not survive a fork, and torch would wait for them for ever.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+    outputs: Outputs
 
 
 class Predictor:
     """Run a trained model on images.
+
+    `litepred.environment` tells what this changes in the process besides its own objects, and how to forbid it.
 
     Args:
         cfg: a config, which is copied, not changed; or the path of a YAML file; or that of a safetensors file with
@@ -69,17 +77,18 @@ class Predictor:
         weights: path of a checkpoint, or a state dict in Detectron2's names, instead of ``MODEL.WEIGHTS``.
         device: such as "cpu" or "cuda:1", instead of the config's ``MODEL.DEVICE``. Where that device does not exist
             the model runs on the CPU, with a warning.
-        class_names: names of the classes in order, instead of what is known of the data set.
+        class_names: names of the classes in order, instead of those in the file of the weights or config, or of what
+            is known of the data set.
         infer_num_classes: set the numbers of classes and keypoints in the config to those of the checkpoint.
         exact: keep the model as Detectron2 runs it, for the same bits, instead of making a faster one of it, whose
             answers differ by rounding (see `litepred.optimize`).
         precision: "float32", or "bfloat16" or "float16" for convolutions and matrix products, where the hardware has a
             fast path for it; else a warning says so and float32 is used.
         compile: compile what pays with ``torch.compile``, while a progress bar on standard error says so.
-        mask_format: of ``pred_masks``: "bitmask", (N, H, W) bool; or smaller: "roi", `ROIMasks` to be pasted when
+        mask_format: what ``pred_masks`` are: "bitmask", (N, H, W) bool; or smaller: "roi", `ROIMasks` to be pasted when
             asked; "rle", COCO's run lengths (needs pycocotools); "polygon", a list of outlines per instance.
-        threads: of the processor that torch may use, in the whole process; by default torch's own choice, which is
-            one per core.
+        threads: how many threads torch may use on the CPU, in the whole process and from now on. By default torch
+            chooses, which is one per core.
 
     Attributes:
         cfg: the config in use.
@@ -96,9 +105,9 @@ class Predictor:
 
     def __init__(
         self,
-        cfg: CfgNode | str | os.PathLike[str] | None = None,
+        cfg: ConfigLike | None = None,
         *,
-        weights: str | os.PathLike[str] | Mapping[str, torch.Tensor] | None = None,
+        weights: WeightsLike | None = None,
         device: str | torch.device | None = None,
         class_names: Sequence[str] | None = None,
         infer_num_classes: bool = False,
@@ -113,39 +122,30 @@ class Predictor:
                 f"exact=True came with precision={precision!r} and compile={compile}: the bits of Detectron2 need "
                 "its own graph in float32, drop one or the other"
             )
+        prepare_process(_TORCH_PROCESS)
         if threads is not None:
             torch.set_num_threads(_count("threads", threads, _MOST_THREADS))
         with _collector_paused():
-            self._make(cfg, weights, device, class_names, infer_num_classes)
+            self._build(resolve_model(cfg, weights, device, class_names, infer_num_classes))
             if mask_format != "bitmask":
                 self._set_mask_format(mask_format)
             self.precision = "float32" if exact else optimize(self.model, precision, compile)
         if compile:
             self._warm_up()
 
-    def _make(
-        self,
-        cfg: CfgNode | str | os.PathLike[str] | None,
-        weights: str | os.PathLike[str] | Mapping[str, torch.Tensor] | None,
-        device: str | torch.device | None,
-        class_names: Sequence[str] | None,
-        infer_num_classes: bool,
-    ) -> None:
-        """Build the model of a config, and load its weights."""
-        self.cfg = load_config(cfg, weights, device, infer_num_classes)
+    def _build(self, resolved: ResolvedModel) -> None:
+        """Build the model, and load its weights."""
+        self.cfg, self.metadata = resolved.cfg, resolved.metadata
         self.input_format: str = self.cfg.INPUT.FORMAT
         if self.input_format not in ("BGR", "RGB"):
             raise ConfigError(f"INPUT.FORMAT is {self.input_format!r}: expected 'BGR' or 'RGB'")
-        self.metadata = load_metadata(cfg, self.cfg, class_names)
-        has_weights = isinstance(weights, Mapping) or bool(self.cfg.MODEL.WEIGHTS)
-        with without_random_init() if has_weights else nullcontext():
+        checkpoint = resolved.checkpoint
+        with without_random_init() if checkpoint else nullcontext():
             self.model = build_model(self.cfg)
         short_edge = 0 if getattr(self.model, "resizes_itself", False) else self.cfg.INPUT.MIN_SIZE_TEST
         self.aug = ResizeShortestEdge(short_edge, self.cfg.INPUT.MAX_SIZE_TEST)
-        if isinstance(weights, Mapping):
-            load_into(self.model, weights, source="the state dict")
-        elif self.cfg.MODEL.WEIGHTS:
-            DetectionCheckpointer(self.model).load(self.cfg.MODEL.WEIGHTS)
+        if checkpoint:
+            load_into(self.model, named_for(self.model, checkpoint), source=checkpoint.name)
         else:
             warnings.warn(
                 "MODEL.WEIGHTS is empty: the model keeps its random weights and its answers mean nothing. "
@@ -156,7 +156,7 @@ class Predictor:
     @classmethod
     def from_torchvision(
         cls,
-        weights: str | os.PathLike[str] | Mapping[str, torch.Tensor],
+        weights: WeightsLike,
         *,
         device: str | torch.device | None = None,
         **kwargs: Any,
@@ -174,10 +174,10 @@ class Predictor:
         Raises:
             CheckpointError: when the file cannot be read, or is of another model.
         """
-        state = weights if isinstance(weights, Mapping) else read_checkpoint(resolve_path(weights)).model
+        state = weights if isinstance(weights, Mapping) else read_checkpoint(weights).model
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(torchvision_config(state), weights=from_torchvision(state), device=device, **kwargs)
+        return cls(torchvision_config(state), weights=state, device=device, **kwargs)
 
     def _set_mask_format(self, mask_format: str) -> None:
         if not hasattr(self.model, "set_mask_format"):
@@ -196,11 +196,11 @@ class Predictor:
         with compiling():
             sizes, hidden = [(short, long), (long, short)], sys.stderr is None  # as in a program without a console
             for height, width in tqdm(sizes, desc="compiling the model", unit="size", disable=hidden):
-                inputs = self._model_input(np.zeros((height, width, 3), np.uint8))
-                self._run([inputs])
+                inputs = self.prepare(np.zeros((height, width, 3), np.uint8))
+                self.run([inputs])
                 if not isinstance(self.model, GeneralizedRCNN):
                     continue
-                size = tuple(inputs["image"].shape[1:])
+                size = (inputs["image"].shape[1], inputs["image"].shape[2])
                 for number in (1, 3, 20):  # compiled code tells none, one, few and many apart
                     boxes = Boxes(torch.tensor([[0.0, 0, size[1] / 2, size[0] / 2]]).expand(number, 4).clone())
                     classes = torch.zeros(number, dtype=torch.int64)
@@ -208,7 +208,7 @@ class Predictor:
                     with torch.no_grad():
                         GeneralizedRCNN.inference(self.model, [inputs], [given])
 
-    def __call__(self, image: Any) -> dict[str, Any]:
+    def __call__(self, image: ImageLike) -> Outputs:
         """Predict on one image.
 
         Args:
@@ -217,30 +217,74 @@ class Predictor:
                 order is known and whose EXIF rotation is applied.
 
         Returns:
-            What the model makes of it, in the image's own height and width, on the model's device: ``instances``,
-            ``sem_seg``, ``panoptic_seg``, ``proposals``.
+            What the model finds in the image, on the model's device.
 
         Raises:
-            ImageError: when it is not such an image.
+            ImageError: when ``image`` is none of these, or cannot be read.
         """
-        return self._run([self._model_input(image)])[0]
+        return self.run([self.prepare(image)])[0]
 
-    def batch(self, images: Iterable[Any], batch_size: int | None = None) -> Iterator[dict[str, Any]]:
+    def prepare(self, image: ImageLike) -> ModelInput:
+        """Read and resize an image, and put it into the form that the model takes.
+
+        Args:
+            image: as `__call__` takes it.
+
+        Raises:
+            ImageError: when ``image`` is no such image, or cannot be read.
+        """
+        array = image_to_array(image, channels=len(self.cfg.MODEL.PIXEL_MEAN), format=self.input_format)
+        resized = np.require(self.aug.get_transform(array).apply_image(array), requirements="W")
+        tensor = torch.from_numpy(resized).permute(2, 0, 1)  # (C, H, W)
+        if torch.device(self.cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available():
+            tensor = tensor.pin_memory()
+        return {"image": tensor, "height": array.shape[0], "width": array.shape[1]}
+
+    @torch.no_grad()
+    def run(self, inputs: Sequence[ModelInput]) -> list[Outputs]:
+        """Run the model on what `prepare` returned, all in one batch, and return what it finds in each image."""
+        prepare_process(_TORCH_PROCESS)
+        return self.model(inputs)
+
+    @overload
+    def batch(
+        self,
+        images: Iterable[ImageLike | Callable[[], ImageLike]],
+        batch_size: int | None = None,
+        return_errors: Literal[False] = False,
+    ) -> Iterator[Outputs]: ...
+    @overload
+    def batch(
+        self,
+        images: Iterable[ImageLike | Callable[[], ImageLike]],
+        batch_size: int | None = None,
+        *,
+        return_errors: Literal[True],
+    ) -> Iterator[Outputs | ImageError]: ...
+    def batch(
+        self,
+        images: Iterable[ImageLike | Callable[[], ImageLike]],
+        batch_size: int | None = None,
+        return_errors: bool = False,
+    ) -> Iterator[Outputs | ImageError]:
         """Predict on many images, with the answers that they get one by one.
 
         While the model works on some images, a thread reads and resizes the next ones. Padding changes a model's
         numbers, so only images of the same padded size run together.
 
         Args:
-            images: whatever `__call__` takes, as a list, a generator … Twice ``batch_size`` of them are held at once.
+            images: a list, a generator or any other iterable of what `__call__` takes, or of functions without
+                arguments that return it, which the thread calls. At most twice ``batch_size`` images are held at once.
             batch_size: the most images to run together. By default 4 on an accelerator and 1 on the CPU, which is as
                 busy with one image as with four.
+            return_errors: yield the `ImageError` of an image that cannot be read in the place of its answer, and go
+                on, instead of raising it.
 
         Yields:
             A dict per image, in order.
 
         Raises:
-            ImageError: when one is not such an image, at its turn; or when ``images`` is a single one, or no iterable.
+            ImageError: when an image cannot be read, at its turn; or when ``images`` is a single image or no iterable.
             ConfigError: when ``batch_size`` is not a whole number above 0.
         """
         is_file = isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read")
@@ -254,17 +298,19 @@ class Predictor:
             raise ImageError(f"batch() got {images!r:.100}: expected a list of images, a generator …") from error
         if batch_size is None:
             batch_size = 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
-        return self._batches(source, _count("batch_size", batch_size))
+        return self._batches(source, _count("batch_size", batch_size), return_errors)
 
-    def _batches(self, images: Iterator[Any], batch_size: int) -> Iterator[dict[str, Any]]:
+    def _batches(
+        self, images: Iterator[ImageLike | Callable[[], ImageLike]], batch_size: int, return_errors: bool
+    ) -> Iterator[Outputs | ImageError]:
         padded_size = getattr(self.model, "padded_size", lambda image: tuple(image.shape[1:]))
         with ThreadPoolExecutor(max_workers=1) as reader:
 
-            def read() -> list[Future[dict[str, Any]]]:
-                some: list[Future[dict[str, Any]]] = []
+            def read() -> list[Future[ModelInput]]:
+                some: list[Future[ModelInput]] = []
                 try:
                     for image in islice(images, batch_size):
-                        some.append(reader.submit(self._model_input, image))
+                        some.append(reader.submit(self._read, image))
                 except Exception as error:  # of the source itself: it comes after the answers for what was read before
                     some.append(Future())
                     some[-1].set_exception(error)
@@ -277,12 +323,20 @@ class Predictor:
                 for i, one in enumerate(inputs):
                     if one.exception() is None:
                         groups.setdefault(padded_size(one.result()["image"]), []).append(i)
-                answers: dict[int, dict[str, Any]] = {}
+                answers: dict[int, Outputs] = {}
                 for members in groups.values():
-                    answers.update(zip(members, self._run([inputs[i].result() for i in members])))
+                    answers.update(zip(members, self.run([inputs[i].result() for i in members])))
                 for i, one in enumerate(inputs):
-                    one.result()  # raises at the turn of an image that cannot be read
-                    yield answers.pop(i)
+                    error = one.exception()
+                    if isinstance(error, ImageError) and return_errors:
+                        yield error
+                    elif error is not None:
+                        raise error
+                    else:
+                        yield answers.pop(i)
+
+    def _read(self, image: ImageLike | Callable[[], ImageLike]) -> ModelInput:
+        return self.prepare(image() if callable(image) else image)
 
     def stream(
         self, source: str | os.PathLike[str] | int | VideoReader, batch_size: int | None = None
@@ -290,15 +344,15 @@ class Predictor:
         """Predict on the frames of a video or camera, in the memory that a few frames take.
 
         Args:
-            source: path of a video file; ``"camera:0"`` or 0 for the first camera, which goes on until the loop is
-                left; or a `VideoReader`.
-            batch_size: of a video, as `batch` takes it; a camera's frames run one by one, as they come.
+            source: path of a video file; ``"camera:0"`` or 0 for the first camera, whose frames go on until the loop
+                is left; or a `VideoReader`.
+            batch_size: the most frames of a video to run together, see `batch`. Those of a camera run one by one.
 
         Yields:
             A `StreamedFrame` per frame, in order.
 
         Raises:
-            ImageError: when it cannot be opened as a video; at the first frame when it has none.
+            ImageError: when ``source`` cannot be opened as a video; or, at the first frame, when it has none.
         """
         reader = source if isinstance(source, VideoReader) else VideoReader(source)
         return self._stream(reader, batch_size)
@@ -317,18 +371,6 @@ class Predictor:
                 index, time_s, frame = waiting.popleft()
                 yield StreamedFrame(frame, index, time_s, outputs)
 
-    @torch.no_grad()
-    def _run(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return self.model(inputs)
-
-    def _model_input(self, image: Any) -> dict[str, Any]:
-        array = as_array(image, channels=len(self.cfg.MODEL.PIXEL_MEAN), format=self.input_format)
-        resized = self.aug.get_transform(array).apply_image(array)
-        tensor = torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))  # (C, H, W)
-        if torch.device(self.cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available():
-            tensor = tensor.pin_memory()
-        return {"image": tensor, "height": array.shape[0], "width": array.shape[1]}
-
 
 def _count(name: str, value: Any, most: int | None = None) -> int:
     """Return ``value`` as an int.
@@ -345,7 +387,10 @@ def _count(name: str, value: Any, most: int | None = None) -> int:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Loading makes many objects and no garbage: a collection amid it would only look through all of torch's."""
+    """Pause the garbage collector of the process.
+
+    Building a model makes many objects and no garbage: a collection would take longer than the building.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Settings of the libraries under torch, and what they do in a process that sets none itself."""
+"""What litepred changes in its process, what that does in a process that sets nothing itself, and how to forbid it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import sys
 import pytest
 import torch
 
-from litepred.environment import set_defaults
+from litepred.environment import set_variables
 
 OF_THE_HEAP = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallinfo2")
 NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+FORBIDS = "LITEPRED_KEEP_ENVIRONMENT"
 KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 
 
@@ -24,16 +25,20 @@ KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
         ({}, KEPT),
         (dict.fromkeys(NAMES, "1"), dict.fromkeys(NAMES, "1")),
         ({"LRU_CACHE_CAPACITY": "9", "HOME": "/"}, KEPT | {"LRU_CACHE_CAPACITY": "9", "HOME": "/"}),
+        ({FORBIDS: ""}, KEPT | {FORBIDS: ""}),
+        ({FORBIDS: "0"}, KEPT | {FORBIDS: "0"}),
+        ({FORBIDS: "1"}, {FORBIDS: "1"}),
     ],
 )
-def test_defaults(given, expected):
-    set_defaults(given)
+def test_variables(given, expected):
+    set_variables(given)
     assert given == expected
 
 
 def number_from(code: str, **settings: str) -> int:
     """What a process prints that had none of the settings, but those given."""
-    environ = {name: value for name, value in os.environ.items() if name not in (*NAMES, *OF_THE_HEAP)} | settings
+    ours = (*NAMES, *OF_THE_HEAP, FORBIDS)
+    environ = {name: value for name, value in os.environ.items() if name not in ours} | settings
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
@@ -41,7 +46,11 @@ def number_from(code: str, **settings: str) -> int:
 
 SECOND_TIME = """
 import resource
-import litepred.predictor, torch
+import os
+import litepred, torch
+from litepred.environment import prepare_process
+
+prepare_process(os.getpid())  # as the first predictor does
 
 def use():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -55,11 +64,14 @@ print(min(use() for _ in range(4)))
 
 
 @pytest.mark.skipif(not GLIBC, reason="glibc is tried")
-@pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
-def test_the_memory_of_one_image_is_kept_for_the_next(name):
-    """The user's own limit of 1 MiB stands, and the memory is asked for again at each use."""
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MALLOC_TRIM_THRESHOLD_", str(1 << 20)), ("MALLOC_MMAP_THRESHOLD_", str(1 << 20)), (FORBIDS, "1")],
+)
+def test_the_memory_of_one_image_is_kept_for_the_next(name, value):
+    """Where the user sets a limit of 1 MiB, or forbids it, the memory is asked for again at each use."""
     assert number_from(SECOND_TIME) < 1000
-    assert number_from(SECOND_TIME, **{name: str(1 << 20)}) > 9 * 6144 / 2
+    assert number_from(SECOND_TIME, **{name: value}) > 9 * 6144 / 2
 
 
 MANY_SHAPES = """
@@ -90,4 +102,50 @@ with torch.no_grad():
 def test_layers_of_past_shapes_are_let_go():
     """Of 500 shapes more, nothing is kept; torch's own settings keep them all."""
     assert number_from(MANY_SHAPES) < 200_000
+    assert number_from(MANY_SHAPES, **{FORBIDS: "1"}) > 2_000_000
     assert number_from(MANY_SHAPES, ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024", LRU_CACHE_CAPACITY="1024") > 2_000_000
+
+
+# Prints how many threads torch has after the child's part, in a child that was forked when torch had used its threads.
+FORKED = """
+import os, sys
+import numpy as np, torch
+torch.set_num_threads(2)
+import litepred
+from litepred import Predictor
+predictor = Predictor()
+predictor(np.zeros((64, 64, 3), np.uint8))
+torch.ones(500, 500) @ torch.ones(500, 500)
+reading, writing = os.pipe()
+if os.fork() == 0:
+    {child}
+    os.write(writing, str(torch.get_num_threads()).encode())
+    os._exit(0)
+os.wait()
+print(os.read(reading, 9).decode(), file=sys.stderr if {parent} else sys.stdout)
+print(torch.get_num_threads(), file=sys.stdout if {parent} else sys.stderr)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+@pytest.mark.parametrize(
+    ("child", "settings", "threads"),
+    [
+        ("pass", {}, 2),
+        ("predictor(np.zeros((64, 64, 3), np.uint8))", {}, 1),
+        ("list(predictor.batch([np.zeros((64, 64, 3), np.uint8)]))", {}, 1),
+        ("Predictor()", {}, 1),
+        ("pass", {FORBIDS: "1"}, 2),
+        ("from litepred.environment import prepare_process; prepare_process(os.getppid())", {}, 1),
+        ("from litepred.environment import prepare_process; prepare_process(os.getppid())", {FORBIDS: "1"}, 2),
+    ],
+    ids=["no prediction", "predicts", "batch", "builds", "forbidden", "prepared", "prepared but forbidden"],
+)
+def test_only_a_forked_process_that_uses_a_predictor_has_one_thread(child, settings, threads):
+    assert number_from(FORKED.format(child=child, parent=False), **settings) == threads
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+def test_the_process_that_forks_keeps_its_threads():
+    child = "predictor(np.zeros((64, 64, 3), np.uint8))"
+    assert number_from(FORKED.format(child=child, parent=True)) == 2

@@ -1,12 +1,17 @@
-"""Files that are whole or absent, and what is no file but an address."""
+"""Files that are whole or absent, and addresses told from paths."""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from full_disk import disk_with_room_for
+from PIL import Image
 
+from litepred.errors import LitepredError, WriteError
 from litepred.files import is_address, whole_file
 
 
@@ -35,10 +40,11 @@ def test_addresses_and_paths(name, expected):
 
 def test_a_file_appears_at_the_end(tmp_path):
     target = tmp_path / "a.png"
-    with whole_file(target) as temporary:
+    with whole_file(target) as file:
+        temporary = Path(file.name)
         assert temporary.suffix == ".png"
         assert temporary.parent == tmp_path
-        temporary.write_text("new")
+        file.write(b"new")
         assert not target.exists()
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.png", "new")]
 
@@ -46,9 +52,9 @@ def test_a_file_appears_at_the_end(tmp_path):
 def test_a_name_as_long_as_the_file_system_takes(tmp_path):
     room = 258 - len(str(tmp_path)) if sys.platform == "win32" else 255
     target = tmp_path / f"{'a' * (room - 4)}.png"
-    with whole_file(target) as temporary:
-        assert len(temporary.name) < 20
-        temporary.write_text("new")
+    with whole_file(target) as file:
+        assert len(Path(file.name).name) < 20
+        file.write(b"new")
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
@@ -56,17 +62,17 @@ def test_a_name_as_long_as_the_file_system_takes(tmp_path):
 @pytest.mark.parametrize("begun", [False, True])
 def test_nothing_is_left_of_a_file_that_broke_off(error, begun, tmp_path):
     (tmp_path / "a.png").write_text("old")
-    with pytest.raises(error), whole_file(tmp_path / "a.png") as temporary:
+    with pytest.raises(error), whole_file(tmp_path / "a.png") as file:
         if begun:
-            temporary.write_text("half")
+            file.write(b"half")
         raise error
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.png", "old")]
 
 
 @pytest.mark.parametrize("name", ["x" * 251, "\u4e2d" * 83], ids=["ascii", "wide"])
 def test_the_longest_names(name, tmp_path):
-    with whole_file(tmp_path / f"{name}.png") as temporary:
-        temporary.write_text("new")
+    with whole_file(tmp_path / f"{name}.png") as file:
+        file.write(b"new")
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.png"]
 
 
@@ -74,12 +80,66 @@ def test_the_longest_names(name, tmp_path):
 def test_a_folder_is_refused_before_anything_is_written(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError, match="it is a folder"), whole_file(name):
+    with pytest.raises(WriteError, match="it is a folder"), whole_file(name):
         pytest.fail("the body began")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
 def test_what_is_no_file_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # or /dev/null, which whoever may would replace
-    with pytest.raises(OSError, match="it is not a regular file"), whole_file(tmp_path / "pipe"):
+    with pytest.raises(WriteError, match="it is not a regular file"), whole_file(tmp_path / "pipe"):
         pytest.fail("the body began")
+
+
+def test_a_block_may_close_the_file_and_let_another_library_fill_it(tmp_path):
+    with whole_file(tmp_path / "a.mp4") as file:
+        file.close()
+        Path(file.name).write_bytes(b"frames")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.mp4", b"frames")]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
+def test_pillow_writes_through_it(suffix, tmp_path):
+    with whole_file(tmp_path / f"a{suffix}") as file:
+        Image.new("RGB", (300, 200), "red").save(file, format=Image.registered_extensions()[suffix])
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        assert image.convert("RGB").getpixel((9, 9))[0] > 250
+
+
+@pytest.mark.parametrize("size", [0, 1000, 100_000])
+def test_an_error_in_writing_names_the_file_that_was_to_be(size, tmp_path):
+    with disk_with_room_for(size), pytest.raises(WriteError) as caught, whole_file(tmp_path / "a.bin") as file:
+        for _ in range(size // 100 + 1):
+            file.write(bytes(100))
+    assert str(caught.value) == f"cannot write {str(tmp_path / 'a.bin')!r}: File too large"
+    assert isinstance(caught.value, LitepredError)
+    assert isinstance(caught.value, OSError)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_an_error_in_a_library_that_writes_names_it_too(suffix, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    with (
+        disk_with_room_for(5000),
+        pytest.raises(WriteError, match=r"cannot write .*a\."),
+        whole_file(tmp_path / f"a{suffix}") as file,
+    ):
+        Image.fromarray(noise).save(file, format=Image.registered_extensions()[suffix])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_of_the_block_pass_unchanged(tmp_path):
+    error = BrokenPipeError("nobody reads what is printed meanwhile")
+    with pytest.raises(BrokenPipeError) as caught, whole_file(tmp_path / "a.json"):
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_file_that_is_to_outlive_a_power_cut_waits_for_the_disk(durable, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: waits.append(os.fstat(descriptor).st_size))
+    with whole_file(tmp_path / "a", durable=durable) as file:
+        file.write(b"12345")
+    assert waits == [5] * durable

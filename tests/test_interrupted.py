@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -179,19 +178,17 @@ class TestHandler:
 
 def test_two_threads_that_save_under_one_name(tmp_path):
     """Each has a temporary file of its own; the last one wins, whole."""
-    from litepred.checkpoint.writers import write_whole
+    from litepred.files import whole_file
 
     inside = threading.Barrier(2)
 
-    def write(file: io.BufferedWriter, content: bytes) -> None:
-        file.write(content[:5])
-        inside.wait(10)
-        file.write(content[5:])
+    def write(content: bytes) -> None:
+        with whole_file(tmp_path / "x") as file:
+            file.write(content[:5])
+            inside.wait(10)
+            file.write(content[5:])
 
-    threads = [
-        threading.Thread(target=write_whole, args=(tmp_path / "x", lambda file, c=c: write(file, c)))
-        for c in (b"a" * 10, b"b" * 10)
-    ]
+    threads = [threading.Thread(target=write, args=(content,)) for content in (b"a" * 10, b"b" * 10)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -45,8 +45,24 @@ def test_exports(name):
 
 
 def test_an_unknown_name():
-    with pytest.raises(AttributeError, match=r"no attribute 'Trainer'; it has .*Predictor"):
+    with pytest.raises(AttributeError, match=r"no attribute 'Trainer'; it has .*Predictor.*model_zoo"):
         litepred.Trainer  # noqa: B018
+
+
+def test_dir_shows_public_names_only():
+    shown = dir(litepred)
+    assert {*litepred.__all__, "__version__", "densepose", "evaluation", "model_zoo", "results"} == {*shown}
+    assert run("import litepred; print(*dir(litepred))").split() == shown
+
+
+@pytest.mark.parametrize("expression", ["results.to_dicts", "densepose", "evaluation.COCOEvaluator", "model_zoo.list"])
+def test_modules_that_readme_names_load_when_touched(expression):
+    assert run(f"import litepred; print(litepred.{expression})").startswith("<")
+
+
+def test_drawing_needs_no_checkpoints():
+    code = "import sys, litepred.visualizer; print('litepred.checkpoint' in sys.modules)"
+    assert run(code).strip() == "False"
 
 
 def test_readme_python_runs(monkeypatch, capsys):

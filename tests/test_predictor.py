@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import threading
 import warnings
 from functools import partial
 from pathlib import Path
@@ -137,10 +138,30 @@ class TestInput:
 
     def test_rgb_models_get_rgb(self):
         cfg = default_config()
-        bgr = Predictor(cfg)._model_input(page("dotguide_figures.png"))["image"]
+        bgr = Predictor(cfg).prepare(page("dotguide_figures.png"))["image"]
         cfg.INPUT.FORMAT = "RGB"
-        rgb = Predictor(cfg)._model_input(page("dotguide_figures.png"))["image"]
+        predictor, path = Predictor(cfg), ASSETS / "page_layout" / "dotguide_figures.png"
+        rgb = predictor.prepare(page("dotguide_figures.png"))["image"]
         assert torch.equal(rgb, bgr.flip(0))
+        with Image.open(path) as pil:
+            for image in (str(path), path, io.BytesIO(path.read_bytes()), pil):
+                assert torch.equal(predictor.prepare(image)["image"], rgb)
+
+    def test_images_are_uint8_until_the_model_normalises_them(self, page_predictor):
+        image = page("skimage_page.png")
+        inputs = page_predictor.prepare(image)
+        assert (inputs["image"].dtype, inputs["height"], inputs["width"]) == (torch.uint8, *image.shape[:2])
+        as_float = {**inputs, "image": inputs["image"].float()}
+        (ours,), (theirs,) = page_predictor.run([inputs]), page_predictor.run([as_float])
+        assert torch.equal(ours["sem_seg"], theirs["sem_seg"])
+        assert torch.equal(ours["instances"].pred_boxes.tensor, theirs["instances"].pred_boxes.tensor)
+
+    def test_an_array_that_may_not_be_written_is_taken_without_a_warning(self, page_predictor):
+        image = np.zeros((*page_predictor.prepare(page("skimage_page.png"))["image"].shape[1:], 3), np.uint8)
+        image.flags.writeable = False
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert "instances" in page_predictor(image)
 
 
 class TestBatch:
@@ -159,8 +180,8 @@ class TestBatch:
 
     def test_images_of_one_padded_size_share_a_batch(self, page_predictor, monkeypatch):
         sizes = []
-        run = page_predictor._run
-        monkeypatch.setattr(page_predictor, "_run", lambda inputs: sizes.append(len(inputs)) or run(inputs))
+        run = page_predictor.run
+        monkeypatch.setattr(page_predictor, "run", lambda inputs: sizes.append(len(inputs)) or run(inputs))
         one = page("skimage_page.png")
         list(page_predictor.batch([one, one[:100, :100], one], batch_size=3))
         assert sorted(sizes) == [1, 2]
@@ -206,6 +227,40 @@ class TestBatch:
         with pytest.raises(OSError, match="the disk is gone"):
             answers.extend(page_predictor.batch(source(), batch_size))
         assert len(answers) == 5
+
+    @pytest.mark.parametrize("batch_size", [1, 2, 9])
+    @pytest.mark.parametrize("broken", [(), (0,), (1, 2), (0, 1, 2, 3)])
+    def test_errors_come_in_the_place_of_answers(self, page_predictor, broken, batch_size):
+        images = ["nowhere.png" if i in broken else np.full((8, 8 + i, 3), 9, np.uint8) for i in range(4)]
+        answers = list(page_predictor.batch(images, batch_size, return_errors=True))
+        assert len(answers) == 4
+        for i, answer in enumerate(answers):
+            if i in broken:
+                assert isinstance(answer, ImageError)
+                assert "there is no file 'nowhere.png'" in str(answer)
+            else:
+                assert answer["instances"].image_size == (8, 8 + i)
+
+    @pytest.mark.parametrize("return_errors", [False, True])
+    def test_an_error_that_is_not_the_images_is_raised(self, page_predictor, return_errors):
+        def fail():
+            raise OSError("the network is gone")
+
+        answers = page_predictor.batch([np.zeros((8, 8, 3), np.uint8), fail], 1, return_errors=return_errors)
+        assert "instances" in next(answers)
+        with pytest.raises(OSError, match="the network is gone"):
+            next(answers)
+
+    def test_functions_are_called_in_the_thread_that_reads_ahead(self, page_predictor):
+        threads = []
+
+        def image():
+            threads.append(threading.current_thread())
+            return np.zeros((8, 8, 3), np.uint8)
+
+        assert len(list(page_predictor.batch([image, image, image], 2))) == 3
+        assert len(threads) == 3
+        assert threading.main_thread() not in threads
 
 
 class TestConstruction:

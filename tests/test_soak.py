@@ -22,7 +22,7 @@ from process_worker import tiny_predictor
 from tiny_models import tiny_image
 
 from litepred import Boxes, Instances, MetadataCatalog, Predictor
-from litepred.data import ResizeShortestEdge, as_array, class_name
+from litepred.data import ResizeShortestEdge, class_name, image_to_array
 from litepred.modeling import Box2BoxTransform
 from litepred.modeling.postprocess import detector_postprocess
 
@@ -90,7 +90,7 @@ HOT: dict[str, Callable[[], Any]] = {
     "Instances": lambda: ONE[:2].get_fields(),
     "decode": lambda: TRANSFORM.apply_deltas(BOXES, BOXES),
     "size": lambda: ResizeShortestEdge.get_output_shape(480, 640, 800, 1333),
-    "as_array": lambda: as_array(PIXELS),
+    "image_to_array": lambda: image_to_array(PIXELS),
     "class_name": lambda: class_name(METADATA, 3),
     "catalog": lambda: MetadataCatalog.get("coco_2017_val"),
     "postprocess": lambda: detector_postprocess(ONE, 40, 60),

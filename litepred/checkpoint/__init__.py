@@ -1,6 +1,6 @@
-"""Checkpoints: read any of Detectron2's files safely, load them into a model with a report, save them."""
+"""Read checkpoints of any kind safely, load them into a model with a report, and save them."""
 
-from .checkpointer import DetectionCheckpointer, resolve_path
+from .checkpointer import DetectionCheckpointer, named_for, resolve_path
 from .hints import infer_class_counts
 from .loading import LoadReport, load_into
 from .readers import Checkpoint, read_checkpoint
@@ -11,6 +11,7 @@ __all__ = [
     "LoadReport",
     "infer_class_counts",
     "load_into",
+    "named_for",
     "read_checkpoint",
     "resolve_path",
 ]

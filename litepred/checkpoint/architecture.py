@@ -1,16 +1,17 @@
-"""What model a state dict is of, as far as its names and shapes tell; no config is asked and no model built."""
+"""Recognise a model by the names and shapes of its weights, without a config and without building anything."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
+from ..families import family_of_heads
 from .hints import Shapes, is_backbone, read_numbers
 
 __all__ = ["Architecture", "recognise"]
 
 _TRUNK = r"(?:backbone\.)?(?:bottom_up\.)?"
-# Where the short names belong that converted Caffe2 files have.
+# What stands before the short names of converted Caffe2 files in Detectron2's names.
 _PLACES = (
     (re.compile(r"(?=(?:cls_score|bbox_pred)\.)"), "roi_heads.box_predictor."),
     (re.compile(r"(?=(?:box|mask)_head\.)"), "roi_heads."),
@@ -26,8 +27,7 @@ class Architecture:
         name: such as ``Mask R-CNN``.
         meta_architecture: what ``MODEL.META_ARCHITECTURE`` calls it.
         backbone: such as ``ResNet-50, FrozenBN, FPN of 256 channels``.
-        heads: how each is made, by what it finds: ``proposals``, ``boxes``, ``masks``, ``keypoints``, ``surfaces`` of
-            bodies, ``stuff``.
+        heads: for each head, by what it finds (see `litepred.families.Family`), how it is made.
         classes: the number of classes of ``things`` and of ``stuff``.
     """
 
@@ -39,15 +39,19 @@ class Architecture:
 
 
 def recognise(shapes: Shapes) -> Architecture:
-    """Guess the model from the shapes of its state dict by name."""
+    """Guess the model from its state dict's shapes."""
     shapes = {_full_name(key): shape for key, shape in shapes.items()}
     numbers, heads = read_numbers(shapes), _heads(shapes)
     classes = {
         "things": numbers.get("MODEL.RETINANET.NUM_CLASSES", numbers.get("MODEL.ROI_HEADS.NUM_CLASSES")),
         "stuff": numbers.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
     }
+    stages = _found(shapes, r"roi_heads\.box_predictor\.(\d)\.")
+    dense = _found(shapes, r"head\.(cls_score)\.")
+    family = family_of_heads(heads, cascade=bool(stages), dense=bool(dense))
     return Architecture(
-        *_name(shapes, heads),
+        family.name or ("a backbone alone, such as ImageNet weights" if is_backbone(shapes) else ""),
+        family.meta_architecture,
         _backbone(shapes, heads, numbers.get("MODEL.RESNETS.DEPTH")),
         heads,
         {kind: number for kind, number in classes.items() if number is not None},
@@ -59,26 +63,8 @@ def _full_name(key: str) -> str:
 
 
 def _found(shapes: Shapes, pattern: str) -> list[str]:
-    """Return what the pattern's group matched, at the start of any name: each once, sorted."""
+    """Return what the group of a pattern matches at the start of the names: each text once, sorted."""
     return sorted({match[1] for key in shapes if (match := re.match(pattern, key))})
-
-
-def _name(shapes: Shapes, heads: dict[str, str]) -> tuple[str, str]:
-    if _found(shapes, r"head\.(cls_score)\."):
-        return "RetinaNet", "RetinaNet"
-    cascade = ["Cascade"] if _found(shapes, r"roi_heads\.box_predictor\.(\d)\.") else []
-    if "boxes" in heads and "stuff" in heads:
-        return " ".join([*cascade, "Panoptic FPN"]), "PanopticFPN"
-    if "boxes" in heads:
-        words = {"masks": "Mask", "keypoints": "Keypoint", "surfaces": "DensePose"}
-        kinds = [word for head, word in words.items() if head in heads]
-        plain = [] if cascade or kinds else ["Faster" if "proposals" in heads else "Fast"]
-        return " ".join([*cascade, *kinds, *plain, "R-CNN"]), "GeneralizedRCNN"
-    if "stuff" in heads:
-        return "Semantic FPN", "SemanticSegmentor"
-    if "proposals" in heads:
-        return "RPN", "ProposalNetwork"
-    return ("a backbone alone, such as ImageNet weights" if is_backbone(shapes) else ""), ""
 
 
 def _backbone(shapes: Shapes, heads: dict[str, str], depth: int | None) -> str:
@@ -111,7 +97,7 @@ def _trunk(shapes: Shapes, depth: int | None) -> str:
 
 
 def _heads(shapes: Shapes) -> dict[str, str]:
-    """Describe each head that is there, ``boxes`` being ROI heads' or RetinaNet's."""
+    """Describe each head that there is; ``boxes`` are those of ROI heads or of RetinaNet."""
 
     def rows(key: str, axis: int = 0) -> int:
         return (*shapes.get(key, ()), 0, 0)[axis]

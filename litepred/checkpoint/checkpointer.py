@@ -1,4 +1,4 @@
-"""``DetectionCheckpointer``: weights into a model and back to a file, with Detectron2's names."""
+"""Load weights into a model and save them to a file, as Detectron2's ``DetectionCheckpointer`` does."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..errors import CheckpointError
-from ..files import is_address
+from ..files import is_address, whole_file
 from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
-from .naming import HEURISTICS, by_suffix, split_query
+from .naming import by_suffix, split_query
 from .readers import Checkpoint, read_checkpoint
 from .torchvision_names import from_torchvision, is_torchvision
-from .writers import SUFFIXES, write_checkpoint, write_whole
+from .writers import SUFFIXES, write_checkpoint
 
 __all__ = ["DetectionCheckpointer", "named_for", "resolve_path"]
 
@@ -31,22 +31,18 @@ def resolve_path(path: str | PathLike[str]) -> Path:
     """Turn what a config calls its weights into a local path, which need not exist.
 
     An address (``detectron2://...``, ``catalog://...``, ``https://...``) is downloaded unless it is in the cache.
-    ``?matching_heuristics=True`` stays at the path's end, where `read_checkpoint` finds it.
 
     Raises:
         CheckpointError: when an address cannot be downloaded.
     """
     text = os.fspath(path)
-    if not is_address(text):
-        return Path(text)
-    address, heuristics = split_query(text)
-    return Path(f"{download(address)}?{HEURISTICS}=True") if heuristics else download(address)
+    return download(split_query(text)[0]) if is_address(text) else Path(text)
 
 
 def named_for(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Return a checkpoint's weights by their names in a model: torchvision's and short ones are changed."""
     state = from_torchvision(checkpoint.model) if is_torchvision(checkpoint.model) else checkpoint.model
-    return by_suffix(state, model.state_dict()) if checkpoint.extra.get(HEURISTICS) is True else state
+    return by_suffix(state, model.state_dict()) if checkpoint.matching_heuristics else state
 
 
 class DetectionCheckpointer:
@@ -54,7 +50,7 @@ class DetectionCheckpointer:
 
     Args:
         model: the model; the one inside, if it is wrapped for several devices.
-        save_dir: folder to save into; empty: nothing is saved.
+        save_dir: folder to save into. Where it is empty, nothing is saved.
         save_to_disk: ``False`` makes ``save`` do nothing.
         **checkpointables: objects with ``state_dict()`` and ``load_state_dict()`` to save and load along.
 
@@ -97,7 +93,7 @@ class DetectionCheckpointer:
         """Load a checkpoint into the model.
 
         Args:
-            path: local file or address (see `resolve_path`); empty: nothing is loaded.
+            path: of a file, or its address (see `read_checkpoint`). Where it is empty, nothing is loaded.
             checkpointables: which of the other objects to load too, where the file has them; ``None`` for all.
             strict: refuse a checkpoint that does not fit, and leave the model as it is.
 
@@ -111,10 +107,9 @@ class DetectionCheckpointer:
         if not os.fspath(path):
             _logger.info("No weights given: the model keeps its initial values")
             return {}
-        file = resolve_path(path)
-        _logger.info("Loading weights from %s", file)
-        checkpoint = read_checkpoint(file)
-        self.last_report = load_into(self.model, named_for(self.model, checkpoint), strict=strict, source=str(file))
+        checkpoint = read_checkpoint(path)
+        state = named_for(self.model, checkpoint)
+        self.last_report = load_into(self.model, state, strict=strict, source=checkpoint.name)
         rest = dict(checkpoint.extra)
         for name in self.checkpointables if checkpointables is None else checkpointables:
             if name in rest:
@@ -146,7 +141,8 @@ class DetectionCheckpointer:
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Note a file of ``save_dir`` as the last checkpoint, for ``get_checkpoint_file`` and ``resume_or_load``."""
-        write_whole(Path(self.save_dir) / _LAST, lambda file: file.write(last_filename_basename.encode()))
+        with whole_file(Path(self.save_dir) / _LAST, durable=True) as file:
+            file.write(last_filename_basename.encode())
 
     def save(self, name: str, **extra: Any) -> None:
         """Write the model to ``save_dir``, whole or not at all, and note it as the last checkpoint.

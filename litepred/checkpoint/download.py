@@ -8,7 +8,6 @@ nothing on a network drive.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -16,7 +15,6 @@ import re
 import ssl
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse, InvalidURL
@@ -27,6 +25,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ..errors import CheckpointError
+from ..files import whole_file
 from .addresses import resolve_url
 
 if TYPE_CHECKING:
@@ -84,25 +83,23 @@ def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progr
     if cached is not None:
         _logger.info("%s is cached in %s", address, cached)
         return cached
-    part = target.with_name(f".{uuid.uuid4().hex[:8]}.part")
     _logger.info("Downloading %s to %s", address, target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _fetch(address, part, target.name, progress)
-        _check(part, target.name)
-        _publish(part, target)
+        with whole_file(target, durable=True) as file:
+            _fetch(address, file, target.name, progress)
+            file.flush()
+            _check(Path(file.name), target.name)
     except _FailedError as error:
         raise CheckpointError(
             f"{address} could not be downloaded: {error}. Check the network and the address, or get the file by other "
             f"means and put it at {target}"
         ) from error
     except OSError as error:  # of the disk: the network's are _FailedError by now
-        raise CheckpointError(
-            f"{target} cannot be written ({error}): make room or set LITEPRED_CACHE to a folder that can be written"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+        if not os.path.isfile(target):  # Windows lets nobody replace what a faster process has put there and opened
+            raise CheckpointError(
+                f"{target} cannot be written ({error}): make room or set LITEPRED_CACHE to a folder that can be written"
+            ) from error
     return target
 
 
@@ -169,16 +166,13 @@ def _detectron2_file(address: str) -> Path:
     return Path(root, *folder, address.rsplit("/", 1)[-1])
 
 
-def _fetch(address: str, part: Path, name: str, progress: bool) -> None:
-    """Fill the new file ``part``, going on after breaks as long as that leads somewhere."""
+def _fetch(address: str, file: BinaryIO, name: str, progress: bool) -> None:
+    """Fill an empty file, going on after breaks as long as that leads somewhere."""
     from tqdm import tqdm
 
     failures = furthest = 0
     hidden = None if progress and sys.stderr is not None else True  # a program of Windows without a console has none
-    with (
-        part.open("xb") as file,
-        tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=hidden) as bar,
-    ):
+    with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=hidden) as bar:
         transfer = _Transfer(address, file, bar)
         while True:
             try:
@@ -193,8 +187,6 @@ def _fetch(address: str, part: Path, name: str, progress: bool) -> None:
                     transfer.forget()
                 _logger.info("Trying %s again from byte %d: %s", address, file.tell(), error)
                 time.sleep(_BACKOFF_S * 2 ** (failures - 1))
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @dataclass
@@ -315,11 +307,3 @@ def _check(part: Path, name: str) -> None:
             f"the md5 of what came is {md5.hexdigest()}, but the file's name says that it begins with {named[1]}. "
             "The file is damaged or another one, and was deleted"
         )
-
-
-def _publish(part: Path, target: Path) -> None:
-    try:
-        os.replace(part, target)
-    except PermissionError:  # Windows, when another process was faster and has the file open
-        if not target.is_file():
-            raise

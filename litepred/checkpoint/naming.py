@@ -1,7 +1,7 @@
-"""Where a file keeps its weights, and what Detectron2 calls them: other projects' files into Detectron2's terms.
+"""Find the weights in other projects' files, and give them the names that Detectron2 has for them.
 
-A name that carries no path (``res2.0.conv1.weight``) belongs to the model's name that ends with it
-(``backbone.bottom_up.res2.0.conv1.weight``). Files that rely on it say so: ``matching_heuristics`` is true in them.
+A short name (``res2.0.conv1.weight``) belongs to the model's name that ends with it
+(``backbone.bottom_up.res2.0.conv1.weight``). Files with short names say so: ``matching_heuristics`` is true in them.
 """
 
 from __future__ import annotations
@@ -9,25 +9,24 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from ..errors import CheckpointError
 
-__all__ = ["CAFFE2", "HEURISTICS", "by_suffix", "find_state", "from_caffe2", "split_query"]
+__all__ = ["CAFFE2", "HEURISTICS", "FoundState", "by_suffix", "find_state", "from_caffe2", "split_query"]
 
 CAFFE2 = "Caffe2"
 HEURISTICS = "matching_heuristics"
-# Where weights lie in a file, first come first served; then running averages of them.
-_ENTRIES = ("model", "state_dict", "model_state", "blobs")
+_ENTRIES = ("model", "state_dict", "model_state", "blobs")  # that may hold the weights: the first that is there does
 _AVERAGE = re.compile(r"(\w+_)?ema(_\w+)?")
 _logger = logging.getLogger(__name__)
 
 _RPN = "proposal_generator.rpn_head."
 _KEYPOINT = "roi_heads.keypoint_head."
-# What becomes of a Caffe2 name, whose underscores are dots by then; in this order.
+# Patterns in Caffe2's names and what replaces them, one after another; underscores have become dots before.
 _CAFFE2: tuple[tuple[str, str], ...] = (
     (r"^pred\.(?=[bw]$)", "linear."),
     (r"\.b$", ".bias"),
@@ -58,7 +57,7 @@ _CAFFE2: tuple[tuple[str, str], ...] = (
     (r"kps\.score\.lowres", f"{_KEYPOINT}score_lowres"),
     (r"kps\.score\.", f"{_KEYPOINT}score."),
 )
-# Rows of the background, which Detectron2 does not have.
+# How many rows of a weight belong to the background, for which Detectron2 has none.
 _BACKGROUND_ROWS = {"bbox_pred.": 4, "mask_head.predictor.": 1}
 
 
@@ -75,16 +74,33 @@ def split_query(path: str) -> tuple[str, bool]:
     return bare + f"?{rest}" * bool(rest), asked in parts
 
 
-def find_state(data: Any) -> tuple[Mapping[Any, Any], dict[str, Any], str]:
+class FoundState(NamedTuple):
+    """The weights that were found in a file, and what else it holds.
+
+    Attributes:
+        state: the state dict as it is in the file.
+        extra: the file's other top-level entries.
+        entry: the top-level entry that the state dict was in; empty if it was the whole file.
+        author: who made the file, such as ``"Caffe2"``; empty where it is not known.
+        matching_heuristics: whether the names may be short, so that `by_suffix` is to complete them.
+    """
+
+    state: Mapping[Any, Any]
+    extra: dict[str, Any]
+    entry: str
+    author: str
+    matching_heuristics: bool
+
+
+def find_state(data: Any) -> FoundState:
     """Find the weights among a file's top-level entries.
 
     Detectron2 and most others keep them in ``model`` or ``state_dict``, pycls in ``model_state``, Detectron1 in
     ``blobs``, and bare state dicts are nothing but weights. A running average (``ema_state``, ``model_ema`` ...) is
     taken only where there is nothing else, as Detectron2 runs the plain weights; the log says which were taken.
 
-    Returns:
-        The state dict as it is; the other entries, with ``__author__`` and ``matching_heuristics`` set as Detectron2
-        sets them for files of Detectron1 and pycls; and the name of the entry, empty for a bare state dict.
+    Files of Detectron1 and pycls are known by their entries and names; others say who made them and whether their
+    names are short, in ``__author__`` and ``matching_heuristics``.
 
     Raises:
         CheckpointError: there is no state dict.
@@ -108,11 +124,11 @@ def find_state(data: Any) -> tuple[Mapping[Any, Any], dict[str, Any], str]:
     extra = {key: value for key, value in data.items() if key != entry} if entry else {}
     if entry == "blobs" or (not entry and _has_caffe2_names(state)):
         state = {key: value for key, value in state.items() if not str(key).endswith("_momentum")}
-        extra |= {"__author__": CAFFE2, HEURISTICS: True}
-    elif entry == "model_state":
+        return FoundState(state, extra, entry, CAFFE2, True)
+    if entry == "model_state":
         state = {key: value for key, value in state.items() if not str(key).endswith("num_batches_tracked")}
-        extra |= {"__author__": "pycls", HEURISTICS: True}
-    return state, extra, entry
+        return FoundState(state, extra, entry, "pycls", True)
+    return FoundState(state, extra, entry, str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True)
 
 
 def _only_arrays(value: Any) -> bool:

@@ -1,26 +1,30 @@
-"""A checkpoint file to tensors: the kind is told by the first bytes, not by the name, and no code in it ever runs."""
+"""Read checkpoint files of any kind: the first bytes tell the kind, not the name, and no code in the file ever runs."""
 
 from __future__ import annotations
 
 import io
 import json
-import math
+import logging
 import mmap
+import os
 import re
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .naming import CAFFE2, HEURISTICS, find_state, from_caffe2, split_query
+from ..files import is_address
+from .download import download
+from .naming import CAFFE2, find_state, from_caffe2, split_query
 from .unpickler import load_legacy, load_pickle, stored_tensor
 
 __all__ = ["Checkpoint", "is_safetensors", "read_checkpoint", "to_tensor"]
@@ -28,20 +32,16 @@ __all__ = ["Checkpoint", "is_safetensors", "read_checkpoint", "to_tensor"]
 _HEAD_BYTES = 512
 _SAFETENSORS_HEADER_MAX = 100_000_000  # the format's own limit
 _HEADER_READ_MAX = 10_000_000
-_EXPANSION = 10  # how much larger than its file a state dict may be, beyond
-_EXPANDED_FREELY = 100_000_000
+# A state dict may have this many bytes, plus this many times its file's.
+_EXPANDED_FREELY, _EXPANSION = 100_000_000, 10
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _TEXT_PICKLE = re.compile(rb"c[\w.]+\r?\n[\w.]+\r?\n|\(([dl]p\d|d[VS]|S['\"]|V)|[}\]][q(.]")
 _LOCAL_QUERY = re.compile(r"((dl|raw|download)=\w*|matching_heuristics=False)(&|$)")
 _PREFIX = "module."
-_SAFETENSORS_DTYPES = {
-    **{f"F{bits}": getattr(torch, f"float{bits}") for bits in (16, 32, 64)},
-    **{f"I{bits}": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)},
-    **{"BF16": torch.bfloat16, "U8": torch.uint8, "BOOL": torch.bool},
-}
+_logger = logging.getLogger(__name__)
 _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
-# What people hand over instead of a checkpoint, by how it starts (letters of either case), and what to do about it.
+# How files start (in letters of either case) that people hand over instead of a checkpoint, and what to do about them.
 _OTHER_KINDS = tuple(
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), message)
     for pattern, message in (
@@ -84,21 +84,27 @@ _OTHER_KINDS = tuple(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds.
+    """What a checkpoint holds.
 
     Attributes:
         model: state dict, name to CPU tensor; a prefix ``module.`` that all names had is gone.
+        name: path of the file, or what messages call a state dict that came without a file.
         extra: the other top-level entries, such as ``iteration`` or ``__author__``.
-        metadata: the text pairs of a safetensors header, as written.
-        format: ``"safetensors"``, ``"torch"``, ``"torch-legacy"`` or ``"pickle"``.
+        header: the texts in the header of a safetensors file, by key.
+        format: ``"safetensors"``, ``"torch"``, ``"torch-legacy"`` or ``"pickle"``; empty without a file.
         entry: the top-level entry that the state dict was in, such as ``"model"``; empty if it was the whole file.
+        author: who made the file, such as ``"Caffe2"``; empty where it is not known.
+        matching_heuristics: whether the names may be short, so that `by_suffix` is to complete them for a model.
     """
 
     model: dict[str, Tensor]
-    extra: dict[str, Any]
-    metadata: dict[str, str]
-    format: str
+    name: str
+    extra: dict[str, Any] = field(default_factory=dict)
+    header: dict[str, str] = field(default_factory=dict)
+    format: str = ""
     entry: str = ""
+    author: str = ""
+    matching_heuristics: bool = False
 
 
 class _MissingFileError(CheckpointError, FileNotFoundError):
@@ -111,20 +117,22 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     Supported are safetensors files, files of ``torch.save`` (zip and legacy), and pickled dicts of arrays as in
     Detectron2's and Detectron1's model zoos (all protocols, Python 2 included). The name's ending plays no part. Where
     the state dict is found in the file is told at `find_state`; names of Caffe2 are changed as `from_caffe2` tells.
-    If ``extra["matching_heuristics"]`` is true, `by_suffix` completes the names for a model.
 
-    The tensors lie in the file until they are used, if it is one of safetensors or, since PyTorch 1.6, ``torch.save``;
-    as long as there is one, Windows will not let the file be replaced or deleted.
+    The tensors of a safetensors file, or of a file that ``torch.save`` of PyTorch 1.6 or newer wrote, are read from the
+    disk when they are used. As long as such a tensor exists, Windows lets nobody replace or delete the file.
 
     Args:
-        path: a local file. If there is none of the full name, ``?matching_heuristics=True`` is taken from it, and the
-            tail of an address, such as ``?dl=1``.
+        path: of a file; or its address (see `download`), which is downloaded unless it is in the cache.
+            ``?matching_heuristics=True`` at the end asks for `Checkpoint.matching_heuristics`. That, and what is left
+            of the address that a file came from, such as ``?dl=1``, is no part of a file's name, unless there is a
+            file of the whole name.
 
     Raises:
-        CheckpointError: there is no such file (then also a ``FileNotFoundError``), it is of another kind, damaged,
-            names code, or holds no state dict.
+        CheckpointError: there is no such file (then also a ``FileNotFoundError``), it cannot be downloaded, is of
+            another kind, damaged, names code, or holds no state dict.
     """
-    file, heuristics = _existing_file(path)
+    file, heuristics = _local_file(os.fspath(path))
+    _logger.info("Reading the checkpoint %s", file)
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
@@ -133,10 +141,10 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
     kind = _kind(file, head, size)
     try:
-        data, metadata = _READERS[kind](file)
-        state, extra, entry = find_state(data)
-        model = _tensors(state, _EXPANDED_FREELY + _EXPANSION * size)
-        if extra.get("__author__") == CAFFE2 and extra.get(HEURISTICS) is True:
+        data, header = _READERS[kind](file)
+        found = find_state(data)
+        model = _tensors(found.state, _EXPANDED_FREELY + _EXPANSION * size)
+        if found.author == CAFFE2 and found.matching_heuristics:
             model = from_caffe2(model)
     except CheckpointError as error:
         raise CheckpointError(f"{file} cannot be loaded: {error}") from error.__cause__
@@ -146,11 +154,19 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             f"{file} is cut short or damaged: it starts like a {kind} checkpoint but its {size:,} bytes cannot be "
             f"read to the end ({reason[:300]}). Download or copy it again"
         ) from error
-    return Checkpoint(model, extra | {HEURISTICS: True} if heuristics else extra, metadata, kind, entry)
+    heuristics = heuristics or found.matching_heuristics
+    return Checkpoint(model, str(file), found.extra, header, kind, found.entry, found.author, heuristics)
 
 
-def is_safetensors(head: bytes) -> bool:
-    """Tell whether a file that starts with these bytes, nine at least, is a safetensors file, whole or not."""
+def is_safetensors(path: str | PathLike[str]) -> bool:
+    """Tell by its first bytes whether a path leads to a safetensors file, whole or not."""
+    if not os.path.isfile(path):
+        return False
+    with Path(path).open("rb") as file:
+        return _starts_safetensors(file.read(9))
+
+
+def _starts_safetensors(head: bytes) -> bool:
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _SAFETENSORS_HEADER_MAX
 
 
@@ -165,9 +181,12 @@ def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W", "A"]))
 
 
-def _existing_file(path: str | PathLike[str]) -> tuple[Path, bool]:
-    given = Path(path)
-    text, heuristics = split_query(str(given))
+def _local_file(name: str) -> tuple[Path, bool]:
+    """Return the file that is meant, and whether ``?matching_heuristics=True`` was asked for."""
+    text, heuristics = split_query(name)
+    if is_address(name):
+        return download(text), heuristics
+    given = Path(name)
     bare, _, query = text.partition("?")
     for file, tail in ((given, ""), (Path(bare), query)):
         if file.is_file():
@@ -188,7 +207,7 @@ def _kind(file: Path, head: bytes, size: int) -> str:
     """Name the file's format, or say what it is instead."""
     if not head:
         raise CheckpointError(f"{file} is empty (0 bytes): the download or copy failed, get it again")
-    if is_safetensors(head):
+    if _starts_safetensors(head):
         header_size = int.from_bytes(head[:8], "little")
         if 8 + header_size > size:
             raise CheckpointError(
@@ -223,23 +242,18 @@ def _map(file: Path) -> mmap.mmap:
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    data = _map(file)
-    end = 8 + int.from_bytes(data[:8], "little")
-    if end > _HEADER_READ_MAX:
-        raise CheckpointError(f"its header has {end:,} bytes, more than any that is read ({_HEADER_READ_MAX:,})")
-    header = json.loads(data[8:end], object_pairs_hook=_without_duplicates)
-    metadata = header.pop("__metadata__", {})
-    extra = {key: _json_or_text(value) for key, value in metadata.items() if (key, value) != ("format", "pt")}
-    places = [(key, entry, *(end + offset for offset in entry["data_offsets"])) for key, entry in header.items()]
-    tensors = {}
-    for key, entry, start, stop in sorted(places, key=lambda place: place[2:]):
-        dtype, shape = _SAFETENSORS_DTYPES[entry["dtype"]], entry["shape"]
-        if start != end or stop - start != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"the bytes of {key} are not where they should be")
-        tensors[key], end = stored_tensor(data, dtype, math.prod(shape), start, stop).view(shape), stop
-    if end != len(data):
-        raise ValueError(f"its tensors end at byte {end:,}")
-    return {**extra, "model": tensors}, metadata
+    # The library checks everything but this: it reads headers that take gigabytes of memory, and takes the last of two
+    # tensors of one name.
+    with file.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        if size > _HEADER_READ_MAX:
+            raise CheckpointError(f"its header has {size:,} bytes, more than any that is read ({_HEADER_READ_MAX:,})")
+        json.loads(stream.read(size), object_pairs_hook=_without_duplicates)
+    with safetensors.safe_open(file, "pt") as content:
+        header: dict[str, str] = content.metadata() or {}
+        tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - it is no dict
+    extra = {key: _json_or_text(value) for key, value in header.items() if (key, value) != ("format", "pt")}
+    return {**extra, "model": tensors}, header
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""Tensors to a checkpoint file of the format that its name asks for, whole or not at all."""
+"""Write tensors to a checkpoint file, whole or not at all, in the format that the file's name asks for."""
 
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,11 +15,11 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..files import whole_file
 
-__all__ = ["SUFFIXES", "write_checkpoint", "write_whole"]
+__all__ = ["SUFFIXES", "write_checkpoint"]
 
 
 def write_checkpoint(
-    path: Path, state: Mapping[str, Tensor], rest: Mapping[str, Any], metadata: Mapping[str, str] | None = None
+    path: Path, state: Mapping[str, Tensor], rest: Mapping[str, Any], header: Mapping[str, str] | None = None
 ) -> None:
     """Write a checkpoint; a file that is there stays as it is until the new one is whole.
 
@@ -29,21 +28,14 @@ def write_checkpoint(
             Detectron2's model zoo) or ``.safetensors``. Detectron2 loads the first two.
         state: name to CPU tensor.
         rest: further top-level entries; text, numbers and truth values only in a safetensors file.
-        metadata: text for the header of a safetensors file, as it is; the other formats have no place for it.
+        header: texts for the header of a safetensors file, by key; the other formats have no place for them.
 
     Raises:
         CheckpointError: the format cannot hold a value.
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    write_whole(path, lambda file: _WRITERS[path.suffix](file, state, rest, metadata or {}))
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside the target and then rename, so that the target is never half a file."""
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
+    with whole_file(path, durable=True) as file:
+        _WRITERS[path.suffix](file, state, rest, header or {})
 
 
 def _write_torch(file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], _: Mapping[str, str]) -> None:
@@ -61,7 +53,7 @@ def _write_pickle(file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str
 
 
 def _write_safetensors(
-    file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], metadata: Mapping[str, str]
+    file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], header: Mapping[str, str]
 ) -> None:
     unfit = [
         f"{key} ({type(value).__name__})" for key, value in rest.items() if not isinstance(value, (str, int, float))
@@ -71,7 +63,7 @@ def _write_safetensors(
     # The format takes neither tensors that share memory nor strides of their own.
     copies = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     texts = {key: json.dumps(value) for key, value in rest.items()}
-    file.write(safetensors.torch.save(copies, {"format": "pt", **texts, **metadata}))
+    file.write(safetensors.torch.save(copies, {"format": "pt", **texts, **header}))
 
 
 _WRITERS: dict[str, Callable[[BinaryIO, Mapping[str, Tensor], Mapping[str, Any], Mapping[str, str]], None]] = {

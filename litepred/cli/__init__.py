@@ -1,4 +1,4 @@
-"""The ``litepred`` command, a file for each of its commands."""
+"""The ``litepred`` program; each of its commands is a file."""
 
 from .main import main
 

@@ -1,10 +1,8 @@
-"""``litepred benchmark``: how fast a model is on this machine, in each way that a predictor can be made."""
+"""``litepred benchmark``: measure a model on this machine, in each way that a predictor can be made."""
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import statistics
 import sys
 import time
@@ -12,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, LitepredError
-from .outputs import naming_errors
+from .common import add_model_arguments, check_targets, make_predictor, positive
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
+    from .common import Commands
 
 __all__ = ["add_parser"]
 
@@ -24,12 +23,12 @@ Measure how fast a model is on this machine and image. Each way of making the
 predictor is made ready and tried once; then they take turns, and the table
 shows medians in seconds:
 
-  ready   from the files to a predictor, compilation included
-  first   the first prediction
-  read    from the file to an array
-  resize  to what the model takes
-  model   to the answers in the image's size
-  total   of the three
+  ready   make the predictor from its files, compilation included
+  first   predict for the first time
+  read    read the image file
+  resize  resize the image to what the model takes
+  model   run the model, up to answers in the image's own size
+  total   read, resize and model together
   ratio   how many times faster than the first row"""
 _WAYS: dict[str, dict[str, Any]] = {
     "exact": {"exact": True},
@@ -42,76 +41,55 @@ _WAYS: dict[str, dict[str, Any]] = {
 _COLUMNS = ("ready", "first", "read", "resize", "model", "total", "ratio")
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
-    benchmark = commands.add_parser(
-        "benchmark",
-        help="measure how fast a model is here",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    benchmark.add_argument("image", nargs="?", metavar="IMAGE", help="default: the example page")
-    benchmark.add_argument("--config", metavar="YAML", help="as litepred predict takes it; default: the page model")
-    benchmark.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
-    benchmark.add_argument("--device", help="such as cpu or cuda, instead of the config's MODEL.DEVICE")
+    benchmark = commands.add_parser("benchmark", help="measure how fast a model is here", description=_DESCRIPTION)
+    benchmark.add_argument("image", nargs="?", metavar="IMAGE", help="image file; default: the example page")
+    add_model_arguments(benchmark, precision=False)
     benchmark.add_argument(
         "--ways",
         nargs="+",
         choices=_WAYS,
         default=["exact", "float32"],
         metavar="WAY",
-        help=f"of making the predictor, out of {', '.join(_WAYS)}; default: exact float32",
+        help=f"ways of making the predictor, out of {', '.join(_WAYS)}; default: exact float32",
     )
-    benchmark.add_argument("--runs", type=_positive, default=5, help="of each way; default: %(default)s")
-    benchmark.add_argument("--threads", type=_positive, help="of the processor; default: one per core")
-    benchmark.add_argument("--csv", metavar="FILE", help="write the table there, too")
+    benchmark.add_argument("--runs", type=positive, default=5, help="measurements of each way; default: %(default)s")
+    benchmark.add_argument("--threads", type=positive, help="threads of the processor to use; default: one per core")
+    benchmark.add_argument("--csv", metavar="FILE", help="write the table to this file, too")
     benchmark.set_defaults(run=_benchmark)
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of times: expected 1 or more")
-    return value
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
     import torch
 
     from .. import __version__
-    from ..checkpoint.writers import write_whole
     from ..data import read_image
     from ..default_model import example_page
-    from ..predictor import Predictor
+    from ..results import csv_table
 
     path = Path(arguments.image or example_page())
-    if arguments.csv and not Path(arguments.csv).parent.is_dir():
-        raise LitepredError(f"--csv is {arguments.csv!r}, but there is no such folder: make it first")
+    if arguments.csv:
+        check_targets([path], [arguments.csv])
+        if not Path(arguments.csv).parent.is_dir():
+            raise LitepredError(f"--csv is {arguments.csv!r}, but there is no such folder: make it first")
     height, width = read_image(path).shape[:2]
-    ways: dict[str, Predictor] = {}
+    predictors: dict[str, Predictor] = {}
     measured: dict[str, dict[str, list[float]]] = {}
     for way in dict.fromkeys(arguments.ways):
         start = time.perf_counter()
-        predictor = Predictor(
-            arguments.config,
-            weights=arguments.weights,
-            device=arguments.device,
-            threads=arguments.threads,
-            **_WAYS[way],
-        )
+        predictor = make_predictor(arguments, threads=arguments.threads, **_WAYS[way])
         ready_s = time.perf_counter() - start
-        if predictor.precision != _WAYS[way].get("precision", "float32"):  # a warning has said why
-            continue
-        ways[way], measured[way] = predictor, {"ready": [ready_s], "first": [_measure(predictor, path)["total"]]}
-    if not ways:
+        if predictor.precision == _WAYS[way].get("precision", "float32"):  # else a warning has said why
+            predictors[way] = predictor
+            measured[way] = {"ready": [ready_s], "first": [_measure(predictor, path)["total"]]}
+    if not predictors:
         raise ConfigError(f"none of {', '.join(arguments.ways)} is fast on this device: add exact or float32 to --ways")
     for _ in range(arguments.runs):
-        for way, predictor in ways.items():
+        for way, predictor in predictors.items():
             for part, elapsed_s in _measure(predictor, path).items():
                 measured[way].setdefault(part, []).append(elapsed_s)
 
-    predictor = next(iter(ways.values()))
     medians = {
         way: {part: statistics.median(values) for part, values in parts.items()} for way, parts in measured.items()
     }
@@ -119,18 +97,17 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     for parts in medians.values():
         parts["ratio"] = reference / parts["total"]
     processor = torch.backends.cpu.get_cpu_capability()
-    where = f"{predictor.model.device}, {torch.get_num_threads()} threads, {processor}"
-    print(f"litepred {__version__}, torch {torch.__version__}; {where}; {path.name}, {width} × {height} pixels")
+    device = next(iter(predictors.values())).model.device
+    print(
+        f"litepred {__version__}, torch {torch.__version__}; {device}, {torch.get_num_threads()} threads, {processor}; "
+        f"{path.name}, {width} × {height} pixels"
+    )
     print(f"{'':18}" + "".join(f"{column:>9}" for column in _COLUMNS))
     for way, parts in medians.items():
         print(f"{way:<18}" + "".join(f"{parts[column]:9.3f}" for column in _COLUMNS))
     if arguments.csv:
-        table = io.StringIO(newline="")
-        rows = csv.writer(table)
-        rows.writerow(["way", *_COLUMNS])
-        rows.writerows([way, *(f"{parts[column]:.6f}" for column in _COLUMNS)] for way, parts in medians.items())
-        with naming_errors(Path(arguments.csv)) as target:
-            write_whole(target, lambda file: file.write(table.getvalue().encode()))
+        with csv_table(arguments.csv, ["way", *_COLUMNS]) as add_rows:
+            add_rows({"way": way, **{c: f"{parts[c]:.6f}" for c in _COLUMNS}} for way, parts in medians.items())
         print(f"-> {arguments.csv}", file=sys.stderr)
     return 0
 
@@ -149,8 +126,8 @@ def _measure(predictor: Predictor, path: Path) -> dict[str, float]:
     start = now()
     image = read_image(path)
     read = now()
-    inputs = predictor._model_input(image)
+    inputs = predictor.prepare(image)
     resized = now()
-    predictor._run([inputs])
+    predictor.run([inputs])
     end = now()
     return {"read": read - start, "resize": resized - read, "model": end - resized, "total": end - start}

@@ -1,18 +1,126 @@
-"""What commands share."""
+"""What the commands share: how they read their arguments, the model that they run, and small things to print."""
 
 from __future__ import annotations
 
+import argparse
+import difflib
+import functools
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..errors import LitepredError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from tqdm import tqdm
 
     from ..config import CfgNode
+    from ..predictor import Predictor
 
-__all__ = ["count_types", "megabytes", "progress_bar", "skeleton"]
+    Commands = argparse._SubParsersAction["CommandParser"]
+
+__all__ = [
+    "CommandParser",
+    "add_model_arguments",
+    "check_targets",
+    "count_types",
+    "make_predictor",
+    "megabytes",
+    "positive",
+    "progress_bar",
+    "skeleton",
+]
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of a command. It answers an unknown option with the command's own usage and the nearest option."""
+
+    def __init__(self, **options: Any) -> None:
+        if "\n" in (options.get("description") or ""):  # it has line ends of its own, which argparse would undo
+            options["formatter_class"] = argparse.RawDescriptionHelpFormatter
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Read the arguments, and end with an error where some are left over, instead of leaving them to `main`."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1)
+            advice = f", did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{advice}")
+        return found, unknown
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0 from the command line."""
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} came: expected a whole number, 1 or more")
+    return value
+
+
+def add_model_arguments(parser: CommandParser, *, precision: bool = True) -> argparse._ArgumentGroup:
+    """Add the options that choose a model, for `make_predictor`; return their group.
+
+    Args:
+        parser: of a command.
+        precision: whether the command has the option ``--precision``.
+    """
+    model = parser.add_argument_group("the model")
+    model.add_argument(
+        "--config",
+        metavar="YAML",
+        help="config of the model, a file of litepred convert, or a name in the zoo; default: the document-page model",
+    )
+    model.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
+    model.add_argument("--device", help="cpu, cuda or the like, instead of the config's MODEL.DEVICE")
+    if precision:
+        model.add_argument(
+            "--precision",
+            choices=("float32", "bfloat16", "float16"),
+            default="float32",
+            help="precision of convolutions: less is faster on hardware that has it; default: %(default)s",
+        )
+    return model
+
+
+def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
+    """Load the model that the options of `add_model_arguments` choose; ``options`` are passed on to `Predictor`."""
+    from ..predictor import Predictor
+
+    options = {"precision": vars(arguments).get("precision", "float32"), **options}
+    return Predictor(arguments.config, weights=arguments.weights, device=arguments.device, **options)
+
+
+def check_targets(sources: Iterable[str | os.PathLike[str]], targets: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuse to write over a file that is read, or twice to one file, whatever they are called.
+
+    A target's folder need not exist yet.
+
+    Raises:
+        LitepredError: a target is the same file as a source, or as another target.
+    """
+    real_path = functools.cache(os.path.realpath)
+
+    def place(path: str | os.PathLike[str]) -> tuple[object, object]:
+        """Return the same value for all names of a file, such as IMG.PNG and IMG.png on a Mac's usual disk."""
+        status = os.stat(path) if os.path.exists(path) else None
+        if status is not None and status.st_ino:  # which is 0 on network drives that do not number their files
+            return status.st_dev, status.st_ino
+        folder, name = os.path.split(path)
+        return real_path(folder), name
+
+    read = {place(source) for source in sources}
+    written = set()
+    for target in targets:
+        where = place(target)
+        if where in read:
+            raise LitepredError(f"{str(target)!r} is both read and written: choose another name or folder to write to")
+        if where in written:
+            raise LitepredError(f"{str(target)!r} is to be written twice: give each option a file or folder of its own")
+        written.add(where)
 
 
 def skeleton(cfg: CfgNode) -> nn.Module:
@@ -42,7 +150,7 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
-def progress_bar(total: int | None, unit: str) -> Any:
+def progress_bar(total: int | None, unit: str) -> tqdm:
     """Return a progress bar with rate and time left, on standard error, shown only where that is a terminal."""
     from tqdm import tqdm
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ConfigError, LitepredError
 from ..files import is_address
-from .common import count_types, megabytes, skeleton
+from .common import check_targets, count_types, megabytes, skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..checkpoint import Checkpoint
     from ..config import CfgNode
+    from .common import Commands
 
 __all__ = ["add_parser"]
 
@@ -35,15 +36,13 @@ examples:
   litepred convert model.safetensors model_final.pth"""
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
     convert = commands.add_parser(
         "convert",
         help="put weights, config and class names into one file, or write what Detectron2 loads",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     convert.add_argument("source", metavar="IN", help="checkpoint to read")
     convert.add_argument("target", metavar="OUT", help="file to write, whole or not at all")
@@ -64,43 +63,44 @@ def add_parser(commands: Any) -> None:
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    from ..checkpoint import load_into, read_checkpoint
-    from ..checkpoint.bundle import CONFIG, bundle_metadata
-    from ..checkpoint.checkpointer import named_for
+    from ..checkpoint import load_into, named_for, read_checkpoint
+    from ..checkpoint.bundle import CONFIG, bundle_texts
     from ..checkpoint.naming import HEURISTICS
     from ..checkpoint.writers import write_checkpoint
 
     target = Path(arguments.target)
     _check_target(target, arguments)
     source, cfg = _source(arguments.source)
-    ways = (source, source.partition("?")[0])
-    if target.exists() and any(os.path.exists(path) and target.samefile(path) for path in ways):
-        raise LitepredError(f"OUT is {str(target)!r}, which is IN itself: choose another name")
     checkpoint = read_checkpoint(source)
-    cfg = _config(arguments.config, source, checkpoint) or cfg
+    check_targets([checkpoint.name], [target])
+    cfg = _config(arguments.config, checkpoint) or cfg
     state = checkpoint.model
     entries: dict[str, str | bool] = {"__author__": "litepred"}
     if cfg is not None:
         model = skeleton(cfg)
         state = named_for(model, checkpoint)
         load_into(model, state, source=source)
-    elif checkpoint.extra.get(HEURISTICS) is True:
+    elif checkpoint.matching_heuristics:
         entries[HEURISTICS] = True  # their full names are not known without a model
     if arguments.half:
         state = {key: _half(key, value) for key, value in state.items()}
-    class_names, metadata = None, {}
+    class_names, header = None, {}
     if target.suffix == ".safetensors":
-        class_names = _class_names(arguments.class_names, checkpoint, source, cfg)
-        metadata = bundle_metadata(cfg and _portable(cfg), class_names)
-    try:
-        write_checkpoint(target, state, entries, metadata)
-    except OSError as error:
-        raise LitepredError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+        class_names = _class_names(arguments.class_names, checkpoint, cfg)
+        header = bundle_texts(None if cfg is None else _portable(cfg), class_names)
+    write_checkpoint(target, state, entries, header)
     types = ", ".join(f"{number} {name}" for name, number in count_types(state.values()).items())
-    inside = ["the config"] * (CONFIG in metadata) + [f"{len(class_names or ())} class names"] * bool(class_names)
-    lacks = ["no config in it"] * (target.suffix == ".safetensors" and CONFIG not in metadata)
-    told = ["with " + " and ".join(inside)] * bool(inside) + lacks
-    print(", ".join([f"{target}: {megabytes(target.stat().st_size)}", f"{len(state)} tensors ({types})", *told]))
+    told = [f"{target}: {megabytes(target.stat().st_size)}", f"{len(state)} tensors ({types})"]
+    inside = []
+    if CONFIG in header:
+        inside.append("the config")
+    if class_names:
+        inside.append(f"{len(class_names)} class names")
+    if inside:
+        told.append(f"with {' and '.join(inside)}")
+    if target.suffix == ".safetensors" and CONFIG not in header:
+        told.append("no config in it")
+    print(", ".join(told))
     return 0
 
 
@@ -112,34 +112,33 @@ def _check_target(target: Path, arguments: argparse.Namespace) -> None:
     if not target.parent.is_dir():
         raise LitepredError(f"OUT is {str(target)!r}, but there is no folder {str(target.parent)!r}: make it first")
     if target.exists() and not (arguments.force and target.is_file()):
-        advice = "choose another name" + ", or replace it with --force" * target.is_file()
+        advice = "choose another name" + (", or replace it with --force" if target.is_file() else "")
         raise LitepredError(f"OUT is {str(target)!r}, which is there already: {advice}")
     if arguments.class_names is not None and target.suffix != ".safetensors":
         raise LitepredError(f"a {target.suffix} file has no place for class names: leave --class-names out")
 
 
 def _source(name: str) -> tuple[str, CfgNode | None]:
-    """Find or download the checkpoint; a model of the zoo brings its config."""
-    from ..checkpoint import resolve_path
-    from ..sources import named_config
+    """Return the checkpoint's path or address, and the config that a model of the zoo brings along."""
+    from ..resolve import named_config
 
-    if is_address(name):
-        return str(resolve_path(name)), None
-    if os.path.exists(name) or Path(name.partition("?")[0]).suffix not in ("", ".yaml"):
+    if is_address(name) or os.path.exists(name) or Path(name.partition("?")[0]).suffix not in ("", ".yaml"):
         return name, None
     cfg = named_config(name, trained=True)
-    return str(resolve_path(cfg.MODEL.WEIGHTS)), cfg
+    return cfg.MODEL.WEIGHTS, cfg
 
 
-def _config(given: str | None, source: str, checkpoint: Checkpoint) -> CfgNode | None:
+def _config(given: str | None, checkpoint: Checkpoint) -> CfgNode | None:
     """Read the config that is given, else the one in the checkpoint; torchvision's models have one each."""
-    from ..checkpoint.bundle import CONFIG
     from ..checkpoint.torchvision_names import is_torchvision
-    from ..sources import named_config, torchvision_config
+    from ..resolve import embedded_config, named_config, torchvision_config
 
-    if given is not None or CONFIG in checkpoint.metadata:
-        return named_config(source if given is None else given)
-    return torchvision_config(checkpoint.model) if is_torchvision(checkpoint.model) else None
+    if given is not None:
+        return named_config(given)
+    embedded = embedded_config(checkpoint)
+    if embedded is None and is_torchvision(checkpoint.model):
+        return torchvision_config(checkpoint.model)
+    return embedded
 
 
 def _half(key: str, value: Tensor) -> Tensor:
@@ -153,12 +152,12 @@ def _half(key: str, value: Tensor) -> Tensor:
     return half
 
 
-def _class_names(given: str | None, checkpoint: Checkpoint, source: str, cfg: CfgNode | None) -> list[str] | None:
+def _class_names(given: str | None, checkpoint: Checkpoint, cfg: CfgNode | None) -> list[str] | None:
     from ..checkpoint.bundle import read_class_names
     from ..data import MetadataCatalog
-    from ..sources import class_kind
+    from ..families import class_kind
 
-    names = read_class_names(checkpoint.metadata, source) if given is None else _listed(given)
+    names = read_class_names(checkpoint) if given is None else _listed(given)
     if cfg is None or cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
         return names
     kind, number = class_kind(cfg)

@@ -18,7 +18,6 @@ def add_parser(commands: Any) -> None:
         "densepose",
         help="map people in images to parts and coordinates of the body",
         description="Run a DensePose model of charts, with the arguments of DensePose's apply_net.py.",
-        allow_abbrev=False,
     )
     apply_net.add_actions(densepose.add_subparsers(dest="action", required=True, metavar="ACTION"))
     densepose.set_defaults(run=_densepose)

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, LitepredError
-from .common import progress_bar
+from .common import add_model_arguments, make_predictor, progress_bar
 from .inputs import predict_files
 
 if TYPE_CHECKING:
     from ..evaluation import COCOEvaluator, PanopticEvaluator
     from ..predictor import Predictor
+    from .common import Commands
 
 __all__ = ["add_parser"]
 
@@ -43,15 +44,13 @@ _TITLES = {"bbox": "box", "segm": "mask", "keypoints": "keypoints"}
 _PARTS = {"all": "", "things": "_th", "stuff": "_st"}
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
     evaluate = commands.add_parser(
         "evaluate",
         help="measure AP and panoptic quality on annotated images",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     evaluate.add_argument(
         "--images", metavar="DIR", required=True, help="folder that the annotations' file names begin in"
@@ -63,35 +62,20 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help="of the panoptic PNGs; default: the JSON's name without .json, else its folder",
     )
-    evaluate.add_argument(
-        "--config",
-        metavar="YAML",
-        help="config of the model, a file of litepred convert, or a name in the zoo; default: the document-page model",
-    )
-    evaluate.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
-    evaluate.add_argument("--device", help="such as cpu or cuda, instead of the config's MODEL.DEVICE")
-    evaluate.add_argument(
-        "--precision",
-        choices=("float32", "bfloat16", "float16"),
-        default="float32",
-        help="of convolutions; default: %(default)s",
-    )
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_model_arguments(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from ..evaluation import COCOEvaluator, PanopticEvaluator
-    from ..predictor import Predictor
 
     folder = Path(arguments.images)
     if not folder.is_dir():
         raise LitepredError(f"there is no folder --images {str(folder)!r}")
     if arguments.annotations is None and arguments.panoptic_annotations is None:
         raise LitepredError("there is nothing to compare with: pass --annotations, --panoptic-annotations or both")
-    predictor = Predictor(
-        arguments.config, weights=arguments.weights, device=arguments.device, precision=arguments.precision
-    )
+    predictor = make_predictor(arguments)
     evaluators: list[COCOEvaluator | PanopticEvaluator] = []
     if arguments.annotations is not None:
         sigmas = predictor.cfg.TEST.KEYPOINT_OKS_SIGMAS
@@ -119,7 +103,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _metadata(predictor: Predictor) -> Any:
     """Keep the data set's numbering only where it is that of the model's classes."""
-    from ..sources import class_kind
+    from ..families import class_kind
 
     kind, number = class_kind(predictor.cfg)
     ids = predictor.metadata.get("thing_dataset_id_to_contiguous_id")

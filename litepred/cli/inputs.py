@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ImageError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..predictor import Predictor
+    from ..structures import Outputs
 
 __all__ = ["IMAGE_SUFFIXES", "expand", "is_video", "predict_files"]
 
@@ -65,60 +66,27 @@ def is_video(name: str) -> bool:
 
 def predict_files(
     predictor: Predictor, items: Iterable[T], path_of: Callable[[T], str | os.PathLike[str]], batch_size: int | None
-) -> Iterator[tuple[T, np.ndarray | None, dict[str, Any] | ImageError]]:
-    """Run a model on image files, going on after those that cannot be read.
-
-    A thread reads ahead while the model works; no more than two batches are held at once.
+) -> Iterator[tuple[T, np.ndarray | None, Outputs | ImageError]]:
+    """Run a model on image files, going on after those that cannot be read; no more than two batches are held at once.
 
     Yields:
         In order: the item; its image, (H, W, C) uint8 as the model's channels want it, BGR where they are three; and
         what the model returns. For a file that cannot be read ``None`` and the error.
     """
-    from ..data import as_array
+    from ..data import image_to_array
 
     channels = len(predictor.cfg.MODEL.PIXEL_MEAN)
-    waiting: deque[tuple[T, np.ndarray | None, ImageError | None]] = deque()
+    images: deque[np.ndarray | None] = deque()  # those read so far of the items that are still to be yielded
 
-    def images(reader: ThreadPoolExecutor) -> Iterator[np.ndarray]:
-        for item, future in _ahead(
-            reader, items, lambda item: as_array(path_of(item), channels), 2 * (batch_size or 4)
-        ):
-            try:
-                image = future.result()
-            except ImageError as error:
-                waiting.append((item, None, error))
-            else:
-                waiting.append((item, image, None))
-                yield image
+    def read(item: T) -> np.ndarray:
+        try:
+            images.append(image := image_to_array(path_of(item), channels))
+        except ImageError:
+            images.append(None)
+            raise
+        return image
 
-    reader = ThreadPoolExecutor(max_workers=1)
-    try:
-        for outputs in predictor.batch(images(reader), batch_size):
-            yield from _errors(waiting)
-            item, image, _ = waiting.popleft()
-            yield item, image, outputs
-        yield from _errors(waiting)
-    finally:
-        reader.shutdown(cancel_futures=True)
-
-
-def _errors(waiting: deque[tuple[T, np.ndarray | None, ImageError | None]]) -> Iterator[tuple[T, None, ImageError]]:
-    """Take the unreadable files from the front."""
-    while waiting and (error := waiting[0][2]) is not None:
-        yield waiting.popleft()[0], None, error
-
-
-def _ahead(
-    reader: ThreadPoolExecutor, items: Iterable[T], read: Callable[[T], Any], depth: int
-) -> Iterator[tuple[T, Future[Any]]]:
-    """Yield each item with its reading, ``depth`` of which are begun before they are asked for."""
-    begun: deque[tuple[T, Future[Any]]] = deque()
-    rest = iter(items)
-    while True:
-        with suppress(StopIteration):
-            while len(begun) <= depth:
-                item = next(rest)
-                begun.append((item, reader.submit(read, item)))
-        if not begun:
-            return
-        yield begun.popleft()
+    items, to_read = itertools.tee(items)
+    readings = (partial(read, item) for item in to_read)
+    for outputs, item in zip(predictor.batch(readings, batch_size, return_errors=True), items):
+        yield item, images.popleft(), outputs

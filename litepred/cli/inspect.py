@@ -17,6 +17,8 @@ from .common import count_types, megabytes, skeleton
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .common import Commands
+
 __all__ = ["add_parser"]
 
 _DESCRIPTION = """\
@@ -24,9 +26,9 @@ Tell what a checkpoint is: its format and author, the model that its weights
 belong to, its classes, whether a trainer's state lies beside the weights, and
 the name and shape of every tensor.
 
-No code in the file is run, and no more of it read than needed. A file that is
-cut short, hostile or no checkpoint at all is named as such, and the exit
-status is 1."""
+No code in the file is run, and only what is needed of it is read. For a file
+that is cut short, hostile or no checkpoint at all, the command says so and ends
+with status 1."""
 _FORMATS = {
     "safetensors": "safetensors",
     "torch": "PyTorch (zip)",
@@ -36,22 +38,18 @@ _FORMATS = {
 }
 _TRAINING = ("iteration", "epoch", "trainer", "optimizer", "scheduler", "lr_scheduler", "grad_scaler", "ema_state")
 _NAMES_SHOWN = 12
-_NUMBER = re.compile(r"(?<=\.)[0-9]{1,9}(?![^.])")  # a part of a name that is all number
+_NUMBER = re.compile(r"(?<=\.)[0-9]{1,9}(?![^.])")  # a part of a dotted name that is a number
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
     inspect = commands.add_parser(
-        "inspect",
-        help="tell what a checkpoint is: format, model, classes, tensors",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "inspect", help="tell what a checkpoint is: format, model, classes, tensors", description=_DESCRIPTION
     )
     inspect.add_argument(
         "file",
         metavar="FILE",
-        help="checkpoint, or its address; or a config, as a YAML file or by its name in the zoo",
+        help="checkpoint or its address, or a config: a YAML file or a name in the zoo",
     )
     inspect.add_argument("--json", action="store_true", help="print all of it as JSON, for programs to read")
     inspect.set_defaults(run=_inspect)
@@ -68,26 +66,25 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 
 def _facts(name: str) -> dict[str, Any]:
-    """Collect all that there is to say, as JSON has it."""
-    from ..checkpoint import read_checkpoint, resolve_path
+    """Collect what ``--json`` prints."""
+    from ..checkpoint import read_checkpoint
     from ..checkpoint.bundle import CLASS_NAMES, CONFIG, read_class_names
 
     if _is_config(name):
-        from ..sources import named_config
+        from ..resolve import named_config
 
         cfg = named_config(name)
         return {"file": name, "format": "config", **_weight_facts(skeleton(cfg).state_dict())}
-    path = str(resolve_path(name))
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(name)
     entries = {str(key): value for key, value in checkpoint.extra.items()}
-    author = entries.pop("__author__", None)
+    entries.pop("__author__", None)
     return {
         "file": name,
         "format": checkpoint.format,
-        "size_bytes": os.path.getsize(path if os.path.exists(path) else path.partition("?")[0]),
-        "author": None if author is None else str(author),
-        "config": checkpoint.metadata.get(CONFIG),
-        "class_names": read_class_names(checkpoint.metadata, name),
+        "size_bytes": os.path.getsize(checkpoint.name),
+        "author": checkpoint.author or None,
+        "config": checkpoint.header.get(CONFIG),
+        "class_names": read_class_names(checkpoint),
         "training_state": {key: _value(entries.pop(key)) for key in _TRAINING if key in entries},
         "other_entries": {key: _value(value) for key, value in entries.items() if key not in (CONFIG, CLASS_NAMES)},
         **_weight_facts(checkpoint.model),
@@ -100,8 +97,11 @@ def _is_config(name: str) -> bool:
     return not is_address(name) and (suffix in (".yaml", ".yml") or not (suffix or os.path.exists(name)))
 
 
-def _value(value: Any) -> Any:
-    return value if isinstance(value, (int, float)) else value[:60] if isinstance(value, str) else type(value).__name__
+def _value(value: object) -> str | float:
+    """Return a number, the beginning of a text, or the name of another type."""
+    if isinstance(value, (int, float)):
+        return value
+    return value[:60] if isinstance(value, str) else type(value).__name__
 
 
 def _weight_facts(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -123,23 +123,21 @@ def _weight_facts(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _page(facts: dict[str, Any]) -> Iterator[str]:
     """Yield the lines about the file as a whole."""
-    model, names = facts["model"], facts.get("class_names")
+    model, names = facts["model"], facts.get("class_names") or []
     size, author = facts.get("size_bytes"), facts.get("author")
-    yield ", ".join(
-        [
-            f"{facts['file']}: {_FORMATS[facts['format']]}",
-            *([megabytes(size)] if size is not None else []),
-            *([f"by {author}"] if author else []),
-        ]
-    )
+    title = f"{facts['file']}: {_FORMATS[facts['format']]}"
+    if size is not None:
+        title += f", {megabytes(size)}"
+    yield f"{title}, by {author}" if author else title
     types = ", ".join(f"{number} {name}" for name, number in facts["types"].items())
-    meta_architecture = f" (MODEL.META_ARCHITECTURE {model['meta_architecture']})" * bool(model["meta_architecture"])
+    architecture = model["meta_architecture"]
     rows = {
-        "model": (model["name"] or "not recognised by its names") + meta_architecture,
+        "model": (model["name"] or "not recognised by its names")
+        + (f" (MODEL.META_ARCHITECTURE {architecture})" if architecture else ""),
         "backbone": model["backbone"],
         **model["heads"],
         "classes": ", ".join(f"{number} {kind}" for kind, number in model["classes"].items()),
-        "names": names and ", ".join(names[:_NAMES_SHOWN]) + ", …" * (len(names) > _NAMES_SHOWN),
+        "names": ", ".join([*names[:_NAMES_SHOWN], "…"] if len(names) > _NAMES_SHOWN else names),
         "config": facts.get("config") and f"inside: Predictor({facts['file']!r}) needs nothing else",
         "training": _listed(facts.get("training_state", {})),
         "also": _listed(facts.get("other_entries", {})),
@@ -153,7 +151,7 @@ def _listed(entries: Mapping[str, Any]) -> str:
 
 
 def _modules(keys: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line for each module with its tensors, and one for all that differ in nothing but a number."""
+    """Yield a line for each module and its tensors; modules that differ only in a number share one."""
     modules: dict[str, dict[str, list[str]]] = {}
     for key in sorted(keys, key=_order):
         module, _, leaf = key.rpartition(".")
@@ -171,13 +169,14 @@ def _modules(keys: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _order(key: str) -> tuple[list[tuple[int, str]], bool, bool, str]:
-    """Sort by module, numbers by their value, and the weight and bias of each module first."""
+    """Return a sort key: by module, whose numbers count as numbers, with its weight and its bias first."""
     module, _, leaf = key.rpartition(".")
     parts = [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]{1,9})", module)]
     return parts, leaf != "weight", leaf != "bias", leaf
 
 
 def _ranges(numbers: list[int]) -> str:
+    """Write ascending numbers as ``{0-2, 5}``, or a single one as it is."""
     if len(numbers) == 1:
         return str(numbers[0])
     runs: list[list[int]] = []

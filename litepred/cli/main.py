@@ -1,4 +1,4 @@
-"""From the command line to a command and its exit status."""
+"""Run the command that was typed, and turn what comes of it into an exit status."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from typing import Any
+from typing import TextIO
 
 from .. import __version__
 from ..errors import LitepredError
 from . import benchmark, convert, densepose, evaluate, inspect, predict, run, zoo
+from .common import CommandParser
 
 __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's own arguments); returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="litepred", description="Run Detectron2-style models without Detectron2.", allow_abbrev=False
-    )
+    parser = CommandParser(prog="litepred", description="Run Detectron2-style models without Detectron2.")
     parser.add_argument("--version", action="version", version=f"litepred {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose, run):
@@ -39,14 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     print(f"litepred: warning: {message}", file=sys.stderr)
 
 
 @contextmanager
 def _streams() -> Iterator[None]:
-    """Let any text be printed: letters that a stream's encoding lacks are escaped, and a closed stream takes all."""
-    streams: tuple[Any, Any] = (sys.stdout, sys.stderr)
+    """Let any text be printed: a stream escapes letters that its encoding lacks, and a closed one swallows the text."""
+    streams: tuple[TextIO | None, TextIO | None] = (sys.stdout, sys.stderr)
     with ExitStack() as stack:
         for stream, redirect in zip(streams, (redirect_stdout, redirect_stderr)):
             if stream is None:  # closed by the caller, or a program without a console
@@ -59,15 +58,15 @@ def _streams() -> Iterator[None]:
 
 
 class _Terminated(KeyboardInterrupt):
-    """Someone asked the process to end: by ``kill``, a service manager, a container's stop."""
+    """SIGTERM came: from ``kill``, a service manager, or the stop of a container."""
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM end the command as Ctrl-C does, so that temporary files are cleared away."""
 
-    def stop(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: clearing away is not to be cut short
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one is not to cut the clearing away short
         raise _Terminated
 
     # A program that calls `main` may have a handler of its own; and only the main thread has a say in signals.
@@ -82,7 +81,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _is_broken_pipe(error: OSError) -> bool:
-    """Tell what comes of writing to a closed pipe, which Windows may also call an invalid argument."""
+    """Tell whether an error comes from writing to a closed pipe, which Windows may call an invalid argument."""
     vague = sys.platform == "win32" and error.errno == errno.EINVAL and error.filename is None
     return vague or isinstance(error, BrokenPipeError)
 
@@ -100,7 +99,7 @@ def _run(arguments: argparse.Namespace) -> int:
             print(f"litepred: error: {error}", file=sys.stderr)
         try:
             sys.stdout.flush()
-        except OSError:  # not again, when Python ends
+        except OSError:  # so that Python does not fail once more when it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except _Terminated:

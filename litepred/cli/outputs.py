@@ -1,22 +1,36 @@
-"""The files that ``litepred predict`` writes: some per image, some per run."""
+"""The files that ``litepred predict`` writes: some for each image, some for the whole run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import argparse
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LitepredError
+from .inputs import is_video
 
 if TYPE_CHECKING:
-    import argparse
+    import numpy as np
 
-    from ..data import Metadata
-    from ..structures import Instances
+    from ..data import Metadata, VideoReader
+    from ..predictor import StreamedFrame
+    from ..structures import Outputs
 
-__all__ = ["Item", "NamedFile", "RunFiles", "Wanted", "describe", "naming_errors"]
+__all__ = ["Item", "RunFiles", "all_files", "check_needs", "item_files", "name_items"]
+
+_NEEDS = {
+    "classes": ("instances",),
+    "coco": ("instances",),
+    "csv": ("instances", "proposals"),
+    "panoptic": ("panoptic_seg",),
+    "labels": ("sem_seg",),
+}
 
 
 @dataclass(frozen=True)
@@ -36,214 +50,217 @@ class Item:
     image_id: int | None
 
 
-@dataclass
-class Wanted:
-    """Which files a run writes.
+def name_items(sources: Sequence[str]) -> list[Item]:
+    """Give each source a stem that no other has, so that images of one name from different folders keep apart.
 
-    Attributes:
-        folder: for pictures and JSON.
-        pictures: whether to draw.
-        json: whether to write a JSON file per image.
-        coco: COCO's results file, of all images.
-        csv: table of all images.
-        panoptic: folder for COCO's panoptic PNGs and JSON.
-        labels: folder for PNGs of the classes of pixels.
-        masks: "rle", "polygon", "none"; or ``None`` for what is usual in each format.
+    Names that differ in case, or in how their accents are written, are one to the file systems of Windows and macOS.
     """
+    stems = [Path(source).stem.replace("camera:", "camera-") for source in sources]
+    names = [os.path.basename(source) for source in sources]
+    if len(set(names)) < len(set(sources)):
+        names = list(sources)
+    numbered = all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems)
+    uses: Counter[str] = Counter()
+    items = []
+    for source, name, stem in zip(sources, names, stems):
+        free = stem
+        while uses[_one_spelling(free)]:
+            uses[_one_spelling(stem)] += 1
+            free = f"{stem}-{uses[_one_spelling(stem)]}"
+        uses[_one_spelling(free)] += 1
+        items.append(Item(source, name, free, int(stem) if numbered else None))
+    return items
 
-    folder: Path
-    pictures: bool
-    json: bool
-    coco: Path | None
-    csv: Path | None
-    panoptic: Path | None
-    labels: Path | None
-    masks: str | None
 
-    @classmethod
-    def of(cls, arguments: argparse.Namespace) -> Wanted:
-        """Take them from the command line."""
+def _one_spelling(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
-        def path(name: str | None) -> Path | None:
-            return None if name is None else Path(name)
 
-        return cls(
-            *(Path(arguments.output), arguments.save_images, arguments.json, path(arguments.coco), path(arguments.csv)),
-            *(path(arguments.panoptic), path(arguments.labels), arguments.masks),
-        )
+def item_files(options: argparse.Namespace, item: Item) -> list[Path]:
+    """Return the picture and the JSON file that an image or video gets in the folder ``--output``."""
+    endings = []
+    if options.save_images:
+        endings.append("mp4" if is_video(item.source) else "png")
+    if options.json:
+        endings.append("json")
+    return [options.output / f"{item.stem}.{ending}" for ending in endings]
 
-    def files(self, item: Item, video: bool) -> list[Path]:
-        """Return the files that an image or video gets in ``folder``."""
-        picture = [self.folder / f"{item.stem}.{'mp4' if video else 'png'}"] * self.pictures
-        return picture + [self.folder / f"{item.stem}.json"] * self.json
 
-    def all_files(self, item: Item, video: bool) -> list[Path]:
-        """Return the files that an image gets in any folder; of a video's frames, only those of the first."""
-        name = f"{item.stem}-000000.png" if video else f"{item.stem}.png"
-        folders = [folder for folder in (self.panoptic, self.labels) if folder is not None]
-        return self.files(item, video) + [folder / name for folder in folders]
+def all_files(options: argparse.Namespace, items: Iterable[Item]) -> Iterator[Path]:
+    """Yield every file of a run; of a video's frames, only those of the first."""
+    yield from (path for path in (options.coco, options.csv) if path is not None)
+    if options.panoptic is not None:
+        yield options.panoptic / "panoptic.json"
+    for item in items:
+        yield from item_files(options, item)
+        for folder in (options.panoptic, options.labels):
+            if folder is not None:
+                yield folder / (f"{item.stem}-000000.png" if is_video(item.source) else f"{item.stem}.png")
 
-    def run_files(self) -> list[Path]:
-        """Return the files that hold all images."""
-        segments = None if self.panoptic is None else self.panoptic / "panoptic.json"
-        return [path for path in (self.coco, self.csv, segments) if path is not None]
 
-    def needs(self) -> list[tuple[str, str]]:
-        """Return the pairs of option and key of a model's outputs that it needs."""
-        options = [("--coco", self.coco, "instances"), ("--panoptic", self.panoptic, "panoptic_seg")]
-        options.append(("--labels", self.labels, "sem_seg"))
-        return [(option, key) for option, path, key in options if path is not None]
+def check_needs(options: argparse.Namespace, outputs: Outputs) -> None:
+    """Check that a model finds what the options need.
+
+    Raises:
+        LitepredError: it does not.
+    """
+    for option, keys in _NEEDS.items():
+        if getattr(options, option) is not None and not outputs.keys() & set(keys):
+            raise LitepredError(
+                f"--{option} needs {keys[0]!r}, but this model finds {', '.join(outputs)}: leave it out"
+            )
 
 
 class RunFiles:
-    """The files of a run that hold all images, filled image by image; used in a ``with`` block.
+    """The files of a run, which are written in a ``with`` block.
 
-    They appear at its end, whole; when it is left by an error or Ctrl-C, not at all.
+    Files of one image appear one after another. Files of all images appear at the end of the block, and not at all when
+    an error or Ctrl-C ends it.
+
+    Args:
+        options: those of ``litepred predict``.
+        metadata: gives the classes their names, colours and ids.
     """
 
-    def __init__(self, wanted: Wanted, metadata: Metadata) -> None:
-        self.wanted, self.metadata = wanted, metadata
-        self._count = 0
+    def __init__(self, options: argparse.Namespace, metadata: Metadata) -> None:
+        self._options, self._metadata = options, metadata
+        self._count = 0  # of images and frames
         self._panoptic_images: list[dict[str, Any]] = []
 
     def __enter__(self) -> RunFiles:
         from ..results import csv_table, json_list, panoptic_categories
 
-        wanted = self.wanted
-        if wanted.pictures or wanted.json:
-            make_folder(wanted.folder, "--output")
+        options = self._options
+        if options.save_images or options.json:
+            _make_folder(options.output, "--output")
+        if options.labels is not None:
+            _make_folder(options.labels, "--labels")
         with ExitStack() as stack:
-            if wanted.coco is not None:
-                self._coco = stack.enter_context(NamedFile(wanted.coco, json_list(wanted.coco)))
-            if wanted.csv is not None:
-                self._csv = stack.enter_context(NamedFile(wanted.csv, csv_table(wanted.csv)))
-            if wanted.panoptic is not None:
-                make_folder(wanted.panoptic, "--panoptic")
-                rest = {"images": self._panoptic_images, "categories": panoptic_categories(self.metadata)}
-                target = wanted.panoptic / "panoptic.json"
-                self._panoptic = stack.enter_context(NamedFile(target, json_list(target, "annotations", rest)))
-            if wanted.labels is not None:
-                make_folder(wanted.labels, "--labels")
+            if options.coco is not None:
+                self._add_coco = stack.enter_context(json_list(options.coco))
+            if options.csv is not None:
+                self._add_csv = stack.enter_context(csv_table(options.csv))
+            if options.panoptic is not None:
+                _make_folder(options.panoptic, "--panoptic")
+                rest = {"images": self._panoptic_images, "categories": panoptic_categories(self._metadata)}
+                file = json_list(options.panoptic / "panoptic.json", "annotations", rest)
+                self._add_panoptic = stack.enter_context(file)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
-    def add(self, item: Item, outputs: dict[str, Any], frame: int | None = None) -> None:
-        """Write what was found in an image, or in a frame of a video.
+    def add_image(self, item: Item, image: np.ndarray, outputs: Outputs) -> list[Path]:
+        """Write what was found in an image; return the files of its own in the folder ``--output``."""
+        from ..results import write_json
+        from ..visualizer import VisImage
 
-        Raises:
-            LitepredError: the model's outputs lack what a file holds, or a file cannot be written.
+        paths = item_files(self._options, item)
+        for path in paths:
+            if path.suffix == ".json":
+                write_json(path, self._describe(item, outputs, image.shape[:2]))
+            else:
+                VisImage(self._draw(image, outputs)[:, :, ::-1]).save(path)
+        self._add_results(item, outputs)
+        return paths
+
+    @contextmanager
+    def video(self, item: Item, reader: VideoReader) -> Iterator[Callable[[StreamedFrame, Outputs], None]]:
+        """Open the files of a video, and give the function that adds a frame and what was found in it.
+
+        In the pictures an instance keeps its colour from frame to frame.
         """
+        from ..data import video_file
+        from ..results import json_list
+        from ..visualizer import VideoVisualizer
+
+        paths = {path.suffix: path for path in item_files(self._options, item)}
+        visualizer = VideoVisualizer(self._metadata)
+        with ExitStack() as stack:
+            add_entries = stack.enter_context(json_list(paths[".json"])) if ".json" in paths else None
+            add_picture: Callable[[np.ndarray], object] | None = None
+            shown = 0
+
+            def add(one: StreamedFrame, outputs: Outputs) -> None:
+                nonlocal add_picture, shown
+                if ".mp4" in paths:
+                    if add_picture is None:
+                        add_picture = stack.enter_context(video_file(paths[".mp4"], reader.fps, one.frame.shape[:2]))
+                    if "instances" in outputs:
+                        found = outputs["instances"].to("cpu")
+                        rgb = visualizer.draw_instance_predictions(one.frame[:, :, ::-1], found).get_image()
+                        picture = rgb[:, :, ::-1]
+                    else:
+                        picture = self._draw(one.frame, outputs)
+                    # a camera is faster than the model: each picture stays until the next one came
+                    times = max(1, round(one.time_s * reader.fps) + 1 - shown) if reader.is_camera else 1
+                    for _ in range(times):
+                        add_picture(picture)
+                    shown += times
+                if add_entries is not None:
+                    facts = self._describe(item, outputs, one.frame.shape[:2])
+                    add_entries([{"frame": one.index, "time_s": one.time_s, **facts}])
+                self._add_results(item, outputs, one.index)
+
+            yield add
+
+    def _draw(self, image: np.ndarray, outputs: Outputs) -> np.ndarray:
+        from ..visualizer import draw
+
+        return draw(image, outputs, self._metadata, threshold=0.0)  # what scores too little is gone by now
+
+    def _describe(self, item: Item, outputs: Outputs, size_hw: tuple[int, ...]) -> dict[str, Any]:
+        """Return what the JSON file of an image, or the entry of a frame, says."""
+        from ..data import class_name
+        from ..results import to_dicts
+
+        facts: dict[str, Any] = {"file": item.name, "height": size_hw[0], "width": size_hw[1]}
+        for key in ("instances", "proposals"):
+            if key in outputs:
+                facts[key] = to_dicts(outputs[key], self._metadata, self._options.masks or "polygon")
+        if "panoptic_seg" in outputs:
+            facts["segments"] = []
+            for segment in outputs["panoptic_seg"][1]:
+                kind = "thing" if segment["isthing"] else "stuff"
+                category = class_name(self._metadata, segment["category_id"], kind)
+                facts["segments"].append({**segment, "category": category})
+        elif "sem_seg" in outputs and "instances" not in outputs:
+            labels, areas = outputs["sem_seg"].max(dim=0).indices.unique(return_counts=True)
+            facts["stuff"] = [
+                {"category_id": label, "category": class_name(self._metadata, label, "stuff"), "area": area}
+                for label, area in zip(labels.tolist(), areas.tolist())
+            ]
+        return facts
+
+    def _add_results(self, item: Item, outputs: Outputs, frame: int | None = None) -> None:
+        """Write what was found in an image, or in a frame of a video, into the files of the run."""
         from ..results import csv_rows, instances_to_coco_json, panoptic_annotation, write_labels, write_panoptic
 
-        wanted, metadata = self.wanted, self.metadata
-        for option, key in wanted.needs():
-            if key not in outputs:
-                raise LitepredError(f"{option} needs {key!r}, but this model finds {', '.join(outputs)}: leave it out")
+        options, metadata = self._options, self._metadata
         self._count += 1
         image_id = self._count if item.image_id is None else item.image_id
-        stem = item.stem if frame is None else f"{item.stem}-{frame:06d}"
+        file_name = f"{item.stem}.png" if frame is None else f"{item.stem}-{frame:06d}.png"
         where: dict[str, Any] = {"file_name": item.name} | ({} if frame is None else {"frame": frame})
-        if wanted.coco is not None:
-            masks = wanted.masks or "rle"
+        if options.coco is not None:
+            masks = options.masks or "rle"
             rows = instances_to_coco_json(outputs["instances"], image_id, masks=masks, metadata=metadata)
-            self._coco(row | where for row in rows)
-        if wanted.csv is not None:
-            self._csv(csv_rows(found_instances(outputs), item.name, metadata, frame))
-        if wanted.panoptic is not None:
+            self._add_coco(row | where for row in rows)
+        if options.csv is not None:
+            found = outputs["instances" if "instances" in outputs else "proposals"]
+            self._add_csv(csv_rows(found, item.name, metadata, frame))
+        if options.panoptic is not None:
             ids = outputs["panoptic_seg"][0]
             height, width = ids.shape
-            with naming_errors(wanted.panoptic / f"{stem}.png") as target:
-                write_panoptic(target, ids)
-            self._panoptic([panoptic_annotation(outputs["panoptic_seg"], image_id, f"{stem}.png", metadata)])
+            write_panoptic(options.panoptic / file_name, ids)
+            self._add_panoptic([panoptic_annotation(outputs["panoptic_seg"], image_id, file_name, metadata)])
             self._panoptic_images.append({"id": image_id, **where, "width": width, "height": height})
-        if wanted.labels is not None:
-            with naming_errors(wanted.labels / f"{stem}.png") as target:
-                write_labels(target, outputs["sem_seg"])
+        if options.labels is not None:
+            write_labels(options.labels / file_name, outputs["sem_seg"])
 
 
-def found_instances(outputs: dict[str, Any]) -> Instances:
-    """Return the instances or proposals among a model's outputs.
-
-    Raises:
-        LitepredError: there are neither.
-    """
-    found = outputs.get("instances", outputs.get("proposals"))
-    if found is None:
-        raise LitepredError(f"--csv needs instances, but this model finds {', '.join(outputs)}: leave it out")
-    return found
-
-
-def describe(
-    outputs: dict[str, Any], size_hw: tuple[int, int], name: str, metadata: Metadata, masks: str | None
-) -> dict[str, Any]:
-    """Return what the JSON file of an image, or the entry of a frame, says."""
-    from ..data import class_name
-    from ..results import to_dicts
-
-    facts: dict[str, Any] = {"file": name, "height": size_hw[0], "width": size_hw[1]}
-    for key in ("instances", "proposals"):
-        if key in outputs:
-            facts[key] = to_dicts(outputs[key], metadata, masks or "polygon")
-    if "panoptic_seg" in outputs:
-        facts["segments"] = [
-            {**segment, "category": class_name(metadata, segment["category_id"], kind)}
-            for segment in outputs["panoptic_seg"][1]
-            for kind in ("thing" if segment["isthing"] else "stuff",)
-        ]
-    elif "sem_seg" in outputs and "instances" not in outputs:
-        labels, areas = outputs["sem_seg"].max(dim=0).indices.unique(return_counts=True)
-        facts["stuff"] = [
-            {"category_id": label, "category": class_name(metadata, label, "stuff"), "area": area}
-            for label, area in zip(labels.tolist(), areas.tolist())
-        ]
-    return facts
-
-
-def make_folder(folder: Path, option: str) -> None:
-    """Make a folder that an option names.
-
-    Raises:
-        LitepredError: it cannot be made.
-    """
+def _make_folder(folder: Path, option: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LitepredError(f"cannot make the folder {option} {str(folder)!r}: {error.strerror}") from error
-
-
-@contextmanager
-def naming_errors(target: Path) -> Iterator[Path]:
-    """Turn an OSError into one line that says which file could not be written."""
-    try:
-        yield target
-    except OSError as error:
-        raise LitepredError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
-
-
-class NamedFile(AbstractContextManager[Callable[[Any], None]]):
-    """A file that is filled in a ``with`` block, whose errors name it: the first, those in between, and the last.
-
-    Args:
-        target: its path.
-        opened: the context manager that gives the function to fill it with.
-    """
-
-    def __init__(self, target: Path, opened: AbstractContextManager[Callable[[Any], object]]) -> None:
-        self._target, self._opened = target, opened
-
-    def __enter__(self) -> Callable[[Any], None]:
-        with naming_errors(self._target):
-            add = self._opened.__enter__()
-
-        def add_named(content: Any) -> None:
-            with naming_errors(self._target):
-                add(content)
-
-        return add_named
-
-    def __exit__(self, *error: Any) -> None:
-        with naming_errors(self._target):
-            self._opened.__exit__(*error)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .common import CommandParser, Commands
 
 __all__ = ["add_parser"]
 
@@ -18,40 +21,27 @@ examples:
   litepred run --replace script.py    also where Detectron2 is installed"""
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
-    run = commands.add_parser(
+    parser = commands.add_parser(
         "run",
         help="run a Python program that imports detectron2, without Detectron2",
         usage="litepred run [-h] [--replace] (SCRIPT | -m MODULE) [ARGS ...]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-        prefix_chars="\0",  # no word is an option to argparse: they are the program's
     )
-    run.add_argument("rest", nargs=argparse.REMAINDER, metavar="SCRIPT ARGS", help="the program and what it is given")
-    run.set_defaults(run=lambda arguments: _run(run, arguments.rest))
+    parser.add_argument("--replace", action="store_true", help="take litepred also where Detectron2 is installed")
+    parser.add_argument("-m", dest="as_module", action="store_true", help="run a module, as python -m does")
+    parser.add_argument(
+        "program", nargs=argparse.REMAINDER, metavar="SCRIPT ARGS", help="the program and its arguments"
+    )
+    parser.set_defaults(run=lambda arguments: _run(parser, arguments))
 
 
-def _run(parser: argparse.ArgumentParser, rest: list[str]) -> int:
+def _run(parser: CommandParser, arguments: argparse.Namespace) -> int:
     from ..drop_in.main import run_program
 
-    replace, rest = "--replace" in _own(rest), [*rest]
-    own = _own(rest)
-    del rest[: len(own)]
-    if {"-h", "--help"} & set(own):
-        parser.print_help()
-        parser.exit()
-    unknown = [option for option in own if option != "--replace"]
-    as_module = rest[:1] == ["-m"]
-    del rest[: int(as_module)]
-    if unknown or not rest:
-        parser.error(f"unknown option {unknown[0]}" if unknown else "a SCRIPT or -m MODULE is missing")
-    return run_program(rest[0], rest[1:], as_module=as_module, replace=replace)
-
-
-def _own(rest: list[str]) -> list[str]:
-    """The options before the program, which are ours."""
-    end = next((i for i, word in enumerate(rest) if not word.startswith("-") or word == "-m"), len(rest))
-    return rest[:end]
+    if not arguments.program:
+        parser.error("a SCRIPT or -m MODULE is missing")
+    name, *rest = arguments.program
+    return run_program(name, rest, as_module=arguments.as_module, replace=arguments.replace)

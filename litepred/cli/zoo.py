@@ -1,15 +1,16 @@
-"""``litepred zoo``: which models there are by name."""
+"""``litepred zoo``: list the models that are known by name."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, LitepredError
+from ..families import family_of_config
 
 if TYPE_CHECKING:
-    from ..config import CfgNode
+    from .common import Commands
 
 __all__ = ["add_parser"]
 
@@ -26,15 +27,10 @@ examples:
   litepred zoo mask fpn 3x --json"""
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: Commands) -> None:
     """Add the command to the subparsers of ``litepred``."""
     zoo = commands.add_parser(
-        "zoo",
-        help="list the models that are known by name",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "zoo", help="list the models that are known by name", description=_DESCRIPTION, epilog=_EPILOG
     )
     zoo.add_argument("text", nargs="*", metavar="TEXT", help="only models whose line has all of these, in any case")
     zoo.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -44,54 +40,26 @@ def add_parser(commands: Any) -> None:
 def _zoo(arguments: argparse.Namespace) -> int:
     from .. import model_zoo
 
-    rows = [row for row in map(_facts, model_zoo.list()) if _has(row, arguments.text)]
+    rows: list[tuple[str, str, str, str | None]] = []
+    for name in model_zoo.list():
+        family = family_of_config(model_zoo.get_config(name))
+        finds = ", ".join([head for head in family.heads if head != "proposals"] or family.heads)
+        if all(text.lower() in f"{name} {family.name} {finds}".lower() for text in arguments.text):
+            rows.append((name, family.name, finds, _checkpoint(name)))
     if not rows:
         raise LitepredError(f"no model of the zoo has {' and '.join(map(repr, arguments.text))} in its line")
     if arguments.json:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([dict(zip(("name", "family", "task", "checkpoint"), row)) for row in rows], indent=2))
         return 0
-    titles = {"name": "model", "family": "family", "task": "finds", "checkpoint": "checkpoint"}
-    lines = [titles, *({**row, "checkpoint": row["checkpoint"] or "none"} for row in rows)]
-    widths = {key: max(len(line[key]) for line in lines) for key in ("name", "family", "task")}
+    lines = [("model", "family", "finds", "checkpoint"), *((*row[:3], row[3] or "none") for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
-        print("  ".join([*(f"{line[key]:<{width}}" for key, width in widths.items()), line["checkpoint"]]))
+        print("  ".join(f"{text:<{width}}" for text, width in zip(line, widths)).rstrip())
     return 0
 
 
-def _has(row: dict[str, Any], texts: list[str]) -> bool:
-    line = " ".join(str(row[key]) for key in ("name", "family", "task")).lower()
-    return all(text.lower() in line for text in texts)
-
-
-def _facts(name: str) -> dict[str, Any]:
-    from .. import model_zoo
-
-    family, task = _kind(model_zoo.get_config(name))
-    return {"name": name, "family": family, "task": task, "checkpoint": _checkpoint(name)}
-
-
-def _kind(cfg: CfgNode) -> tuple[str, str]:
-    """Tell a config's family, and what its model finds."""
-    model = cfg.MODEL
-    cascade = "Cascade " if model.ROI_HEADS.NAME == "CascadeROIHeads" else ""
-    if model.META_ARCHITECTURE == "PanopticFPN":
-        return f"{cascade}Panoptic FPN", "boxes, masks, stuff"
-    if model.META_ARCHITECTURE == "SemanticSegmentor":
-        return "Semantic FPN", "stuff"
-    if model.META_ARCHITECTURE == "ProposalNetwork":
-        return "RPN", "proposals"
-    if model.META_ARCHITECTURE == "RetinaNet":
-        return "RetinaNet", "boxes"
-    if model.KEYPOINT_ON:
-        return f"{cascade}Keypoint R-CNN", "boxes, keypoints"
-    if model.MASK_ON:
-        return f"{cascade}Mask R-CNN", "boxes, masks"
-    plain = "Fast" if model.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals" else "Faster"
-    return f"{cascade or plain + ' '}R-CNN", "boxes"
-
-
 def _checkpoint(name: str) -> str | None:
-    """Return the file of a downloaded checkpoint, else its address, else nothing."""
+    """Return the file of a checkpoint that was downloaded, else its address; ``None`` where none was released."""
     from .. import model_zoo
     from ..checkpoint.download import cached_file
 

@@ -1,18 +1,20 @@
 """Images and videos, their resizing, and what is known of data sets."""
 
-from .images import as_array, read_image
-from .metadata import Metadata, MetadataCatalog, class_name
+from .images import ImageLike, image_to_array, read_image
+from .metadata import Metadata, MetadataCatalog, class_name, dataset_ids
 from .resize import ResizeShortestEdge, ResizeTransform
 from .video import VideoReader, video_file
 
 __all__ = [
+    "ImageLike",
     "Metadata",
     "MetadataCatalog",
     "ResizeShortestEdge",
     "ResizeTransform",
     "VideoReader",
-    "as_array",
     "class_name",
+    "dataset_ids",
+    "image_to_array",
     "read_image",
     "video_file",
 ]

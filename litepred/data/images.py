@@ -1,4 +1,4 @@
-"""Images in: read from a file or taken from memory, turned upright, in the wanted channel order.
+"""Read images from files or take them from memory: upright, as uint8, in the wanted channel order.
 
 H × W pixels, C channels. Arrays are uint8, BGR as OpenCV has them, unless said otherwise.
 """
@@ -10,7 +10,7 @@ import os
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeAlias, Union
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -18,20 +18,23 @@ from PIL import Image, ImageOps
 from ..errors import ImageError
 from ..files import is_address
 
-__all__ = ["as_array", "read_image"]
+__all__ = ["ImageLike", "image_to_array", "read_image"]
 
-_PROGRAMS = ("EPS",)  # Pillow hands them to Ghostscript
+# A path, an open binary file, a Pillow image, or an array; see `image_to_array`.
+ImageLike: TypeAlias = Union[str, "os.PathLike[str]", BinaryIO, Image.Image, np.ndarray]
+
+_PROGRAMS = ("EPS",)  # formats that Pillow hands to Ghostscript
 
 
 def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> np.ndarray:
-    """Read an image file, turned upright as its EXIF data say; of several frames or pages the first.
+    """Read an image file, turned upright as its EXIF data say; where it has several frames or pages, the first.
 
     Args:
-        path: of anything that Pillow reads; or an open binary file, such as ``io.BytesIO(data)``.
-        format: "BGR" or "RGB", or a mode of Pillow such as "L".
+        path: of a file in any format that Pillow reads; or an open binary file, such as ``io.BytesIO(data)``.
+        format: order of the channels, "BGR" or "RGB"; or a mode of Pillow, such as "L" for gray.
 
     Returns:
-        (H, W, 3) uint8 in that order; (H, W, 1) for "L".
+        (H, W, 3) uint8 in that order, or (H, W, 1) for "L".
 
     Raises:
         ImageError: when there is no such file or it is not an image that can be read whole.
@@ -76,7 +79,7 @@ def _open(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
 
 
 class _UnfitError(Exception):
-    """What there is, is no image, or none that can be turned into one of the wanted kind."""
+    """The file is not an image, or it cannot be turned into an image of the wanted kind."""
 
 
 def _reason(error: Exception) -> str:
@@ -125,25 +128,27 @@ def _to_8_bits(image: Image.Image, is_16_bit: bool) -> Image.Image:
     )
 
 
-def as_array(image: Any, channels: int = 3, format: str = "BGR") -> np.ndarray:
-    """Return ``image`` as a contiguous uint8 array (H, W, ``channels``) in the order ``format``.
+def image_to_array(image: ImageLike, channels: int = 3, format: str = "BGR") -> np.ndarray:
+    """Return an image as a contiguous uint8 array (H, W, ``channels``).
 
     Args:
-        image: a path or an open binary file; a Pillow image (turned upright as its EXIF data say); or a uint8 array,
-            (H, W, 3) in BGR order, (H, W) or (H, W, 1) gray, or (H, W, 4) BGRA, whose alpha is dropped; any strides.
-        channels: what the model takes. An array that has just as many is passed through, BGR to ``format``.
-        format: "BGR" or "RGB".
+        image: a path or an open binary file; a Pillow image (turned upright as its EXIF data say); or a uint8 array of
+            any strides, (H, W, 3) in BGR order, (H, W) or (H, W, 1) gray, or (H, W, 4) BGRA, whose alpha is dropped.
+        channels: how many the model takes.
+        format: order of three channels in what is returned, "BGR" or "RGB".
 
     Raises:
-        ImageError: for anything else.
+        ImageError: ``image`` is none of these, or has another number of channels.
     """
-    if isinstance(image, (str, os.PathLike)) or hasattr(image, "read"):
-        image = read_image(image, "BGR" if channels == 3 else "L")
-    elif isinstance(image, Image.Image):
+    pillow_format = format if channels == 3 else "L"
+    came_as_array = isinstance(image, np.ndarray)
+    if isinstance(image, Image.Image):
         try:
-            image = _pil_to_array(image, "BGR" if channels == 3 else "L")
+            image = _pil_to_array(image, pillow_format)
         except Exception as error:  # an image that is opened lazily is decoded here
             raise ImageError(f"the Pillow image {image!r} {_reason(error)}") from error
+    elif not isinstance(image, np.ndarray) and (isinstance(image, (str, os.PathLike)) or hasattr(image, "read")):
+        image = read_image(image, pillow_format)
     if not isinstance(image, np.ndarray):
         raise ImageError(
             f"{type(image).__name__} is not an image: expected a path, a Pillow image or a uint8 array (H, W, 3) in "
@@ -165,4 +170,4 @@ def as_array(image: Any, channels: int = 3, format: str = "BGR") -> np.ndarray:
         image = np.repeat(image, 3, axis=2)
     if image.shape[2] != channels:
         raise ImageError(f"{came} has {image.shape[2]} channels: {expected}")
-    return np.ascontiguousarray(image[:, :, ::-1] if format == "RGB" else image)
+    return np.ascontiguousarray(image[:, :, ::-1] if came_as_array and format == "RGB" else image)

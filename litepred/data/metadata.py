@@ -9,7 +9,7 @@ from typing import Any
 
 from .datasets import BUILTIN_NAMES, builtin_facts
 
-__all__ = ["Catalog", "Metadata", "MetadataCatalog", "class_name"]
+__all__ = ["Catalog", "Metadata", "MetadataCatalog", "class_name", "dataset_ids"]
 
 _OLD_NAMES = {
     "class_names": "thing_classes",
@@ -112,3 +112,15 @@ def class_name(metadata: Metadata, index: int, kind: str = "thing") -> str:
     """Return the name of a class, ``class_3`` where it is not known; ``kind`` is "thing" or "stuff"."""
     names = metadata.get(f"{kind}_classes") or ()
     return names[index] if 0 <= index < len(names) else f"class_{index}"
+
+
+def dataset_ids(metadata: Metadata | None, kind: str = "thing") -> dict[int, int]:
+    """Return the data set's category id for each class of the model; nothing where the metadata does not tell.
+
+    Args:
+        metadata: with ``thing_dataset_id_to_contiguous_id`` or ``stuff_dataset_id_to_contiguous_id``, whose inverse
+            this is.
+        kind: "thing" or "stuff".
+    """
+    known = metadata.get(f"{kind}_dataset_id_to_contiguous_id") if metadata is not None else None
+    return {label: dataset_id for dataset_id, label in (known or {}).items()}

@@ -128,7 +128,7 @@ def video_file(
 
     Raises:
         LitepredError: this build of OpenCV cannot write such a file there, or did not write all of it.
-        OSError: the folder cannot be written.
+        WriteError: the folder cannot be written.
     """
     import cv2
 
@@ -141,8 +141,9 @@ def video_file(
         writer.write(np.ascontiguousarray(frame))
         added = True
 
-    with whole_file(path) as temporary:
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_hw[::-1])
+    with whole_file(path) as file:
+        file.close()  # OpenCV opens it by its name
+        writer = cv2.VideoWriter(file.name, cv2.VideoWriter.fourcc(*"mp4v"), fps, size_hw[::-1])
         try:
             if not writer.isOpened():
                 raise LitepredError(
@@ -154,6 +155,6 @@ def video_file(
             writer.release()
         if added:
             try:  # nor does it tell that the disk is full
-                VideoReader(temporary).close()
+                VideoReader(file.name).close()
             except ImageError as error:
                 raise LitepredError(f"{str(path)!r} cannot be written whole: is the disk full?") from error

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import CheckpointError, ImageError, LitepredError
+from ..files import whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,10 +206,10 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, ImageError | N
 
 
 def _picture(args: argparse.Namespace, predictor: Predictor, image: Any, style: str) -> np.ndarray:
-    from ..data import as_array
+    from ..data import image_to_array
     from .vis import draw
 
-    array = as_array(image)
+    array = image_to_array(image)
     return draw(array, predictor(array)["instances"], args.visualizations, style)
 
 
@@ -246,7 +247,7 @@ def _stamp(path: str) -> tuple[int, int] | None:
 @functools.lru_cache(maxsize=1)
 def _kept_predictor(folder: str, config: str, weights: str, opts: tuple[str, ...], *stamps: Any) -> Predictor:
     from ..predictor import Predictor
-    from ..sources import named_config
+    from ..resolve import named_config
     from .config import add_densepose_config
 
     cfg = named_config(config)
@@ -303,13 +304,9 @@ def _check_targets(targets: list[Path], files: list[str]) -> None:
 
 
 def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:
-    from ..checkpoint.writers import write_whole
-
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, write)
-    except OSError as error:
-        raise LitepredError(f"cannot write {str(target)!r}: {error}") from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(target) as file:
+        write(file)
 
 
 def verbosity_to_level(verbosity: int | None) -> int:

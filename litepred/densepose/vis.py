@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import as_array
+from ..data import image_to_array
 from ..errors import ImageError, LitepredError
 from ..structures import Instances
 from .extractor import (
@@ -234,7 +234,7 @@ def draw(image: Any, instances: Instances, what: str = "dp_segm", style: str = "
     names = parse_names(what)
     if style not in STYLES:
         raise LitepredError(f"style is {style!r}: expected one of {', '.join(STYLES)}")
-    array = as_array(image)
+    array = image_to_array(image)
     if tuple(instances.image_size) != array.shape[:2]:
         raise ImageError(
             f"the image has {array.shape[:2]} pixels and the instances are of one with {tuple(instances.image_size)}: "

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data import Metadata
+from ..data import Metadata, dataset_ids
 from ..errors import LitepredError
 from ..results import rgb_to_id
 from .coco import read_annotations
@@ -175,9 +175,9 @@ class PanopticEvaluator:
 
     def _class_map(self, metadata: Metadata, kind: str, is_thing: bool) -> dict[int, int]:
         ids = {one["id"] for one in self._categories}
-        known = metadata.get(f"{kind}_dataset_id_to_contiguous_id")
-        if known and ids & set(known):
-            return {label: one for one, label in known.items()}
+        known = dataset_ids(metadata, kind)
+        if ids & set(known.values()):
+            return known
         here = {one["name"]: one["id"] for one in self._categories if bool(one.get("isthing", 1)) is is_thing}
         names = metadata.get(f"{kind}_classes") or ()
         mapped = {label: here[name] for label, name in enumerate(names) if name in here}

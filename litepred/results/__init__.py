@@ -1,4 +1,4 @@
-"""What a model found, as plain Python and as files: COCO's formats, CSV, label pictures."""
+"""Turn what a model found into plain Python and into files: COCO's formats, CSV, label pictures."""
 
 from .plain import instances_to_coco_json, to_dicts
 from .segments import id_to_rgb, panoptic_annotation, panoptic_categories, rgb_to_id, write_labels, write_panoptic

@@ -1,4 +1,4 @@
-"""Instances to plain Python: lists, dicts, numbers and text, which any JSON writer takes.
+"""Turn instances into plain Python: lists, dicts, numbers and text, which any JSON writer takes.
 
 N instances of one image, K keypoints of each.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Metadata, class_name
+from ..data import Metadata, class_name, dataset_ids
 from ..structures import Instances
 from ..structures.mask_formats import instance_mask, mask_to_polygons, mask_to_rle
 
@@ -19,15 +19,15 @@ MASKS = ("rle", "polygon", "none")
 
 
 def instances_to_coco_json(
-    instances: Instances, img_id: Any, *, masks: str = "rle", metadata: Metadata | None = None
+    instances: Instances, img_id: int | str, *, masks: str = "rle", metadata: Metadata | None = None
 ) -> list[dict[str, Any]]:
-    """Write instances as the entries of COCO's results format, which pycocotools' ``loadRes`` takes.
+    """Return instances as the entries of COCO's results format, which pycocotools' ``loadRes`` takes.
 
     Args:
         instances: with ``pred_boxes``, ``scores`` and ``pred_classes``, and perhaps ``pred_masks`` in any format and
-            ``pred_keypoints`` (N, K, 3). They are left as they are.
-        img_id: goes into every entry.
-        masks: "rle" (needs pycocotools); "polygon" for outlines, which cannot tell a hole and which ``loadRes`` does
+            ``pred_keypoints`` (N, K, 3). They are not changed.
+        img_id: the image's id, for every entry.
+        masks: "rle" (needs pycocotools); "polygon" for outlines, which cannot show holes and which ``loadRes`` does
             not take; or "none".
         metadata: with ``thing_dataset_id_to_contiguous_id``, categories get the data set's own ids; otherwise, as in
             Detectron2's function of this name, they are the model's, from 0.
@@ -47,7 +47,7 @@ def instances_to_coco_json(
     instances = instances.to("cpu")
     boxes = instances.pred_boxes.tensor.detach().clone()
     boxes[:, 2:] -= boxes[:, :2]
-    classes = _dataset_ids(instances.pred_classes.tolist(), metadata)
+    classes = _category_ids(instances.pred_classes.tolist(), metadata)
     results: list[dict[str, Any]] = [
         {"image_id": img_id, "category_id": label, "bbox": box, "score": score}
         for label, box, score in zip(classes, boxes.tolist(), instances.scores.tolist())
@@ -65,10 +65,10 @@ def instances_to_coco_json(
 
 
 def to_dicts(instances: Instances, metadata: Metadata | None = None, masks: str = "polygon") -> list[dict[str, Any]]:
-    """Write instances, or proposals, as a plain dict each.
+    """Return a plain dict for each instance or proposal.
 
     Args:
-        instances: what a model returned; fields that it lacks are left out.
+        instances: what a model returned; the dicts have what its fields tell.
         metadata: gives the classes their names.
         masks: "polygon", "rle" (needs pycocotools) or "none".
 
@@ -114,18 +114,15 @@ def _check_masks(masks: str) -> None:
         raise ValueError(f"masks is {masks!r}: expected one of {', '.join(MASKS)}")
 
 
-def _dataset_ids(labels: list[int], metadata: Metadata | None) -> list[int]:
-    known = metadata.get("thing_dataset_id_to_contiguous_id") if metadata is not None else None
-    if not known:
-        return labels
-    ids = {contiguous: dataset_id for dataset_id, contiguous in known.items()}
-    unknown = sorted({label for label in labels if label not in ids})
-    if unknown:
+def _category_ids(labels: list[int], metadata: Metadata | None) -> list[int]:
+    ids = dataset_ids(metadata)
+    unknown = [label for label in labels if label not in ids]
+    if ids and unknown:
         raise ValueError(
-            f"an instance has the class {unknown[0]}, but thing_dataset_id_to_contiguous_id of the metadata leads to "
+            f"an instance has the class {min(unknown)}, but thing_dataset_id_to_contiguous_id of the metadata leads to "
             f"{len(ids)} classes: pass the metadata of the data set that the model was trained on, or none"
         )
-    return [ids[label] for label in labels]
+    return [ids.get(label, label) for label in labels]
 
 
 def _rle(instances: Instances, index: int) -> dict[str, Any]:

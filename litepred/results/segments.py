@@ -1,4 +1,4 @@
-"""Segmentations to pictures: COCO's panoptic PNG, whose colours are numbers, and PNGs of class labels.
+"""Write segmentations as pictures: COCO's panoptic PNG, whose colours are numbers, and PNGs of class labels.
 
 H × W pixels.
 """
@@ -6,6 +6,7 @@ H × W pixels.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data import Metadata, class_name
+from ..data import Metadata, class_name, dataset_ids
 from ..files import whole_file
 
 __all__ = ["id_to_rgb", "panoptic_annotation", "panoptic_categories", "rgb_to_id", "write_labels", "write_panoptic"]
 
 _MAX_ID = (1 << 24) - 1
-_MANY = 1000  # where stuff's ids begin when it is not known how many things there are
+_MANY = 1000  # where the ids of stuff begin when the number of thing classes is not known
 
 
 def id_to_rgb(ids: np.ndarray) -> np.ndarray:
-    """Write segment ids as colours: id = R + 256 G + 65536 B (COCO panoptic).
+    """Turn segment ids into colours: id = R + 256 G + 65536 B (COCO panoptic).
 
     Args:
-        ids: (H, W) of integers.
+        ids: (H, W), integers.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -50,43 +51,37 @@ def panoptic_categories(metadata: Metadata | None) -> list[dict[str, Any]]:
     """Return the ``categories`` of a COCO panoptic file: a dict per class with ``id``, ``name`` and ``isthing``.
 
     Args:
-        metadata: names, and the data set's ids where it has ``thing_dataset_id_to_contiguous_id`` and
-            ``stuff_dataset_id_to_contiguous_id``; else things have the model's numbers, from 0, and stuff follows.
+        metadata: names of the classes, and their ids in the data set, if it has ``thing_dataset_id_to_contiguous_id``
+            and ``stuff_dataset_id_to_contiguous_id``; else the ids count from 0, stuff after things.
     """
     metadata = metadata or Metadata()
-    return [
-        {"id": dataset_id, "name": class_name(metadata, label, kind), "isthing": int(kind == "thing")}
-        for kind in ("thing", "stuff")
-        for label, dataset_id in _dataset_ids(metadata, kind).items()
-    ]
+    categories = []
+    for kind in ("thing", "stuff"):
+        for label in dataset_ids(metadata, kind) or range(len(metadata.get(f"{kind}_classes") or ())):
+            facts = {"id": _category_id(metadata, kind, label), "name": class_name(metadata, label, kind)}
+            categories.append({**facts, "isthing": int(kind == "thing")})
+    return categories
 
 
-def _dataset_ids(metadata: Metadata, kind: str) -> dict[int, int]:
-    """Map the model's numbers of a kind of class to the data set's, or to ones that differ between things and stuff."""
-    known = metadata.get(f"{kind}_dataset_id_to_contiguous_id")
-    if known:
-        return {label: dataset_id for dataset_id, label in known.items()}
-    start = 0 if kind == "thing" else _first_stuff(metadata)
-    return {label: start + label for label in range(len(metadata.get(f"{kind}_classes") or ()))}
-
-
-def _first_stuff(metadata: Metadata) -> int:
-    return len(metadata.get("thing_classes") or ()) or _MANY
+def _category_id(metadata: Metadata, kind: str, label: int) -> int:
+    """Return the data set's id of a class, else a number that no other class of the model has."""
+    first = 0 if kind == "thing" else len(metadata.get("thing_classes") or ()) or _MANY
+    return dataset_ids(metadata, kind).get(label, first + label)
 
 
 def panoptic_annotation(
-    panoptic_seg: tuple[Tensor, list[dict[str, Any]]],
-    image_id: Any,
+    panoptic_seg: tuple[Tensor, Sequence[Mapping[str, Any]]],
+    image_id: int | str,
     file_name: str,
     metadata: Metadata | None = None,
 ) -> dict[str, Any]:
     """Describe a panoptic segmentation as an entry of COCO's panoptic ``annotations``.
 
     Args:
-        panoptic_seg: segment ids (H, W), 0 being nothing, and a dict for each with ``id``, ``isthing`` and
+        panoptic_seg: segment ids (H, W), 0 being nothing, and a dict for each segment with ``id``, ``isthing`` and
             ``category_id``.
-        image_id: of the image.
-        file_name: of the PNG.
+        image_id: id of the image.
+        file_name: name of the PNG.
         metadata: gives the categories their ids; see `panoptic_categories`.
 
     Returns:
@@ -95,7 +90,6 @@ def panoptic_annotation(
     """
     metadata = metadata or Metadata()
     array, segments = panoptic_seg[0].cpu().numpy(), panoptic_seg[1]
-    ids = {kind: _dataset_ids(metadata, kind) for kind in ("thing", "stuff")}
     infos = []
     for segment in segments:
         inside = array == segment["id"]
@@ -104,12 +98,11 @@ def panoptic_annotation(
         if len(rows):
             x, y = int(columns[0]), int(rows[0])
             box = [x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y]
-        is_thing, label = bool(segment["isthing"]), int(segment["category_id"])
-        unnamed = label if is_thing else _first_stuff(metadata) + label
+        kind = "thing" if segment["isthing"] else "stuff"
         info = {
             "id": int(segment["id"]),
-            "category_id": ids["thing" if is_thing else "stuff"].get(label, unnamed),
-            "isthing": is_thing,
+            "category_id": _category_id(metadata, kind, int(segment["category_id"])),
+            "isthing": kind == "thing",
             "area": int(inside.sum()),
             "bbox": box,
             "iscrowd": 0,
@@ -122,7 +115,7 @@ def write_panoptic(path: str | os.PathLike[str], ids: Tensor | np.ndarray) -> No
     """Write segment ids (H, W) as COCO's panoptic PNG.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
         ValueError: an id is negative or has more than 24 bits.
     """
     _write_png(path, Image.fromarray(id_to_rgb(ids.cpu().numpy() if isinstance(ids, Tensor) else ids)))
@@ -132,11 +125,11 @@ def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray) -> 
     """Write the class of each pixel as a gray PNG: 8 bits per pixel, or 16 where a class is above 255.
 
     Args:
-        path: of the file.
+        path: path of the file.
         sem_seg: logits or probabilities (C, H, W), or labels (H, W) of an integer type.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
         ValueError: for another shape, or labels that 16 bits do not hold.
     """
     labels = torch.as_tensor(sem_seg)
@@ -154,5 +147,5 @@ def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray) -> 
 
 
 def _write_png(path: str | os.PathLike[str], picture: Image.Image) -> None:
-    with whole_file(path) as temporary:
-        picture.save(temporary, format="PNG")
+    with whole_file(path) as file:
+        picture.save(file, format="PNG")

@@ -1,7 +1,8 @@
-"""Lists of results to files, entry by entry, so that a run over any number of images needs the memory of one."""
+"""Write lists of results entry by entry, so that a run over any number of images needs the memory of one."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -22,49 +23,47 @@ Extend = Callable[[Iterable[Any]], None]
 
 @contextmanager
 def json_list(path: str | os.PathLike[str], key: str = "", rest: Mapping[str, Any] | None = None) -> Iterator[Extend]:
-    """Open a JSON file of a list, an entry a line, for a ``with`` block, and give the function that adds entries.
+    """Open a JSON file that holds a list, in a ``with`` block, and give the function that adds entries.
 
     The file appears at the end of the block, whole, and not at all when the block raises.
 
     Args:
-        path: of the file.
-        key: for a file that is an object with the list in it: the list's key.
-        rest: all other keys of that object; it is read at the end, so that it can be filled meanwhile.
+        path: path of the file.
+        key: key of the list, if the file is to be an object with the list in it.
+        rest: the other keys of that object; it is read at the end, so that it can be filled meanwhile.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with whole_file(path) as file:
         separator = "\n"
 
         def extend(entries: Iterable[Any]) -> None:
             nonlocal separator
             for entry in entries:
-                file.write(separator + json.dumps(entry))
+                file.write((separator + json.dumps(entry)).encode())
                 separator = ",\n"
 
-        file.write(f"{{{json.dumps(key)}: [" if key else "[")
+        file.write(f"{{{json.dumps(key)}: [".encode() if key else b"[")
         yield extend
-        file.write("\n]")
+        file.write(b"\n]")
         for other, value in (rest or {}).items():
-            file.write(f",\n{json.dumps(other)}: {json.dumps(value)}")
-        file.write("}\n" if key else "\n")
+            file.write(f",\n{json.dumps(other)}: {json.dumps(value)}".encode())
+        file.write(b"}\n" if key else b"\n")
 
 
 @contextmanager
 def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[Extend]:
-    """Open a CSV file with a line of titles for a ``with`` block, and give the function that adds rows, dicts.
+    """Open a CSV file with a line of titles, in a ``with`` block, and give the function that adds rows, as dicts.
 
     The file appears at the end of the block, whole, and not at all when the block raises.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    with (
-        whole_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,  # names may be no text
-    ):
-        writer = csv.DictWriter(file, columns)
+    with whole_file(path) as file:
+        text = codecs.getwriter("utf-8")(file, "backslashreplace")  # names of files may hold what is no text
+        writer = csv.DictWriter(text, columns)
         writer.writeheader()
         yield writer.writerows
 
@@ -72,7 +71,7 @@ def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS
 def csv_rows(
     instances: Instances, file: str, metadata: Metadata | None = None, frame: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row of `CSV_COLUMNS` per instance: boxes in pixels, proposals with their objectness as the score."""
+    """Yield a row of `CSV_COLUMNS` per instance, its box in pixels; a proposal's score is its objectness logit."""
     for row in to_dicts(instances, metadata, masks="none"):
         x1, y1, x2, y2 = row["box"]
         yield {
@@ -87,20 +86,20 @@ def csv_rows(
 
 def write_coco(
     path: str | os.PathLike[str],
-    results: Iterable[tuple[Any, Instances]],
+    results: Iterable[tuple[int | str, Instances]],
     metadata: Metadata | None = None,
     masks: str = "rle",
 ) -> None:
     """Write COCO's results file, the list that pycocotools' ``loadRes`` takes.
 
     Args:
-        path: of the file.
+        path: path of the file.
         results: pairs of image id and instances, taken one at a time.
-        metadata: see `instances_to_coco_json`.
+        metadata: gives the categories their ids; see `instances_to_coco_json`.
         masks: "rle", "polygon" or "none".
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
         LitepredError: run lengths are wanted and pycocotools is missing.
     """
     with json_list(path) as extend:
@@ -114,12 +113,12 @@ def write_csv(
     """Write instances as CSV: a line of titles, and a line for each.
 
     Args:
-        path: of the file.
+        path: path of the file.
         results: pairs of file name and instances, taken one at a time.
         metadata: gives the classes their names.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
     with csv_table(path) as extend:
         for name, instances in results:
@@ -130,7 +129,7 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write plain Python as JSON.
 
     Raises:
-        OSError: the file cannot be written.
+        WriteError: the file cannot be written.
     """
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    with whole_file(path) as file:
+        file.write(f"{json.dumps(content)}\n".encode())

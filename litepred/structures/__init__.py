@@ -12,6 +12,7 @@ from .instances import Instances
 from .keypoints import Keypoints, heatmaps_to_keypoints
 from .mask_formats import instance_mask, mask_to_polygons, mask_to_rle, polygons_to_mask, rle_to_mask
 from .masks import BitMasks, PolygonMasks, ROIMasks, polygons_to_bitmask
+from .outputs import Outputs, SegmentInfo
 
 __all__ = [
     "BitMasks",
@@ -20,8 +21,10 @@ __all__ = [
     "ImageList",
     "Instances",
     "Keypoints",
+    "Outputs",
     "PolygonMasks",
     "ROIMasks",
+    "SegmentInfo",
     "heatmaps_to_keypoints",
     "instance_mask",
     "mask_to_polygons",

@@ -1,11 +1,10 @@
-"""Colours: as users write them, those of classes, and a palette where a data set has none."""
+"""Read colours as users write them, and choose the colours of classes and instances."""
 
 from __future__ import annotations
 
 import colorsys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from PIL import ImageColor
@@ -14,6 +13,7 @@ from ..data import Metadata
 
 __all__ = [
     "RGB",
+    "Color",
     "class_color",
     "colormap",
     "palette_color",
@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 RGB = tuple[int, int, int]  # 0 to 255
+Color = str | Sequence[float] | np.ndarray  # as `to_rgb` reads it
 
 _LETTERS = {
     "b": "#0000ff", "g": "#008000", "r": "#ff0000", "c": "#00bfbf", "m": "#bf00bf", "y": "#bfbf00", "k": "#000000",
@@ -39,10 +40,10 @@ def palette_color(index: int) -> RGB:
 
 
 def class_color(metadata: Metadata, index: int, kind: str = "thing") -> RGB:
-    """Return the colour of a class: the data set's own, else one that always follows from the number.
+    """Return the colour of a class: that of its data set, else one that follows from its number.
 
     Args:
-        metadata: may have ``thing_colors`` and ``stuff_colors``, RGB from 0 to 255.
+        metadata: facts of the data set, with ``thing_colors`` and ``stuff_colors``, RGB from 0 to 255, if it has any.
         index: number of the class; any integer.
         kind: "thing" or "stuff".
     """
@@ -62,7 +63,7 @@ def _bytes(color: Sequence[float]) -> RGB:
 
 
 def shades(metadata: Metadata, classes: Sequence[int]) -> list[RGB]:
-    """Return a colour per instance: its class's, a bit different for each further instance of that class."""
+    """Return a colour per instance: that of its class, a bit different for each further instance of that class."""
     seen: Counter[int] = Counter()
     colors = []
     for index in classes:
@@ -74,12 +75,12 @@ def shades(metadata: Metadata, classes: Sequence[int]) -> list[RGB]:
     return colors
 
 
-def to_rgb(color: Any) -> RGB:
+def to_rgb(color: Color) -> RGB:
     """Read a colour.
 
     Args:
         color: a name as in CSS or one of matplotlib's letters, "#hex", a gray such as "0.5"; or red, green and blue
-            in [0, 1], an alpha behind them being ignored.
+            in [0, 1], perhaps with an alpha, which is ignored.
 
     Raises:
         ValueError: when it is none of these.
@@ -108,7 +109,7 @@ def colormap(rgb: bool = False, maximum: int = 255) -> np.ndarray:
     """Return the first colours of the palette: (72, 3) float32.
 
     Args:
-        rgb: red first; else blue first.
+        rgb: whether red comes first; else blue does.
         maximum: 255 or 1, the value of full red.
     """
     if maximum not in (255, 1):
@@ -118,11 +119,11 @@ def colormap(rgb: bool = False, maximum: int = 255) -> np.ndarray:
 
 
 def random_color(rgb: bool = False, maximum: int = 255) -> np.ndarray:
-    """Return a random row of `colormap`, (3,) float32, by NumPy's global generator."""
+    """Return a random row of `colormap`, (3,) float32, chosen by NumPy's global generator."""
     return colormap(rgb, maximum)[np.random.randint(_COLORS)]
 
 
 def random_colors(N: int, rgb: bool = False, maximum: int = 255) -> list[np.ndarray]:
-    """Return ``N`` random rows of `colormap`, none twice before all were used."""
+    """Return ``N`` random rows of `colormap`; none comes twice before all were used."""
     order = np.concatenate([np.random.permutation(_COLORS) for _ in range(-(-N // _COLORS))] or [np.empty(0, int)])
     return list(colormap(rgb, maximum)[order[:N]])

@@ -6,11 +6,13 @@ N masks, H × W pixels. A window is x, y of its top left pixel in the image, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
 
 from ..layers.paste import mask_windows
 from ..structures import (
@@ -23,9 +25,17 @@ from ..structures import (
     rle_to_mask,
 )
 
-__all__ = ["GenericMask", "Window", "as_array", "as_masks"]
+__all__ = ["GenericMask", "Mask", "Masks", "Values", "Window", "as_masks", "as_numpy", "scaled", "without_small_parts"]
+
+
+class _HasTensor(Protocol):
+    tensor: Tensor
+
 
 Window = tuple[int, int, np.ndarray]
+Values = ArrayLike | Sequence[ArrayLike] | Tensor | _HasTensor
+Mask = Values | dict[str, Any]
+Masks = Tensor | np.ndarray | BitMasks | PolygonMasks | ROIMasks | Sequence["Mask | GenericMask"]
 
 
 class GenericMask:
@@ -34,28 +44,28 @@ class GenericMask:
     Args:
         mask_or_polygons: an (H, W) array or tensor, set where it is 0.5 or more; COCO's run lengths, a dict; or a list
             of polygons, flat vectors x0 y0 x1 y1 … in pixels.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        even_odd: whether a polygon inside another is a hole, as litepred's own polygon masks have them; otherwise the
-            polygons are joined, as in COCO's annotations.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
+        even_odd: whether a polygon inside another is a hole, as in litepred's own polygon masks; otherwise the polygons
+            are joined, as in COCO's annotations.
 
     Attributes:
-        height: as given.
-        width: as given.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
         window: x, y and the (h, w) uint8 pixels around what is set; h = w = 0 where nothing is.
 
     Raises:
         ValueError: when the size is not that of the image.
     """
 
-    def __init__(self, mask_or_polygons: Any, height: int, width: int, *, even_odd: bool = False) -> None:
+    def __init__(self, mask_or_polygons: Mask, height: int, width: int, *, even_odd: bool = False) -> None:
         self.height, self.width = height, width
         self._polygons: list[np.ndarray] | None = None
         if isinstance(mask_or_polygons, (list, tuple)):
-            self._polygons = [as_array(one).reshape(-1) for one in mask_or_polygons]
+            self._polygons = [as_numpy(one).reshape(-1) for one in mask_or_polygons]
             self.window = _polygon_window(self._polygons, height, width, even_odd)
             return
-        mask = rle_to_mask(mask_or_polygons) if isinstance(mask_or_polygons, dict) else as_array(mask_or_polygons)
+        mask = rle_to_mask(mask_or_polygons) if isinstance(mask_or_polygons, dict) else as_numpy(mask_or_polygons)
         if mask.shape != (height, width):
             raise ValueError(f"a mask came with shape {mask.shape}: expected the image's {(height, width)}")
         self.window = _crop(0, 0, mask)
@@ -70,7 +80,7 @@ class GenericMask:
 
     @property
     def polygons(self) -> list[np.ndarray]:
-        """Outlines as flat vectors: those given, else traced as by `mask_to_polygons`."""
+        """Outlines as flat vectors: the polygons that were given, else those that `mask_to_polygons` traces."""
         if self._polygons is None:
             x, y, inside = self.window
             self._polygons = [np.array(one) for one in mask_to_polygons(inside, (x, y))]
@@ -78,7 +88,7 @@ class GenericMask:
 
     @property
     def has_holes(self) -> bool:
-        """Whether something empty is enclosed."""
+        """Whether the mask has a hole."""
         if not self.window[2].size:
             return False
         _, hierarchy = cv2.findContours(self.window[2], cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
@@ -95,17 +105,17 @@ class GenericMask:
 
 
 def as_masks(
-    masks: Any, height: int, width: int, boxes: np.ndarray | None = None, *, even_odd: bool = False
+    masks: Masks, height: int, width: int, boxes: np.ndarray | None = None, *, even_odd: bool = False
 ) -> list[GenericMask]:
     """Read masks of any format.
 
     Args:
         masks: an (N, H, W) tensor or array, `BitMasks`, `PolygonMasks`, `ROIMasks` (which need ``boxes``), or a list
             of what `GenericMask` takes.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
         boxes: (N, 4), x0 y0 x1 y1 in pixels.
-        even_odd: see `GenericMask`.
+        even_odd: whether a polygon inside another is a hole, see `GenericMask`.
 
     Raises:
         ValueError: when a mask is not of the image's size, or `ROIMasks` come without boxes.
@@ -120,15 +130,38 @@ def as_masks(
         return found
     if isinstance(masks, PolygonMasks):
         masks = masks.polygons
-    elif isinstance(masks, (BitMasks, torch.Tensor)):
-        masks = as_array(masks)
+    elif isinstance(masks, (BitMasks, Tensor)):
+        masks = as_numpy(masks)
     return [m if isinstance(m, GenericMask) else GenericMask(m, height, width, even_odd=even_odd) for m in masks]
 
 
-def as_array(values: Any) -> np.ndarray:
+def scaled(window: Window, scale: float) -> Window:
+    """Return the window that a mask has in a picture ``scale`` times as large."""
+    x, y, inside = window
+    if scale == 1 or not inside.size:
+        return window
+    x0, y0 = round(x * scale), round(y * scale)
+    width = max(round((x + inside.shape[1]) * scale) - x0, 1)
+    height = max(round((y + inside.shape[0]) * scale) - y0, 1)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return x0, y0, (cv2.resize(inside * 255, (width, height), interpolation=how) >= 128).view(np.uint8)
+
+
+def without_small_parts(window: Window, least_area: int | None) -> Window:
+    """Leave out the connected parts of a mask that have fewer than ``least_area`` pixels."""
+    x, y, inside = window
+    if least_area is None or least_area <= 1 or not inside.size:
+        return window
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(inside)
+    is_large = stats[:, cv2.CC_STAT_AREA] >= least_area
+    is_large[0] = False  # what is outside
+    return x, y, is_large[parts].view(np.uint8)
+
+
+def as_numpy(values: Values) -> np.ndarray:
     """Return a NumPy array of a tensor on any device, of an object that holds one as ``tensor``, or of a sequence."""
-    values = values if isinstance(values, torch.Tensor) else getattr(values, "tensor", values)
-    if isinstance(values, torch.Tensor):
+    values = values if isinstance(values, Tensor) else getattr(values, "tensor", values)
+    if isinstance(values, Tensor):
         values = values.detach().cpu()
         return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
     return np.asarray(values)

@@ -22,7 +22,7 @@ __all__ = ["disc", "fill", "frame", "outline", "plate", "stroke", "text_pixels",
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _OUTLINE_OPACITY = 0.7
 _SHIFT = 4  # OpenCV takes coordinates in 1 / 2**_SHIFT pixels
-_DASHES = {"-": (), "--": (6, 4), ":": (1.5, 2), "-.": (6, 3, 1.5, 3)}  # in line widths, drawn and left out in turn
+_DASHES = {"-": (), "--": (6, 4), ":": (1.5, 2), "-.": (6, 3, 1.5, 3)}  # lengths drawn and left out, in line widths
 _STYLES = {"solid": "-", "dashed": "--", "dotted": ":", "dashdot": "-."}
 
 
@@ -51,7 +51,7 @@ def outline(canvas: np.ndarray, window: Window, color: RGB, width: int) -> None:
 
 
 def _fixed(canvas: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return continuous coordinates as OpenCV's, whose integers are pixel centres; far ones are drawn nearer."""
+    """Turn coordinates into OpenCV's, whose integers are pixel centres; points far outside are moved nearer."""
     reach = 2 * max(canvas.shape)
     return np.round((np.clip(points, -reach, reach) - 0.5) * 2**_SHIFT).astype(np.int32)
 
@@ -126,8 +126,8 @@ def text_pixels(text: str, size: int, font: str | None = None) -> np.ndarray:
     """Render one line of text: (h, w) uint8 coverage with a margin; h depends on the font and size alone.
 
     Args:
-        text: line ends in it become spaces.
-        size: of the font, in pixels.
+        text: the text; line ends in it become spaces.
+        size: size of the font, in pixels.
         font: path of a TrueType font; Pillow's own by default.
     """
     face, text = _font(font, size), " ".join(text.splitlines())
@@ -146,19 +146,18 @@ def plate(
     """Paint `text_pixels` on a plate whose top left pixel is ``corner``.
 
     Args:
-        canvas: to paint on.
-        corner: x, y.
-        text: (h, w) uint8 coverage of the ink.
+        canvas: the picture to paint on.
+        corner: x, y, inside the picture.
+        text: (h, w) uint8, how much of each pixel the ink covers.
         ink: colour of the text.
         paper: colour of the plate.
-        opacity: of the plate.
-        shape: (h, w) uint8 coverage of the plate, where it is not all of it.
+        opacity: opacity of the plate.
+        shape: (h, w) uint8, how much of each pixel the plate covers; by default all of it.
     """
     x, y = corner
-    rows, columns = slice(max(-y, 0), None), slice(max(-x, 0), None)
-    part = canvas[max(y, 0) : max(y + text.shape[0], 0), max(x, 0) : max(x + text.shape[1], 0)]
+    part = canvas[y : y + text.shape[0], x : x + text.shape[1]]
     height, width = part.shape[:2]
-    under = np.float32(opacity) if shape is None else shape[rows, columns][:height, :width, None] * (opacity / 255)
-    over = text[rows, columns][:height, :width, None] * np.float32(1 / 255)
+    under = np.float32(opacity) if shape is None else shape[:height, :width, None] * (opacity / 255)
+    over = text[:height, :width, None] * np.float32(1 / 255)
     mixed = part + (np.array(paper, np.float32) - part) * under
     part[:] = np.round(mixed + (np.array(ink, np.float32) - mixed) * over).astype(np.uint8)

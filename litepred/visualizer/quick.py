@@ -1,4 +1,4 @@
-"""The short ways: a picture of a prediction in one call."""
+"""Draw a prediction in one call, or show it in a notebook."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from ..data import Metadata
 from ..errors import LitepredError
+from ..structures import Outputs
 from .image import VisImage, as_rgb
 from .visualizer import ColorMode, Visualizer
 
@@ -21,7 +22,7 @@ _NOTEBOOK_SIDE = 1600  # pixels
 
 def draw(
     image: np.ndarray,
-    outputs: dict[str, Any],
+    outputs: Outputs,
     metadata: Metadata | None = None,
     threshold: float = 0.5,
     *,
@@ -38,13 +39,14 @@ def draw(
         outputs: what a `Predictor` returned. Stuff segments are tinted where it has ``panoptic_seg``, all pixels where
             it has only ``sem_seg``; instances get their mask, box, keypoints, name and score; the best 100 proposals
             get their boxes.
-        metadata: names and colours.
-        threshold: instances below this score are left out.
+        metadata: names and colours of the classes.
+        threshold: instances that score less are left out.
         instance_mode: how instances are coloured.
-        line_width: of boxes, outlines and skeletons, in pixels of the picture; by default it follows from its size.
-        opacity: of masks, from 0 to 1; by default that of the mode.
-        scale: the picture's size over the image's.
-        **options: further ones of `Visualizer`: ``font_size_scale``, ``font``, ``labels``, ``scores``.
+        line_width: width of boxes, outlines and skeletons, in pixels of the picture; by default it follows from the
+            picture's size.
+        opacity: opacity of masks, from 0 to 1; by default that of the mode.
+        scale: how many times larger the picture is than the image.
+        **options: other options of `Visualizer`: ``font_size_scale``, ``font``, ``labels``, ``scores``.
 
     Returns:
         A new (H, W, 3) uint8 array, BGR.
@@ -72,14 +74,14 @@ def draw(
     return np.ascontiguousarray(visualizer.output.canvas[:, :, ::-1])
 
 
-def show(image: np.ndarray, outputs: dict[str, Any], metadata: Metadata | None = None, **options: Any) -> None:
-    """Show in a notebook what `draw` makes of a prediction.
+def show(image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, **options: Any) -> None:
+    """Show in a notebook the picture that `draw` makes of a prediction.
 
     Args:
-        image: as for `draw`.
-        outputs: as for `draw`.
-        metadata: as for `draw`.
-        **options: of `draw`. ``scale`` is by default such that the picture has no more than 1,600 pixels a side.
+        image: the image, as `draw` takes it.
+        outputs: what a `Predictor` returned for it.
+        metadata: names and colours of the classes.
+        **options: options of `draw`. By default ``scale`` limits the picture to 1,600 pixels a side.
 
     Raises:
         LitepredError: outside a notebook.

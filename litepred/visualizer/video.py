@@ -1,11 +1,11 @@
-"""Pictures of the frames of a video, in which an instance keeps its colour.
+"""Draw on the frames of a video, in which an instance keeps its colour.
 
 N instances of a frame, T tracks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +15,15 @@ from torch import Tensor
 
 from ..data import Metadata
 from ..structures import Boxes, Instances, pairwise_iou
-from .colors import palette_color, unit
+from .colors import Color, palette_color, unit
 from .image import VisImage
-from .masks import as_array
+from .masks import Values, as_numpy
 from .visualizer import ColorMode, Visualizer
 
 __all__ = ["VideoVisualizer"]
 
-_SAME = 0.5  # intersection over union from which on two instances are taken for one
-_PATIENCE = 8  # frames that an instance may go unseen before its colour is forgotten
+_SAME = 0.5  # the least intersection over union at which two instances are taken for one
+_PATIENCE = 8  # frames after which the colour of an instance that is not seen is forgotten
 
 
 @dataclass
@@ -37,12 +37,12 @@ class _Track:
 class VideoVisualizer:
     """Draw what was found in frame after frame.
 
-    Instances of the same class that overlap those of the frames before keep their colour. Where predictions have a
+    An instance that overlaps one of its class in the frames before keeps that one's colour. Where predictions have a
     field ``ID`` (N,), colours follow from it, and where they have ``COLOR``, RGB from 0 to 1, these are used.
 
     Args:
-        metadata: names and colours.
-        instance_mode: how instances are drawn.
+        metadata: names and colours of the classes.
+        instance_mode: how instances are coloured.
     """
 
     def __init__(self, metadata: Metadata | None = None, instance_mode: ColorMode = ColorMode.IMAGE) -> None:
@@ -59,32 +59,32 @@ class VideoVisualizer:
 
         Args:
             frame: (H, W, 3), RGB from 0 to 255.
-            predictions: as `Visualizer.draw_instance_predictions` takes them.
+            predictions: its instances, see `Visualizer.draw_instance_predictions`.
         """
         visualizer = self._visualizer(frame)
-        colors: Any = None
+        colors: Sequence[Color] | None = None
         if predictions.has("COLOR"):
             colors = list(predictions.COLOR)
         elif predictions.has("ID"):
             colors = [unit(palette_color(int(identity))) for identity in predictions.ID]
         elif predictions.has("pred_boxes") or predictions.has("pred_masks"):
             if predictions.has("pred_boxes"):
-                boxes = list(as_array(predictions.pred_boxes))
+                boxes = list(as_numpy(predictions.pred_boxes))
             else:
                 boxes = [mask.bbox() for mask in visualizer.read_masks(predictions.pred_masks)]
             classes = predictions.pred_classes.tolist() if predictions.has("pred_classes") else [0] * len(boxes)
             colors = self._colors(classes, boxes)
         return visualizer.draw_instance_predictions(predictions, assigned_colors=colors)
 
-    def draw_sem_seg(self, frame: np.ndarray, sem_seg: Any, area_threshold: int | None = None) -> VisImage:
+    def draw_sem_seg(self, frame: np.ndarray, sem_seg: Values, area_threshold: int | None = None) -> VisImage:
         """Draw a semantic segmentation of the next frame; arguments as in `Visualizer.draw_sem_seg`."""
         return self._visualizer(frame).draw_sem_seg(sem_seg, area_threshold)
 
     def draw_panoptic_seg_predictions(
         self,
         frame: np.ndarray,
-        panoptic_seg: Any,
-        segments_info: list[dict[str, Any]] | None,
+        panoptic_seg: Values,
+        segments_info: Sequence[Mapping[str, Any]] | None,
         area_threshold: int | None = None,
         alpha: float = 0.5,
     ) -> VisImage:

@@ -7,21 +7,22 @@ N instances, K keypoints each, an image of H × W pixels. Coordinates are in the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
-from ..data import Metadata, class_name
+from ..data import Metadata, class_name, dataset_ids
 from ..structures import BoxMode, Instances
 from . import paint
-from .colors import class_color, palette_color, shades, to_rgb, unit
-from .image import VisImage
-from .marks import Marks
-from .masks import GenericMask, Window, as_array
+from .colors import Color, class_color, palette_color, random_color, shades, to_rgb, unit
+from .image import VisImage, as_rgb
+from .labels import SMALLEST_FONT, Labels
+from .masks import GenericMask, Mask, Masks, Values, Window, as_masks, as_numpy, scaled, without_small_parts
 
 __all__ = ["ColorMode", "Visualizer"]
 
@@ -44,27 +45,28 @@ class ColorMode(Enum):
 _OPACITY = {ColorMode.IMAGE: 0.4, ColorMode.SEGMENTATION: 0.8, ColorMode.IMAGE_BW: 0.3}
 
 
-class Visualizer(Marks):
-    """Draw on an image; each method returns the `VisImage` drawn on so far.
+class Visualizer:
+    """Draw on an image. Each method returns the picture, a `VisImage`, as it is by then.
 
     Args:
         image_rgb: (H, W, 3) array, RGB from 0 to 255; or gray, (H, W).
-        metadata: names and colours: ``thing_classes``, ``thing_colors``, ``stuff_classes``, ``stuff_colors``,
-            ``keypoint_names``, ``keypoint_connection_rules``, ``label_divisor``.
-        scale: the picture's size over the image's.
+        metadata: names and colours of classes and keypoints, as far as they are known: ``thing_classes``,
+            ``thing_colors``, ``stuff_classes``, ``stuff_colors``, ``keypoint_names``, ``keypoint_connection_rules``,
+            ``label_divisor``.
+        scale: how many times larger the picture is than the image.
         instance_mode: how instances are coloured.
-        font_size_scale: times the usual size of text.
-        line_width: in pixels of the picture; by default it follows from its size.
-        opacity: of masks, 0 to 1, instead of each method's ``alpha``.
+        font_size_scale: factor of the size of text.
+        line_width: width of lines, in pixels of the picture; by default it follows from the picture's size.
+        opacity: opacity of masks, 0 to 1, which replaces each method's ``alpha``.
         font: path of a TrueType font, for names that Pillow's own font cannot write.
         labels: whether to label instances.
         scores: whether to write scores in the labels.
 
     Attributes:
         img: the image, (H, W, 3) uint8.
-        metadata: as given.
+        metadata: names and colours, as they were given.
         output: the picture.
-        keypoint_threshold: keypoints with a score up to this are left out.
+        keypoint_threshold: keypoints with this score or less are left out.
 
     Raises:
         ImageError: when ``image_rgb`` is not an image.
@@ -72,7 +74,7 @@ class Visualizer(Marks):
 
     def __init__(
         self,
-        image_rgb: Any,
+        image_rgb: ArrayLike,
         metadata: Metadata | None = None,
         scale: float = 1.0,
         instance_mode: ColorMode = ColorMode.IMAGE,
@@ -84,30 +86,42 @@ class Visualizer(Marks):
         labels: bool = True,
         scores: bool = True,
     ) -> None:
-        super().__init__(image_rgb, scale, font_size_scale, line_width, opacity, font)
-        self.metadata = metadata if metadata is not None else Metadata()
+        self.img = as_rgb(image_rgb)
+        self.metadata = Metadata() if metadata is None else metadata
+        self.output = VisImage(self.img, scale)
         self.keypoint_threshold = 0.05
-        self._mode, self._labels, self._scores = instance_mode, labels, scores
+        self._mode, self._opacity = instance_mode, opacity
+        self._with_labels, self._with_scores = labels, scores
+        height, width = self.output.canvas.shape[:2]
+        self._line_width = line_width or max(1, round(min(height, width) / 400 + 0.5))
+        self._outline_width = max(1, self._line_width // 2)
+        self._font = None if font is None else os.fspath(font)
+        self._font_size = max((height * width) ** 0.5 / 72, SMALLEST_FONT) * font_size_scale
+        self._labels = Labels(self.output.canvas, self._font)
+
+    def get_output(self) -> VisImage:
+        """Return the picture."""
+        return self.output
 
     def draw_instance_predictions(
-        self, predictions: Instances, jittering: bool = True, *, assigned_colors: Sequence[Any] | None = None
+        self, predictions: Instances, jittering: bool = True, *, assigned_colors: Sequence[Color] | None = None
     ) -> VisImage:
         """Draw instances.
 
         Args:
             predictions: may have ``pred_boxes``, ``pred_masks`` of any format, ``pred_classes``, ``scores`` and
                 ``pred_keypoints``.
-            jittering: give the instances of a class different shades in the mode SEGMENTATION.
-            assigned_colors: one per instance, instead of the classes'.
+            jittering: whether the mode SEGMENTATION gives the instances of a class different shades.
+            assigned_colors: a colour per instance; by default the colours of the classes.
         """
         fields = predictions.get_fields()
-        boxes = as_array(fields["pred_boxes"]) if "pred_boxes" in fields else None
+        boxes = as_numpy(fields["pred_boxes"]) if "pred_boxes" in fields else None
         masks = fields.get("pred_masks")
         if masks is not None:
             # litepred's own polygons, a list of lists, have holes
             masks = self.read_masks(masks, boxes, even_odd=isinstance(masks, list))
-        classes = as_array(fields["pred_classes"]).tolist() if "pred_classes" in fields else None
-        scores = as_array(fields["scores"]).tolist() if "scores" in fields else None
+        classes = as_numpy(fields["pred_classes"]).tolist() if "pred_classes" in fields else None
+        scores = as_numpy(fields["scores"]).tolist() if "scores" in fields else None
         if assigned_colors is None and classes is not None:
             assigned_colors = self._class_colors(classes, jittering and self._mode is ColorMode.SEGMENTATION)
         if self._mode is ColorMode.IMAGE_BW:
@@ -123,53 +137,53 @@ class Visualizer(Marks):
 
     def draw_sem_seg(
         self,
-        sem_seg: Any,
+        sem_seg: Values,
         area_threshold: int | None = None,
         alpha: float = 0.8,
         draw_text: bool = True,
-        edge_color: Any = _OFF_WHITE,
+        edge_color: Color = _OFF_WHITE,
     ) -> VisImage:
         """Draw a semantic segmentation.
 
         Args:
             sem_seg: (H, W), the number of the class of each pixel; numbers without a class are left out.
-            area_threshold: parts of fewer pixels are left out.
-            alpha: opacity.
+            area_threshold: connected parts of fewer pixels are left out.
+            alpha: opacity of the colours.
             draw_text: whether to write the classes' names.
-            edge_color: of the outlines.
+            edge_color: colour of the outlines.
         """
-        classes = as_array(sem_seg)
+        classes = as_numpy(sem_seg)
         known = len(self.metadata.get("stuff_classes") or ()) or self.metadata.get("ignore_label", 255)
-        segments = [{"id": i, "category_id": i} for i in np.unique(classes).tolist() if 0 <= i < known]
-        return self._draw_segments(classes, segments, area_threshold, alpha, draw_text, edge_color)
+        segments = [(i, self._mask(classes == i)) for i in np.unique(classes).tolist() if 0 <= i < known]
+        return self._draw_stuff(segments, area_threshold, alpha, draw_text, edge_color)
 
     def draw_panoptic_seg(
         self,
-        panoptic_seg: Any,
-        segments_info: list[dict[str, Any]] | None,
+        panoptic_seg: Values,
+        segments_info: Sequence[Mapping[str, Any]] | None,
         area_threshold: int | None = None,
         alpha: float = 0.7,
         *,
-        thing_colors: Callable[[list[int], list[GenericMask]], Sequence[Any]] | None = None,
+        thing_colors: Callable[[list[int], list[GenericMask]], Sequence[Color]] | None = None,
     ) -> VisImage:
         """Draw a panoptic segmentation.
 
         Args:
             panoptic_seg: (H, W), the number of the segment of each pixel.
-            segments_info: per segment ``id``, ``category_id``, ``isthing`` and perhaps ``score``. None where the
-                numbers are class · ``metadata.label_divisor`` + instance, -1 for nothing.
-            area_threshold: parts of stuff of fewer pixels are left out.
-            alpha: opacity.
-            thing_colors: chooses the colours of things from their classes and masks.
+            segments_info: for each segment ``id``, ``category_id``, ``isthing`` and perhaps ``score``. Without it, a
+                pixel's number is class · ``metadata.label_divisor`` + instance, or -1 where nothing is.
+            area_threshold: connected parts of stuff of fewer pixels are left out.
+            alpha: opacity of the colours.
+            thing_colors: a function that chooses the colours of things from their classes and masks.
         """
-        ids = as_array(panoptic_seg)
+        ids = as_numpy(panoptic_seg)
         segments = self._segments(ids) if segments_info is None else segments_info
         if self._mode is ColorMode.IMAGE_BW:
             self._gray_outside([self._mask(np.isin(ids, [segment["id"] for segment in segments])).window])
-        stuff = [one for one in segments if not one.get("isthing", True)]
-        self._draw_segments(ids, stuff, area_threshold, alpha, True, _OFF_WHITE)
-        found = [(one, self._mask(ids == one["id"])) for one in segments if one.get("isthing", True)]
-        things = [(one, mask) for one, mask in found if mask.area()]
+        found = [(one, self._mask(ids == one["id"])) for one in segments]
+        stuff = [(one["category_id"], mask) for one, mask in found if not one.get("isthing", True)]
+        self._draw_stuff(stuff, area_threshold, alpha, True, _OFF_WHITE)
+        things = [(one, mask) for one, mask in found if one.get("isthing", True) and mask.area()]
         classes, masks = [one["category_id"] for one, _ in things], [mask for _, mask in things]
         scores = [one["score"] for one, _ in things] if all("score" in one for one, _ in things) else None
         colors = thing_colors(classes, masks) if thing_colors else self._class_colors(classes, True)
@@ -180,12 +194,12 @@ class Visualizer(Marks):
 
     draw_panoptic_seg_predictions = draw_panoptic_seg
 
-    def draw_dataset_dict(self, dic: dict[str, Any]) -> VisImage:
+    def draw_dataset_dict(self, dic: Mapping[str, Any]) -> VisImage:
         """Draw the annotations of one image of a data set.
 
         Args:
-            dic: in Detectron2's format: ``annotations``; ``sem_seg`` or ``sem_seg_file_name``; ``pan_seg`` or
-                ``pan_seg_file_name``, with ``segments_info``.
+            dic: a record in Detectron2's format, with any of ``annotations``; ``sem_seg`` or ``sem_seg_file_name``;
+                ``pan_seg`` or ``pan_seg_file_name``, with ``segments_info``.
         """
         annotations = dic.get("annotations") or []
         if annotations:
@@ -214,30 +228,30 @@ class Visualizer(Marks):
     def overlay_instances(
         self,
         *,
-        boxes: Any = None,
+        boxes: Values | None = None,
         labels: Sequence[str] | None = None,
-        masks: Any = None,
-        keypoints: Any = None,
-        assigned_colors: Sequence[Any] | None = None,
+        masks: Masks | None = None,
+        keypoints: Values | None = None,
+        assigned_colors: Sequence[Color] | None = None,
         alpha: float = 0.5,
     ) -> VisImage:
-        """Draw instances of which any parts are known, the largest first and labels last.
+        """Draw instances by whatever is known of them, the largest first and labels last.
 
         Args:
             boxes: (N, 4) x0 y0 x1 y1, or (N, 5) rotated boxes, as an array, tensor, or object with a ``tensor``.
             labels: a text per instance.
-            masks: as `as_masks` takes them.
+            masks: N masks of any format, see `as_masks`.
             keypoints: (N, K, 3), x, y and score or visibility.
-            assigned_colors: one per instance; by default the palette's.
+            assigned_colors: a colour per instance; by default the colours of a palette.
             alpha: opacity of masks.
 
         Raises:
             ValueError: when the numbers of instances differ.
         """
-        boxes = None if boxes is None else as_array(boxes)
+        boxes = None if boxes is None else as_numpy(boxes)
         masks = None if masks is None else self.read_masks(masks, boxes)
-        keypoints = None if keypoints is None else as_array(keypoints)
-        labels = labels if self._labels else None
+        keypoints = None if keypoints is None else as_numpy(keypoints)
+        labels = labels if self._with_labels else None
         parts = {"boxes": boxes, "masks": masks, "keypoints": keypoints, "labels": labels, "colors": assigned_colors}
         counts = {name: len(part) for name, part in parts.items() if part is not None}
         if len(set(counts.values())) > 1:
@@ -247,61 +261,66 @@ class Visualizer(Marks):
             return self.output
         if boxes is not None and boxes.shape != (number, 4):
             return self.overlay_rotated_instances(boxes, labels, assigned_colors)
-        colors = (
-            [palette_color(i) for i in range(number)] if assigned_colors is None else [*map(to_rgb, assigned_colors)]
-        )
         if boxes is not None:
             extents = np.clip(boxes.astype(np.float64), -1e9, 1e9)
         else:
             extents = np.array([mask.bbox() for mask in masks or []]).reshape(-1, 4)
-        windows = [] if masks is None else [self._scaled(mask.window) for mask in masks]
-        canvas = self.output.canvas
+        if assigned_colors is None:
+            colors = [palette_color(i) for i in range(number)]
+        else:
+            colors = [to_rgb(color) for color in assigned_colors]
+        windows = [scaled(mask.window, self.output.scale) for mask in masks or []]
         for i in np.argsort(-(extents[:, 2:] - extents[:, :2]).prod(1), kind="stable").tolist():
             if windows:
-                paint.tint(canvas, windows[i], colors[i], self._alpha(alpha))
-                paint.outline(canvas, windows[i], colors[i], max(1, self._line_width // 2))
-            if boxes is not None and self._visible(extents[i]):  # false too for what is not a number
-                paint.frame(canvas, extents[i] * self.output.scale, colors[i], self._line_width)
+                paint.tint(self.output.canvas, windows[i], colors[i], self._alpha(alpha))
+                paint.outline(self.output.canvas, windows[i], colors[i], self._outline_width)
+            if boxes is not None and self._is_visible(extents[i]):
+                paint.frame(self.output.canvas, extents[i] * self.output.scale, colors[i], self._line_width)
         for one in keypoints if keypoints is not None else ():
             self.draw_and_connect_keypoints(one)
-        self._repaint_labels()
+        self._labels.repaint()
         for i, (text, box) in enumerate(zip(labels or (), extents)):
-            if self._visible(box) if boxes is not None else windows[i][2].size:
-                size = self._font_size * np.clip(0.75 + 2.5 * (box[3] - box[1]) / max(self.img.shape[:2]), 0.75, 1)
-                self._label(text, colors[i], size, box, None if boxes is not None else windows[i])
+            if self._is_visible(box) if boxes is not None else windows[i][2].size:
+                share = (box[3] - box[1]) / max(self.img.shape[:2])  # small instances get small labels
+                size = self._font_size * np.clip(0.75 + 2.5 * share, 0.75, 1)
+                window = windows[i] if boxes is None else None
+                self._labels.add(str(text), colors[i], size, box * self.output.scale, window)
         return self.output
 
     def overlay_rotated_instances(
-        self, boxes: Any = None, labels: Sequence[str] | None = None, assigned_colors: Sequence[Any] | None = None
+        self,
+        boxes: Values | None = None,
+        labels: Sequence[str] | None = None,
+        assigned_colors: Sequence[Color] | None = None,
     ) -> VisImage:
         """Draw rotated boxes, the largest first.
 
         Args:
             boxes: (N, 5): centre x, centre y, width, height, and degrees counter-clockwise.
             labels: a text per box.
-            assigned_colors: one per box; by default the palette's.
+            assigned_colors: a colour per box; by default the colours of a palette.
         """
-        boxes = np.zeros((0, 5)) if boxes is None else as_array(boxes)
+        boxes = np.zeros((0, 5)) if boxes is None else as_numpy(boxes)
         if boxes.ndim != 2 or boxes.shape[1] != 5:
             raise ValueError(f"boxes came with shape {boxes.shape}: expected (N, 4), or (N, 5) for rotated ones")
         for i in np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable").tolist():
             color = unit(palette_color(i)) if assigned_colors is None else assigned_colors[i]
-            label = labels[i] if labels and self._labels else None
+            label = labels[i] if labels and self._with_labels else None
             self.draw_rotated_box_with_label(boxes[i], edge_color=color, label=label)
-        self._repaint_labels()
+        self._labels.repaint()
         return self.output
 
-    def draw_and_connect_keypoints(self, keypoints: Any) -> VisImage:
+    def draw_and_connect_keypoints(self, keypoints: Values) -> VisImage:
         """Draw the keypoints of one instance, and the lines between them that the metadata name.
 
         Args:
             keypoints: (K, 3), x, y and score or visibility.
         """
-        points = as_array(keypoints).tolist()
         names = self.metadata.get("keypoint_names") or ()
+        points = as_numpy(keypoints).tolist()
         shown = [(i, (x, y)) for i, (x, y, score) in enumerate(points) if score > self.keypoint_threshold]
         visible = {names[i]: np.array(point) for i, point in shown if i < len(names)}
-        lines = [
+        lines: list[tuple[np.ndarray, np.ndarray, Color]] = [
             (visible[a], visible[b], unit(color))
             for a, b, color in self.metadata.get("keypoint_connection_rules") or ()
             if a in visible and b in visible
@@ -320,6 +339,197 @@ class Visualizer(Marks):
             self.draw_circle(point, _RED, radius=width * 1.4)
         return self.output
 
+    def draw_text(
+        self,
+        text: str,
+        position: Sequence[float],
+        *,
+        font_size: float | None = None,
+        color: Color = "g",
+        horizontal_alignment: str = "center",
+        rotation: float = 0,
+    ) -> VisImage:
+        """Write on a dark plate, moved inside the picture where it would leave it.
+
+        Args:
+            text: one line.
+            position: x, y of the plate's top left corner, top middle or top right corner.
+            font_size: size of the font, in pixels of the image.
+            color: colour of the text, which is made lighter where it is dark.
+            horizontal_alignment: "left", "center" or "right": which point of the plate's top ``position`` is.
+            rotation: angle of the text, in degrees counter-clockwise.
+        """
+        share_left = {"left": 0.0, "center": 0.5, "right": 1.0}.get(horizontal_alignment)
+        if share_left is None:
+            raise ValueError(f"horizontal_alignment is {horizontal_alignment!r}: expected left, center or right")
+        ink = np.maximum(to_rgb(color), 51)
+        ink[ink.argmax()] = max(ink.max(), 204)
+        size = self._font_size if font_size is None else font_size * self.output.scale
+        pixels = paint.text_pixels(str(text), max(round(size), 1), self._font)
+        shape = np.full_like(pixels, 255)
+        if rotation:
+            pixels, shape = (
+                np.asarray(Image.fromarray(one).rotate(rotation, Image.Resampling.BILINEAR, expand=True))
+                for one in (pixels, shape)
+            )
+        corner = np.array(position) * self.output.scale - (pixels.shape[1] * share_left, 0)
+        room = np.array(self.output.canvas.shape[1::-1]) - pixels.shape[1::-1]
+        x, y = np.clip(np.round(corner), 0, np.maximum(room, 0)).astype(int).tolist()
+        red, green, blue = ink.tolist()
+        paint.plate(self.output.canvas, (x, y), pixels, (red, green, blue), (0, 0, 0), 0.8, shape)
+        return self.output
+
+    def draw_box(
+        self, box_coord: Sequence[float], alpha: float = 0.5, edge_color: Color = "g", line_style: str = "-"
+    ) -> VisImage:
+        """Draw the outline of a box.
+
+        Args:
+            box_coord: x0, y0, x1, y1.
+            alpha: opacity of a solid line.
+            edge_color: colour of the line.
+            line_style: "-", "--", ":" or "-.".
+        """
+        box = np.array(box_coord, np.float64) * self.output.scale
+        if line_style in ("-", "solid") and np.isfinite(box).all():
+            paint.frame(self.output.canvas, box, to_rgb(edge_color), self._line_width, alpha)
+        else:
+            corners = box[[[0, 1], [2, 1], [2, 3], [0, 3]]]
+            paint.stroke(self.output.canvas, corners, to_rgb(edge_color), self._line_width, True, line_style)
+        return self.output
+
+    def draw_rotated_box_with_label(
+        self,
+        rotated_box: Sequence[float] | np.ndarray,
+        alpha: float = 0.5,
+        edge_color: Color = "g",
+        line_style: str = "-",
+        label: str | None = None,
+    ) -> VisImage:
+        """Draw a rotated box, its top side dashed, with a label at its top left corner.
+
+        Args:
+            rotated_box: centre x, centre y, width, height, and degrees counter-clockwise.
+            alpha: has no effect: Detectron2's method has this argument, and draws opaque lines too.
+            edge_color: colour of the lines.
+            line_style: style of the three other sides.
+            label: text of the label, if there is to be one.
+        """
+        x, y, width, height, angle = (float(v) for v in rotated_box)
+        cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+        halves = np.array([[-1, 1], [-1, -1], [1, -1], [1, 1]]) * (width / 2, height / 2)
+        corners = halves @ np.array([[cos, -sin], [sin, cos]]) + (x, y)  # y points down
+        if not np.isfinite(corners).all():
+            return self.output
+        rgb = to_rgb(edge_color)
+        for k in range(4):
+            side = corners[[k, (k + 1) % 4]] * self.output.scale
+            paint.stroke(self.output.canvas, side, rgb, self._line_width, style="--" if k == 1 else line_style)
+        if label is not None and self._is_visible(np.concatenate([corners.min(0), corners.max(0)])):
+            self._labels.add(str(label), rgb, self._font_size, np.tile(corners[1], 2) * self.output.scale)
+        return self.output
+
+    def draw_circle(self, circle_coord: Sequence[float], color: Color, radius: float = 3) -> VisImage:
+        """Draw a filled circle around the point x, y."""
+        center = np.array(circle_coord, np.float64) * self.output.scale
+        paint.disc(self.output.canvas, center, radius * self.output.scale, to_rgb(color))
+        return self.output
+
+    def draw_line(
+        self,
+        x_data: Sequence[float],
+        y_data: Sequence[float],
+        color: Color,
+        linestyle: str = "-",
+        linewidth: float | None = None,
+    ) -> VisImage:
+        """Draw a line through points.
+
+        Args:
+            x_data: x of each point.
+            y_data: y of each point.
+            color: colour of the line.
+            linestyle: "-", "--", ":" or "-.".
+            linewidth: width of the line, in pixels of the image.
+        """
+        points = np.stack([np.asarray(x_data, np.float64), np.asarray(y_data, np.float64)], axis=1)
+        width = self._line_width if linewidth is None else max(1, round(linewidth * self.output.scale))
+        paint.stroke(self.output.canvas, points * self.output.scale, to_rgb(color), width, style=linestyle)
+        return self.output
+
+    def draw_polygon(
+        self, segment: Values, color: Color, edge_color: Color | None = None, alpha: float = 0.5
+    ) -> VisImage:
+        """Draw a filled polygon.
+
+        Args:
+            segment: (n, 2), x, y of its points.
+            color: colour of the inside.
+            edge_color: colour of the outline; by default that of the inside.
+            alpha: opacity of the inside.
+        """
+        points = as_numpy(segment).astype(np.float64).reshape(-1, 2) * self.output.scale
+        paint.fill(self.output.canvas, points, to_rgb(color), self._alpha(alpha))
+        edge = to_rgb(color if edge_color is None else edge_color)
+        paint.stroke(self.output.canvas, points, edge, self._outline_width, closed=True)
+        return self.output
+
+    def draw_binary_mask(
+        self,
+        binary_mask: Mask,
+        color: Color | None = None,
+        *,
+        edge_color: Color | None = None,
+        text: str | None = None,
+        alpha: float = 0.5,
+        area_threshold: int | None = 10,
+    ) -> VisImage:
+        """Draw a mask.
+
+        Args:
+            binary_mask: (H, W), set where it is 0.5 or more.
+            color: colour of the mask; by default a random one.
+            edge_color: colour of the outline; by default that of the mask.
+            text: label to write in the mask.
+            alpha: opacity of the mask.
+            area_threshold: connected parts of fewer pixels are left out.
+        """
+        color = random_color(rgb=True, maximum=1) if color is None else color
+        self._draw_mask(
+            self._mask(binary_mask), color, color if edge_color is None else edge_color, text, alpha, area_threshold
+        )
+        return self.output
+
+    def draw_soft_mask(
+        self, soft_mask: Values, color: Color | None = None, *, text: str | None = None, alpha: float = 0.5
+    ) -> VisImage:
+        """Draw a mask whose pixels, (H, W) from 0 to 1, say how opaque each is; arguments as in `draw_binary_mask`."""
+        rgb = to_rgb(random_color(rgb=True, maximum=1) if color is None else color)
+        canvas, share = self.output.canvas, np.clip(np.nan_to_num(as_numpy(soft_mask).astype(np.float32)), 0, 1)
+        inside = self._mask(share)
+        share = cv2.resize(share, canvas.shape[1::-1], interpolation=cv2.INTER_LINEAR)[:, :, None] * self._alpha(alpha)
+        canvas[:] = np.round(canvas + (np.array(rgb, np.float32) - canvas) * share).astype(np.uint8)
+        if text is not None and inside.area():
+            scale = self.output.scale
+            self._labels.add(text, rgb, self._font_size, inside.bbox() * scale, scaled(inside.window, scale))
+        return self.output
+
+    def read_masks(self, masks: Masks, boxes: np.ndarray | None = None, *, even_odd: bool = False) -> list[GenericMask]:
+        """Read masks of any format; the arguments are those of `as_masks`."""
+        height, width = self.img.shape[:2]
+        return as_masks(masks, height, width, boxes, even_odd=even_odd)
+
+    def _mask(self, mask: Mask) -> GenericMask:
+        return self.read_masks([mask])[0]
+
+    def _alpha(self, alpha: float) -> float:
+        return alpha if self._opacity is None else self._opacity
+
+    def _is_visible(self, box: np.ndarray) -> bool:
+        """Tell whether a box reaches into the image; false too for one that is not a number."""
+        height, width = self.img.shape[:2]
+        return bool(box[0] <= width and box[1] <= height and box[2] >= 0 and box[3] >= 0)
+
     def _class_colors(self, classes: list[int], shaded: bool) -> list[tuple[float, ...]]:
         colors = shades(self.metadata, classes) if shaded else [class_color(self.metadata, i) for i in classes]
         return [unit(color) for color in colors]
@@ -327,19 +537,21 @@ class Visualizer(Marks):
     def _names(
         self, classes: list[int] | None, scores: list[float] | None, crowds: list[bool] | None = None
     ) -> list[str] | None:
-        if classes is None and scores is None:
-            return None
-        number = len(classes if classes is not None else scores or ())
-        parts = [[class_name(self.metadata, index)] for index in classes] if classes is not None else [[]] * number
-        if scores is not None and self._scores:
-            parts = [[*part, f"{score:.0%}"] for part, score in zip(parts, scores)]
-        names = [" ".join(part) for part in parts]
-        return [name + "|crowd" if crowd else name for name, crowd in zip(names, crowds or [False] * number)]
+        """Return the labels of instances, such as "dog 98%" or "person|crowd"; nothing where nothing is known."""
+        columns = []
+        if classes is not None:
+            columns.append([class_name(self.metadata, index) for index in classes])
+        if scores is not None and self._with_scores:
+            columns.append([f"{score:.0%}" for score in scores])
+        names = [" ".join(parts) for parts in zip(*columns)] if columns else None
+        if names is None or crowds is None:
+            return names
+        return [f"{name}|crowd" if is_crowd else name for name, is_crowd in zip(names, crowds)]
 
     def _segments(self, ids: np.ndarray) -> list[dict[str, Any]]:
         """Describe the segments whose numbers tell their class."""
         divisor = self.metadata.label_divisor
-        things = set((self.metadata.get("thing_dataset_id_to_contiguous_id") or {}).values())
+        things = dataset_ids(self.metadata)
         numbers = [number for number in np.unique(ids).tolist() if number != -1]
         return [{"id": n, "category_id": n // divisor, "isthing": n // divisor in things} for n in numbers]
 
@@ -350,23 +562,37 @@ class Visualizer(Marks):
             np.copyto(gray[where], self.img[where], where=inside[:, :, None].view(bool))
         self.output.reset_image(gray)
 
-    def _draw_segments(
+    def _draw_stuff(
         self,
-        ids: np.ndarray,
-        segments: list[dict[str, Any]],
+        segments: list[tuple[int, GenericMask]],
         area_threshold: int | None,
         alpha: float,
         draw_text: bool,
-        edge_color: Any,
+        edge_color: Color,
     ) -> VisImage:
-        masks = [(one["category_id"], self._mask(ids == one["id"])) for one in segments]
-        for index, mask in sorted(masks, key=lambda pair: -pair[1].area()):
-            color, text = class_color(self.metadata, index, "stuff"), class_name(self.metadata, index, "stuff")
-            self._draw_mask(
-                mask, color, to_rgb(edge_color), text if draw_text else None, alpha, area_threshold, every_text=False
-            )
-        self._repaint_labels()
+        """Draw the segments of stuff, each a class and its mask, the largest first."""
+        for index, mask in sorted(segments, key=lambda segment: -segment[1].area()):
+            color = unit(class_color(self.metadata, index, "stuff"))
+            text = class_name(self.metadata, index, "stuff") if draw_text else None
+            self._draw_mask(mask, color, edge_color, text, alpha, area_threshold, always_label=False)
+        self._labels.repaint()
         return self.output
+
+    def _draw_mask(
+        self,
+        mask: GenericMask,
+        color: Color,
+        edge_color: Color,
+        text: str | None,
+        alpha: float,
+        area_threshold: int | None,
+        always_label: bool = True,
+    ) -> None:
+        window, rgb = scaled(without_small_parts(mask.window, area_threshold), self.output.scale), to_rgb(color)
+        paint.tint(self.output.canvas, window, rgb, self._alpha(alpha))
+        paint.outline(self.output.canvas, window, to_rgb(edge_color), self._outline_width)
+        if text is not None and window[2].any():
+            self._labels.add(text, rgb, self._font_size, mask.bbox() * self.output.scale, window, always_label)
 
 
 def _read(path: str | os.PathLike[str], mode: str | None = None) -> np.ndarray:

@@ -38,27 +38,33 @@ TWOS = {"conv.weight": torch.full((2,), 2.0)}
 
 
 @pytest.mark.parametrize(
-    ("data", "entry", "extra"),
+    ("data", "entry", "extra", "author"),
     [
-        (ONES, "", {}),
-        ({"model": ONES}, "model", {}),
-        ({"state_dict": ONES, "epoch": 1}, "state_dict", {"epoch": 1}),
-        ({"model": ONES, "state_dict": TWOS}, "model", {"state_dict": TWOS}),
-        ({"model_state": ONES, "epoch": 1}, "model_state", {"epoch": 1, "__author__": "pycls"}),
-        ({"blobs": ONES, "cfg": "A: 1"}, "blobs", {"cfg": "A: 1", "__author__": "Caffe2"}),
-        ({"ema_state": ONES, "iteration": 3}, "ema_state", {"iteration": 3}),
-        ({"model_ema": ONES, "ema": 0.99}, "model_ema", {"ema": 0.99}),
-        ({"ema": ONES}, "ema", {}),
-        ({"state_dict_ema": ONES, "x": None}, "state_dict_ema", {"x": None}),
-        ({"model": ONES, "ema_state": TWOS}, "model", {"ema_state": TWOS}),
+        (ONES, "", {}, ""),
+        ({"model": ONES}, "model", {}, ""),
+        ({"state_dict": ONES, "epoch": 1}, "state_dict", {"epoch": 1}, ""),
+        ({"model": ONES, "state_dict": TWOS}, "model", {"state_dict": TWOS}, ""),
+        ({"model_state": ONES, "epoch": 1}, "model_state", {"epoch": 1}, "pycls"),
+        ({"blobs": ONES, "cfg": "A: 1"}, "blobs", {"cfg": "A: 1"}, "Caffe2"),
+        ({"model": ONES, "__author__": "me"}, "model", {"__author__": "me"}, "me"),
+        ({"model": ONES, "__author__": None}, "model", {"__author__": None}, ""),
+        ({"ema_state": ONES, "iteration": 3}, "ema_state", {"iteration": 3}, ""),
+        ({"model_ema": ONES, "ema": 0.99}, "model_ema", {"ema": 0.99}, ""),
+        ({"ema": ONES}, "ema", {}, ""),
+        ({"state_dict_ema": ONES, "x": None}, "state_dict_ema", {"x": None}, ""),
+        ({"model": ONES, "ema_state": TWOS}, "model", {"ema_state": TWOS}, ""),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_find_state(data: Any, entry: str, extra: dict[str, Any]) -> None:
-    state, rest, found = find_state(data)
-    assert state == ONES
-    assert found == entry
-    assert rest == {**extra, **({"matching_heuristics": True} if "__author__" in extra else {})}
+def test_find_state(data: Any, entry: str, extra: dict[str, Any], author: str) -> None:
+    found = find_state(data)
+    assert (found.state, found.entry, found.extra, found.author) == (ONES, entry, extra, author)
+    assert found.matching_heuristics == (author in ("pycls", "Caffe2"))
+
+
+@pytest.mark.parametrize(("told", "expected"), [(True, True), (False, False), (None, False), ("True", False)])
+def test_a_file_that_tells_whether_its_names_are_short(told: Any, expected: bool) -> None:
+    assert find_state({"model": ONES, "matching_heuristics": told}).matching_heuristics == expected
 
 
 @pytest.mark.parametrize(
@@ -231,7 +237,8 @@ def test_a_detectron1_file_of_python_2(protocol: int, tmp_path: Path) -> None:
         "cls_score.weight": [[1.0], [2.0], [0.0]],
     }
     assert checkpoint.entry == "blobs"
-    assert checkpoint.extra == {"cfg": "NUM_CLASSES: 3", "__author__": "Caffe2", "matching_heuristics": True}
+    assert checkpoint.extra == {"cfg": "NUM_CLASSES: 3"}
+    assert (checkpoint.author, checkpoint.matching_heuristics) == ("Caffe2", True)
 
 
 def imagenet(model: nn.Module) -> dict[str, np.ndarray[Any, Any]]:
@@ -261,7 +268,7 @@ def test_imagenet_weights_are_a_backbone_alone(family: str, tmp_path: Path) -> N
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
     rest = checkpointer.load(tmp_path / "R-50.pkl", strict=False)
-    assert rest == {"__author__": "Caffe2", "matching_heuristics": True}
+    assert rest == {}
     assert checkpointer.last_report.unexpected == ("stem.conv1.bias", "fc1000.weight", "fc1000.bias")
     missing = checkpointer.last_report.missing
     assert missing
@@ -293,7 +300,7 @@ def test_backbones_of_others(kind: str, tmp_path: Path) -> None:
         (tmp_path / "x.pyth").write_bytes(pickle.dumps(data))
     checkpointer = DetectionCheckpointer(model)
     rest = checkpointer.load(tmp_path / "x.pyth", strict=False)
-    assert (rest["__author__"], rest["matching_heuristics"]) == (kind, True)
+    assert rest.get("__author__") == ("torchvision" if kind == "torchvision" else None)
     assert checkpointer.last_report.unexpected == ("stem.fc.weight",)
     for key, value in source.backbone.bottom_up.state_dict().items():
         assert torch.equal(model.backbone.bottom_up.state_dict()[key], value), key
@@ -305,9 +312,7 @@ def test_short_names_are_matched_only_when_asked(tmp_path: Path) -> None:
     torch.save({"model": state}, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match=r"ends of the model's, such as .*matching_heuristics=True"):
         DetectionCheckpointer(model).load(tmp_path / "x.pth")
-    assert DetectionCheckpointer(model).load(f"{tmp_path}/x.pth?matching_heuristics=True") == {
-        "matching_heuristics": True
-    }
+    assert DetectionCheckpointer(model).load(f"{tmp_path}/x.pth?matching_heuristics=True") == {}
     assert all(torch.equal(value, source.state_dict()[key]) for key, value in model.state_dict().items())
 
 

@@ -64,7 +64,7 @@ def test_the_content_tells_the_kind_not_the_name(kind: str, ending: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("kind", "extra", "metadata"),
+    ("kind", "extra", "header"),
     [
         (
             "safetensors",
@@ -76,11 +76,12 @@ def test_the_content_tells_the_kind_not_the_name(kind: str, ending: str, tmp_pat
         ("pickle", {"__author__": "me"}, {}),
     ],
 )
-def test_other_entries(kind: str, extra: dict[str, Any], metadata: dict[str, str], tmp_path: Path) -> None:
+def test_other_entries(kind: str, extra: dict[str, Any], header: dict[str, str], tmp_path: Path) -> None:
     WRITERS[kind](tmp_path / "x")
     checkpoint = read_checkpoint(str(tmp_path / "x"))
     assert checkpoint.extra == extra
-    assert checkpoint.metadata == metadata
+    assert checkpoint.header == header
+    assert checkpoint.author == extra.get("__author__", "")
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -117,22 +118,23 @@ def test_a_prefix_that_not_all_names_have_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tail", "extra"),
+    ("tail", "heuristics"),
     [
-        ("", {}),
-        ("?dl=1", {}),
-        ("?raw=true", {}),
-        ("?download=1", {}),
-        ("?matching_heuristics=False", {}),
-        ("?matching_heuristics=True", {"matching_heuristics": True}),
-        ("?dl=1&matching_heuristics=True", {"matching_heuristics": True}),
+        ("", False),
+        ("?dl=1", False),
+        ("?raw=true", False),
+        ("?download=1", False),
+        ("?matching_heuristics=False", False),
+        ("?matching_heuristics=True", True),
+        ("?dl=1&matching_heuristics=True", True),
     ],
 )
-def test_a_query_tail(tail: str, extra: dict[str, Any], tmp_path: Path) -> None:
+def test_a_query_tail(tail: str, heuristics: bool, tmp_path: Path) -> None:
     torch.save({"model": STATE}, tmp_path / "x.pth")
     checkpoint = read_checkpoint(f"{tmp_path}/x.pth{tail}")
     assert_state(checkpoint.model)
-    assert checkpoint.extra == extra
+    assert (checkpoint.name, checkpoint.extra) == (f"{tmp_path}/x.pth", {})
+    assert checkpoint.matching_heuristics == heuristics
 
 
 @pytest.mark.parametrize("tail", ["?x", "?matching_heuristics=1", "?dl=1&strict=0", "?matching_heuristics=True&a=b"])

@@ -50,8 +50,8 @@ def test_the_table_and_its_file(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--runs", "0"], "0 is not a number of times: expected 1 or more"),
-        (["--threads", "two"], "two is not a number of times"),
+        (["--runs", "0"], "argument --runs: '0' came: expected a whole number, 1 or more"),
+        (["--threads", "two"], "argument --threads: 'two' came: expected a whole number"),
         (["--ways", "float64"], "invalid choice: 'float64'"),
     ],
 )
@@ -71,9 +71,15 @@ def test_a_way_that_is_not_fast_here_is_left_out(monkeypatch, capsys):
     assert "add exact or float32 to --ways" in capsys.readouterr().err
 
 
-def test_a_table_without_a_folder(folder, capsys):
-    assert benchmark("--csv", "nowhere/table.csv") == 1
-    assert "there is no such folder" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("csv", "message"),
+    [("nowhere/table.csv", "there is no such folder"), ("./image.png", "is both read and written")],
+)
+def test_a_table_that_cannot_be_written(csv, message, folder, capsys):
+    before = (folder / "image.png").read_bytes()
+    assert benchmark("--csv", csv) == 1
+    assert message in capsys.readouterr().err
+    assert (folder / "image.png").read_bytes() == before
 
 
 def test_an_image_that_is_none(folder, capsys):

@@ -15,7 +15,7 @@ from litepred.checkpoint import read_checkpoint
 from litepred.checkpoint.bundle import CLASS_NAMES, CONFIG
 from litepred.cli import main
 from litepred.cli.common import skeleton
-from litepred.sources import torchvision_config
+from litepred.resolve import torchvision_config
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_one_file_is_all_that_the_predictor_needs(model, folder, capsys):
     assert one.metadata.thing_classes == ["a", "b", "c"]
     assert one.cfg.MODEL.WEIGHTS == "model.safetensors"
     image = tiny_image().permute(1, 2, 0).numpy()
-    expected = model([one._model_input(image)])[0]["instances"]
+    expected = model([one.prepare(image)])[0]["instances"]
     assert len(expected)
     assert torch.equal(one(image)["instances"].pred_boxes.tensor, expected.pred_boxes.tensor)
 
@@ -78,7 +78,7 @@ def test_there_and_back(target, folder, capsys):
     checkpoint = read_checkpoint(target)
     assert checkpoint.extra["__author__"] == "litepred"
     bundled = target.endswith(".safetensors")
-    assert {CONFIG, CLASS_NAMES} <= checkpoint.metadata.keys() if bundled else not checkpoint.metadata
+    assert {CONFIG, CLASS_NAMES} <= checkpoint.header.keys() if bundled else not checkpoint.header
     assert ("with the config and 3 class names" in capsys.readouterr().out.splitlines()[-1]) == bundled
 
 
@@ -151,9 +151,9 @@ def test_half_of_large_values(value, fits, folder, capsys):
         (["model_final.pth", "no/out.pth"], "no folder 'no'"),
         (["model_final.pth", "there.pth"], "there already: choose another name, or replace it with --force"),
         (["model_final.pth", "folder.pth", "--force"], "there already: choose another name\n"),
-        (["model_final.pth", "model_final.pth", "--force"], "which is IN itself"),
-        (["model_final.pth?dl=1", "model_final.pth", "--force"], "which is IN itself"),
-        (["model_final.pth", "link.pth", "--force"], "which is IN itself"),
+        (["model_final.pth", "model_final.pth", "--force"], "is both read and written"),
+        (["model_final.pth?dl=1", "model_final.pth", "--force"], "is both read and written"),
+        (["model_final.pth", "link.pth", "--force"], "is both read and written"),
         (["model_final.pth", "out.pth", "--class-names", "a"], "no place for class names"),
         (["model_final.pth", "out.pth", "--config", "nowhere.yaml"], "nowhere.yaml"),
         (["model_final.pth", "out.pth", "--config", "model_final.pth"], "not a text file"),
@@ -220,7 +220,7 @@ def test_a_model_of_the_zoo_by_name(folder, monkeypatch, capsys):
     path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}))
     assert convert(name, "rpn.safetensors") == 0
     assert capsys.readouterr().out.endswith("float16), with the config\n")
-    assert "META_ARCHITECTURE: ProposalNetwork" in read_checkpoint("rpn.safetensors").metadata[CONFIG]
+    assert "META_ARCHITECTURE: ProposalNetwork" in read_checkpoint("rpn.safetensors").header[CONFIG]
 
 
 def test_short_names_become_full_ones_with_a_config(folder):
@@ -244,7 +244,7 @@ def test_torchvisions_models_bring_their_config(folder, capsys):
     expected = torchvision_config(state)
     expected.MODEL.WEIGHTS = ""
     written = read_checkpoint("model.safetensors")
-    assert written.metadata[CONFIG] == expected.dump()
+    assert written.header[CONFIG] == expected.dump()
     assert "backbone.bottom_up.res2.0.conv1.weight" in written.model
 
 

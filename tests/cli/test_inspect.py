@@ -12,7 +12,7 @@ from golden_answers import ASSETS
 from tiny_models import tiny_cfg
 from torch import Tensor
 
-from litepred.checkpoint.bundle import bundle_metadata
+from litepred.checkpoint.bundle import bundle_texts
 from litepred.checkpoint.writers import write_checkpoint
 from litepred.cli import main
 from litepred.cli.common import skeleton
@@ -44,7 +44,7 @@ def page(file: object, capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_the_page(folder, capsys):
     write_checkpoint(
         folder / "model.safetensors", state(MASK_ON=True), {"__author__": "me", "iteration": 7, "note": "x"},
-        bundle_metadata("MODEL: {}\n", ["a", "b", "c"]),
+        bundle_texts("MODEL: {}\n", ["a", "b", "c"]),
     )  # fmt: skip
     lines = page("model.safetensors", capsys)
     number, values = len(state(MASK_ON=True)), sum(value.numel() for value in state(MASK_ON=True).values())

@@ -40,6 +40,29 @@ def test_wrong_usage(arguments, capsys):
     assert " _" not in err  # the name of a function of ours
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["predict", "--treshold", "0.5"], "did you mean --threshold?"),
+        (["predict", "--conf=0.5", "a.png"], "did you mean --config?"),
+        (["evaluate", "--images", "a", "--annotation", "b"], "did you mean --annotations?"),
+        (["zoo", "--jsno"], "did you mean --json?"),
+        (["convert", "a.pth", "b.pth", "--haf"], "did you mean --half?"),
+        (["benchmark", "--run", "1"], "did you mean --runs?"),
+        (["densepose", "show", "a", "b", "c", "d", "--outptu", "e"], "did you mean --output?"),
+        (["inspect", "a.pth", "b.pth"], "unrecognized arguments: b.pth"),
+        (["run", "--replac", "a.py"], "did you mean --replace?"),
+    ],
+)
+def test_a_misspelled_option_gets_the_usage_of_its_command(arguments, told, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"usage: litepred {arguments[0]} ")
+    assert err.endswith(f"{told}\n")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS), ["--version"]])
 def test_help(arguments, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")

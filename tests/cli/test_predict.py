@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import os
@@ -10,18 +11,18 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import disk_with_room_for
 from golden_answers import ASSETS
 from PIL import Image
 from tiny_models import golden, tiny_cfg
 
 from litepred import Predictor
 from litepred.cli import inputs, main, predict
-from litepred.cli.outputs import Wanted
+from litepred.cli.common import check_targets
+from litepred.cli.outputs import all_files, name_items
 from litepred.data import VideoReader, video_file
 from litepred.errors import ImageError
 from litepred.results import rgb_to_id
@@ -76,7 +77,7 @@ def test_images_of_one_name_get_pictures_of_their_own(tmp_path, capsys):
     ],
 )
 def test_no_file_system_takes_two_stems_for_one(given, stems):
-    assert [item.stem for item in predict._items(given)] == stems
+    assert [item.stem for item in name_items(given)] == stems
 
 
 @pytest.mark.parametrize("pattern", ["{}.png", "{}/page.png"])
@@ -85,8 +86,10 @@ def test_many_files_are_begun_at_once(pattern, tmp_path, monkeypatch):
     resolved = []
     realpath = os.path.realpath
     monkeypatch.setattr(os.path, "realpath", lambda path: resolved.append(path) or realpath(path))
-    items = predict._items([str(tmp_path / "in" / pattern.format(i)) for i in range(20_000)])
-    predict._check_targets(Wanted(tmp_path / "out", True, *[False] + [None] * 5), items)
+    items = name_items([str(tmp_path / "in" / pattern.format(i)) for i in range(20_000)])
+    options = argparse.Namespace(output=tmp_path / "out", save_images=True, json=False)
+    options.coco = options.csv = options.panoptic = options.labels = None
+    check_targets([item.source for item in items], all_files(options, items))
     assert len({item.stem for item in items}) == 20_000
     assert len(resolved) == 1 + len({os.path.dirname(item.source) for item in items})  # a folder once
 
@@ -320,8 +323,8 @@ class TestFiles:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--classes", "titel"], "is no class of this model: it has title"),
-        (["--classes", "5"], "--classes has '5'"),
+        (["--classes", "titel"], "is no class of this model: it has title …, or 0 to 2"),
+        (["--classes", "5"], "--classes has '5', which is no class of this model: it has text, title, list, or 0 to 2"),
         (["--coco", "nowhere/c.json"], f"cannot write {os.path.join('nowhere', 'c.json')!r}"),
         (["--csv", "pages"], "cannot write 'pages': it is a folder"),
         (["--skip-existing", "--csv", "c.csv"], "would leave images out of --csv"),
@@ -354,7 +357,7 @@ def test_a_file_is_not_written_over_under_another_name(pages, capsys):
     assert (pages / "c.PNG").read_bytes() == before
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sets no limit to the size of files")
 @pytest.mark.parametrize("entries", [0, 1000], ids=["at the end", "in the middle"])
 @pytest.mark.parametrize("option", ["--coco", "--csv"])
 def test_a_disk_that_gets_full(option, entries, pages, monkeypatch, capsys):
@@ -364,9 +367,9 @@ def test_a_disk_that_gets_full(option, entries, pages, monkeypatch, capsys):
         return instances_to_coco_json(*arguments, **options) * entries
 
     monkeypatch.setattr("litepred.results.instances_to_coco_json", many)
-    monkeypatch.setattr("litepred.results.tables.whole_file", lambda path: nullcontext(Path("/dev/full")))
-    assert main(["predict", "pages/a.png", "--threshold", "0", "--no-save-images", option, "results"]) == 1
-    assert capsys.readouterr().err == "litepred: error: cannot write 'results': No space left on device\n"
+    with disk_with_room_for(0):
+        assert main(["predict", "pages/a.png", "--threshold", "0", "--no-save-images", option, "results"]) == 1
+    assert capsys.readouterr().err == "litepred: error: cannot write 'results': File too large\n"
 
 
 class TestVideo:

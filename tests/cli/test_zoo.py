@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -70,3 +72,10 @@ def test_the_table(capsys):
 def test_no_such_model(capsys):
     assert main(["zoo", "yolo"]) == 1
     assert "no model of the zoo has 'yolo'" in capsys.readouterr().err
+
+
+def test_only_what_is_printed_is_looked_up():
+    """The addresses of torchvision's checkpoints are asked of torchvision, which takes seconds to import."""
+    code = "import sys; from litepred.cli import main; main(['zoo', 'retinanet']); print('torchvision' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"

@@ -22,7 +22,7 @@ from PIL import Image
 from tiny_models import tiny_cfg, tiny_model
 
 from litepred import ImageError, Predictor
-from litepred.data import as_array
+from litepred.data import image_to_array
 
 _GENERATOR = np.random.default_rng(8)
 _COARSE = Image.fromarray(_GENERATOR.integers(0, 256, (3, 4, 3), dtype=np.uint8))
@@ -306,18 +306,18 @@ def test_outcome(row, tmp_path):
         warnings.simplefilter("ignore")  # Pillow's of a large image; NumPy's of a matrix
         image = row.make(tmp_path)
         if isinstance(row.expected, np.ndarray):
-            array = as_array(image)
+            array = image_to_array(image)
             assert array.dtype == np.uint8
             assert array.flags.c_contiguous
             assert array.shape == row.expected.shape
             assert np.abs(array.astype(int) - row.expected.astype(int)).max() <= row.off_by
         elif row.expected == "skip pixels":  # too large to compare cheaply
-            array = as_array(image)
+            array = image_to_array(image)
             assert array.shape == (9000, 12000, 3)
             assert array[0, 0].tolist() == array[-1, -1].tolist()
         else:
             with pytest.raises(ImageError, match=row.expected) as caught:
-                as_array(image)
+                image_to_array(image)
             assert 30 < len(str(caught.value)) < 12_000
 
 
@@ -335,7 +335,7 @@ def test_answers_are_those_of_the_plain_pixels(row, tmp_path, predictor):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = row.make(tmp_path)
-        plain = as_array(row.make(tmp_path)) if row.off_by else np.ascontiguousarray(row.expected)
+        plain = image_to_array(row.make(tmp_path)) if row.off_by else np.ascontiguousarray(row.expected)
         one, other = predictor(image)["instances"], predictor(plain)["instances"]
     assert len(plain) == 1 or len(one) > 0
     assert torch.equal(one.pred_boxes.tensor, other.pred_boxes.tensor)

@@ -11,7 +11,7 @@ import torch
 from golden_answers import ASSETS
 from PIL import Image
 
-from litepred.data import as_array, read_image
+from litepred.data import image_to_array, read_image
 from litepred.errors import ImageError, LitepredError
 
 rng = np.random.default_rng(0)
@@ -38,18 +38,18 @@ class TestAsArray:
         ids=["1x1", "plain", "fortran", "strided", "negative", "bgra", "HW", "HW1", "pil", "pil-L", "pil-RGBA"],
     )
     def test_accepts(self, image, expected):
-        array = as_array(image)
+        array = image_to_array(image)
         assert array.flags.c_contiguous
         np.testing.assert_array_equal(array, expected)
 
     def test_read_only_input_stays_as_it_is(self):
         image = BGR.copy()
         image.flags.writeable = False
-        np.testing.assert_array_equal(as_array(image, format="RGB"), BGR[:, :, ::-1])
+        np.testing.assert_array_equal(image_to_array(image, format="RGB"), BGR[:, :, ::-1])
 
     def test_model_of_one_channel(self):
-        np.testing.assert_array_equal(as_array(GRAY, channels=1), GRAY[:, :, None])
-        np.testing.assert_array_equal(as_array(Image.fromarray(GRAY), channels=1), GRAY[:, :, None])
+        np.testing.assert_array_equal(image_to_array(GRAY, channels=1), GRAY[:, :, None])
+        np.testing.assert_array_equal(image_to_array(Image.fromarray(GRAY), channels=1), GRAY[:, :, None])
 
     @pytest.mark.parametrize(
         ("image", "message"),
@@ -72,7 +72,7 @@ class TestAsArray:
     )
     def test_refuses(self, image, message):
         with pytest.raises(ImageError, match=message):
-            as_array(image)
+            image_to_array(image)
 
 
 class TestReadImage:
@@ -85,7 +85,7 @@ class TestReadImage:
             assert (read_image(tmp_path / "scan.tif") == 0).all()
             with Image.open(tmp_path / "scan.tif") as image:
                 image.seek(pages - 1)  # as whoever takes page by page does
-                assert (as_array(image) == pages - 1).all()
+                assert (image_to_array(image) == pages - 1).all()
         assert ["scan.tif' has several pages" in str(one.message) for one in caught] == [True] * told
 
     def test_png_equals_opencv(self):
@@ -122,7 +122,7 @@ class TestReadImage:
         Image.fromarray(stored[:, :, ::-1].copy()).save(path, exif=exif)
         np.testing.assert_array_equal(read_image(path), upright)
         with Image.open(path) as image:
-            np.testing.assert_array_equal(as_array(image), upright)
+            np.testing.assert_array_equal(image_to_array(image), upright)
 
     @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
     def test_modes_of_pillow(self, tmp_path, mode):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from litepred import data
-from litepred.data import Metadata, MetadataCatalog, class_name
+from litepred.data import Metadata, MetadataCatalog, class_name, dataset_ids
 from litepred.data.datasets import BUILTIN_NAMES, builtin_facts
 
 
@@ -265,8 +265,23 @@ def test_class_name(metadata, index, kind, expected):
     assert class_name(metadata, index, kind) == expected
 
 
+@pytest.mark.parametrize(
+    "metadata, kind, expected",
+    [
+        (None, "thing", {}),
+        (Metadata(), "thing", {}),
+        (Metadata(thing_dataset_id_to_contiguous_id=None), "thing", {}),
+        (Metadata(thing_dataset_id_to_contiguous_id={7: 0, 3: 1}), "thing", {0: 7, 1: 3}),
+        (Metadata(thing_dataset_id_to_contiguous_id={7: 0}), "stuff", {}),
+        (Metadata(stuff_dataset_id_to_contiguous_id={92: 5}), "stuff", {5: 92}),
+    ],
+)
+def test_dataset_ids(metadata, kind, expected):
+    assert dataset_ids(metadata, kind) == expected
+
+
 def test_exports():
-    assert {"Metadata", "MetadataCatalog", "class_name"} <= set(data.__all__)
+    assert {"Metadata", "MetadataCatalog", "class_name", "dataset_ids"} <= set(data.__all__)
 
 
 def test_names_are_read_when_asked_for():

@@ -100,7 +100,7 @@ def test_its_own_options(tmp_path):
     [
         ([], 2, "a SCRIPT or -m MODULE is missing"),
         (["-m"], 2, "a SCRIPT or -m MODULE is missing"),
-        (["--fast", "script.py"], 2, "unknown option --fast"),
+        (["--fast", "script.py"], 2, "unrecognized arguments: --fast"),
         (["nowhere.py"], 1, "the script .*nowhere.py' cannot be read"),
         (["-m", "no.where"], 1, "there is no module 'no.where' that can be run"),
         (["-m", "litepred.config"], 1, "there is no module 'litepred.config' that can be run"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from litepred.visualizer.labels import LabelPlacer, spots_around, spots_inside
+from litepred.visualizer.labels import Labels, spots_around, spots_inside
 
 PLAIN = np.full((200, 300, 3), 255, np.uint8)
 
@@ -22,11 +22,11 @@ def put(placer, box, width=40, height=12):
     ],
 )
 def test_the_best_free_spot(box, expected):
-    assert put(LabelPlacer(PLAIN), box) == expected
+    assert put(Labels(PLAIN), box) == expected
 
 
 def test_labels_do_not_cover_each_other_where_there_is_room():
-    placer, taken = LabelPlacer(PLAIN), np.zeros((200, 300), int)
+    placer, taken = Labels(PLAIN), np.zeros((200, 300), int)
     for _ in range(12):  # twelve times the same box
         x, y = put(placer, (120, 90, 200, 140))
         taken[y : y + 12, x : x + 40] += 1
@@ -35,20 +35,20 @@ def test_labels_do_not_cover_each_other_where_there_is_room():
 
 
 def test_with_no_room_they_stay_inside_the_picture():
-    placer = LabelPlacer(PLAIN[:14, :42])
+    placer = Labels(PLAIN[:14, :42])
     assert {put(placer, (0, 0, 42, 14)) for _ in range(5)} <= {(x, y) for x in range(3) for y in range(3)}
 
 
 def test_content_is_not_covered():
     page = PLAIN.copy()
     page[80:100:2, 90:300] = 0  # print above the box
-    x, y = put(LabelPlacer(page), (100, 100, 180, 150))
+    x, y = put(Labels(page), (100, 100, 180, 150))
     assert (page[y : y + 12, x : x + 40] == 255).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
 def test_tiny_pictures(size):
-    x, y = put(LabelPlacer(np.zeros((*size, 3), np.uint8)), (0, 0, 1, 1))
+    x, y = put(Labels(np.zeros((*size, 3), np.uint8)), (0, 0, 1, 1))
     assert max(x, y) <= 1
 
 

@@ -6,7 +6,7 @@ import torch
 
 from litepred.structures import BitMasks, Boxes, PolygonMasks, ROIMasks, mask_to_polygons, mask_to_rle
 from litepred.visualizer import GenericMask
-from litepred.visualizer.masks import as_array, as_masks
+from litepred.visualizer.masks import as_masks, as_numpy
 
 HEIGHT, WIDTH = 12, 20
 MASK = np.zeros((HEIGHT, WIDTH), bool)
@@ -108,5 +108,5 @@ def test_roi_masks_without_boxes():
 
 
 @pytest.mark.parametrize("values", [[[0, 0, 1, 1]], Boxes([[0, 0, 1, 1]]), torch.tensor([[0, 0, 1, 1]])])
-def test_as_array(values):
-    assert as_array(values).tolist() == [[0, 0, 1, 1]]
+def test_as_numpy(values):
+    assert as_numpy(values).tolist() == [[0, 0, 1, 1]]

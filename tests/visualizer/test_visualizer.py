@@ -7,6 +7,7 @@ from litepred.data import Metadata, MetadataCatalog
 from litepred.errors import ImageError
 from litepred.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
 from litepred.visualizer import ColorMode, Visualizer
+from litepred.visualizer.labels import Labels
 
 from .scenes import BOXES, HEIGHT, WIDTH, bitmasks, changed, image, instances, masks_as
 
@@ -188,7 +189,7 @@ def test_line_width(width):
 
 
 def plates(drawing):
-    return [(x, y, x + text.shape[1], y + text.shape[0]) for (x, y), text, *_ in drawing._plates]
+    return [(x, y, x + text.shape[1], y + text.shape[0]) for (x, y), text, *_ in drawing._labels.plates]
 
 
 @pytest.mark.parametrize("number", [1, 5, 20])
@@ -231,7 +232,7 @@ def test_a_long_label_is_written_smaller_and_a_longer_one_left_out():
 @pytest.mark.parametrize(("options", "text"), [({}, "dog 98%"), ({"scores": False}, "dog"), ({"labels": False}, None)])
 def test_what_is_written(options, text, monkeypatch):
     written = []
-    monkeypatch.setattr(Visualizer, "_label", lambda self, text, *rest: written.append(text))
+    monkeypatch.setattr(Labels, "add", lambda self, text, *rest: written.append(text))
     predictions = instances(1, scores=torch.tensor([0.98]), pred_classes=torch.tensor([1]))
     visualizer(**options).draw_instance_predictions(predictions)
     assert written == ([text] if text else [])

@@ -1,0 +1,222 @@
+"""Look up the config, weights and class names that a user names, so that a predictor can be built from them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from . import model_zoo
+from .checkpoint import Checkpoint, read_checkpoint
+from .checkpoint.bundle import CONFIG, read_class_names
+from .checkpoint.hints import infer_class_counts
+from .checkpoint.loading import check_state_dict
+from .checkpoint.readers import is_safetensors
+from .checkpoint.torchvision_names import config_of_torchvision, from_torchvision, is_torchvision
+from .config import CfgNode, get_cfg
+from .data import Metadata, MetadataCatalog
+from .default_model import default_config
+from .errors import ConfigError
+from .families import class_kind
+from .modeling import resolve_device
+
+__all__ = [
+    "ConfigLike",
+    "ResolvedModel",
+    "WeightsLike",
+    "class_metadata",
+    "embedded_config",
+    "named_config",
+    "resolve_model",
+    "torchvision_config",
+]
+
+ConfigLike: TypeAlias = "CfgNode | str | os.PathLike[str]"
+WeightsLike: TypeAlias = "str | os.PathLike[str] | Mapping[str, Tensor]"
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """All that a predictor is built from, each file of it read once.
+
+    Attributes:
+        cfg: a config that belongs to the predictor alone, with the device that the model runs on.
+        checkpoint: the weights and what came with them; ``None`` where the model keeps its random weights.
+        metadata: names and colours of the classes.
+    """
+
+    cfg: CfgNode
+    checkpoint: Checkpoint | None
+    metadata: Metadata
+
+
+def resolve_model(
+    cfg: ConfigLike | None,
+    weights: WeightsLike | None,
+    device: str | torch.device | None,
+    class_names: Sequence[str] | None,
+    infer_num_classes: bool,
+) -> ResolvedModel:
+    """Look up what the arguments of `Predictor` of the same names lead to.
+
+    A config that is frozen stays frozen. Class names come from the user; else from the file of the weights, or from
+    that of the config; else from what is known of the config's data set.
+
+    Raises:
+        ConfigError: there is no such config, it cannot be read, or its model has another number of classes than there
+            are names; or ``weights`` is neither a path nor a state dict.
+        CheckpointError: the checkpoint cannot be read, or the state dict holds something else than weights.
+    """
+    cfg, bundle = _config_of_its_own(cfg, trained=weights is None)
+    checkpoint = None
+    frozen = cfg.is_frozen()
+    cfg.defrost()
+    if isinstance(weights, Mapping):
+        check_state_dict(weights, "the state dict")
+        checkpoint = Checkpoint(dict(weights), name="the state dict")
+        cfg.MODEL.WEIGHTS = ""
+    elif isinstance(weights, (str, os.PathLike)):
+        cfg.MODEL.WEIGHTS = os.fspath(weights)
+    elif weights is not None:
+        raise ConfigError(
+            f"weights is a {type(weights).__name__}: expected the path of a checkpoint, or a state dict, as "
+            "model.state_dict() gives it"
+        )
+    cfg.MODEL.DEVICE = str(resolve_device(cfg.MODEL.DEVICE if device is None else device))
+    if cfg.MODEL.WEIGHTS:
+        checkpoint = bundle if bundle and weights is None else read_checkpoint(cfg.MODEL.WEIGHTS)
+    if infer_num_classes and checkpoint:
+        _set_class_counts(cfg, checkpoint.model)
+    if frozen:
+        cfg.freeze()
+    if class_names is None:
+        class_names = _names_that_came_along(cfg, checkpoint, bundle)
+    return ResolvedModel(cfg, checkpoint, class_metadata(cfg, class_names))
+
+
+def _config_of_its_own(cfg: ConfigLike | None, trained: bool) -> tuple[CfgNode, Checkpoint | None]:
+    """Read or copy a config; with it comes the safetensors file that it was in, if it was in one."""
+    if cfg is None:
+        return default_config(), None
+    if isinstance(cfg, (str, os.PathLike)):
+        return _read_named_config(os.fspath(cfg), trained)
+    if isinstance(cfg, CfgNode):
+        return cfg.clone(), None
+    raise ConfigError(f"{type(cfg).__name__} is not a config: expected a CfgNode from get_cfg(), or a YAML file's path")
+
+
+def _set_class_counts(cfg: CfgNode, state: Mapping[str, Tensor]) -> None:
+    """Take the numbers of classes from a state dict; where one changes, the data set's names are no longer its own."""
+    before = cfg.clone()
+    counts = infer_class_counts(from_torchvision(state) if is_torchvision(state) else state)
+    for key, number in counts.items():
+        cfg.merge_from_list([key, number])
+    if cfg != before:
+        cfg.DATASETS.TEST = ()
+
+
+def _names_that_came_along(
+    cfg: CfgNode, checkpoint: Checkpoint | None, bundle: Checkpoint | None
+) -> Sequence[str] | None:
+    """Return the class names in the file of the weights if they fit the config, else those in the config's file."""
+    names = read_class_names(checkpoint) if checkpoint else None
+    if names is None or (checkpoint is not bundle and len(names) != class_kind(cfg)[1]):
+        return read_class_names(bundle) if bundle else None  # that the weights do not fit is told when they are loaded
+    return names
+
+
+def named_config(name: str, trained: bool = False) -> CfgNode:
+    """Read a YAML file, or the config in a safetensors file; where there is no such file, take a model of the zoo.
+
+    Args:
+        name: path, or name of a model of the zoo.
+        trained: set ``MODEL.WEIGHTS`` to the safetensors file, or to the zoo's checkpoint.
+
+    Raises:
+        ConfigError: there is neither, or it holds no config.
+        CheckpointError: the safetensors file is damaged.
+    """
+    return _read_named_config(name, trained)[0]
+
+
+def _read_named_config(name: str, trained: bool) -> tuple[CfgNode, Checkpoint | None]:
+    """Return the config that is meant, and the safetensors file that it was in."""
+    if not os.path.exists(name):
+        try:
+            return model_zoo.get_config(name, trained), None
+        except ConfigError as error:
+            raise ConfigError(
+                f"there is no file {name!r} in {os.getcwd()!r}, and as a model's name: {error}"
+            ) from error
+    if not is_safetensors(name):
+        cfg = get_cfg()
+        cfg.merge_from_file(name)
+        return cfg, None
+    bundle = read_checkpoint(name)
+    embedded = embedded_config(bundle)
+    if embedded is None:
+        raise ConfigError(
+            f"{name} holds weights without a config: pass both, Predictor('config.yaml', weights={name!r}), or put "
+            f"both into one file with litepred convert {name} OUT.safetensors --config config.yaml"
+        )
+    embedded.MODEL.WEIGHTS = name if trained else ""
+    return embedded, bundle
+
+
+def embedded_config(checkpoint: Checkpoint) -> CfgNode | None:
+    """Return the config in a checkpoint's header, ``None`` where there is none.
+
+    Raises:
+        ConfigError: it is not a config that litepred knows.
+    """
+    if CONFIG not in checkpoint.header:
+        return None
+    cfg = get_cfg()
+    try:
+        cfg.merge_from_other_cfg(CfgNode.load_cfg(checkpoint.header[CONFIG]))
+    except ConfigError as error:
+        raise ConfigError(f"the config embedded in {checkpoint.name}: {error}") from error
+    return cfg
+
+
+def torchvision_config(state: Mapping[str, Tensor]) -> CfgNode:
+    """Return the zoo's config for a state dict of a torchvision model, with its number of classes.
+
+    Raises:
+        CheckpointError: the state dict belongs to none of the models that litepred has.
+    """
+    check_state_dict(state, "the state dict")
+    name, options = config_of_torchvision(state)
+    cfg = model_zoo.get_config(name)
+    released = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    cfg.merge_from_list(options)
+    if released != cfg.MODEL.ROI_HEADS.NUM_CLASSES:
+        cfg.DATASETS.TEST = ()  # fine-tuned: its classes are not COCO's
+    return cfg
+
+
+def class_metadata(cfg: CfgNode, class_names: Sequence[str] | None) -> Metadata:
+    """Return what the catalog knows of a config's data set, with the class names in its place if there are others.
+
+    Raises:
+        ConfigError: there are not as many names as the config's model has classes, or they are not texts.
+    """
+    known = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else Metadata()
+    if class_names is None:
+        return known
+    if isinstance(class_names, (str, Mapping)) or not isinstance(class_names, Iterable):
+        raise ConfigError(f"class_names is {class_names!r:.100}: expected a list of names, one for each class in order")
+    class_names = list(class_names)
+    if not all(isinstance(name, str) for name in class_names):
+        raise ConfigError(f"class_names is {class_names!r:.100}: expected a text for each class")
+    kind, number = class_kind(cfg)
+    if len(class_names) != number:
+        raise ConfigError(
+            f"class_names has {len(class_names)} names, but the config's model has {number} classes: "
+            "expected a name for each, in the order that the model was trained with"
+        )
+    return known if known.get(kind) == class_names else Metadata(name=known.name, **{kind: class_names})
