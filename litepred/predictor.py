@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypedDict, overload
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, overload
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from .structures import Boxes, Instances, Outputs
 
 __all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame"]
 
+_Source: TypeAlias = "ImageLike | Callable[[], ImageLike]"
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
 _TORCH_PROCESS = os.getpid()  # the process that imported torch, unless this one is its fork
 
@@ -248,24 +249,14 @@ class Predictor:
 
     @overload
     def batch(
-        self,
-        images: Iterable[ImageLike | Callable[[], ImageLike]],
-        batch_size: int | None = None,
-        return_errors: Literal[False] = False,
+        self, images: Iterable[_Source], batch_size: int | None = None, return_errors: Literal[False] = False
     ) -> Iterator[Outputs]: ...
     @overload
     def batch(
-        self,
-        images: Iterable[ImageLike | Callable[[], ImageLike]],
-        batch_size: int | None = None,
-        *,
-        return_errors: Literal[True],
+        self, images: Iterable[_Source], batch_size: int | None = None, *, return_errors: Literal[True]
     ) -> Iterator[Outputs | ImageError]: ...
     def batch(
-        self,
-        images: Iterable[ImageLike | Callable[[], ImageLike]],
-        batch_size: int | None = None,
-        return_errors: bool = False,
+        self, images: Iterable[_Source], batch_size: int | None = None, return_errors: bool = False
     ) -> Iterator[Outputs | ImageError]:
         """Predict on many images, with the answers that they get one by one.
 
@@ -301,7 +292,7 @@ class Predictor:
         return self._batches(source, _count("batch_size", batch_size), return_errors)
 
     def _batches(
-        self, images: Iterator[ImageLike | Callable[[], ImageLike]], batch_size: int, return_errors: bool
+        self, images: Iterator[_Source], batch_size: int, return_errors: bool
     ) -> Iterator[Outputs | ImageError]:
         padded_size = getattr(self.model, "padded_size", lambda image: tuple(image.shape[1:]))
         with ThreadPoolExecutor(max_workers=1) as reader:
@@ -310,7 +301,7 @@ class Predictor:
                 some: list[Future[ModelInput]] = []
                 try:
                     for image in islice(images, batch_size):
-                        some.append(reader.submit(self._read, image))
+                        some.append(reader.submit(lambda one: self.prepare(one() if callable(one) else one), image))
                 except Exception as error:  # of the source itself: it comes after the answers for what was read before
                     some.append(Future())
                     some[-1].set_exception(error)
@@ -334,9 +325,6 @@ class Predictor:
                         raise error
                     else:
                         yield answers.pop(i)
-
-    def _read(self, image: ImageLike | Callable[[], ImageLike]) -> ModelInput:
-        return self.prepare(image() if callable(image) else image)
 
     def stream(
         self, source: str | os.PathLike[str] | int | VideoReader, batch_size: int | None = None

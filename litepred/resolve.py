@@ -21,13 +21,13 @@ from .config import CfgNode, get_cfg
 from .data import Metadata, MetadataCatalog
 from .default_model import default_config
 from .errors import ConfigError
-from .families import class_kind
 from .modeling import resolve_device
 
 __all__ = [
     "ConfigLike",
     "ResolvedModel",
     "WeightsLike",
+    "class_kind",
     "class_metadata",
     "embedded_config",
     "named_config",
@@ -197,6 +197,15 @@ def torchvision_config(state: Mapping[str, Tensor]) -> CfgNode:
     if released != cfg.MODEL.ROI_HEADS.NUM_CLASSES:
         cfg.DATASETS.TEST = ()  # fine-tuned: its classes are not COCO's
     return cfg
+
+
+def class_kind(cfg: CfgNode) -> tuple[str, int]:
+    """Tell which classes a config's model has, ``"thing_classes"`` or else ``"stuff_classes"``, and how many."""
+    model = cfg.MODEL
+    if model.META_ARCHITECTURE == "SemanticSegmentor":
+        return "stuff_classes", model.SEM_SEG_HEAD.NUM_CLASSES
+    section = model.RETINANET if model.META_ARCHITECTURE == "RetinaNet" else model.ROI_HEADS
+    return "thing_classes", section.NUM_CLASSES
 
 
 def class_metadata(cfg: CfgNode, class_names: Sequence[str] | None) -> Metadata:

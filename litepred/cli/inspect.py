@@ -104,8 +104,8 @@ def _value(value: Any) -> Any:
 
 
 def _weight_facts(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    from ..checkpoint.architecture import recognise
     from ..checkpoint.torchvision_names import from_torchvision, is_torchvision
+    from .architecture import recognise
 
     renamed = from_torchvision(state) if is_torchvision(state) else state
     return {

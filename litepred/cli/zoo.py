@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ..errors import ConfigError, LitepredError
-from ..families import family_of_config
+from .families import family_of_config
 
 __all__ = ["add_parser"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ..families import family_of_heads
-from .hints import Shapes, is_backbone, read_numbers
+from ..checkpoint.hints import Shapes, is_backbone, read_numbers
+from .families import family_of_heads
 
 __all__ = ["Architecture", "recognise"]
 
@@ -27,7 +27,7 @@ class Architecture:
         name: such as ``Mask R-CNN``.
         meta_architecture: what ``MODEL.META_ARCHITECTURE`` calls it.
         backbone: such as ``ResNet-50, FrozenBN, FPN of 256 channels``.
-        heads: for each head, by what it finds (see `litepred.families.Family`), how it is made.
+        heads: for each head, by what it finds (see `Family`), how it is made.
         classes: the number of classes of ``things`` and of ``stuff``.
     """
 
