@@ -1,4 +1,4 @@
-"""Why a checkpoint does not fit a model: its names and shapes compared with the model's, said in config keys."""
+"""Explain, in config keys, why the names and shapes of a checkpoint's weights differ from a model's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 __all__ = [
-    "Shapes",
+    "ShapesByName",
     "depth_hint",
     "explain_misfit",
     "explain_missing",
@@ -20,7 +20,7 @@ __all__ = [
     "read_numbers",
 ]
 
-Shapes = Mapping[str, tuple[int, ...]]
+ShapesByName = Mapping[str, tuple[int, ...]]
 
 _GROUPS_SHOWN = 40
 _BLOCKS_OF_RES4 = {2: 18, 6: 50, 23: 101, 36: 152}
@@ -28,14 +28,14 @@ _BACKBONE_KEY = re.compile(r"(backbone\.|bottom_up\.|(roi_heads\.)?res[2-5]\.|st
 
 
 class _Part(NamedTuple):
-    """An optional part of a model: its keys, and the settings with and without which a model has it."""
+    """An optional part of a model: a pattern of its keys, the setting that adds it, and the one that removes it."""
 
     keys: re.Pattern[str]
     on: str
     off: str
 
 
-# The first part that a key belongs to speaks for it.
+# A key that belongs to several parts counts for the first.
 _PARTS = tuple(
     _Part(re.compile(pattern), on, off)
     for pattern, on, off in (
@@ -87,7 +87,10 @@ _PARTS = tuple(
 
 
 def group_keys(keys: Iterable[str]) -> list[str]:
-    """Shorten names by common prefix, ``a.fc1.{bias, weight}``: at most 40 groups, then a line with the count left."""
+    """Put names with a common prefix into one line, ``a.fc1.{bias, weight}``: at most 40 lines, then one for the rest.
+
+    That last line tells how many names are left out.
+    """
     groups: dict[str, list[str]] = {}
     for key in sorted(keys):
         prefix, dot, leaf = key.rpartition(".")
@@ -121,19 +124,20 @@ def _parts_only_in(keys: Collection[str], other: Collection[str]) -> list[_Part]
     return found
 
 
-def _rows(shapes: Shapes, pattern: str, axis: int = 0) -> int:
-    """Return the size of the first weight with such a name, 0 if there is none."""
+def _rows(shapes: ShapesByName, pattern: str, axis: int = 0) -> int:
+    """Return the size along an axis of the first weight whose name matches a pattern, 0 if there is none."""
     found = next((shapes[key] for key in shapes if re.fullmatch(pattern, key)), ())
     return found[axis] if len(found) > axis else 0
 
 
-# Each has a number, or 0 or None, where the parts that it counts are missing. Detectron1's names have no beginning.
-def _box_classes(shapes: Shapes) -> int:
+# Each of the following reads a number from shapes, and returns 0, -1 or None where the parts that it counts are
+# missing. Files of Detectron1 have names without "roi_heads." and the like in front.
+def _box_classes(shapes: ShapesByName) -> int:
     background = 1
     return _rows(shapes, r"((roi_heads\.)?box_predictor\.)?(0\.)?cls_score\.weight") - background
 
 
-def _retinanet_classes(shapes: Shapes) -> int:
+def _retinanet_classes(shapes: ShapesByName) -> int:
     anchors = _rows(shapes, r"head\.bbox_pred\.weight") // 4
     return _rows(shapes, r"head\.cls_score\.weight") // anchors if anchors else 0
 
@@ -147,7 +151,7 @@ def _depth(shapes: Iterable[str]) -> int | None:
     return 34 if depth == 50 and basic_blocks else depth
 
 
-_NUMBERS: tuple[tuple[str, Callable[[Shapes], int | None]], ...] = (
+_NUMBERS: tuple[tuple[str, Callable[[ShapesByName], int | None]], ...] = (
     ("MODEL.ROI_HEADS.NUM_CLASSES", _box_classes),
     ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", lambda shapes: _rows(shapes, r"sem_seg_head\.predictor\.weight")),
     (
@@ -159,8 +163,8 @@ _NUMBERS: tuple[tuple[str, Callable[[Shapes], int | None]], ...] = (
 )
 
 
-def read_numbers(shapes: Shapes) -> dict[str, int]:
-    """Return the numbers of a config that shapes give away, by config key: of classes, keypoints, a ResNet's layers."""
+def read_numbers(shapes: ShapesByName) -> dict[str, int]:
+    """Read from shapes, by config key, the numbers of classes and keypoints and the depth of a ResNet."""
     return {key: number for key, read in _NUMBERS if (number := read(shapes)) and number > 0}
 
 
@@ -183,7 +187,7 @@ def is_backbone(keys: Collection[str]) -> bool:
     return bool(keys) and all(_BACKBONE_KEY.match(key) for key in keys)
 
 
-def _number_hints(checkpoint: Shapes, model: Shapes) -> dict[str, str]:
+def _number_hints(checkpoint: ShapesByName, model: ShapesByName) -> dict[str, str]:
     wanted = read_numbers(checkpoint)
     return {
         key: f"{key} is {have} but the checkpoint has {wanted[key]}: set it to {wanted[key]}"
@@ -192,13 +196,13 @@ def _number_hints(checkpoint: Shapes, model: Shapes) -> dict[str, str]:
     }
 
 
-def depth_hint(checkpoint: Shapes, model: Shapes) -> str | None:
-    """Say that the two are ResNets of different depth, which shows in no missing key if the model is the smaller."""
+def depth_hint(checkpoint: ShapesByName, model: ShapesByName) -> str | None:
+    """Say so if the two are ResNets of different depth. If the model is the smaller one, no missing key shows that."""
     return _number_hints(checkpoint, model).get("MODEL.RESNETS.DEPTH")
 
 
-def explain_misfit(checkpoint: Shapes, model: Shapes, missing: Collection[str]) -> list[str]:
-    """Say what likely happened, most telling first, one sentence each; empty if nothing is recognised.
+def explain_misfit(checkpoint: ShapesByName, model: ShapesByName, missing: Collection[str]) -> list[str]:
+    """Return what likely happened, in a sentence each, the most telling first; empty if nothing is recognised.
 
     Args:
         checkpoint: shapes by name in the file.

@@ -171,7 +171,7 @@ def _starts_safetensors(head: bytes) -> bool:
 
 
 def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
-    """Turn an array into a tensor of the same shape and type, sharing memory where that is allowed.
+    """Turn an array into a tensor of the same shape and type, which shares its memory where possible.
 
     Raises:
         CheckpointError: for an element type that weights do not have (unsigned 16 bit, text, objects, ...).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ..checkpoint.hints import Shapes, is_backbone, read_numbers
+from ..checkpoint.hints import ShapesByName, is_backbone, read_numbers
 from .families import family_of_heads
 
 __all__ = ["Architecture", "recognise"]
@@ -38,7 +38,7 @@ class Architecture:
     classes: dict[str, int] = field(default_factory=dict)
 
 
-def recognise(shapes: Shapes) -> Architecture:
+def recognise(shapes: ShapesByName) -> Architecture:
     """Guess the model from its state dict's shapes."""
     shapes = {_full_name(key): shape for key, shape in shapes.items()}
     numbers, heads = read_numbers(shapes), _heads(shapes)
@@ -62,12 +62,12 @@ def _full_name(key: str) -> str:
     return next((place + key for pattern, place in _PLACES if pattern.match(key)), key)
 
 
-def _found(shapes: Shapes, pattern: str) -> list[str]:
+def _found(shapes: ShapesByName, pattern: str) -> list[str]:
     """Return what the group of a pattern matches at the start of the names: each text once, sorted."""
     return sorted({match[1] for key in shapes if (match := re.match(pattern, key))})
 
 
-def _backbone(shapes: Shapes, heads: dict[str, str], depth: int | None) -> str:
+def _backbone(shapes: ShapesByName, heads: dict[str, str], depth: int | None) -> str:
     parts = [_trunk(shapes, depth)]
     kept = _found(shapes, _TRUNK + r"(?:stem\.conv1\.norm|stem\.bn)\.(num_batches_tracked|running_var|weight)$")
     parts += [{"num_batches_tracked": "BN", "running_var": "FrozenBN", "weight": "GN"}[word] for word in kept[:1]]
@@ -81,7 +81,7 @@ def _backbone(shapes: Shapes, heads: dict[str, str], depth: int | None) -> str:
     return ", ".join(parts) if parts[0] else ""
 
 
-def _trunk(shapes: Shapes, depth: int | None) -> str:
+def _trunk(shapes: ShapesByName, depth: int | None) -> str:
     squeezed = _found(shapes, _TRUNK + r"s\d\.b\d+\.f\.(se)\.")
     blocks = [len(_found(shapes, rf"{_TRUNK}s{stage}\.(b\d+)\.")) for stage in range(1, 5)]
     if any(blocks):
@@ -96,7 +96,7 @@ def _trunk(shapes: Shapes, depth: int | None) -> str:
     return f"ResNet{number}" + (f" of width {width}" if width != 64 else "")
 
 
-def _heads(shapes: Shapes) -> dict[str, str]:
+def _heads(shapes: ShapesByName) -> dict[str, str]:
     """Describe each head that there is; ``boxes`` are those of ROI heads or of RetinaNet."""
 
     def rows(key: str, axis: int = 0) -> int:
