@@ -167,8 +167,8 @@ class Predictor:
         Args:
             weights: state dict, or the path of one, of ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``,
                 ``keypointrcnn_resnet50_fpn``, or a ``_v2`` of the first two, fine-tuned or not. A detector that was
-                fine-tuned from an ImageNet backbone alone has frozen norms with an epsilon: for that, pass
-                ``model_zoo.get_config("torchvision/…")`` to `Predictor`, with ``MODEL.RESNETS.NORM`` set to ``FrozenBN``.
+                fine-tuned from an ImageNet backbone alone has frozen norms with an epsilon: give `Predictor` the config
+                ``model_zoo.get_config("torchvision/…")`` for it, with ``MODEL.RESNETS.NORM`` set to ``FrozenBN``.
             device: such as "cpu" or "cuda:1". By default CUDA where there is any, else the CPU.
             **kwargs: further arguments of `Predictor`, such as ``class_names`` (without background) or ``exact``.
 

@@ -108,10 +108,12 @@ def load_into(
     report = replace(report, missing=tuple(key for key in report.missing if key not in defaults))
     checkpoint_shapes = {key: tuple(value.shape) for key, value in state.items() if not _is_unused(key)}
     model_shapes = {key: tuple(value.shape) for key, value in targets.items()}
-    if strict and (report.missing or report.mismatched or depth_hint(checkpoint_shapes, model_shapes)):
-        causes = explain_misfit(checkpoint_shapes, model_shapes, report.missing)
+    misfit = ""
+    if report.missing or report.mismatched or depth_hint(checkpoint_shapes, model_shapes):
+        misfit = _describe(report, explain_misfit(checkpoint_shapes, model_shapes, report.missing))
+    if misfit and strict:
         raise CheckpointError(
-            f"{source} does not fit the model; nothing was loaded.\n{_describe(report, causes)}"
+            f"{source} does not fit the model; nothing was loaded.\n{misfit}"
             "\nTo load what fits all the same, pass strict=False; expect wrong predictions then."
         )
     with torch.no_grad():
@@ -120,7 +122,15 @@ def load_into(
                 target.fill_(defaults[key])
             elif key in state and key not in _FROM_CONFIG and state[key].shape == target.shape:
                 target.copy_(state[key])
-    _warn(report, source, checkpoint_shapes, model_shapes)
+    if misfit:
+        text = f"{source} fits the model only in part: what fits was loaded, and predictions will be wrong.\n{misfit}"
+        warnings.warn(text, UserWarning, stacklevel=2)
+    elif report.unexpected:
+        settings = explain_unexpected(report.unexpected, model_shapes)
+        hint = f"; they hint at {', '.join(settings)}" if settings else ""
+        keys = "\n  ".join(group_keys(report.unexpected))
+        text = f"{source} has {len(report.unexpected)} keys that the model does not use{hint}:\n  {keys}"
+        warnings.warn(text, UserWarning, stacklevel=2)
     return report
 
 
@@ -178,21 +188,3 @@ def _describe(report: LoadReport, causes: Iterable[str]) -> str:
             *_listing(f"Not used by the model ({len(report.unexpected)} keys):", group_keys(report.unexpected)),
         ]
     )
-
-
-def _warn(
-    report: LoadReport,
-    source: str,
-    checkpoint: Mapping[str, tuple[int, ...]],
-    model: Mapping[str, tuple[int, ...]],
-) -> None:
-    if report.missing or report.mismatched or depth_hint(checkpoint, model):
-        causes = explain_misfit(checkpoint, model, report.missing)
-        text = f"{source} fits the model only in part: what fits was loaded, and predictions will be wrong."
-        warnings.warn(f"{text}\n{_describe(report, causes)}", UserWarning, stacklevel=3)
-    elif report.unexpected:
-        settings = explain_unexpected(report.unexpected, model)
-        hint = f"; they hint at {', '.join(settings)}" if settings else ""
-        keys = "\n  ".join(group_keys(report.unexpected))
-        text = f"{source} has {len(report.unexpected)} keys that the model does not use{hint}:\n  {keys}"
-        warnings.warn(text, UserWarning, stacklevel=3)
