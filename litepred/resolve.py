@@ -16,7 +16,7 @@ from .checkpoint.bundle import CONFIG, read_class_names
 from .checkpoint.hints import infer_class_counts
 from .checkpoint.loading import check_state_dict
 from .checkpoint.readers import is_safetensors
-from .checkpoint.torchvision_names import config_of_torchvision, from_torchvision, is_torchvision
+from .checkpoint.torchvision_names import config_of_torchvision, from_torchvision
 from .config import CfgNode, get_cfg
 from .data import Metadata, MetadataCatalog
 from .default_model import default_config
@@ -112,8 +112,7 @@ def _config_of_its_own(cfg: ConfigLike | None, trained: bool) -> tuple[CfgNode, 
 def _set_class_counts(cfg: CfgNode, state: Mapping[str, Tensor]) -> None:
     """Take the numbers of classes from a state dict; where one changes, the data set's names are no longer its own."""
     before = cfg.clone()
-    counts = infer_class_counts(from_torchvision(state) if is_torchvision(state) else state)
-    for key, number in counts.items():
+    for key, number in infer_class_counts(from_torchvision(state)).items():
         cfg.merge_from_list([key, number])
     if cfg != before:
         cfg.DATASETS.TEST = ()

@@ -18,7 +18,7 @@ from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
 from .naming import by_suffix, split_query
 from .readers import Checkpoint, read_checkpoint
-from .torchvision_names import from_torchvision, is_torchvision
+from .torchvision_names import from_torchvision
 from .writers import SUFFIXES, write_checkpoint
 
 __all__ = ["DetectionCheckpointer", "named_for", "resolve_path"]
@@ -41,7 +41,7 @@ def resolve_path(path: str | PathLike[str]) -> Path:
 
 def named_for(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Return a checkpoint's weights by their names in a model: torchvision's and short ones are changed."""
-    state = from_torchvision(checkpoint.model) if is_torchvision(checkpoint.model) else checkpoint.model
+    state = from_torchvision(checkpoint.model)
     return by_suffix(state, model.state_dict()) if checkpoint.matching_heuristics else state
 
 

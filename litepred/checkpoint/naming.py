@@ -80,14 +80,12 @@ class FoundState(NamedTuple):
     Attributes:
         state: the state dict as it is in the file.
         extra: the file's other top-level entries.
-        entry: the top-level entry that the state dict was in; empty if it was the whole file.
         author: who made the file, such as ``"Caffe2"``; empty where it is not known.
         matching_heuristics: whether the names may be short, so that `by_suffix` is to complete them.
     """
 
     state: Mapping[Any, Any]
     extra: dict[str, Any]
-    entry: str
     author: str
     matching_heuristics: bool
 
@@ -124,11 +122,11 @@ def find_state(data: Any) -> FoundState:
     extra = {key: value for key, value in data.items() if key != entry} if entry else {}
     if entry == "blobs" or (not entry and _has_caffe2_names(state)):
         state = {key: value for key, value in state.items() if not str(key).endswith("_momentum")}
-        return FoundState(state, extra, entry, CAFFE2, True)
+        return FoundState(state, extra, CAFFE2, True)
     if entry == "model_state":
         state = {key: value for key, value in state.items() if not str(key).endswith("num_batches_tracked")}
-        return FoundState(state, extra, entry, "pycls", True)
-    return FoundState(state, extra, entry, str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True)
+        return FoundState(state, extra, "pycls", True)
+    return FoundState(state, extra, str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True)
 
 
 def _only_arrays(value: Any) -> bool:

@@ -48,15 +48,14 @@ def is_torchvision(state: Mapping[str, Tensor]) -> bool:
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a state dict of torchvision, and reorder the rows of classes.
+    """Return the weights of a torchvision model with Detectron2's names and order of classes.
 
     Args:
-        state: of ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``, ``keypointrcnn_resnet50_fpn`` or a ``_v2``, of
-            any number of classes.
-
-    Returns:
-        The same weights with Detectron2's names and order of classes.
+        state: state dict of ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``, ``keypointrcnn_resnet50_fpn`` or a
+            ``_v2``, with any number of classes. Any other is returned as it is.
     """
+    if not is_torchvision(state):
+        return dict(state)
     single_conv = not any(key.startswith("rpn.head.conv.1.") for key in state)
     converted = {}
     for key, value in state.items():
