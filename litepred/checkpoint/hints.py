@@ -35,53 +35,40 @@ class _Part(NamedTuple):
     off: str
 
 
-# A key that belongs to several parts counts for the first.
+# A pattern of keys, and the settings below MODEL. A key that belongs to several parts counts for the first.
 _PARTS = tuple(
-    _Part(re.compile(pattern), on, off)
-    for pattern, on, off in (
-        (
-            r"head\.(cls|bbox)_(subnet|score|pred)\.",
-            "MODEL.META_ARCHITECTURE RetinaNet",
-            "MODEL.META_ARCHITECTURE GeneralizedRCNN",
-        ),
-        (r"roi_heads\.", "MODEL.META_ARCHITECTURE GeneralizedRCNN", "MODEL.META_ARCHITECTURE ProposalNetwork"),
-        (
-            r"proposal_generator\.",
-            "MODEL.PROPOSAL_GENERATOR.NAME RPN",
-            "MODEL.PROPOSAL_GENERATOR.NAME PrecomputedProposals",
-        ),
-        (r"roi_heads\.mask_head\.", "MODEL.MASK_ON True", "MODEL.MASK_ON False"),
-        (r"roi_heads\.keypoint_head\.", "MODEL.KEYPOINT_ON True", "MODEL.KEYPOINT_ON False"),
-        (r"roi_heads\.densepose_", "MODEL.ROI_HEADS.NAME DensePoseROIHeads", "MODEL.DENSEPOSE_ON False"),
-        (
-            r"roi_heads\.decoder\.",
-            "MODEL.ROI_DENSEPOSE_HEAD.DECODER_ON True",
-            "MODEL.ROI_DENSEPOSE_HEAD.DECODER_ON False",
-        ),
+    _Part(re.compile(keys), f"MODEL.{on}", f"MODEL.{off}")
+    for keys, on, off in (
+        (r"head\.(cls|bbox)_(subnet|score|pred)\.", "META_ARCHITECTURE RetinaNet", "META_ARCHITECTURE GeneralizedRCNN"),
+        (r"roi_heads\.", "META_ARCHITECTURE GeneralizedRCNN", "META_ARCHITECTURE ProposalNetwork"),
+        (r"proposal_generator\.", "PROPOSAL_GENERATOR.NAME RPN", "PROPOSAL_GENERATOR.NAME PrecomputedProposals"),
+        (r"roi_heads\.mask_head\.", "MASK_ON True", "MASK_ON False"),
+        (r"roi_heads\.keypoint_head\.", "KEYPOINT_ON True", "KEYPOINT_ON False"),
+        (r"roi_heads\.densepose_", "ROI_HEADS.NAME DensePoseROIHeads", "DENSEPOSE_ON False"),
+        (r"roi_heads\.decoder\.", "ROI_DENSEPOSE_HEAD.DECODER_ON True", "ROI_DENSEPOSE_HEAD.DECODER_ON False"),
         (
             r"sem_seg_head\.",
-            "MODEL.META_ARCHITECTURE PanopticFPN (or SemanticSegmentor)",
-            "MODEL.META_ARCHITECTURE GeneralizedRCNN",
+            "META_ARCHITECTURE PanopticFPN (or SemanticSegmentor)",
+            "META_ARCHITECTURE GeneralizedRCNN",
         ),
-        (
-            r"roi_heads\.box_head\.0\.",
-            "MODEL.ROI_HEADS.NAME CascadeROIHeads",
-            "MODEL.ROI_HEADS.NAME StandardROIHeads",
-        ),
+        (r"roi_heads\.box_head\.0\.", "ROI_HEADS.NAME CascadeROIHeads", "ROI_HEADS.NAME StandardROIHeads"),
         (
             r".*\.conv2_offset\.",
-            "MODEL.RESNETS.DEFORM_ON_PER_STAGE with True for the stages of these keys",
-            "MODEL.RESNETS.DEFORM_ON_PER_STAGE with False for the stages of these keys",
+            "RESNETS.DEFORM_ON_PER_STAGE with True for the stages of these keys",
+            "RESNETS.DEFORM_ON_PER_STAGE with False for the stages of these keys",
         ),
-        *(
-            (pattern + r".*\.norm\.", f"{section}.NORM as it was trained (GN, SyncBN, ...)", f'{section}.NORM ""')
-            for pattern, section in (
-                (r"backbone\.fpn_", "MODEL.FPN"),
-                (r"roi_heads\.box_head\.", "MODEL.ROI_BOX_HEAD"),
-                (r"roi_heads\.mask_head\.", "MODEL.ROI_MASK_HEAD"),
-                (r"sem_seg_head\.", "MODEL.SEM_SEG_HEAD"),
-            )
+        (r"backbone\.fpn_.*\.norm\.", "FPN.NORM as it was trained (GN, SyncBN, ...)", 'FPN.NORM ""'),
+        (
+            r"roi_heads\.box_head\..*\.norm\.",
+            "ROI_BOX_HEAD.NORM as it was trained (GN, SyncBN, ...)",
+            'ROI_BOX_HEAD.NORM ""',
         ),
+        (
+            r"roi_heads\.mask_head\..*\.norm\.",
+            "ROI_MASK_HEAD.NORM as it was trained (GN, SyncBN, ...)",
+            'ROI_MASK_HEAD.NORM ""',
+        ),
+        (r"sem_seg_head\..*\.norm\.", "SEM_SEG_HEAD.NORM as it was trained (GN, SyncBN, ...)", 'SEM_SEG_HEAD.NORM ""'),
     )
 )
 
