@@ -235,7 +235,7 @@ class Predictor:
             ImageError: when ``image`` is no such image, or cannot be read.
         """
         array = image_to_array(image, channels=len(self.cfg.MODEL.PIXEL_MEAN), format=self.input_format)
-        resized = np.require(self.aug.get_transform(array).apply_image(array), requirements="W")
+        resized = np.require(self.aug.get_transform(array).apply_image(array), requirements=["C", "W"])
         tensor = torch.from_numpy(resized).permute(2, 0, 1)  # (C, H, W)
         if torch.device(self.cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available():
             tensor = tensor.pin_memory()
