@@ -156,11 +156,7 @@ class Predictor:
 
     @classmethod
     def from_torchvision(
-        cls,
-        weights: WeightsLike,
-        *,
-        device: str | torch.device | None = None,
-        **kwargs: Any,
+        cls, weights: WeightsLike, *, device: str | torch.device | None = None, **kwargs: Any
     ) -> Predictor:
         """Run a detector of ``torchvision.models.detection`` with torchvision's own answers.
 

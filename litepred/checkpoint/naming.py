@@ -71,7 +71,7 @@ def split_query(path: str) -> tuple[str, bool]:
     asked = f"{HEURISTICS}=True"
     parts = query.split("&")
     rest = "&".join(part for part in parts if part != asked)
-    return bare + f"?{rest}" * bool(rest), asked in parts
+    return f"{bare}?{rest}" if rest else bare, asked in parts
 
 
 class FoundState(NamedTuple):
