@@ -1,4 +1,4 @@
-"""The model that comes with the package: document pages into text, title, list, table and figure."""
+"""Find the model that comes with the package, which finds text, titles, lists, tables and figures on document pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _asset(name: str) -> Path:
 
 
 def default_config() -> CfgNode:
-    """Return a fresh config of the default model, ``MODEL.WEIGHTS`` pointing at its file."""
+    """Return a fresh config of the default model; ``MODEL.WEIGHTS`` is the path of its weights."""
     cfg = get_cfg()
     cfg.merge_from_file(_asset("page_layout.yaml"))
     cfg.MODEL.WEIGHTS = str(_asset(cfg.MODEL.WEIGHTS))

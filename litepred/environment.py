@@ -10,7 +10,8 @@
   glibc takes for this limit, go back at once. Nothing is done where ``MALLOC_TRIM_THRESHOLD_``,
   ``MALLOC_MMAP_THRESHOLD_`` or ``GLIBC_TUNABLES`` is set, nor with other C libraries.
 - The first use of a `Predictor` in a forked process sets torch to one thread there. The threads of OpenMP do not
-  survive a fork, and torch would wait for them for ever. A forked process that uses no predictor is left alone.
+  survive a fork, and torch would wait for them for ever. A forked process that uses no predictor is left alone; if it
+  runs a model by itself, it has to call ``torch.set_num_threads(1)`` before.
 
 ``LITEPRED_KEEP_ENVIRONMENT=1`` forbids all three. Two things more concern the whole process: ``Predictor(threads=…)``
 sets torch's number of threads, and Python's garbage collector pauses while a predictor is built.

@@ -16,7 +16,7 @@ class ImageError(LitepredError, ValueError):
 
 
 class ConfigError(LitepredError, ValueError):
-    """A config cannot be read, has a key that does not exist, or a value of the wrong type."""
+    """A config cannot be read, or it has an unknown key or a value that makes no sense."""
 
 
 class CheckpointError(LitepredError, ValueError):

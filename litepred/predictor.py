@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypedDict, overload
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, overload
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from .structures import Boxes, Instances, Outputs
 
 __all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame"]
 
+_Source: TypeAlias = "ImageLike | Callable[[], ImageLike]"
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
 _TORCH_PROCESS = os.getpid()  # the process that imported torch, unless this one is its fork
 
@@ -70,21 +71,21 @@ class Predictor:
     `litepred.environment` tells what this changes in the process besides its own objects, and how to forbid it.
 
     Args:
-        cfg: a config, which is copied, not changed; or the path of a YAML file; or that of a safetensors file with
-            config and class names in it, as ``litepred convert`` makes, whose weights are loaded too; or the name of a
-            model of the zoo, whose released checkpoint is downloaded. Without one, the document-page model of the
-            package itself.
+        cfg: a config, of which a copy is used; or the path of a YAML file; or the path of a safetensors file that holds
+            config, class names and weights, as ``litepred convert`` makes it; or the name of a model of the zoo, whose
+            released checkpoint is downloaded. By default the model for document pages that comes with the package.
         weights: path of a checkpoint, or a state dict in Detectron2's names, instead of ``MODEL.WEIGHTS``.
         device: such as "cpu" or "cuda:1", instead of the config's ``MODEL.DEVICE``. Where that device does not exist
             the model runs on the CPU, with a warning.
         class_names: names of the classes in order, instead of those in the file of the weights or config, or of what
             is known of the data set.
         infer_num_classes: set the numbers of classes and keypoints in the config to those of the checkpoint.
-        exact: keep the model as Detectron2 runs it, for the same bits, instead of making a faster one of it, whose
-            answers differ by rounding (see `litepred.optimize`).
-        precision: "float32", or "bfloat16" or "float16" for convolutions and matrix products, where the hardware has a
-            fast path for it; else a warning says so and float32 is used.
-        compile: compile what pays with ``torch.compile``, while a progress bar on standard error says so.
+        exact: run the model as Detectron2 does, for the same bits. By default a faster form of it runs, whose answers
+            differ by rounding (see `litepred.optimize`).
+        precision: of convolutions and matrix products: "float32", "bfloat16" or "float16". Where the hardware is not
+            faster with the last two, a warning says so and float32 is used.
+        compile: compile the parts that get faster by it with ``torch.compile``. That takes a while, and a progress bar
+            on standard error shows it.
         mask_format: what ``pred_masks`` are: "bitmask", (N, H, W) bool; or smaller: "roi", `ROIMasks` to be pasted when
             asked; "rle", COCO's run lengths (needs pycocotools); "polygon", a list of outlines per instance.
         threads: how many threads torch may use on the CPU, in the whole process and from now on. By default torch
@@ -96,7 +97,7 @@ class Predictor:
         metadata: class names and colours of the data set ``cfg.DATASETS.TEST[0]``, as far as they are known.
         aug: the resizing, a `ResizeShortestEdge`.
         input_format: order of the channels in the model's input, "BGR" or "RGB".
-        precision: the one in use.
+        precision: the precision in use, which `Predictor` may have changed to "float32".
 
     Raises:
         ConfigError: when the config cannot be read, or does not describe a model.
@@ -155,24 +156,20 @@ class Predictor:
 
     @classmethod
     def from_torchvision(
-        cls,
-        weights: WeightsLike,
-        *,
-        device: str | torch.device | None = None,
-        **kwargs: Any,
+        cls, weights: WeightsLike, *, device: str | torch.device | None = None, **kwargs: Any
     ) -> Predictor:
         """Run a detector of ``torchvision.models.detection`` with torchvision's own answers.
 
         Args:
             weights: state dict, or the path of one, of ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``,
-                ``keypointrcnn_resnet50_fpn``, or a ``_v2`` of the first two, fine-tuned or not. Detectors whose frozen
-                norms are to keep an epsilon (those fine-tuned from an ImageNet backbone alone) are run by the config:
-                set ``MODEL.RESNETS.NORM`` of ``model_zoo.get_config("torchvision/…")`` to ``FrozenBN``.
-            device: such as "cpu" or "cuda:1"; without one, CUDA where there is any, else the CPU.
-            **kwargs: as `Predictor` takes them: ``class_names`` (background left out), ``exact`` and so on.
+                ``keypointrcnn_resnet50_fpn``, or a ``_v2`` of the first two, fine-tuned or not. A detector that was
+                fine-tuned from an ImageNet backbone alone has frozen norms with an epsilon: give `Predictor` the config
+                ``model_zoo.get_config("torchvision/…")`` for it, with ``MODEL.RESNETS.NORM`` set to ``FrozenBN``.
+            device: such as "cpu" or "cuda:1". By default CUDA where there is any, else the CPU.
+            **kwargs: further arguments of `Predictor`, such as ``class_names`` (without background) or ``exact``.
 
         Raises:
-            CheckpointError: when the file cannot be read, or is of another model.
+            CheckpointError: when the file cannot be read, or belongs to another model.
         """
         state = weights if isinstance(weights, Mapping) else read_checkpoint(weights).model
         if device is None:
@@ -187,9 +184,9 @@ class Predictor:
         self.model.set_mask_format(mask_format)  # type: ignore[operator]
 
     def _warm_up(self) -> None:
-        """Compile now, for wide and for tall images, with one instance and with several: what follows compiles no more.
+        """Compile for wide and tall images, with one instance and with several, so that no later image has to wait.
 
-        Nothing is found in a black image, so the heads that follow detection get boxes that are given.
+        Nothing is found in a black image, so the heads that follow detection are given boxes.
         """
         short, long = self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST
         long = min(long, short * 4 // 3)
@@ -234,7 +231,7 @@ class Predictor:
             ImageError: when ``image`` is no such image, or cannot be read.
         """
         array = image_to_array(image, channels=len(self.cfg.MODEL.PIXEL_MEAN), format=self.input_format)
-        resized = np.require(self.aug.get_transform(array).apply_image(array), requirements="W")
+        resized = np.require(self.aug.get_transform(array).apply_image(array), requirements=["C", "W"])
         tensor = torch.from_numpy(resized).permute(2, 0, 1)  # (C, H, W)
         if torch.device(self.cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available():
             tensor = tensor.pin_memory()
@@ -248,24 +245,14 @@ class Predictor:
 
     @overload
     def batch(
-        self,
-        images: Iterable[ImageLike | Callable[[], ImageLike]],
-        batch_size: int | None = None,
-        return_errors: Literal[False] = False,
+        self, images: Iterable[_Source], batch_size: int | None = None, return_errors: Literal[False] = False
     ) -> Iterator[Outputs]: ...
     @overload
     def batch(
-        self,
-        images: Iterable[ImageLike | Callable[[], ImageLike]],
-        batch_size: int | None = None,
-        *,
-        return_errors: Literal[True],
+        self, images: Iterable[_Source], batch_size: int | None = None, *, return_errors: Literal[True]
     ) -> Iterator[Outputs | ImageError]: ...
     def batch(
-        self,
-        images: Iterable[ImageLike | Callable[[], ImageLike]],
-        batch_size: int | None = None,
-        return_errors: bool = False,
+        self, images: Iterable[_Source], batch_size: int | None = None, return_errors: bool = False
     ) -> Iterator[Outputs | ImageError]:
         """Predict on many images, with the answers that they get one by one.
 
@@ -301,7 +288,7 @@ class Predictor:
         return self._batches(source, _count("batch_size", batch_size), return_errors)
 
     def _batches(
-        self, images: Iterator[ImageLike | Callable[[], ImageLike]], batch_size: int, return_errors: bool
+        self, images: Iterator[_Source], batch_size: int, return_errors: bool
     ) -> Iterator[Outputs | ImageError]:
         padded_size = getattr(self.model, "padded_size", lambda image: tuple(image.shape[1:]))
         with ThreadPoolExecutor(max_workers=1) as reader:
@@ -310,7 +297,7 @@ class Predictor:
                 some: list[Future[ModelInput]] = []
                 try:
                     for image in islice(images, batch_size):
-                        some.append(reader.submit(self._read, image))
+                        some.append(reader.submit(lambda one: self.prepare(one() if callable(one) else one), image))
                 except Exception as error:  # of the source itself: it comes after the answers for what was read before
                     some.append(Future())
                     some[-1].set_exception(error)
@@ -334,9 +321,6 @@ class Predictor:
                         raise error
                     else:
                         yield answers.pop(i)
-
-    def _read(self, image: ImageLike | Callable[[], ImageLike]) -> ModelInput:
-        return self.prepare(image() if callable(image) else image)
 
     def stream(
         self, source: str | os.PathLike[str] | int | VideoReader, batch_size: int | None = None

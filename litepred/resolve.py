@@ -16,18 +16,18 @@ from .checkpoint.bundle import CONFIG, read_class_names
 from .checkpoint.hints import infer_class_counts
 from .checkpoint.loading import check_state_dict
 from .checkpoint.readers import is_safetensors
-from .checkpoint.torchvision_names import config_of_torchvision, from_torchvision, is_torchvision
+from .checkpoint.torchvision_names import config_of_torchvision, from_torchvision
 from .config import CfgNode, get_cfg
 from .data import Metadata, MetadataCatalog
 from .default_model import default_config
 from .errors import ConfigError
-from .families import class_kind
 from .modeling import resolve_device
 
 __all__ = [
     "ConfigLike",
     "ResolvedModel",
     "WeightsLike",
+    "class_kind",
     "class_metadata",
     "embedded_config",
     "named_config",
@@ -112,8 +112,7 @@ def _config_of_its_own(cfg: ConfigLike | None, trained: bool) -> tuple[CfgNode, 
 def _set_class_counts(cfg: CfgNode, state: Mapping[str, Tensor]) -> None:
     """Take the numbers of classes from a state dict; where one changes, the data set's names are no longer its own."""
     before = cfg.clone()
-    counts = infer_class_counts(from_torchvision(state) if is_torchvision(state) else state)
-    for key, number in counts.items():
+    for key, number in infer_class_counts(from_torchvision(state)).items():
         cfg.merge_from_list([key, number])
     if cfg != before:
         cfg.DATASETS.TEST = ()
@@ -197,6 +196,15 @@ def torchvision_config(state: Mapping[str, Tensor]) -> CfgNode:
     if released != cfg.MODEL.ROI_HEADS.NUM_CLASSES:
         cfg.DATASETS.TEST = ()  # fine-tuned: its classes are not COCO's
     return cfg
+
+
+def class_kind(cfg: CfgNode) -> tuple[str, int]:
+    """Tell which classes a config's model has, ``"thing_classes"`` or else ``"stuff_classes"``, and how many."""
+    model = cfg.MODEL
+    if model.META_ARCHITECTURE == "SemanticSegmentor":
+        return "stuff_classes", model.SEM_SEG_HEAD.NUM_CLASSES
+    section = model.RETINANET if model.META_ARCHITECTURE == "RetinaNet" else model.ROI_HEADS
+    return "thing_classes", section.NUM_CLASSES
 
 
 def class_metadata(cfg: CfgNode, class_names: Sequence[str] | None) -> Metadata:

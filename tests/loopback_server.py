@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BODY = b"\x80\x04" + random.Random(0).randbytes(300_000)
 OTHER = b"\x80\x04" + random.Random(1).randbytes(250_000)
-TAG = {"ETag": '"one"'}
 
 
 class Server(ThreadingHTTPServer):
@@ -61,51 +59,8 @@ def cut(at=100_000, body=BODY, **headers):
     return answers(200, body[:at], length=len(body), **headers)
 
 
-def ranged(body=BODY, stop=None, **headers):
-    """Send the part that is asked for, or the whole if it is of another version; hang up at byte ``stop``."""
-
-    def handle(handler):
-        match = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-        version = handler.headers.get("If-Range")
-        if not match or (version and version not in headers.values()):
-            return handler.answer(200, body, **headers)
-        start = int(match[1])
-        part = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
-        return handler.answer(206, body[start:stop], length=len(body) - start, **part, **headers)
-
-    return handle
-
-
-def rest(body=BODY, **headers):
-    """Send the part that is asked for, and nothing if it is not asked for as it should."""
-
-    def handle(handler):
-        version = headers.get("ETag", headers.get("Last-Modified"))
-        if handler.headers.get("If-Range") != version or "Range" not in handler.headers:
-            return handler.answer(400)
-        return ranged(body, **headers)(handler)
-
-    return handle
-
-
-def part(start, claims=None):
-    """Send the part from ``start`` on, whatever is asked for."""
-    return answers(206, BODY[start:], **{"Content-Range": f"bytes {claims or start}-{len(BODY) - 1}/{len(BODY)}"})
-
-
-def step(size):
-    """Send ``size`` bytes more with each request, then hang up."""
-
-    def handle(handler):
-        start = int(handler.headers.get("Range", "bytes=0-")[6:-1])
-        part = {"Content-Range": f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"} if start else {}
-        handler.answer(206 if start else 200, BODY[start : start + size], length=len(BODY) - start, **part)
-
-    return handle
-
-
 def stalls(handler):
-    handler.answer(200, BODY[:100_000], length=len(BODY), **TAG)
+    handler.answer(200, BODY[:100_000], length=len(BODY))
     handler.server.over.wait(5)
 
 

@@ -64,14 +64,39 @@ print(min(use() for _ in range(4)))
 
 
 @pytest.mark.skipif(not GLIBC, reason="glibc is tried")
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("MALLOC_TRIM_THRESHOLD_", str(1 << 20)), ("MALLOC_MMAP_THRESHOLD_", str(1 << 20)), (FORBIDS, "1")],
-)
-def test_the_memory_of_one_image_is_kept_for_the_next(name, value):
-    """Where the user sets a limit of 1 MiB, or forbids it, the memory is asked for again at each use."""
+@pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
+def test_the_memory_of_one_image_is_kept_for_the_next(name):
+    """The user's own limit of 1 MiB stands, and the memory is asked for again at each use."""
     assert number_from(SECOND_TIME) < 1000
-    assert number_from(SECOND_TIME, **{name: value}) > 9 * 6144 / 2
+    assert number_from(SECOND_TIME, **{name: str(1 << 20)}) > 9 * 6144 / 2
+
+
+LIMITS_SET = """
+import ctypes, os
+from types import SimpleNamespace
+import litepred.predictor
+
+limits = []
+ctypes.CDLL = lambda name: SimpleNamespace(mallopt=lambda number, size: limits.append(size))
+{use}
+print(len(limits))
+"""
+PREDICTOR = "litepred.predictor.Predictor()"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has these limits")
+@pytest.mark.parametrize(
+    ("use", "settings", "number"),
+    [
+        ("", {}, 0),  # importing alone sets nothing
+        (PREDICTOR, {}, 2),
+        (f"{PREDICTOR}; {PREDICTOR}", {}, 2),
+        (PREDICTOR, {FORBIDS: "1"}, 0),
+        (PREDICTOR, {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=1000000"}, 0),
+    ],
+)
+def test_the_first_predictor_sets_the_limits_of_the_heap(use, settings, number):
+    assert number_from(LIMITS_SET.format(use=use), **settings) == number
 
 
 MANY_SHAPES = """

@@ -10,6 +10,7 @@ import threading
 import warnings
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -155,6 +156,15 @@ class TestInput:
         (ours,), (theirs,) = page_predictor.run([inputs]), page_predictor.run([as_float])
         assert torch.equal(ours["sem_seg"], theirs["sem_seg"])
         assert torch.equal(ours["instances"].pred_boxes.tensor, theirs["instances"].pred_boxes.tensor)
+
+    @pytest.mark.parametrize("as_type", [np.uint8, np.float32, np.float64])
+    def test_a_transform_of_the_users_own(self, page_predictor, monkeypatch, as_type):
+        """Detectron2's programs replace `aug`, by transforms that flip, or that return other types."""
+        flip = SimpleNamespace(apply_image=lambda image: image[:, ::-1].astype(as_type, copy=False))
+        monkeypatch.setattr(page_predictor, "aug", SimpleNamespace(get_transform=lambda image: flip))
+        image = page("dotguide_figures.png")
+        expected = torch.from_numpy(np.ascontiguousarray(image[:, ::-1].transpose(2, 0, 1)).astype(as_type))
+        assert torch.equal(page_predictor.prepare(image)["image"], expected)
 
     def test_an_array_that_may_not_be_written_is_taken_without_a_warning(self, page_predictor):
         image = np.zeros((*page_predictor.prepare(page("skimage_page.png"))["image"].shape[1:], 3), np.uint8)

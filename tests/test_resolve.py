@@ -12,7 +12,7 @@ from litepred import ConfigError, Predictor
 from litepred.checkpoint import readers
 from litepred.checkpoint.bundle import bundle_texts
 from litepred.checkpoint.writers import write_checkpoint
-from litepred.resolve import class_metadata, resolve_model
+from litepred.resolve import class_kind, class_metadata, resolve_model
 
 NAMES = ["a", "b", "c"]
 
@@ -124,3 +124,20 @@ class TestClassMetadata:
         known = class_metadata(cfg, None)
         assert class_metadata(cfg, list(known.thing_classes)) is known
         assert class_metadata(cfg, ["x"] * 80).get("thing_colors") is None
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "expected"),
+    [
+        ("fpn", "MODEL.ROI_HEADS.NUM_CLASSES", ("thing_classes", 7)),
+        ("cascade", "MODEL.ROI_HEADS.NUM_CLASSES", ("thing_classes", 7)),
+        ("panoptic", "MODEL.ROI_HEADS.NUM_CLASSES", ("thing_classes", 7)),
+        ("proposals", "MODEL.ROI_HEADS.NUM_CLASSES", ("thing_classes", 7)),
+        ("retinanet", "MODEL.RETINANET.NUM_CLASSES", ("thing_classes", 7)),
+        ("semantic", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", ("stuff_classes", 7)),
+    ],
+)
+def test_class_kind(family, key, expected):
+    cfg = tiny_cfg(family)
+    cfg.merge_from_list([key, 7])
+    assert class_kind(cfg) == expected

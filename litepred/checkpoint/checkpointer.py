@@ -18,7 +18,7 @@ from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
 from .naming import by_suffix, split_query
 from .readers import Checkpoint, read_checkpoint
-from .torchvision_names import from_torchvision, is_torchvision
+from .torchvision_names import from_torchvision
 from .writers import SUFFIXES, write_checkpoint
 
 __all__ = ["DetectionCheckpointer", "named_for", "resolve_path"]
@@ -41,7 +41,7 @@ def resolve_path(path: str | PathLike[str]) -> Path:
 
 def named_for(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Return a checkpoint's weights by their names in a model: torchvision's and short ones are changed."""
-    state = from_torchvision(checkpoint.model) if is_torchvision(checkpoint.model) else checkpoint.model
+    state = from_torchvision(checkpoint.model)
     return by_suffix(state, model.state_dict()) if checkpoint.matching_heuristics else state
 
 
@@ -52,7 +52,6 @@ class DetectionCheckpointer:
         model: the model; the one inside, if it is wrapped for several devices.
         save_dir: folder to save into. Where it is empty, nothing is saved.
         save_to_disk: ``False`` makes ``save`` do nothing.
-        **checkpointables: objects with ``state_dict()`` and ``load_state_dict()`` to save and load along.
 
     Attributes:
         last_report: how the last checkpoint that was loaded and the model differ.
@@ -64,28 +63,11 @@ class DetectionCheckpointer:
         save_dir: str | PathLike[str] = "",
         *,
         save_to_disk: bool | None = None,
-        **checkpointables: Any,
     ) -> None:
         self.model: nn.Module = model.module if isinstance(model, (DataParallel, DistributedDataParallel)) else model
         self.save_dir = os.fspath(save_dir)
         self.save_to_disk = save_to_disk is not False
         self.last_report = LoadReport()
-        self.checkpointables: dict[str, Any] = {}
-        for name, item in checkpointables.items():
-            self.add_checkpointable(name, item)
-
-    def add_checkpointable(self, key: str, checkpointable: Any) -> None:
-        """Save and load one more object along with the model.
-
-        Raises:
-            KeyError: the key is taken.
-            TypeError: the object has no ``state_dict()``.
-        """
-        if key in self.checkpointables:
-            raise KeyError(f"the checkpointer already has a checkpointable {key!r}: choose another name")
-        if not hasattr(checkpointable, "state_dict"):
-            raise TypeError(f"{key} is a {type(checkpointable).__name__} without state_dict(): it cannot be saved")
-        self.checkpointables[key] = checkpointable
 
     def load(
         self, path: str | PathLike[str], checkpointables: Iterable[str] | None = None, *, strict: bool = True
@@ -94,7 +76,7 @@ class DetectionCheckpointer:
 
         Args:
             path: of a file, or its address (see `read_checkpoint`). Where it is empty, nothing is loaded.
-            checkpointables: which of the other objects to load too, where the file has them; ``None`` for all.
+            checkpointables: ignored. Detectron2 loads these objects of a trainer along with the model.
             strict: refuse a checkpoint that does not fit, and leave the model as it is.
 
         Returns:
@@ -110,17 +92,13 @@ class DetectionCheckpointer:
         checkpoint = read_checkpoint(path)
         state = named_for(self.model, checkpoint)
         self.last_report = load_into(self.model, state, strict=strict, source=checkpoint.name)
-        rest = dict(checkpoint.extra)
-        for name in self.checkpointables if checkpointables is None else checkpointables:
-            if name in rest:
-                self.checkpointables[name].load_state_dict(rest.pop(name))
-        return rest
+        return dict(checkpoint.extra)
 
     def resume_or_load(self, path: str | PathLike[str], *, resume: bool = True) -> dict[str, Any]:
         """Load the last checkpoint of ``save_dir`` if ``resume`` and there is one, else the model from ``path``."""
         if resume and self.has_checkpoint():
             return self.load(self.get_checkpoint_file())
-        return self.load(path, checkpointables=[])
+        return self.load(path)
 
     def has_checkpoint(self) -> bool:
         """Tell whether ``save_dir`` names a last checkpoint."""
@@ -138,11 +116,6 @@ class DetectionCheckpointer:
         if not self.save_dir or not folder.is_dir():
             return []
         return sorted(os.path.join(self.save_dir, file.name) for file in folder.iterdir() if file.suffix in SUFFIXES)
-
-    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Note a file of ``save_dir`` as the last checkpoint, for ``get_checkpoint_file`` and ``resume_or_load``."""
-        with whole_file(Path(self.save_dir) / _LAST, durable=True) as file:
-            file.write(last_filename_basename.encode())
 
     def save(self, name: str, **extra: Any) -> None:
         """Write the model to ``save_dir``, whole or not at all, and note it as the last checkpoint.
@@ -169,9 +142,9 @@ class DetectionCheckpointer:
                 f"{name!r} has a folder in it, but checkpoints go to save_dir: give a plain file name"
             )
         state = {key: value.detach().cpu() for key, value in self.model.state_dict().items()}
-        rest = {key: item.state_dict() for key, item in self.checkpointables.items()} | extra
         target = Path(self.save_dir) / name
         target.parent.mkdir(parents=True, exist_ok=True)
         _logger.info("Saving weights to %s", target)
-        write_checkpoint(target, state, rest)
-        self.tag_last_checkpoint(name)
+        write_checkpoint(target, state, extra)
+        with whole_file(target.with_name(_LAST), durable=True) as file:
+            file.write(name.encode())

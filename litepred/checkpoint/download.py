@@ -1,9 +1,8 @@
-"""Checkpoints from the network: an address in, a file of the cache folder out.
+"""Download checkpoints into the cache folder.
 
-Under its final name a file is whole and checked, or absent: the bytes arrive in a temporary file beside it, which is
-renamed at the end. Processes that want the same file at once each fill a temporary file of their own, and the last
-rename wins, with the same bytes. That may fetch a file twice, but needs no lock, which could outlive a crash or mean
-nothing on a network drive.
+A file of the cache is whole and checked, or absent. Processes that want the same file at once each download it to a
+temporary file of their own, and the last one to finish replaces the others' file, which has the same bytes. That needs
+no lock, which could outlive a crash or mean nothing on a network drive.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import re
 import ssl
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -24,7 +21,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, WriteError
 from ..files import whole_file
 from .addresses import resolve_url
 
@@ -36,28 +33,25 @@ __all__ = ["cache_folder", "cached_file", "download"]
 _OFFICIAL = "https://dl.fbaipublicfiles.com/"
 _SUFFIXES = (".pkl", ".pth", ".pt", ".pyth", ".safetensors")
 _TIMEOUT_S = 30.0  # without a single byte
-_TRIES = 4  # in a row that bring the file less than _STEP further
-_STEP = 1 << 20
+_TRIES = 4
 _BACKOFF_S = 0.5  # before the second try, then twice as long each time
 _CHUNK = 1 << 17
-_PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that may be others next time
+_PASSING = (408, 425, 429, 500, 502, 503, 504)  # status codes of troubles that may have passed at the next try
 
 # The hash in a name. After "_" it needs both a letter and a digit: iterations, dates and words are no hashes.
 _HASH = re.compile(r"(?:model_final_|_(?=\d*[a-f])(?=[a-f]*\d))([0-9a-f]{6,})\.(?:pkl|pth|safetensors)$")
 _WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml|!--)", re.IGNORECASE)
-# What Windows takes in no file's name, and where it takes a name for that of a device.
+# Letters that Windows allows in no file's name, and the places in front of names that it takes for devices.
 _UNFIT = re.compile(r'[\\:*?"<>|]|^(?=(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))', re.IGNORECASE)
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)")
 _logger = logging.getLogger(__name__)
 
 
 class _FailedError(Exception):
-    """A download, or one try at it, came to nothing."""
+    """A download, or one try at it, failed."""
 
-    def __init__(self, reason: str, *, retry: bool = False, restart: bool = False) -> None:
+    def __init__(self, reason: str, *, retry: bool = False) -> None:
         super().__init__(reason)
-        self.retry = retry or restart
-        self.restart = restart  # the bytes so far are of no use
+        self.retry = retry
 
 
 def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progress: bool = True) -> Path:
@@ -98,7 +92,8 @@ def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progr
     except OSError as error:  # of the disk: the network's are _FailedError by now
         if not os.path.isfile(target):  # Windows lets nobody replace what a faster process has put there and opened
             raise CheckpointError(
-                f"{target} cannot be written ({error}): make room or set LITEPRED_CACHE to a folder that can be written"
+                f"{target} cannot be written ({error.__cause__ or error}): make room or set LITEPRED_CACHE to a folder "
+                "that can be written"
             ) from error
     return target
 
@@ -144,7 +139,7 @@ def _cache_folder() -> Path:
 
 
 def _place(address: str) -> Path:
-    """Return where an address lies in the cache: its path, below its host unless that is the official one."""
+    """Return where the cache has the file of an address: at the address's path, below its host if not the official."""
     try:
         url = urlsplit(address)
     except ValueError as error:
@@ -167,105 +162,50 @@ def _detectron2_file(address: str) -> Path:
 
 
 def _fetch(address: str, file: BinaryIO, name: str, progress: bool) -> None:
-    """Fill an empty file, going on after breaks as long as that leads somewhere."""
+    """Fill an empty file; after a trouble that may pass, start again."""
     from tqdm import tqdm
 
-    failures = furthest = 0
     hidden = None if progress and sys.stderr is not None else True  # a program of Windows without a console has none
     with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=hidden) as bar:
-        transfer = _Transfer(address, file, bar)
-        while True:
+        for tries in range(1, _TRIES + 1):
             try:
-                transfer.run()
-                break
+                _receive(address, file, bar)
+                return
             except _FailedError as error:
-                failures = 1 if file.tell() >= furthest + _STEP else failures + 1
-                furthest = max(furthest, file.tell())
-                if not error.retry or failures == _TRIES:
+                if not error.retry or tries == _TRIES:
                     raise
-                if error.restart:
-                    transfer.forget()
-                _logger.info("Trying %s again from byte %d: %s", address, file.tell(), error)
-                time.sleep(_BACKOFF_S * 2 ** (failures - 1))
+                _logger.info("Trying %s again: %s", address, error)
+                time.sleep(_BACKOFF_S * 2 ** (tries - 1))
+                file.seek(0)
+                file.truncate()
 
 
-@dataclass
-class _Transfer:
-    """A file that is arriving: the bytes so far, and what the server said of the whole."""
-
-    address: str
-    file: BinaryIO
-    bar: tqdm[Any]
-    size: int | None = None  # of the whole, if known
-    version: str = ""  # of the whole: an ETag or a date, if known
-
-    def run(self) -> None:
-        """Request, once, what is missing."""
-        have = self.file.tell()
-        headers = {"User-Agent": "litepred", "Accept-Encoding": "identity"}
-        if have:
-            headers["Range"] = f"bytes={have}-"
-            if self.version:
-                headers["If-Range"] = self.version
-        with _open(self.address, headers) as response:
-            if response.status == 206:
-                self._go_on(response, have)
-            else:
-                self._start(response)
-            for chunk in _body(response):
-                self.file.write(chunk)
-                self.bar.update(len(chunk))
-        came = self.file.tell()
-        if self.size is not None and came != self.size:
-            reason = f"the connection ended after {came:,} of {self.size:,} bytes"
-            raise _FailedError(reason, retry=True, restart=came > self.size)
-
-    def forget(self) -> None:
-        """Throw away the bytes so far."""
-        self.file.seek(0)
-        self.file.truncate()
-        self.bar.reset()
-
-    def _start(self, response: HTTPResponse) -> None:
-        self.forget()
-        self.size = response.length
-        tag = response.headers.get("ETag", "")
-        self.version = tag if tag.startswith('"') else response.headers.get("Last-Modified", "")  # a weak tag won't do
-        self.bar.reset(self.size)
-
-    def _go_on(self, response: HTTPResponse, have: int) -> None:
-        match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        size = int(match[2]) if match and match[2] != "*" else self.size
-        if not match or int(match[1]) != have or self.size not in (None, size):
-            raise _FailedError("the server answers with another part of the file than was asked for", restart=True)
-        self.size = size
-
-
-def _open(address: str, headers: dict[str, str]) -> HTTPResponse:
+def _receive(address: str, file: BinaryIO, bar: tqdm[Any]) -> None:
+    """Request a file once, and write what comes."""
     try:
-        response: HTTPResponse = build_opener(_WebRedirects).open(Request(address, headers=headers), timeout=_TIMEOUT_S)
+        with _open(address) as response:
+            size = response.length
+            bar.reset(size)
+            while chunk := response.read1(_CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    except WriteError:
+        raise
+    except (OSError, HTTPException) as error:
+        raise _network_failure(error) from error
+    if size not in (None, file.tell()):
+        raise _FailedError(f"the connection ended after {file.tell():,} of {size:,} bytes", retry=True)
+
+
+def _open(address: str) -> HTTPResponse:
+    request = Request(address, headers={"User-Agent": "litepred", "Accept-Encoding": "identity"})
+    try:
+        response: HTTPResponse = build_opener(_WebRedirects).open(request, timeout=_TIMEOUT_S)
         return response
     except HTTPError as error:
         error.close()
-        raise _FailedError(
-            f"the server answers {error.code} {error.reason}", retry=error.code in _PASSING, restart=error.code == 416
-        ) from error
+        raise _FailedError(f"the server answers {error.code} {error.reason}", retry=error.code in _PASSING) from error
     except (OSError, HTTPException, ValueError) as error:
-        raise _network_failure(error) from error
-
-
-def _body(response: HTTPResponse) -> Iterator[bytes]:
-    """Yield the body as it comes; the last byte is only taken if nothing follows, where the length is known."""
-    try:
-        while response.length is None or response.length > 1:
-            chunk = response.read1(min(_CHUNK, (response.length or _CHUNK + 1) - 1))
-            if not chunk:
-                return
-            yield chunk
-        if response.length and len(response.peek(2)) > 1:
-            raise _FailedError("the server sends more bytes than it announces", restart=True)
-        yield response.read1(1)
-    except (OSError, HTTPException) as error:
         raise _network_failure(error) from error
 
 
@@ -289,7 +229,7 @@ class _WebRedirects(HTTPRedirectHandler):
 
 
 def _check(part: Path, name: str) -> None:
-    """Refuse what is not weights, or not those that the hash in the name is of."""
+    """Refuse a file that does not hold weights, or that does not have the hash in its name."""
     with part.open("rb") as file:
         head = file.read(_CHUNK)
         if not head:
@@ -305,5 +245,5 @@ def _check(part: Path, name: str) -> None:
     if not md5.hexdigest().startswith(named[1]):
         raise _FailedError(
             f"the md5 of what came is {md5.hexdigest()}, but the file's name says that it begins with {named[1]}. "
-            "The file is damaged or another one, and was deleted"
+            "The file is damaged, or it is another file; it was deleted"
         )

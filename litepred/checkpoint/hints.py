@@ -1,4 +1,4 @@
-"""Why a checkpoint does not fit a model: its names and shapes compared with the model's, said in config keys."""
+"""Explain, in config keys, why the names and shapes of a checkpoint's weights differ from a model's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 __all__ = [
-    "Shapes",
+    "ShapesByName",
     "depth_hint",
     "explain_misfit",
     "explain_missing",
@@ -20,7 +20,7 @@ __all__ = [
     "read_numbers",
 ]
 
-Shapes = Mapping[str, tuple[int, ...]]
+ShapesByName = Mapping[str, tuple[int, ...]]
 
 _GROUPS_SHOWN = 40
 _BLOCKS_OF_RES4 = {2: 18, 6: 50, 23: 101, 36: 152}
@@ -28,66 +28,56 @@ _BACKBONE_KEY = re.compile(r"(backbone\.|bottom_up\.|(roi_heads\.)?res[2-5]\.|st
 
 
 class _Part(NamedTuple):
-    """An optional part of a model: its keys, and the settings with and without which a model has it."""
+    """An optional part of a model: a pattern of its keys, the setting that adds it, and the one that removes it."""
 
     keys: re.Pattern[str]
     on: str
     off: str
 
 
-# The first part that a key belongs to speaks for it.
+# A pattern of keys, and the settings below MODEL. A key that belongs to several parts counts for the first.
 _PARTS = tuple(
-    _Part(re.compile(pattern), on, off)
-    for pattern, on, off in (
-        (
-            r"head\.(cls|bbox)_(subnet|score|pred)\.",
-            "MODEL.META_ARCHITECTURE RetinaNet",
-            "MODEL.META_ARCHITECTURE GeneralizedRCNN",
-        ),
-        (r"roi_heads\.", "MODEL.META_ARCHITECTURE GeneralizedRCNN", "MODEL.META_ARCHITECTURE ProposalNetwork"),
-        (
-            r"proposal_generator\.",
-            "MODEL.PROPOSAL_GENERATOR.NAME RPN",
-            "MODEL.PROPOSAL_GENERATOR.NAME PrecomputedProposals",
-        ),
-        (r"roi_heads\.mask_head\.", "MODEL.MASK_ON True", "MODEL.MASK_ON False"),
-        (r"roi_heads\.keypoint_head\.", "MODEL.KEYPOINT_ON True", "MODEL.KEYPOINT_ON False"),
-        (r"roi_heads\.densepose_", "MODEL.ROI_HEADS.NAME DensePoseROIHeads", "MODEL.DENSEPOSE_ON False"),
-        (
-            r"roi_heads\.decoder\.",
-            "MODEL.ROI_DENSEPOSE_HEAD.DECODER_ON True",
-            "MODEL.ROI_DENSEPOSE_HEAD.DECODER_ON False",
-        ),
+    _Part(re.compile(keys), f"MODEL.{on}", f"MODEL.{off}")
+    for keys, on, off in (
+        (r"head\.(cls|bbox)_(subnet|score|pred)\.", "META_ARCHITECTURE RetinaNet", "META_ARCHITECTURE GeneralizedRCNN"),
+        (r"roi_heads\.", "META_ARCHITECTURE GeneralizedRCNN", "META_ARCHITECTURE ProposalNetwork"),
+        (r"proposal_generator\.", "PROPOSAL_GENERATOR.NAME RPN", "PROPOSAL_GENERATOR.NAME PrecomputedProposals"),
+        (r"roi_heads\.mask_head\.", "MASK_ON True", "MASK_ON False"),
+        (r"roi_heads\.keypoint_head\.", "KEYPOINT_ON True", "KEYPOINT_ON False"),
+        (r"roi_heads\.densepose_", "ROI_HEADS.NAME DensePoseROIHeads", "DENSEPOSE_ON False"),
+        (r"roi_heads\.decoder\.", "ROI_DENSEPOSE_HEAD.DECODER_ON True", "ROI_DENSEPOSE_HEAD.DECODER_ON False"),
         (
             r"sem_seg_head\.",
-            "MODEL.META_ARCHITECTURE PanopticFPN (or SemanticSegmentor)",
-            "MODEL.META_ARCHITECTURE GeneralizedRCNN",
+            "META_ARCHITECTURE PanopticFPN (or SemanticSegmentor)",
+            "META_ARCHITECTURE GeneralizedRCNN",
         ),
-        (
-            r"roi_heads\.box_head\.0\.",
-            "MODEL.ROI_HEADS.NAME CascadeROIHeads",
-            "MODEL.ROI_HEADS.NAME StandardROIHeads",
-        ),
+        (r"roi_heads\.box_head\.0\.", "ROI_HEADS.NAME CascadeROIHeads", "ROI_HEADS.NAME StandardROIHeads"),
         (
             r".*\.conv2_offset\.",
-            "MODEL.RESNETS.DEFORM_ON_PER_STAGE with True for the stages of these keys",
-            "MODEL.RESNETS.DEFORM_ON_PER_STAGE with False for the stages of these keys",
+            "RESNETS.DEFORM_ON_PER_STAGE with True for the stages of these keys",
+            "RESNETS.DEFORM_ON_PER_STAGE with False for the stages of these keys",
         ),
-        *(
-            (pattern + r".*\.norm\.", f"{section}.NORM as it was trained (GN, SyncBN, ...)", f'{section}.NORM ""')
-            for pattern, section in (
-                (r"backbone\.fpn_", "MODEL.FPN"),
-                (r"roi_heads\.box_head\.", "MODEL.ROI_BOX_HEAD"),
-                (r"roi_heads\.mask_head\.", "MODEL.ROI_MASK_HEAD"),
-                (r"sem_seg_head\.", "MODEL.SEM_SEG_HEAD"),
-            )
+        (r"backbone\.fpn_.*\.norm\.", "FPN.NORM as it was trained (GN, SyncBN, ...)", 'FPN.NORM ""'),
+        (
+            r"roi_heads\.box_head\..*\.norm\.",
+            "ROI_BOX_HEAD.NORM as it was trained (GN, SyncBN, ...)",
+            'ROI_BOX_HEAD.NORM ""',
         ),
+        (
+            r"roi_heads\.mask_head\..*\.norm\.",
+            "ROI_MASK_HEAD.NORM as it was trained (GN, SyncBN, ...)",
+            'ROI_MASK_HEAD.NORM ""',
+        ),
+        (r"sem_seg_head\..*\.norm\.", "SEM_SEG_HEAD.NORM as it was trained (GN, SyncBN, ...)", 'SEM_SEG_HEAD.NORM ""'),
     )
 )
 
 
 def group_keys(keys: Iterable[str]) -> list[str]:
-    """Shorten names by common prefix, ``a.fc1.{bias, weight}``: at most 40 groups, then a line with the count left."""
+    """Put names with a common prefix into one line, ``a.fc1.{bias, weight}``: at most 40 lines, then one for the rest.
+
+    That last line tells how many names are left out.
+    """
     groups: dict[str, list[str]] = {}
     for key in sorted(keys):
         prefix, dot, leaf = key.rpartition(".")
@@ -121,19 +111,20 @@ def _parts_only_in(keys: Collection[str], other: Collection[str]) -> list[_Part]
     return found
 
 
-def _rows(shapes: Shapes, pattern: str, axis: int = 0) -> int:
-    """Return the size of the first weight with such a name, 0 if there is none."""
+def _rows(shapes: ShapesByName, pattern: str, axis: int = 0) -> int:
+    """Return the size along an axis of the first weight whose name matches a pattern, 0 if there is none."""
     found = next((shapes[key] for key in shapes if re.fullmatch(pattern, key)), ())
     return found[axis] if len(found) > axis else 0
 
 
-# Each has a number, or 0 or None, where the parts that it counts are missing. Detectron1's names have no beginning.
-def _box_classes(shapes: Shapes) -> int:
+# Each of the following reads a number from shapes, and returns 0, -1 or None where the parts that it counts are
+# missing. Files of Detectron1 have names without "roi_heads." and the like in front.
+def _box_classes(shapes: ShapesByName) -> int:
     background = 1
     return _rows(shapes, r"((roi_heads\.)?box_predictor\.)?(0\.)?cls_score\.weight") - background
 
 
-def _retinanet_classes(shapes: Shapes) -> int:
+def _retinanet_classes(shapes: ShapesByName) -> int:
     anchors = _rows(shapes, r"head\.bbox_pred\.weight") // 4
     return _rows(shapes, r"head\.cls_score\.weight") // anchors if anchors else 0
 
@@ -147,7 +138,7 @@ def _depth(shapes: Iterable[str]) -> int | None:
     return 34 if depth == 50 and basic_blocks else depth
 
 
-_NUMBERS: tuple[tuple[str, Callable[[Shapes], int | None]], ...] = (
+_NUMBERS: tuple[tuple[str, Callable[[ShapesByName], int | None]], ...] = (
     ("MODEL.ROI_HEADS.NUM_CLASSES", _box_classes),
     ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", lambda shapes: _rows(shapes, r"sem_seg_head\.predictor\.weight")),
     (
@@ -159,8 +150,8 @@ _NUMBERS: tuple[tuple[str, Callable[[Shapes], int | None]], ...] = (
 )
 
 
-def read_numbers(shapes: Shapes) -> dict[str, int]:
-    """Return the numbers of a config that shapes give away, by config key: of classes, keypoints, a ResNet's layers."""
+def read_numbers(shapes: ShapesByName) -> dict[str, int]:
+    """Read from shapes, by config key, the numbers of classes and keypoints and the depth of a ResNet."""
     return {key: number for key, read in _NUMBERS if (number := read(shapes)) and number > 0}
 
 
@@ -183,7 +174,7 @@ def is_backbone(keys: Collection[str]) -> bool:
     return bool(keys) and all(_BACKBONE_KEY.match(key) for key in keys)
 
 
-def _number_hints(checkpoint: Shapes, model: Shapes) -> dict[str, str]:
+def _number_hints(checkpoint: ShapesByName, model: ShapesByName) -> dict[str, str]:
     wanted = read_numbers(checkpoint)
     return {
         key: f"{key} is {have} but the checkpoint has {wanted[key]}: set it to {wanted[key]}"
@@ -192,13 +183,13 @@ def _number_hints(checkpoint: Shapes, model: Shapes) -> dict[str, str]:
     }
 
 
-def depth_hint(checkpoint: Shapes, model: Shapes) -> str | None:
-    """Say that the two are ResNets of different depth, which shows in no missing key if the model is the smaller."""
+def depth_hint(checkpoint: ShapesByName, model: ShapesByName) -> str | None:
+    """Say so if the two are ResNets of different depth. If the model is the smaller one, no missing key shows that."""
     return _number_hints(checkpoint, model).get("MODEL.RESNETS.DEPTH")
 
 
-def explain_misfit(checkpoint: Shapes, model: Shapes, missing: Collection[str]) -> list[str]:
-    """Say what likely happened, most telling first, one sentence each; empty if nothing is recognised.
+def explain_misfit(checkpoint: ShapesByName, model: ShapesByName, missing: Collection[str]) -> list[str]:
+    """Return what likely happened, in a sentence each, the most telling first; empty if nothing is recognised.
 
     Args:
         checkpoint: shapes by name in the file.

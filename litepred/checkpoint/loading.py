@@ -1,4 +1,4 @@
-"""A state dict into a model: all of it or nothing, and with a report that names every difference."""
+"""Load a state dict into a model, whole or not at all, with a report that names every difference."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LoadReport:
 
 
 def refuse_optimized(model: nn.Module) -> None:
-    """Refuse to load into or save a model whose weights are no longer those of a checkpoint.
+    """Refuse a model whose weights no longer have a checkpoint's names and values.
 
     Raises:
         CheckpointError: when ``litepred.optimize`` has worked on the model.
@@ -54,14 +54,14 @@ def refuse_optimized(model: nn.Module) -> None:
 
 
 def check_state_dict(state: Mapping[Any, Any], source: str) -> None:
-    """Refuse what is no state dict.
+    """Check that a mapping is a state dict.
 
     Args:
-        state: what is to be one.
+        state: the mapping.
         source: what to call it in messages.
 
     Raises:
-        CheckpointError: it has something else than dense tensors of real numbers by name.
+        CheckpointError: its keys are not names, or its values not dense tensors of real numbers.
     """
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
@@ -82,22 +82,22 @@ def load_into(
 ) -> LoadReport:
     """Copy a state dict into a model, casting to the model's types (float16 files into float32 weights).
 
-    Frozen norms of which the state dict has no statistics get mean 0 and variance 1, as Detectron2 gives them.
-    Unused keys are warned about, with the setting that they hint at.
+    Frozen norms without statistics in the state dict get mean 0 and variance 1, as Detectron2 gives them. A warning
+    names the keys that the model does not use, and the setting that they hint at.
 
     Args:
         model: any module, on any device.
         state: name to tensor.
-        strict: refuse if a key is missing or mis-shaped, or if the ResNets differ in depth; the model is untouched
-            then. Otherwise copy what fits and warn about the rest.
+        strict: raise if a key is missing or mis-shaped, or if the ResNets differ in depth, and leave the model as it
+            is. Otherwise copy what fits and warn about the rest.
         source: what to call the state dict in messages.
 
     Returns:
         The differences.
 
     Raises:
-        CheckpointError: ``strict`` and the state dict does not fit; the message says what likely happened. Or it is no
-            state dict of floating-point weights, or the model is one that `Predictor` has optimized.
+        CheckpointError: ``strict`` is true and the state dict does not fit, and the message says what likely happened;
+            ``state`` is not a state dict of floating-point weights; or `Predictor` has optimized the model.
     """
     refuse_optimized(model)
     check_state_dict(state, source)
@@ -108,10 +108,12 @@ def load_into(
     report = replace(report, missing=tuple(key for key in report.missing if key not in defaults))
     checkpoint_shapes = {key: tuple(value.shape) for key, value in state.items() if not _is_unused(key)}
     model_shapes = {key: tuple(value.shape) for key, value in targets.items()}
-    if strict and (report.missing or report.mismatched or depth_hint(checkpoint_shapes, model_shapes)):
-        causes = explain_misfit(checkpoint_shapes, model_shapes, report.missing)
+    misfit = ""
+    if report.missing or report.mismatched or depth_hint(checkpoint_shapes, model_shapes):
+        misfit = _describe(report, explain_misfit(checkpoint_shapes, model_shapes, report.missing))
+    if misfit and strict:
         raise CheckpointError(
-            f"{source} does not fit the model; nothing was loaded.\n{_describe(report, causes)}"
+            f"{source} does not fit the model; nothing was loaded.\n{misfit}"
             "\nTo load what fits all the same, pass strict=False; expect wrong predictions then."
         )
     with torch.no_grad():
@@ -120,7 +122,15 @@ def load_into(
                 target.fill_(defaults[key])
             elif key in state and key not in _FROM_CONFIG and state[key].shape == target.shape:
                 target.copy_(state[key])
-    _warn(report, source, checkpoint_shapes, model_shapes)
+    if misfit:
+        text = f"{source} fits the model only in part: what fits was loaded, and predictions will be wrong.\n{misfit}"
+        warnings.warn(text, UserWarning, stacklevel=2)
+    elif report.unexpected:
+        settings = explain_unexpected(report.unexpected, model_shapes)
+        hint = f"; they hint at {', '.join(settings)}" if settings else ""
+        keys = "\n  ".join(group_keys(report.unexpected))
+        text = f"{source} has {len(report.unexpected)} keys that the model does not use{hint}:\n  {keys}"
+        warnings.warn(text, UserWarning, stacklevel=2)
     return report
 
 
@@ -151,7 +161,7 @@ def _compare(targets: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Load
 
 
 def _frozen_statistics(model: nn.Module) -> set[str]:
-    """Names of the statistics of frozen norms: those whose scale is a buffer too, and not a parameter."""
+    """Return the names of the statistics of frozen norms, which are the norms whose scale is not a parameter."""
     names: set[str] = set()
     for prefix, module in model.named_modules(remove_duplicate=False):
         buffers = {name for name, _ in module.named_buffers(recurse=False)}
@@ -178,21 +188,3 @@ def _describe(report: LoadReport, causes: Iterable[str]) -> str:
             *_listing(f"Not used by the model ({len(report.unexpected)} keys):", group_keys(report.unexpected)),
         ]
     )
-
-
-def _warn(
-    report: LoadReport,
-    source: str,
-    checkpoint: Mapping[str, tuple[int, ...]],
-    model: Mapping[str, tuple[int, ...]],
-) -> None:
-    if report.missing or report.mismatched or depth_hint(checkpoint, model):
-        causes = explain_misfit(checkpoint, model, report.missing)
-        text = f"{source} fits the model only in part: what fits was loaded, and predictions will be wrong."
-        warnings.warn(f"{text}\n{_describe(report, causes)}", UserWarning, stacklevel=3)
-    elif report.unexpected:
-        settings = explain_unexpected(report.unexpected, model)
-        hint = f"; they hint at {', '.join(settings)}" if settings else ""
-        keys = "\n  ".join(group_keys(report.unexpected))
-        text = f"{source} has {len(report.unexpected)} keys that the model does not use{hint}:\n  {keys}"
-        warnings.warn(text, UserWarning, stacklevel=3)

@@ -62,16 +62,16 @@ _BACKGROUND_ROWS = {"bbox_pred.": 4, "mask_head.predictor.": 1}
 
 
 def split_query(path: str) -> tuple[str, bool]:
-    """Take ``matching_heuristics=True`` out of the query of a path or address.
+    """Split ``matching_heuristics=True`` off the query of a path or address.
 
     Returns:
-        The path with what is left of its query, and whether it was there.
+        The path or address without it, and whether it was there.
     """
     bare, _, query = path.partition("?")
     asked = f"{HEURISTICS}=True"
     parts = query.split("&")
     rest = "&".join(part for part in parts if part != asked)
-    return bare + f"?{rest}" * bool(rest), asked in parts
+    return f"{bare}?{rest}" if rest else bare, asked in parts
 
 
 class FoundState(NamedTuple):
@@ -80,14 +80,12 @@ class FoundState(NamedTuple):
     Attributes:
         state: the state dict as it is in the file.
         extra: the file's other top-level entries.
-        entry: the top-level entry that the state dict was in; empty if it was the whole file.
         author: who made the file, such as ``"Caffe2"``; empty where it is not known.
         matching_heuristics: whether the names may be short, so that `by_suffix` is to complete them.
     """
 
     state: Mapping[Any, Any]
     extra: dict[str, Any]
-    entry: str
     author: str
     matching_heuristics: bool
 
@@ -124,11 +122,11 @@ def find_state(data: Any) -> FoundState:
     extra = {key: value for key, value in data.items() if key != entry} if entry else {}
     if entry == "blobs" or (not entry and _has_caffe2_names(state)):
         state = {key: value for key, value in state.items() if not str(key).endswith("_momentum")}
-        return FoundState(state, extra, entry, CAFFE2, True)
+        return FoundState(state, extra, CAFFE2, True)
     if entry == "model_state":
         state = {key: value for key, value in state.items() if not str(key).endswith("num_batches_tracked")}
-        return FoundState(state, extra, entry, "pycls", True)
-    return FoundState(state, extra, entry, str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True)
+        return FoundState(state, extra, "pycls", True)
+    return FoundState(state, extra, str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True)
 
 
 def _only_arrays(value: Any) -> bool:
@@ -148,7 +146,7 @@ def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     background's rows, unless they have no others. RetinaNet's heads keep names that no model has.
 
     Returns:
-        The weights under the ends of Detectron2's names, as `by_suffix` takes them.
+        The weights by short names, which are the ends of Detectron2's names; `by_suffix` completes them.
 
     Raises:
         CheckpointError: two names become the same.
@@ -168,17 +166,17 @@ def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def by_suffix(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give weights the names of the model's that end with theirs, at a dot.
+    """Replace short names by the model's names that end with them, in whole parts between dots.
 
-    A name of the model's takes the longest that fits it. A weight of another shape gets the name too, so that the
-    report tells of it; one that no name ends with keeps its own.
+    Where several short names are the end of one of the model's names, the longest gets it. A weight of another shape
+    gets the name too, so that the report tells of it. A name that is the end of none stays.
 
     Args:
-        state: names as in the file.
+        state: weights by their names in the file.
         model: the model's state dict.
 
     Raises:
-        CheckpointError: a weight fits two of the model's.
+        CheckpointError: a short name is the end of two names whose weights have its shape.
     """
     takers: dict[str, list[str]] = {}
     for name in model:

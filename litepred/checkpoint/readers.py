@@ -92,7 +92,6 @@ class Checkpoint:
         extra: the other top-level entries, such as ``iteration`` or ``__author__``.
         header: the texts in the header of a safetensors file, by key.
         format: ``"safetensors"``, ``"torch"``, ``"torch-legacy"`` or ``"pickle"``; empty without a file.
-        entry: the top-level entry that the state dict was in, such as ``"model"``; empty if it was the whole file.
         author: who made the file, such as ``"Caffe2"``; empty where it is not known.
         matching_heuristics: whether the names may be short, so that `by_suffix` is to complete them for a model.
     """
@@ -102,7 +101,6 @@ class Checkpoint:
     extra: dict[str, Any] = field(default_factory=dict)
     header: dict[str, str] = field(default_factory=dict)
     format: str = ""
-    entry: str = ""
     author: str = ""
     matching_heuristics: bool = False
 
@@ -155,7 +153,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             f"read to the end ({reason[:300]}). Download or copy it again"
         ) from error
     heuristics = heuristics or found.matching_heuristics
-    return Checkpoint(model, str(file), found.extra, header, kind, found.entry, found.author, heuristics)
+    return Checkpoint(model, str(file), found.extra, header, kind, found.author, heuristics)
 
 
 def is_safetensors(path: str | PathLike[str]) -> bool:
@@ -171,7 +169,7 @@ def _starts_safetensors(head: bytes) -> bool:
 
 
 def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
-    """Turn an array into a tensor of the same shape and type, sharing memory where that is allowed.
+    """Turn an array into a tensor of the same shape and type, which shares its memory where possible.
 
     Raises:
         CheckpointError: for an element type that weights do not have (unsigned 16 bit, text, objects, ...).

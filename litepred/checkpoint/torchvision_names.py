@@ -1,4 +1,4 @@
-"""torchvision's detectors in Detectron2's names, with background moved from the first class to the last."""
+"""Rename the weights of torchvision's detectors to Detectron2's names, and move background to the last class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ..errors import CheckpointError
 
 __all__ = ["config_of_torchvision", "from_torchvision", "is_torchvision"]
 
-# A pattern and what it becomes; {n+2} is the first number of the match plus two. The first that matches counts.
+# Patterns at the start of names and what replaces them; {+2} is the first group of the match plus two, {half} its half
+# plus one. The first pattern that matches counts.
 _RENAMED: tuple[tuple[str, str], ...] = (
     (r"backbone\.body\.conv1\.", "backbone.bottom_up.stem.conv1."),
     (r"backbone\.body\.bn1\.", "backbone.bottom_up.stem.conv1.norm."),
@@ -47,15 +48,14 @@ def is_torchvision(state: Mapping[str, Tensor]) -> bool:
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a state dict of torchvision's and reorder what depends on the classes.
+    """Return the weights of a torchvision model with Detectron2's names and order of classes.
 
     Args:
-        state: of ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``, ``keypointrcnn_resnet50_fpn`` or a ``_v2``, of
-            any number of classes.
-
-    Returns:
-        The same weights as Detectron2 calls and orders them.
+        state: state dict of ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``, ``keypointrcnn_resnet50_fpn`` or a
+            ``_v2``, with any number of classes. Any other is returned as it is.
     """
+    if not is_torchvision(state):
+        return dict(state)
     single_conv = not any(key.startswith("rpn.head.conv.1.") for key in state)
     converted = {}
     for key, value in state.items():
@@ -87,14 +87,14 @@ def _rename(key: str) -> str:
 
 
 def config_of_torchvision(state: Mapping[str, Tensor]) -> tuple[str, list[object]]:
-    """Tell which config of the zoo a state dict of torchvision's belongs to, and what to set in it.
+    """Tell which config of the zoo a state dict of torchvision belongs to, and what to set in it.
 
     Returns:
         The config's name, and keys and values for ``merge_from_list``. A file without batch counters is taken for one
         of the released detectors, whose frozen norms have no epsilon.
 
     Raises:
-        CheckpointError: when it is of none of the models that litepred has.
+        CheckpointError: when the state dict belongs to none of the models that litepred has.
     """
     if not is_torchvision(state):
         some = ", ".join(list(state)[:3]) or "nothing"

@@ -2,7 +2,7 @@
 
 A pickle builds objects by naming functions and calling them. Here a name is looked up in a fixed table and nowhere
 else; nothing is imported for it. Behind each name is a stand-in that checks what the file says before numpy or torch
-sees it. What a file makes of itself, by repeating a part of it, is bounded by its size.
+sees it. A pickle may also repeat parts of itself; how much it may build that way is bounded by its size.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ _PLAIN_DTYPE = re.compile(r"[biufcSU]\d{1,9}")
 _LATIN1 = {"latin1", "latin-1", "iso-8859-1"}
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _KEYS = (str, bytes, int, float, np.number, type(None))
-_COPIES = 4  # how often a file may have its own size copied
-_COPIED_FREELY, _READ_FREELY = 10_000_000, 65_536
+# A file may build this many bytes from parts that it repeats, plus this many times its own size.
+_COPIED_FREELY, _COPIES = 10_000_000, 4
+_READ_FREELY = 65_536  # bytes that are read at once without a look at how many are left
 _MOST_READS = 1_500_000
 
 
 class _DType:
-    """What a file says about an array's element type, believed only if it is a plain number or text type."""
+    """An array's element type as a file describes it; only plain numbers and text are accepted."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.code = code if isinstance(code, str) else ""
@@ -98,7 +99,10 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 
 def _checked_keys(keys: Iterable[Any]) -> list[Any]:
-    """Keys whose hash is quick: one of nested tuples ends in a crash, and one of chosen large numbers takes hours."""
+    """Return the keys of a dict or set, if they are quick to hash.
+
+    Hashing deeply nested tuples ends in a crash, and a dict of large numbers chosen to collide takes hours.
+    """
     listed = list(keys)
     for key in listed:
         if not isinstance(key, _KEYS) or (isinstance(key, int) and abs(key) >> 60):
@@ -182,9 +186,9 @@ _ALLOWED: dict[str, Any] = {
     **{f"torch.{name}Storage": dtype for name, dtype in _STORAGES.items()},
     "torch.storage.UntypedStorage": torch.uint8,
     **{str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)},
-    **dict.fromkeys(("numpy.ndarray", "torch.Tensor", "torch.nn.parameter.Parameter")),  # arguments of no consequence
+    **dict.fromkeys(("numpy.ndarray", "torch.Tensor", "torch.nn.parameter.Parameter")),  # arguments that are ignored
 }
-# What other versions of Python, numpy and torch call the same.
+# The beginnings of names in other versions of Python, numpy and torch, and what they are here.
 _SAME = {"__builtin__": "builtins", "numpy.core": "numpy._core", "torch.cuda": "torch", "torch.tensor": "torch._tensor"}
 _OTHER_MODULE = re.compile(rf"^({'|'.join(map(re.escape, _SAME))})(?=\.)")
 
@@ -207,7 +211,7 @@ def _refusal(name: str) -> CheckpointError:
 
 
 def _keyed(opcode: bytes, keys: slice, container: type = object) -> tuple[int, Callable[[Any], None]]:
-    """Check the keys among the items on the stack, and what they go into, before the inherited step."""
+    """Put a check before an inherited step: of the keys on the stack, and of the container that the items go into."""
     step = pickle._Unpickler.dispatch[opcode[0]]
 
     def checked(unpickler: Any) -> None:
@@ -220,8 +224,8 @@ def _keyed(opcode: bytes, keys: slice, container: type = object) -> tuple[int, C
     return opcode[0], checked
 
 
-# The unpickler written in Python: the one in C sets memory aside for whatever number a damaged file gives an object,
-# and its steps cannot be replaced.
+# It derives from the unpickler that is written in Python. The one in C reserves as much memory as a damaged file asks
+# for, and its steps cannot be replaced.
 class _Unpickler(pickle._Unpickler):
     def __init__(self, stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Tensor] | None = None) -> None:
         start, end, reads = stream.tell(), _size(stream), 0
@@ -276,7 +280,7 @@ class _Unpickler(pickle._Unpickler):
         if isinstance(target, (_Array, _DType)):
             self._spend(state)
             target.__setstate__(state)
-        elif not isinstance(target, dict):  # a state dict may have attributes, which are of no consequence
+        elif not isinstance(target, dict):  # the attributes that a state dict may have are ignored
             raise pickle.UnpicklingError(f"a state for a {type(target).__name__}")
 
     def _load_object(self: Any, *_: object) -> None:
@@ -285,7 +289,7 @@ class _Unpickler(pickle._Unpickler):
     _instantiate = _load_object
 
     def _load_frame(self: Any) -> None:
-        self.read(8)  # its length: what is in it is read like the rest
+        self.read(8)  # the frame's length, which is not needed: its content is read like the rest
 
     def _load_byte_array(self: Any) -> None:
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
@@ -311,34 +315,34 @@ class _Unpickler(pickle._Unpickler):
 
 
 def load_pickle(stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Tensor] | None = None) -> Any:
-    """Read one plain pickle of any protocol, Python 2's included, whose text and bytes become ``str``.
+    """Read a plain pickle of any protocol. Text and bytes of Python 2 become ``str``.
 
     Args:
-        stream: what to read from, at the pickle's beginning.
-        storage: ``storage(dtype, key, numel)``, which finds the numbers of a torch file's tensors.
+        stream: a file that stands at the beginning of the pickle.
+        storage: called as ``storage(dtype, key, numel)``, returns the numbers of a torch file's tensors.
 
     Returns:
-        The object in it: containers, numbers, text, ``np.ndarray`` (maybe not writable) and CPU tensors.
+        The object in the pickle, made of containers, numbers, text, ``np.ndarray`` (some not writable) and CPU tensors.
 
     Raises:
-        CheckpointError: the file names anything else; nothing has run then.
-        Exception: the file is damaged, which shows in many ways.
+        CheckpointError: the file names anything else; no code of it has run.
+        Exception: of any kind, where the file is damaged.
     """
     return _Unpickler(stream, storage).load()
 
 
 def stored_tensor(buffer: mmap.mmap | bytearray, dtype: torch.dtype, numel: int, start: int, end: int) -> Tensor:
-    """Take numbers from a buffer as a tensor (numel,), in place where they are aligned.
+    """Return numbers in a buffer as a tensor (numel,), which shares the buffer's memory where they are aligned.
 
     Args:
-        buffer: writable, and kept alive by the tensor.
-        dtype: of the numbers, in little-endian order.
-        numel: how many to take.
+        buffer: a writable buffer, which the tensor keeps alive.
+        dtype: type of the numbers, which are in little-endian order.
+        numel: how many numbers to take.
         start: offset of the first byte.
         end: offset up to which the buffer may be read.
 
     Raises:
-        UnpicklingError: fewer bytes are there.
+        UnpicklingError: the buffer has fewer bytes.
     """
     size = numel * dtype.itemsize
     if not 0 <= start <= start + size <= end <= len(buffer):
@@ -355,7 +359,7 @@ def load_legacy(stream: BinaryIO) -> Any:
 
     Raises:
         CheckpointError: as for `load_pickle`.
-        Exception: the file is damaged, which shows in many ways.
+        Exception: of any kind, where the file is damaged.
     """
     announced: dict[str, torch.dtype] = {}
     places: dict[str, tuple[int, int]] = {}
@@ -372,7 +376,7 @@ def load_legacy(stream: BinaryIO) -> Any:
         stream.seek(here)
         return stored_tensor(content, dtype, numel, 0, size)
 
-    # The tensors come before the numbers that they are made of, so the first reading is for the types alone.
+    # The tensors come before the numbers that they are made of: a first reading, without numbers, collects the types.
     read = partial(load_pickle, stream, shell)
     if (read(), read()) != (_LEGACY_MAGIC, _LEGACY_VERSION):
         raise pickle.UnpicklingError("not what torch.save writes")

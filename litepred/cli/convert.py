@@ -155,7 +155,7 @@ def _half(key: str, value: Tensor) -> Tensor:
 def _class_names(given: str | None, checkpoint: Checkpoint, cfg: CfgNode | None) -> list[str] | None:
     from ..checkpoint.bundle import read_class_names
     from ..data import MetadataCatalog
-    from ..families import class_kind
+    from ..resolve import class_kind
 
     names = read_class_names(checkpoint) if given is None else _listed(given)
     if cfg is None or cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":

@@ -103,7 +103,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _metadata(predictor: Predictor) -> Any:
     """Keep the data set's numbering only where it is that of the model's classes."""
-    from ..families import class_kind
+    from ..resolve import class_kind
 
     kind, number = class_kind(predictor.cfg)
     ids = predictor.metadata.get("thing_dataset_id_to_contiguous_id")

@@ -105,12 +105,11 @@ def _value(value: object) -> str | float:
 
 
 def _weight_facts(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    from ..checkpoint.architecture import recognise
-    from ..checkpoint.torchvision_names import from_torchvision, is_torchvision
+    from ..checkpoint.torchvision_names import from_torchvision
+    from .architecture import recognise
 
-    renamed = from_torchvision(state) if is_torchvision(state) else state
     return {
-        "model": asdict(recognise({key: tuple(value.shape) for key, value in renamed.items()})),
+        "model": asdict(recognise({key: tuple(value.shape) for key, value in from_torchvision(state).items()})),
         "tensors": len(state),
         "values": sum(value.numel() for value in state.values()),
         "types": count_types(state.values()),

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, LitepredError
-from ..families import family_of_config
+from .families import family_of_config
 
 if TYPE_CHECKING:
     from .common import Commands

@@ -52,7 +52,7 @@ def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> 
 
 
 def _existing(path: str | os.PathLike[str]) -> str:
-    """Return the path of a file, quoted."""
+    """Return the path of a file in quotation marks, as messages show it."""
     name = os.fspath(path)
     if not os.path.exists(name):  # unlike Path.exists(), never an error of its own
         advice = f"expected an image file; the working folder is {os.getcwd()!r}"

@@ -190,25 +190,12 @@ def test_resume_without_a_checkpoint_loads_the_given_one(tmp_path: Path) -> None
     assert same(built, model(4))
 
 
-def test_other_objects_are_saved_and_loaded_along(tmp_path: Path) -> None:
-    DetectionCheckpointer(model(), tmp_path, head=nn.Linear(1, 1), tail=nn.Linear(1, 2)).save("x", iteration=1)
-    head, tail = nn.Linear(1, 1), nn.Linear(1, 2)
-    before = head.weight.clone(), tail.weight.clone()
-    checkpointer = DetectionCheckpointer(model(), head=head, tail=tail)
-    rest = checkpointer.load(tmp_path / "x.pth", checkpointables=["head"])
-    assert set(rest) == {"iteration", "tail"}
-    assert not torch.equal(head.weight, before[0])
-    assert torch.equal(tail.weight, before[1])
-    assert set(checkpointer.load(tmp_path / "x.pth")) == {"iteration"}
-    assert not torch.equal(tail.weight, before[1])
-
-
-def test_checkpointables_are_checked() -> None:
-    checkpointer = DetectionCheckpointer(model(), head=nn.Linear(1, 1))
-    with pytest.raises(KeyError, match="head"):
-        checkpointer.add_checkpointable("head", nn.Linear(1, 1))
-    with pytest.raises(TypeError, match=r"without state_dict\(\)"):
-        checkpointer.add_checkpointable("other", 3)
+def test_the_objects_of_a_trainer_are_left_alone(tmp_path: Path) -> None:
+    torch.save({"model": model(2).state_dict(), "optimizer": {"lr": 1}, "iteration": 9}, tmp_path / "x.pth")
+    built = model()
+    rest = DetectionCheckpointer(built).load(str(tmp_path / "x.pth"), ["optimizer"])
+    assert rest == {"optimizer": {"lr": 1}, "iteration": 9}
+    assert same(built, model(2))
 
 
 def test_a_wrapped_model_is_unwrapped(tmp_path: Path) -> None:

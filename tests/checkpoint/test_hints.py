@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from litepred.checkpoint.hints import (
-    Shapes,
+    ShapesByName,
     depth_hint,
     explain_misfit,
     explain_missing,
@@ -35,15 +35,15 @@ def test_group_keys_shortens_a_long_list() -> None:
     assert lines[-1] == "... and 10 more groups (20 keys)"
 
 
-def resnet(blocks: int, convs: int = 3, prefix: str = "backbone.bottom_up.") -> Shapes:
+def resnet(blocks: int, convs: int = 3, prefix: str = "backbone.bottom_up.") -> ShapesByName:
     return {f"{prefix}res4.{block}.conv{conv}.weight": (1,) for block in range(blocks) for conv in range(1, convs + 1)}
 
 
-def box_predictor(classes: int, stage: str = "") -> Shapes:
+def box_predictor(classes: int, stage: str = "") -> ShapesByName:
     return {f"roi_heads.box_predictor.{stage}cls_score.weight": (classes + 1, 8)}
 
 
-def retinanet(classes: int, anchors: int = 9) -> Shapes:
+def retinanet(classes: int, anchors: int = 9) -> ShapesByName:
     return {"head.cls_score.weight": (anchors * classes, 8, 3, 3), "head.bbox_pred.weight": (anchors * 4, 8, 3, 3)}
 
 
@@ -84,7 +84,7 @@ def retinanet(classes: int, anchors: int = 9) -> Shapes:
         (resnet(6), resnet(6), None),
     ],
 )
-def test_numbers_that_differ(checkpoint: Shapes, model: Shapes, expected: str | None) -> None:
+def test_numbers_that_differ(checkpoint: ShapesByName, model: ShapesByName, expected: str | None) -> None:
     head = {"anchor": (1,)}  # something in common, and not a backbone alone
     hints = explain_misfit({**checkpoint, **head}, {**model, **head}, [])
     assert [hint for hint in hints if expected is None or hint.startswith(expected)] == hints
@@ -224,5 +224,5 @@ def test_a_retinanet_of_detectron1_is_recognised() -> None:
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )
-def test_infer_class_counts(shapes: Shapes, expected: dict[str, int]) -> None:
+def test_infer_class_counts(shapes: ShapesByName, expected: dict[str, int]) -> None:
     assert infer_class_counts({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}) == expected

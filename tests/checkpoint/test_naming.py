@@ -38,27 +38,27 @@ TWOS = {"conv.weight": torch.full((2,), 2.0)}
 
 
 @pytest.mark.parametrize(
-    ("data", "entry", "extra", "author"),
+    ("data", "extra", "author"),
     [
-        (ONES, "", {}, ""),
-        ({"model": ONES}, "model", {}, ""),
-        ({"state_dict": ONES, "epoch": 1}, "state_dict", {"epoch": 1}, ""),
-        ({"model": ONES, "state_dict": TWOS}, "model", {"state_dict": TWOS}, ""),
-        ({"model_state": ONES, "epoch": 1}, "model_state", {"epoch": 1}, "pycls"),
-        ({"blobs": ONES, "cfg": "A: 1"}, "blobs", {"cfg": "A: 1"}, "Caffe2"),
-        ({"model": ONES, "__author__": "me"}, "model", {"__author__": "me"}, "me"),
-        ({"model": ONES, "__author__": None}, "model", {"__author__": None}, ""),
-        ({"ema_state": ONES, "iteration": 3}, "ema_state", {"iteration": 3}, ""),
-        ({"model_ema": ONES, "ema": 0.99}, "model_ema", {"ema": 0.99}, ""),
-        ({"ema": ONES}, "ema", {}, ""),
-        ({"state_dict_ema": ONES, "x": None}, "state_dict_ema", {"x": None}, ""),
-        ({"model": ONES, "ema_state": TWOS}, "model", {"ema_state": TWOS}, ""),
+        (ONES, {}, ""),
+        ({"model": ONES}, {}, ""),
+        ({"state_dict": ONES, "epoch": 1}, {"epoch": 1}, ""),
+        ({"model": ONES, "state_dict": TWOS}, {"state_dict": TWOS}, ""),
+        ({"model_state": ONES, "epoch": 1}, {"epoch": 1}, "pycls"),
+        ({"blobs": ONES, "cfg": "A: 1"}, {"cfg": "A: 1"}, "Caffe2"),
+        ({"model": ONES, "__author__": "me"}, {"__author__": "me"}, "me"),
+        ({"model": ONES, "__author__": None}, {"__author__": None}, ""),
+        ({"ema_state": ONES, "iteration": 3}, {"iteration": 3}, ""),
+        ({"model_ema": ONES, "ema": 0.99}, {"ema": 0.99}, ""),
+        ({"ema": ONES}, {}, ""),
+        ({"state_dict_ema": ONES, "x": None}, {"x": None}, ""),
+        ({"model": ONES, "ema_state": TWOS}, {"ema_state": TWOS}, ""),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_find_state(data: Any, entry: str, extra: dict[str, Any], author: str) -> None:
+def test_find_state(data: Any, extra: dict[str, Any], author: str) -> None:
     found = find_state(data)
-    assert (found.state, found.entry, found.extra, found.author) == (ONES, entry, extra, author)
+    assert (found.state, found.extra, found.author) == (ONES, extra, author)
     assert found.matching_heuristics == (author in ("pycls", "Caffe2"))
 
 
@@ -236,7 +236,6 @@ def test_a_detectron1_file_of_python_2(protocol: int, tmp_path: Path) -> None:
         "stem.conv1.weight": [[[[-1.5]]], [[[200.0]]]],
         "cls_score.weight": [[1.0], [2.0], [0.0]],
     }
-    assert checkpoint.entry == "blobs"
     assert checkpoint.extra == {"cfg": "NUM_CLASSES: 3"}
     assert (checkpoint.author, checkpoint.matching_heuristics) == ("Caffe2", True)
 

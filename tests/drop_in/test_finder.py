@@ -124,7 +124,7 @@ class TestInPlace:
             ("from detectron2.structures import Boxen", "no 'Boxen' in detectron2.structures; it has .*Boxes"),
             ("from detectron2 import engines", "no 'engines' in detectron2; it has .*engine"),
             ("import detectron2.structures.boxen", "no 'boxen' in detectron2.structures"),
-            ("import detectron2.sources", "no 'sources' in detectron2"),  # a file of litepred's
+            ("import detectron2.resolve", "no 'resolve' in detectron2"),  # a file of litepred's
             ("import detectron2.structures.boxes.deeper", "no 'deeper' in detectron2.structures.boxes"),
         ],
     )

@@ -9,7 +9,7 @@ import pytest
 from golden_answers import ASSETS
 
 from litepred import model_zoo
-from litepred.checkpoint.architecture import recognise
+from litepred.cli.architecture import recognise
 
 ZOO = {
     name: {key: tuple(shape) for key, shape in shapes.items()}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tiny_models import tiny_cfg
 
+from litepred.cli.families import family_of_config, family_of_heads
 from litepred.config import get_cfg
-from litepred.families import class_kind, family_of_config, family_of_heads
 
 
 @pytest.mark.parametrize(
@@ -33,20 +32,3 @@ def test_a_meta_architecture_of_the_users_own_is_taken_for_an_r_cnn():
     cfg = get_cfg()
     cfg.MODEL.META_ARCHITECTURE = "MyModel"
     assert family_of_config(cfg).name == "Faster R-CNN"
-
-
-@pytest.mark.parametrize(
-    ("family", "key", "expected"),
-    [
-        ("fpn", "MODEL.ROI_HEADS.NUM_CLASSES", ("thing_classes", 7)),
-        ("cascade", "MODEL.ROI_HEADS.NUM_CLASSES", ("thing_classes", 7)),
-        ("panoptic", "MODEL.ROI_HEADS.NUM_CLASSES", ("thing_classes", 7)),
-        ("proposals", "MODEL.ROI_HEADS.NUM_CLASSES", ("thing_classes", 7)),
-        ("retinanet", "MODEL.RETINANET.NUM_CLASSES", ("thing_classes", 7)),
-        ("semantic", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", ("stuff_classes", 7)),
-    ],
-)
-def test_class_kind(family, key, expected):
-    cfg = tiny_cfg(family)
-    cfg.merge_from_list([key, 7])
-    assert class_kind(cfg) == expected

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ..families import family_of_heads
-from .hints import Shapes, is_backbone, read_numbers
+from ..checkpoint.hints import ShapesByName, is_backbone, read_numbers
+from .families import family_of_heads
 
 __all__ = ["Architecture", "recognise"]
 
@@ -27,7 +27,7 @@ class Architecture:
         name: such as ``Mask R-CNN``.
         meta_architecture: what ``MODEL.META_ARCHITECTURE`` calls it.
         backbone: such as ``ResNet-50, FrozenBN, FPN of 256 channels``.
-        heads: for each head, by what it finds (see `litepred.families.Family`), how it is made.
+        heads: for each head, by what it finds (see `Family`), how it is made.
         classes: the number of classes of ``things`` and of ``stuff``.
     """
 
@@ -38,7 +38,7 @@ class Architecture:
     classes: dict[str, int] = field(default_factory=dict)
 
 
-def recognise(shapes: Shapes) -> Architecture:
+def recognise(shapes: ShapesByName) -> Architecture:
     """Guess the model from its state dict's shapes."""
     shapes = {_full_name(key): shape for key, shape in shapes.items()}
     numbers, heads = read_numbers(shapes), _heads(shapes)
@@ -62,26 +62,31 @@ def _full_name(key: str) -> str:
     return next((place + key for pattern, place in _PLACES if pattern.match(key)), key)
 
 
-def _found(shapes: Shapes, pattern: str) -> list[str]:
+def _found(shapes: ShapesByName, pattern: str) -> list[str]:
     """Return what the group of a pattern matches at the start of the names: each text once, sorted."""
     return sorted({match[1] for key in shapes if (match := re.match(pattern, key))})
 
 
-def _backbone(shapes: Shapes, heads: dict[str, str], depth: int | None) -> str:
-    parts = [_trunk(shapes, depth)]
+def _backbone(shapes: ShapesByName, heads: dict[str, str], depth: int | None) -> str:
+    trunk = _trunk(shapes, depth)
+    if not trunk:
+        return ""
+    parts = [trunk]
     kept = _found(shapes, _TRUNK + r"(?:stem\.conv1\.norm|stem\.bn)\.(num_batches_tracked|running_var|weight)$")
-    parts += [{"num_batches_tracked": "BN", "running_var": "FrozenBN", "weight": "GN"}[word] for word in kept[:1]]
+    if kept:
+        parts.append({"num_batches_tracked": "BN", "running_var": "FrozenBN", "weight": "GN"}[kept[0]])
     deformable = _found(shapes, _TRUNK + r"(res\d)\.\d+\.conv2_offset\.")
-    parts += [f"deformable {'+'.join(deformable)}"] if deformable else []
+    if deformable:
+        parts.append(f"deformable {'+'.join(deformable)}")
     outputs = _found(shapes, r"(backbone\.fpn_output\d\.weight)$")
     if outputs and shapes[outputs[0]]:
         parts.append(f"FPN of {shapes[outputs[0]][0]} channels")
     elif "boxes" in heads or "proposals" in heads:
         parts.append("dilated C5" if _found(shapes, r"backbone\.(res5)\.") else "C4")
-    return ", ".join(parts) if parts[0] else ""
+    return ", ".join(parts)
 
 
-def _trunk(shapes: Shapes, depth: int | None) -> str:
+def _trunk(shapes: ShapesByName, depth: int | None) -> str:
     squeezed = _found(shapes, _TRUNK + r"s\d\.b\d+\.f\.(se)\.")
     blocks = [len(_found(shapes, rf"{_TRUNK}s{stage}\.(b\d+)\.")) for stage in range(1, 5)]
     if any(blocks):
@@ -96,54 +101,57 @@ def _trunk(shapes: Shapes, depth: int | None) -> str:
     return f"ResNet{number}" + (f" of width {width}" if width != 64 else "")
 
 
-def _heads(shapes: Shapes) -> dict[str, str]:
+def _heads(shapes: ShapesByName) -> dict[str, str]:
     """Describe each head that there is; ``boxes`` are those of ROI heads or of RetinaNet."""
 
     def rows(key: str, axis: int = 0) -> int:
         return (*shapes.get(key, ()), 0, 0)[axis]
 
-    def layers(pattern: str, word: str) -> list[str]:
+    def layers(pattern: str, word: str) -> str:
         number = len(_found(shapes, pattern))
-        return [f"{number} {word}"] if number else []
+        return f"{number} {word}" if number else ""
+
+    def if_found(pattern: str, word: str) -> str:
+        return word if _found(shapes, pattern) else ""
 
     box, predictor = r"roi_heads\.box_head\.(?:0\.)?", "roi_heads.box_predictor."
     predictor += "" if f"{predictor}bbox_pred.weight" in shapes else "0."
-    agnostic = rows(f"{predictor}cls_score.weight") > 2
-    heads = {
-        "proposals": [f"RPN of {rows('proposal_generator.rpn_head.objectness_logits.weight')} anchors per cell"],
-        "boxes": [
-            *layers(r"roi_heads\.box_predictor\.(\d)\.", "stages"),
-            *layers(box + r"(conv\d+)\.", "conv"),
-            *layers(box + r"(fc\d+)\.", "fc"),
-            *(["res5"] if _found(shapes, r"roi_heads\.(res5)\.") else []),
-            *(["class-agnostic"] if agnostic and rows(f"{predictor}bbox_pred.weight") == 4 else []),
-        ],
-        "masks": [
-            *layers(r"roi_heads\.mask_head\.(mask_fcn\d+)\.", "conv"),
+    several_classes = rows(f"{predictor}cls_score.weight") > 2
+    agnostic_boxes = several_classes and rows(f"{predictor}bbox_pred.weight") == 4
+    agnostic_masks = several_classes and rows("roi_heads.mask_head.predictor.weight") == 1
+    heads = {  # by what they find: a pattern of their keys, and their parts
+        "proposals": (
+            r"(proposal_generator)\.",
+            f"RPN of {rows('proposal_generator.rpn_head.objectness_logits.weight')} anchors per cell",
+        ),
+        "boxes": (
+            r"(roi_heads)\.box_",
+            layers(r"roi_heads\.box_predictor\.(\d)\.", "stages"),
+            layers(box + r"(conv\d+)\.", "conv"),
+            layers(box + r"(fc\d+)\.", "fc"),
+            if_found(r"roi_heads\.(res5)\.", "res5"),
+            "class-agnostic" if agnostic_boxes else "",
+        ),
+        "masks": (
+            r"(roi_heads)\.mask_head\.",
+            layers(r"roi_heads\.mask_head\.(mask_fcn\d+)\.", "conv"),
             "1 deconv",
-            *(["class-agnostic"] if agnostic and rows("roi_heads.mask_head.predictor.weight") == 1 else []),
-        ],
-        "keypoints": [
-            *layers(r"roi_heads\.keypoint_head\.(conv_fcn\d+)\.", "conv"),
+            "class-agnostic" if agnostic_masks else "",
+        ),
+        "keypoints": (
+            r"(roi_heads)\.keypoint_head\.",
+            layers(r"roi_heads\.keypoint_head\.(conv_fcn\d+)\.", "conv"),
             f"{rows('roi_heads.keypoint_head.score_lowres.weight', 1)} keypoints",
-        ],
-        "surfaces": [
-            *(["DeepLab"] if _found(shapes, r"roi_heads\.densepose_head\.(ASPP)\.") else []),
-            *layers(r"roi_heads\.densepose_head\.(body_conv_fcn\d+)\.", "conv"),
-            *(["decoder"] if _found(shapes, r"roi_heads\.(decoder)\.") else []),
-        ],
-        "stuff": layers(r"sem_seg_head\.(p\d)\.", "levels"),
+        ),
+        "surfaces": (
+            r"(roi_heads)\.densepose_head\.",
+            if_found(r"roi_heads\.densepose_head\.(ASPP)\.", "DeepLab"),
+            layers(r"roi_heads\.densepose_head\.(body_conv_fcn\d+)\.", "conv"),
+            if_found(r"roi_heads\.(decoder)\.", "decoder"),
+        ),
+        "stuff": (r"(sem_seg_head)\.", layers(r"sem_seg_head\.(p\d)\.", "levels")),
     }
-    there = {
-        "proposals": r"(proposal_generator)\.",
-        "boxes": r"(roi_heads)\.box_",
-        "masks": r"(roi_heads)\.mask_head\.",
-        "keypoints": r"(roi_heads)\.keypoint_head\.",
-        "surfaces": r"(roi_heads)\.densepose_head\.",
-        "stuff": r"(sem_seg_head)\.",
-    }
-    found = {head: ", ".join(parts) for head, parts in heads.items() if _found(shapes, there[head])}
     if _found(shapes, r"head\.(cls_score)\."):
-        subnet = layers(r"head\.cls_subnet\.(\d+)\.weight", "conv")
-        found["boxes"] = ", ".join([*subnet, f"{rows('head.bbox_pred.weight') // 4} anchors per cell"])
-    return found
+        anchors = f"{rows('head.bbox_pred.weight') // 4} anchors per cell"
+        heads["boxes"] = (r"(head)\.", layers(r"head\.cls_subnet\.(\d+)\.weight", "conv"), anchors)
+    return {head: ", ".join(filter(None, parts)) for head, (key, *parts) in heads.items() if _found(shapes, key)}

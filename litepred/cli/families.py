@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .config import CfgNode
+    from ..config import CfgNode
 
-__all__ = ["Family", "class_kind", "family_of_config", "family_of_heads"]
+__all__ = ["Family", "family_of_config", "family_of_heads"]
 
 _WORDS = {"masks": "Mask", "keypoints": "Keypoint", "surfaces": "DensePose"}
 
@@ -74,12 +74,3 @@ def family_of_config(cfg: CfgNode) -> Family:
         "stuff": model.META_ARCHITECTURE == "PanopticFPN",
     }
     return family_of_heads([head for head, on in has.items() if on], cascade=model.ROI_HEADS.NAME == "CascadeROIHeads")
-
-
-def class_kind(cfg: CfgNode) -> tuple[str, int]:
-    """Tell which classes a config's model has, ``"thing_classes"`` or else ``"stuff_classes"``, and how many."""
-    model = cfg.MODEL
-    if model.META_ARCHITECTURE == "SemanticSegmentor":
-        return "stuff_classes", model.SEM_SEG_HEAD.NUM_CLASSES
-    section = model.RETINANET if model.META_ARCHITECTURE == "RetinaNet" else model.ROI_HEADS
-    return "thing_classes", section.NUM_CLASSES
