@@ -91,7 +91,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     class_names, metadata = None, {}
     if target.suffix == ".safetensors":
         class_names = _class_names(arguments.class_names, checkpoint, source, cfg)
-        metadata = bundle_metadata(cfg and _portable(cfg), class_names)
+        metadata = bundle_metadata(_portable(cfg) if cfg is not None else None, class_names)
     try:
         write_checkpoint(target, state, entries, metadata)
     except OSError as error:

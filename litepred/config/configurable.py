@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from yacs.config import CfgNode
+from .node import CfgNode
 
 __all__ = ["configurable"]
 

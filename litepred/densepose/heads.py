@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..config import CfgNode, configurable
 from ..errors import ConfigError
 from ..layers import Conv2d, InferenceModule, get_norm
-from ..modeling.build import Registry
+from ..modeling.registry import Registry
 
 __all__ = ["ROI_DENSEPOSE_HEAD_REGISTRY", "DensePoseDeepLabHead", "DensePoseV1ConvXHead"]
 

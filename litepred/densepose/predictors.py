@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..config import CfgNode, configurable
 from ..errors import ConfigError
 from ..layers import InferenceModule
-from ..modeling.build import Registry
+from ..modeling.registry import Registry
 from .structures import DensePoseChartPredictorOutput, DensePoseChartPredictorOutputWithConfidences
 
 __all__ = ["DENSEPOSE_PREDICTOR_REGISTRY", "DensePoseChartPredictor", "DensePoseChartWithConfidencePredictor"]

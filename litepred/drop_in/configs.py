@@ -1,4 +1,4 @@
-"""The global config, and the format versions of a config."""
+"""The global config, and configs of older format versions."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import copy
 from typing import Any
 
 from ..config import CfgNode, get_cfg
-from ..config.compat import CURRENT_VERSION, downgrade, upgrade
+from ..config.upgrade import CURRENT_VERSION, upgrade
 from ..errors import ConfigError
 
-__all__ = ["downgrade_config", "global_cfg", "set_global_cfg", "upgrade_config"]
+__all__ = ["global_cfg", "set_global_cfg", "upgrade_config"]
 
 global_cfg = CfgNode()
 """A config that is there for all modules of a program; empty at first."""
@@ -33,17 +33,6 @@ def upgrade_config(cfg: CfgNode, to_version: int | None = None) -> CfgNode:
         raise ConfigError(f"configs are upgraded to version {CURRENT_VERSION}, got {to_version}")
     content = _content(cfg)
     upgrade(content, "the config", "")
-    return CfgNode(content)
-
-
-def downgrade_config(cfg: CfgNode, to_version: int) -> CfgNode:
-    """Return a copy of a config with the names of an older format version.
-
-    Raises:
-        ConfigError: there is no such version.
-    """
-    content = _content(cfg)
-    downgrade(content, to_version)
     return CfgNode(content)
 
 

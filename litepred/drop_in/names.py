@@ -46,7 +46,7 @@ _TABLE: dict[str, tuple[str, ...]] = {
     "": (),
     "config": (*_CONFIG, "+ config.compat", _LAZY),
     "config.config": _CONFIG,
-    "config.compat": (".drop_in.configs: downgrade_config upgrade_config",),
+    "config.compat": (".drop_in.configs: upgrade_config", "! unknown: downgrade_config"),
     "config.defaults": (".drop_in.configs: _C",),
     "config.instantiate": ("! lazy: instantiate",),
     "config.lazy": ("! lazy: LazyCall LazyConfig",),

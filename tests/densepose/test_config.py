@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from litepred.config import CfgNode, get_cfg
-from litepred.config.densepose import add_densepose_config
 from litepred.densepose import add_densepose_config as exported
+from litepred.densepose.config import add_densepose_config
 from litepred.errors import ConfigError
 
 
