@@ -1,4 +1,4 @@
-"""The ROI heads of a DensePose model: those of Mask R-CNN, and a branch that maps each person found to a body.
+"""The ROI heads of a DensePose model: those of Mask R-CNN, and a branch that maps each detected person to the body.
 
 N images, D detections over all images, L feature maps.
 """
@@ -103,17 +103,23 @@ class DensePoseROIHeads(StandardROIHeads):
     """`StandardROIHeads` that also give each detection its ``pred_densepose``.
 
     Args:
-        densepose_pooler: boxes to (D, C, S, S); ``None`` for no such branch.
-        densepose_head: pooled boxes to features.
-        densepose_predictor: features to a ``DensePoseChartPredictorOutput``.
-        decoder: the maps that boxes are classified from to the one that they are pooled from; ``None`` for those maps.
+        densepose_pooler: pools boxes to (D, C, S, S); ``None`` leaves out the whole branch.
+        densepose_head: turns pooled boxes into features.
+        densepose_predictor: turns features into a ``DensePoseChartPredictorOutput``.
+        decoder: turns the feature maps into the one that boxes are pooled from; with ``None``, boxes are pooled from
+            the feature maps themselves.
         **kwargs: see `StandardROIHeads`.
 
     Attributes:
-        decodes_all: whether the decoder computes its whole map, or just what lies around boxes, to rounding the same.
+        decodes_all: whether the decoder computes its whole map. Otherwise it computes the part around boxes, whose
+            values differ by rounding.
     """
 
     decodes_all = True
+    decoder: Decoder
+    densepose_pooler: nn.Module
+    densepose_head: nn.Module
+    densepose_predictor: nn.Module
 
     @configurable
     def __init__(
@@ -122,18 +128,21 @@ class DensePoseROIHeads(StandardROIHeads):
         densepose_pooler: nn.Module | None = None,
         densepose_head: nn.Module | None = None,
         densepose_predictor: nn.Module | None = None,
-        decoder: nn.Module | None = None,
+        decoder: Decoder | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.densepose_on = densepose_pooler is not None
-        if self.densepose_on:
-            self.use_decoder = decoder is not None
-            if decoder is not None:
-                self.decoder: Any = decoder
-            self.densepose_pooler: Any = densepose_pooler
-            self.densepose_head: Any = densepose_head
-            self.densepose_predictor: Any = densepose_predictor
+        self.use_decoder = decoder is not None
+        parts = {
+            "decoder": decoder,
+            "densepose_pooler": densepose_pooler,
+            "densepose_head": densepose_head,
+            "densepose_predictor": densepose_predictor,
+        }
+        for name, part in parts.items():
+            if part is not None:
+                self.add_module(name, part)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
