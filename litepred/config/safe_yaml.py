@@ -1,8 +1,8 @@
-"""Reading YAML configs as plain data: whatever a file holds, reading it never runs code.
+"""Reads YAML configs as plain data, and never runs code from them.
 
-Files that Detectron2 wrote or ships carry a few ``!!python/...`` tags. The four below are read as the data they stand
-for; any other is refused. Size, nesting and the expansion of aliases are bounded, so that a hostile file ends in an
-error instead of filling the memory.
+Files that Detectron2 wrote or ships carry a few ``!!python/...`` tags. The four below are read as the data that they
+stand for; any other is refused. Size, nesting and the expansion of aliases are bounded, so that a hostile file ends in
+an error instead of filling the memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..files import is_address
 __all__ = ["merged_mappings", "parse_yaml", "read_yaml_with_base"]
 
 _MAX_LENGTH = 1_000_000
-_MAX_NODES = 10_000
+_MAX_NODES = 50_000
 _MAX_DEPTH = 64
 _MAX_FILES = 100
 _MAX_NUMBER_LENGTH = 200
@@ -39,36 +39,39 @@ def _refusal(problem: str, node_or_event: Any) -> yaml.MarkedYAMLError:
 class _DataLoader(yaml.SafeLoader):
     """A safe loader with bounds, which also reads the tags of Detectron2's own files.
 
-    Values are counted while they are composed, and an alias counts as much as what it stands for. That bounds the
-    levels too: a chain of aliases, each one level deeper than the one before, costs the square of its length.
+    Values and levels are counted while they are composed, and an alias counts as much as what it stands for.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._depth = 0
-        self._size = 0
-        self._sizes: dict[yaml.Node | None, int] = {}
+        self._size = 0  # values so far
+        self._level = 0  # of the node that is composed
+        self._deepest = 0  # level within that node
+        self._extents: dict[yaml.Node | None, tuple[int, int]] = {}  # values and levels of each node
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event, size_before = self.peek_event(), self._size
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise _refusal(f"nested deeper than {_MAX_DEPTH} levels", event)
-        self._count(1, event)
+        event, size_before, deepest_before = self.peek_event(), self._size, self._deepest
+        self._level += 1
+        self._count(event, values=1, levels=1)
         node = super().compose_node(parent, index)
         if not isinstance(event, yaml.AliasEvent):
-            self._sizes[node] = self._size - size_before
-        elif node in self._sizes:
-            self._count(self._sizes[node] - 1, event)
+            self._extents[node] = self._size - size_before, self._deepest - self._level + 1
+        elif node in self._extents:
+            size, levels = self._extents[node]
+            self._count(event, size - 1, levels)
         else:
             raise _refusal(f"the alias *{event.anchor} stands inside the value that it names", event)
-        self._depth -= 1
+        self._deepest = max(self._deepest, deepest_before)
+        self._level -= 1
         return node
 
-    def _count(self, values: int, event: yaml.Event) -> None:
+    def _count(self, event: yaml.Event, values: int, levels: int) -> None:
         self._size += values
+        self._deepest = self._level + levels - 1
         if self._size > _MAX_NODES:
             raise _refusal(f"more than {_MAX_NODES} values once its aliases expand", event)
+        if self._deepest > _MAX_DEPTH:
+            raise _refusal(f"nested deeper than {_MAX_DEPTH} levels once its aliases expand", event)
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         node = super().compose_scalar_node(anchor)
@@ -92,7 +95,7 @@ class _DataLoader(yaml.SafeLoader):
         return items
 
     def _read_call(self, node: yaml.Node) -> list[list[float]]:
-        """Read the one expression found in Detectron2's own files, as the numbers it stands for."""
+        """Read the one expression found in Detectron2's own files as the numbers that it stands for."""
         arguments = node.value if isinstance(node, yaml.SequenceNode) else []
         if len(arguments) == 1 and isinstance(arguments[0], yaml.ScalarNode):
             text = arguments[0].value
@@ -121,13 +124,14 @@ def parse_yaml(content: str | bytes, source: str) -> dict[Any, Any]:
     Args:
         content: YAML, as text or in UTF-8; ``!!python/tuple``, dumped ``CfgNode`` objects and the anchor sizes of
             Detectron2's ``Base-RetinaNet.yaml`` are read as a tuple, a dictionary and numbers.
-        source: what error messages call it, such as the file's path.
+        source: what error messages call the config, such as the file's path.
 
     Returns:
-        The mapping at its top, of plain Python values.
+        The mapping that the config is, with plain Python values.
 
     Raises:
-        ConfigError: It is empty, binary, not YAML, not a mapping, holds another tag, or is absurdly large or nested.
+        ConfigError: The content is empty, binary, not YAML or not a mapping, holds another tag, or is absurdly large
+            or nested.
     """
     if len(content) > _MAX_LENGTH:
         raise ConfigError(f"{source}: larger than {_MAX_LENGTH} characters, which no config is; is it a checkpoint?")
