@@ -129,7 +129,7 @@ def _metadata(predictor: Predictor) -> Metadata | None:
 
 
 def _predict_all(
-    predictor: Predictor, images: Mapping[Any, str], evaluators: Sequence[COCOEvaluator | PanopticEvaluator]
+    predictor: Predictor, images: Mapping[int | str, str], evaluators: Sequence[COCOEvaluator | PanopticEvaluator]
 ) -> int:
     """Run the model over the images, and return how many could not be read."""
     missed = 0

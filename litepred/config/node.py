@@ -6,9 +6,9 @@ import ast
 import copy
 import os
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -173,22 +173,14 @@ class CfgNode(dict[str, Any]):
 
     @classmethod
     def load_yaml_with_base(cls, filename: str | os.PathLike[str], allow_unsafe: bool = False) -> dict[str, Any]:
-        """Read a YAML file and the files that its ``_BASE_`` names, without merging it into a config.
+        """Read a YAML file, and the files that its ``_BASE_`` names, as a plain dictionary; see `read_yaml_with_base`.
 
-        Args:
-            filename: path of the file.
-            allow_unsafe: ignored: reading never runs code.
-
-        Returns:
-            A plain nested dictionary.
-
-        Raises:
-            ConfigError: A file is missing, empty, not a YAML mapping, or names Python objects.
+        Nothing is merged into a config, and ``allow_unsafe`` is ignored, since reading never runs code.
         """
         return read_yaml_with_base(filename)
 
     @classmethod
-    def load_cfg(cls, cfg_file_obj_or_str: Any) -> CfgNode:
+    def load_cfg(cls, cfg_file_obj_or_str: str | bytes | IO[str] | IO[bytes]) -> CfgNode:
         """Read a config from YAML text or from an open YAML file.
 
         Args:
@@ -203,7 +195,7 @@ class CfgNode(dict[str, Any]):
         name = str(getattr(cfg_file_obj_or_str, "name", "<text>"))
         if name.endswith(".py"):
             raise ConfigError(f"{name}: litepred never runs a Python file as a config; save it as YAML")
-        read = getattr(cfg_file_obj_or_str, "read", None)
+        read: Callable[[], object] | None = getattr(cfg_file_obj_or_str, "read", None)
         content = read() if read is not None else cfg_file_obj_or_str
         if not isinstance(content, (str, bytes)):
             raise ConfigError(f"load_cfg takes YAML text or an open file, got {type(content).__name__}")

@@ -72,7 +72,7 @@ class COCOEvaluator:
     def reset(self) -> None:
         """Forget the predictions."""
         self._predictions: list[dict[str, Any]] = []
-        self._images: set[Any] = set()
+        self._images: set[int | str] = set()
 
     def process(self, inputs: Iterable[Mapping[str, Any]], outputs: Iterable[Mapping[str, Any]]) -> None:
         """Take in what a model found.
@@ -113,7 +113,7 @@ class COCOEvaluator:
                 )
         self._masks_checked = True
 
-    def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, dict[str, float]]:
+    def evaluate(self, img_ids: Sequence[int | str] | None = None) -> dict[str, dict[str, float]]:
         """Compare with the annotations.
 
         Args:
@@ -133,7 +133,7 @@ class COCOEvaluator:
         tasks = ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in self._predictions))]
         return {task: self._measure(task, img_ids) for task in tasks}
 
-    def _measure(self, task: str, img_ids: Sequence[Any] | None) -> dict[str, float]:
+    def _measure(self, task: str, img_ids: Sequence[int | str] | None) -> dict[str, float]:
         from pycocotools.cocoeval import COCOeval
 
         metrics = _METRICS[task]

@@ -201,7 +201,7 @@ class PanopticEvaluator:
     def reset(self) -> None:
         """Forget the predictions."""
         self._counts = {one["id"]: ClassCounts() for one in self._categories}
-        self._seen: set[Any] = set()
+        self._seen: set[int | str] = set()
 
     def process(self, inputs: Iterable[Mapping[str, Any]], outputs: Iterable[Mapping[str, Any]]) -> None:
         """Compare what a model found with the annotations, and keep the counts alone.
