@@ -1,7 +1,7 @@
 """The keys that DensePose adds to a config.
 
-No other config gets them. Keys of training, evaluation, HRNet and continuous surface embeddings are among them, so
-that any config of DensePose merges.
+No other config gets them. Those that steer training are among them, so that any config of DensePose merges; the
+sections of evaluation, and of models that litepred does not run (HRNet, continuous surface embeddings), take any key.
 """
 
 from __future__ import annotations
@@ -12,17 +12,6 @@ from typing import Any
 from ..config import CfgNode
 
 __all__ = ["add_densepose_config"]
-
-
-def _hrnet_stage(modules: int, branches: int) -> dict[str, Any]:
-    return {
-        "NUM_MODULES": modules,
-        "NUM_BRANCHES": branches,
-        "BLOCK": "BASIC",
-        "NUM_BLOCKS": [4] * branches,
-        "NUM_CHANNELS": [32 * 2**i for i in range(branches)],
-        "FUSE_METHOD": "SUM",
-    }
 
 
 # An empty mapping is a section that takes any key.
@@ -58,55 +47,16 @@ _KEYS: dict[str, Any] = {
             "PART_WEIGHTS": 1.0,
             "POINT_REGRESSION_WEIGHTS": 0.01,
             "COARSE_SEGM_TRAINED_BY_MASKS": False,
-            "CSE": {
-                "EMBEDDERS": {},
-                "EMBED_SIZE": 16,
-                "EMBEDDING_DIST_GAUSS_SIGMA": 0.01,
-                "GEODESIC_DIST_GAUSS_SIGMA": 0.01,
-                "EMBED_LOSS_WEIGHT": 0.6,
-                "EMBED_LOSS_NAME": "EmbeddingLoss",
-                "FEATURES_LR_FACTOR": 1.0,
-                "EMBEDDING_LR_FACTOR": 1.0,
-                "SHAPE_TO_SHAPE_CYCLE_LOSS": {
-                    "ENABLED": False,
-                    "WEIGHT": 0.025,
-                    "NORM_P": 2,
-                    "TEMPERATURE": 0.05,
-                    "MAX_NUM_VERTICES": 4936,
-                },
-                "PIX_TO_SHAPE_CYCLE_LOSS": {
-                    "ENABLED": False,
-                    "WEIGHT": 0.0001,
-                    "NORM_P": 2,
-                    "USE_ALL_MESHES_NOT_GT_ONLY": False,
-                    "NUM_PIXELS_TO_SAMPLE": 100,
-                    "PIXEL_SIGMA": 5.0,
-                    "TEMPERATURE_PIXEL_TO_VERTEX": 0.05,
-                    "TEMPERATURE_VERTEX_TO_PIXEL": 0.05,
-                },
-            },
+            "CSE": {},
         },
-        "HRNET": {
-            "STEM_INPLANES": 64,
-            "STAGE2": _hrnet_stage(1, 2),
-            "STAGE3": _hrnet_stage(4, 3),
-            "STAGE4": _hrnet_stage(3, 4),
-            "HRFPN": {"OUT_CHANNELS": 256},
-        },
+        "HRNET": {},
     },
     "INPUT": {"ROTATION_ANGLES": [0]},
     "TEST": {"AUG": {"ROTATION_ANGLES": ()}},
     "DATASETS": {"CATEGORY_MAPS": {}, "WHITELISTED_CATEGORIES": {}, "CLASS_TO_MESH_NAME_MAPPING": {}},
     "BOOTSTRAP_DATASETS": [],
-    "BOOTSTRAP_MODEL": {"WEIGHTS": "", "DEVICE": "cuda"},
-    "DENSEPOSE_EVALUATION": {
-        "TYPE": "iou",
-        "STORAGE": "none",
-        "MIN_IOU_THRESHOLD": 0.5,
-        "DISTRIBUTED_INFERENCE": True,
-        "EVALUATE_MESH_ALIGNMENT": False,
-        "MESH_ALIGNMENT_MESH_NAMES": [],
-    },
+    "BOOTSTRAP_MODEL": {},
+    "DENSEPOSE_EVALUATION": {},
 }
 
 

@@ -111,15 +111,10 @@ class DensePoseROIHeads(StandardROIHeads):
         **kwargs: see `StandardROIHeads`.
 
     Attributes:
-        decodes_all: whether the decoder computes its whole map. Otherwise it computes the part around boxes, whose
-            values differ by rounding.
+        decodes_all: whether the decoder computes its whole map, or just what lies around boxes, to rounding the same.
     """
 
     decodes_all = True
-    decoder: Decoder
-    densepose_pooler: nn.Module
-    densepose_head: nn.Module
-    densepose_predictor: nn.Module
 
     @configurable
     def __init__(
@@ -133,16 +128,13 @@ class DensePoseROIHeads(StandardROIHeads):
     ) -> None:
         super().__init__(**kwargs)
         self.densepose_on = densepose_pooler is not None
-        self.use_decoder = decoder is not None
-        parts = {
-            "decoder": decoder,
-            "densepose_pooler": densepose_pooler,
-            "densepose_head": densepose_head,
-            "densepose_predictor": densepose_predictor,
-        }
-        for name, part in parts.items():
-            if part is not None:
-                self.add_module(name, part)
+        if self.densepose_on:
+            self.use_decoder = decoder is not None
+            if decoder is not None:
+                self.decoder: Any = decoder
+            self.densepose_pooler: Any = densepose_pooler
+            self.densepose_head: Any = densepose_head
+            self.densepose_predictor: Any = densepose_predictor
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
@@ -185,9 +177,9 @@ def _densepose_branch(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dic
     if not cfg.MODEL.DENSEPOSE_ON:
         return {}
     section, names = cfg.MODEL.ROI_DENSEPOSE_HEAD, cfg.MODEL.ROI_HEADS.IN_FEATURES
-    if section.CSE.EMBEDDERS:
+    if embedders := section.CSE.get("EMBEDDERS"):
         raise ConfigError(
-            f"MODEL.ROI_DENSEPOSE_HEAD.CSE.EMBEDDERS has {', '.join(section.CSE.EMBEDDERS)}: models of continuous "
+            f"MODEL.ROI_DENSEPOSE_HEAD.CSE.EMBEDDERS has {', '.join(embedders)}: models of continuous "
             "surface embeddings (CSE) are not supported, only those of charts (IUV) are"
         )
     shapes = named_shapes(input_shape, names, "MODEL.ROI_HEADS.IN_FEATURES")

@@ -61,7 +61,7 @@ class Registry:
             return self._components[name]
         if reason := extensions.refusal(name):
             raise _UnknownComponentError(f"{name!r} {reason}")
-        near = difflib.get_close_matches(name, self._components, n=3) or sorted(self._components)
+        near = difflib.get_close_matches(str(name), self._components, n=3) or sorted(self._components)
         where = f"{self._config_key} is {name!r}, but n" if self._config_key else "N"
         raise _UnknownComponentError(
             f"{where}othing of that name is registered in {self._name}: expected {', '.join(near) or '(it is empty)'}. "
