@@ -9,6 +9,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from . import densepose as densepose  # it announces its parts; nothing of it is imported before it is used
 from .environment import set_variables
 from .errors import CheckpointError, ConfigError, ImageError, LitepredError, WriteError
 

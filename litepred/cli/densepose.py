@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from ..densepose import apply_net
 from ..errors import ImageError
@@ -12,7 +11,7 @@ from ..errors import ImageError
 __all__ = ["add_parser"]
 
 
-def add_parser(commands: Any) -> None:
+def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the command to the subparsers of ``litepred``."""
     densepose = commands.add_parser(
         "densepose",
@@ -25,12 +24,11 @@ def add_parser(commands: Any) -> None:
 
 def _densepose(arguments: argparse.Namespace) -> int:
     apply_net.start_logging(arguments)
-    shows = arguments.action == "show"
     failures = 0
-    for file, outcome in (apply_net.shown_files if shows else apply_net.dumped_files)(arguments):
+    for file, outcome in (apply_net.shown_files if arguments.action == "show" else apply_net.dumped_files)(arguments):
         if isinstance(outcome, ImageError):
             failures += 1
             print(f"litepred: error: {outcome}", file=sys.stderr)
         else:
-            print(f"{file} -> {outcome if shows else arguments.output}", flush=True)
+            print(f"{file} -> {outcome}", flush=True)
     return 1 if failures else 0

@@ -1,4 +1,4 @@
-"""``litepred evaluate``: a model against annotations, in COCO's figures."""
+"""``litepred evaluate``, which compares a model with annotations, in COCO's figures."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
 from .common import add_model_arguments, make_predictor, progress_bar
 from .inputs import predict_files
 
 if TYPE_CHECKING:
+    from ..data import Metadata
     from ..evaluation import COCOEvaluator, PanopticEvaluator
     from ..predictor import Predictor
     from .common import Commands
@@ -101,17 +102,20 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
-def _metadata(predictor: Predictor) -> Any:
-    """Keep the data set's numbering only where it is that of the model's classes."""
+def _metadata(predictor: Predictor) -> Metadata | None:
+    """Return the data set's metadata, but nothing where its numbering is not that of the model's classes."""
+    from ..data import dataset_ids
     from ..resolve import class_kind
 
     kind, number = class_kind(predictor.cfg)
-    ids = predictor.metadata.get("thing_dataset_id_to_contiguous_id")
-    return predictor.metadata if ids and kind == "thing_classes" and len(ids) == number else None
+    numbered = kind == "thing_classes" and len(dataset_ids(predictor.metadata)) == number
+    return predictor.metadata if numbered else None
 
 
-def _predict_all(predictor: Predictor, images: Mapping[Any, str], evaluators: list[Any]) -> int:
-    """Run the model over the images; returns how many could not be read."""
+def _predict_all(
+    predictor: Predictor, images: Mapping[int | str, str], evaluators: Sequence[COCOEvaluator | PanopticEvaluator]
+) -> int:
+    """Run the model over the images, and return how many could not be read."""
     missed = 0
     with progress_bar(len(images), "image") as bar:
         for image_id, _, answer in predict_files(predictor, images, lambda image_id: images[image_id], None):

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from yacs.config import CfgNode
+from .node import CfgNode
 
 __all__ = ["configurable"]
 
@@ -17,14 +17,15 @@ def configurable(
 ) -> Callable[..., Any]:
     """Let an ``__init__`` or a function be called with a config in place of its arguments.
 
-    On an ``__init__``, without arguments: the class has a classmethod ``from_config(cls, cfg, ...)`` that returns the
-    keyword arguments of ``__init__``. A call whose first positional argument, or whose ``cfg=``, is a ``CfgNode`` goes
-    through it; keyword arguments that ``from_config`` does not take override what it returned. Any other call is plain.
-    On a function: the same, with the given ``from_config``, which stays reachable as an attribute.
+    On an ``__init__`` it stands without arguments, and the class has a classmethod ``from_config(cls, cfg, ...)`` that
+    returns the keyword arguments of ``__init__``. A call whose first positional argument, or whose ``cfg=``, is a
+    ``CfgNode`` goes through ``from_config``; keyword arguments that ``from_config`` does not take override what it
+    returned. Any other call is plain. On a function it works the same way with the given ``from_config``, which is also
+    an attribute of the result.
 
     Args:
         init_func: the ``__init__`` of a class.
-        from_config: for a function, what translates ``(cfg, ...)`` to its keyword arguments.
+        from_config: for a function, the function that translates ``(cfg, ...)`` to its keyword arguments.
 
     Returns:
         The decorated callable, or the decorator.
@@ -46,9 +47,7 @@ def configurable(
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            if _has_config(args, kwargs):
-                return function(**_explicit_arguments(from_config, args, kwargs))
-            return function(*args, **kwargs)
+            return _call(function, from_config, args, kwargs)
 
         wrapped.from_config = from_config  # type: ignore[attr-defined]
         return wrapped
@@ -58,28 +57,26 @@ def configurable(
 
 def _configurable_init(init_func: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init_func)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+    def wrapped(self: object, *args: Any, **kwargs: Any) -> None:
         cls = type(self)
         translate = getattr(cls, "from_config", None)
         if translate is None:
             raise AttributeError(f"{cls.__name__}.__init__ is @configurable: the class needs a from_config classmethod")
         if not inspect.ismethod(translate):
             raise TypeError(f"{cls.__name__}.from_config must be a classmethod; decorate it with @classmethod")
-        if _has_config(args, kwargs):
-            init_func(self, **_explicit_arguments(translate, args, kwargs))
-        else:
-            init_func(self, *args, **kwargs)
+        _call(functools.partial(init_func, self), translate, args, kwargs)
 
     return wrapped
 
 
-def _has_config(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return isinstance(kwargs.get("cfg"), CfgNode) or (bool(args) and isinstance(args[0], CfgNode))
-
-
-def _explicit_arguments(
-    translate: Callable[..., dict[str, Any]], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
+def _call(
+    function: Callable[..., Any],
+    translate: Callable[..., dict[str, Any]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    if not isinstance(args[0] if args else kwargs.get("cfg"), CfgNode):
+        return function(*args, **kwargs)
     parameters = inspect.signature(translate).parameters
     name = getattr(translate, "__qualname__", repr(translate))
     if next(iter(parameters), None) != "cfg":
@@ -89,4 +86,4 @@ def _explicit_arguments(
     explicit = translate(*args, **taken)
     if not isinstance(explicit, dict):
         raise TypeError(f"{name} must return a dictionary of arguments, got {type(explicit).__name__}")
-    return {**explicit, **{key: value for key, value in kwargs.items() if key not in taken}}
+    return function(**{**explicit, **{key: value for key, value in kwargs.items() if key not in taken}})

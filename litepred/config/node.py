@@ -6,17 +6,17 @@ import ast
 import copy
 import os
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import IO, Any
 
-from yacs.config import CfgNode as _YacsNode
+import yaml
 
+from .. import extensions
 from ..errors import ConfigError
-from .compat import RENAMED, upgrade
-from .densepose import add_densepose_config, lacks_densepose_keys
 from .safe_yaml import merged_mappings, parse_yaml, read_yaml_with_base
 from .schema import DEFAULTS
+from .upgrade import RENAMED, has_key, upgrade
 
 __all__ = ["CN", "CfgNode", "get_cfg"]
 
@@ -24,17 +24,13 @@ _LEAF_TYPES = (tuple, list, str, int, float, bool, type(None))
 _MAX_LITERAL_LENGTH = 10_000  # longer text could exhaust the stack of Python's parser
 
 
-class _ConfigKeyError(ConfigError, KeyError):
-    """An error about a key, which callers of yacs-style configs expect to be a ``KeyError``."""
+class _UnknownKeyError(ConfigError, KeyError):
+    """A key that the config does not define; a KeyError too, as callers of Detectron2's configs expect."""
 
     __str__ = Exception.__str__  # KeyError would show the repr of its message
 
 
-class _UnknownKeyError(_ConfigKeyError):
-    """A key that the config does not define."""
-
-
-class CfgNode(_YacsNode):
+class CfgNode(dict[str, Any]):
     """A section of a config, with every key as an attribute.
 
     Merging checks each key and value before it changes anything, so that a merge that fails leaves the config as it
@@ -42,17 +38,25 @@ class CfgNode(_YacsNode):
     (outermost level only); an int becomes a float where the default is one; ``None`` fits every value and is replaced
     by every value; anything else must have exactly the type of the default. Text is read as a Python literal where it
     is one (``"(1, 2)"`` is a tuple, ``"1e-3"`` a float), and kept as text otherwise. A key that does not exist is an
-    error, unless ``set_new_allowed(True)`` was called, or it is a DensePose config that is merged, whose keys are then
-    added with their defaults.
+    error, unless ``set_new_allowed(True)`` was called, or an extension, such as DensePose, announced its section: the
+    section is then added first, with its defaults (see `litepred.extensions`).
 
-    ``freeze()`` makes assigning an attribute an ``AttributeError``; ``clone()`` gives an independent copy;
-    ``dump()`` gives YAML. An attribute named ``COMPUTED_...`` can be set once, even when frozen.
+    A ``CfgNode`` of yacs may stand in place of a section.
 
     Args:
-        init_dict: initial content; nested dictionaries become sections.
+        init_dict: initial content, which is copied; nested dictionaries become sections.
         key_list: the names leading to this section, for messages.
         new_allowed: whether merging may add keys.
     """
+
+    def __init__(
+        self, init_dict: dict[str, Any] | None = None, key_list: Sequence[str] = (), new_allowed: bool = False
+    ) -> None:
+        super().__init__()
+        self.__dict__.update(_frozen=False, _new_allowed=new_allowed)
+        for key, value in (init_dict or {}).items():
+            path = (*(key_list or ()), str(key))
+            self[key] = type(self)(value, path) if isinstance(value, dict) else _copied_leaf(".".join(path), value)
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -64,14 +68,51 @@ class CfgNode(_YacsNode):
         raise AttributeError(f"this section of the config has no {name!r}; {hint}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("COMPUTED_"):
-            if name in self and self[name] != value:
-                raise _ConfigKeyError(f"{name} is already computed as {self[name]!r} and cannot become {value!r}")
-            self[name] = value
-            return
-        if not self.is_frozen() and not isinstance(value, _YacsNode):
+        if self._frozen:
+            raise AttributeError(f"{name} cannot be set, since the config is frozen: call defrost() first")
+        if not _is_section(value):
             _check_leaf(name, value)
-        super().__setattr__(name, value)
+        self[name] = value
+
+    def __str__(self) -> str:
+        return self.dump()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({super().__repr__()})"
+
+    def freeze(self) -> None:
+        """Make setting an attribute, in this section or below, an ``AttributeError``; merging stays possible."""
+        self.__dict__["_frozen"] = True
+        for section in filter(_is_section, self.values()):
+            section.freeze()
+
+    def defrost(self) -> None:
+        """Undo `freeze`."""
+        self.__dict__["_frozen"] = False
+        for section in filter(_is_section, self.values()):
+            section.defrost()
+
+    def is_frozen(self) -> bool:
+        """Tell whether `freeze` was called."""
+        return self._frozen
+
+    def set_new_allowed(self, is_new_allowed: bool) -> None:
+        """Say whether merging may add keys, to this section and those below."""
+        self.__dict__["_new_allowed"] = is_new_allowed
+        for section in filter(_is_section, self.values()):
+            section.set_new_allowed(is_new_allowed)
+
+    def is_new_allowed(self) -> bool:
+        """Tell whether merging may add keys to this section."""
+        return self._new_allowed
+
+    def clone(self) -> CfgNode:
+        """Return a copy that shares nothing with this config; the copy of a frozen one is frozen."""
+        return copy.deepcopy(self)
+
+    def dump(self, **kwargs: Any) -> str:
+        """Return the config as YAML; ``kwargs`` go to PyYAML's ``safe_dump``."""
+        return yaml.safe_dump(_plain(self), **kwargs)
 
     def merge_from_file(self, cfg_filename: str | os.PathLike[str], allow_unsafe: bool = False) -> None:
         """Merge a YAML file, and the files that its ``_BASE_`` names, into this config.
@@ -86,7 +127,7 @@ class CfgNode(_YacsNode):
             ConfigError: A file cannot be read, or a key or value does not fit; nothing is merged then. An unknown key
                 is a ``KeyError`` too.
         """
-        loaded = self.load_yaml_with_base(cfg_filename, allow_unsafe=allow_unsafe)
+        loaded = read_yaml_with_base(cfg_filename)
         source = os.fsdecode(cfg_filename)
         if "VERSION" in self:
             upgrade(loaded, source, self.get("MODEL", {}).get("META_ARCHITECTURE", ""))
@@ -132,22 +173,14 @@ class CfgNode(_YacsNode):
 
     @classmethod
     def load_yaml_with_base(cls, filename: str | os.PathLike[str], allow_unsafe: bool = False) -> dict[str, Any]:
-        """Read a YAML file and the files that its ``_BASE_`` names, without merging it into a config.
+        """Read a YAML file, and the files that its ``_BASE_`` names, as a plain dictionary; see `read_yaml_with_base`.
 
-        Args:
-            filename: path of the file.
-            allow_unsafe: ignored: reading never runs code.
-
-        Returns:
-            A plain nested dictionary.
-
-        Raises:
-            ConfigError: A file is missing, empty, not a YAML mapping, or names Python objects.
+        Nothing is merged into a config, and ``allow_unsafe`` is ignored, since reading never runs code.
         """
         return read_yaml_with_base(filename)
 
     @classmethod
-    def load_cfg(cls, cfg_file_obj_or_str: Any) -> CfgNode:
+    def load_cfg(cls, cfg_file_obj_or_str: str | bytes | IO[str] | IO[bytes]) -> CfgNode:
         """Read a config from YAML text or from an open YAML file.
 
         Args:
@@ -159,35 +192,29 @@ class CfgNode(_YacsNode):
         Raises:
             ConfigError: It is no YAML mapping, or an open Python file.
         """
-        name = getattr(cfg_file_obj_or_str, "name", "<text>")
-        if str(name).endswith(".py"):
-            return cls._load_cfg_py_source(name)
-        read = getattr(cfg_file_obj_or_str, "read", None)
+        name = str(getattr(cfg_file_obj_or_str, "name", "<text>"))
+        if name.endswith(".py"):
+            raise ConfigError(f"{name}: litepred never runs a Python file as a config; save it as YAML")
+        read: Callable[[], object] | None = getattr(cfg_file_obj_or_str, "read", None)
         content = read() if read is not None else cfg_file_obj_or_str
         if not isinstance(content, (str, bytes)):
             raise ConfigError(f"load_cfg takes YAML text or an open file, got {type(content).__name__}")
-        return cls(parse_yaml(content, str(name)))
-
-    @classmethod
-    def _load_cfg_py_source(cls, filename: str) -> CfgNode:
-        raise ConfigError(f"{filename}: litepred never runs a Python file as a config; save it as YAML")
-
-    @classmethod
-    def _create_config_tree_from_dict(cls, dic: dict[str, Any], key_list: list[str]) -> dict[str, Any]:
-        for key, value in dic.items():
-            if not isinstance(value, dict):
-                _check_leaf(".".join((*key_list, str(key))), value)
-        return super()._create_config_tree_from_dict(dic, key_list)
+        return cls(parse_yaml(content, name))
 
     def _merge(self, changes: dict[str, Any], decode: bool = True) -> None:
         if "_BASE_" in changes:
             raise ConfigError("_BASE_ has a meaning in files only; merge the file that it names instead")
-        if lacks_densepose_keys(self, changes):
+        add_sections = []
+        if "VERSION" in self:  # a whole config
+            add_sections = extensions.config_functions(lambda key: has_key(changes, key) and not has_key(self, key))
+        if add_sections:  # a trial on a copy raises before this config is changed
             trial = self.clone()
             trial.defrost()
-            add_densepose_config(trial)
-            list(self._planned(changes, trial, (), decode))  # raises before anything is changed
-            add_densepose_config(self)
+            for add in add_sections:
+                add(trial)
+            list(trial._planned(changes, trial, (), decode))
+            for add in add_sections:
+                add(self)
         for section, key, value in list(self._planned(changes, self, (), decode)):
             section[key] = value
 
@@ -200,35 +227,25 @@ class CfgNode(_YacsNode):
             if not isinstance(key, str):
                 raise ConfigError(f"config keys are text, got {full_key!r} with a last part of {type(key).__name__}")
             value = _decode(value) if decode else value
-            if key in section:
-                if isinstance(value, dict) and isinstance(section[key], _YacsNode):
-                    yield from self._planned(value, section[key], (*path, key), decode)
-                else:
-                    yield section, key, _coerce(value, section[key], full_key)
-            elif section.is_new_allowed():
-                yield section, key, self._new_value(value, full_key)
-            elif not self.key_is_deprecated(full_key):
+            if key in section and isinstance(value, dict) and _is_section(section[key]):
+                yield from self._planned(value, section[key], (*path, key), decode)
+            elif key in section:
+                yield section, key, _coerce(value, section[key], full_key)
+            elif not section.is_new_allowed():
                 raise self._unknown_key(full_key, value)
-
-    def _new_value(self, value: Any, full_key: str) -> Any:
-        if not isinstance(value, dict):
-            _check_leaf(full_key, value)
-            return copy.deepcopy(value)
-        section = type(self)(value, key_list=full_key.split("."))
-        section.set_new_allowed(True)
-        return section
+            elif isinstance(value, dict):
+                added = type(self)(value, (*path, key))
+                added.set_new_allowed(True)
+                yield section, key, added
+            else:
+                yield section, key, _copied_leaf(full_key, value)
 
     def _unknown_key(self, full_key: str, value: Any) -> _UnknownKeyError:
-        if self.key_is_renamed(full_key):
-            new_name = self.__dict__[self.RENAMED_KEYS][full_key]
-            hint = f"It was renamed to {new_name if isinstance(new_name, str) else ': '.join(new_name)}."
-        else:
-            if isinstance(value, dict):  # the first value of the unknown section says more about what was meant
-                full_key = next((f"{full_key}.{below}" for below in _dotted_keys(value, leaves=True)), full_key)
-            hint = _suggestion(full_key, list(_dotted_keys(self)))
+        if isinstance(value, dict):  # the first value of the unknown section says more about what was meant
+            full_key = next((f"{full_key}.{below}" for below in _dotted_keys(value, leaves=True)), full_key)
         return _UnknownKeyError(
-            f"unknown config key {full_key}. {hint} If a project of your own defines it, add it to the config first, "
-            "or call cfg.set_new_allowed(True) before merging"
+            f"unknown config key {full_key}. {_suggestion(full_key, list(_dotted_keys(self)))} If a project of your "
+            "own defines it, add it to the config first, or call cfg.set_new_allowed(True) before merging"
         )
 
 
@@ -242,6 +259,14 @@ def get_cfg() -> CfgNode:
         A config that shares nothing with those returned before.
     """
     return CfgNode(DEFAULTS)
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, dict) and hasattr(value, "freeze")  # a CfgNode of litepred's, or of yacs'
+
+
+def _plain(value: Any) -> Any:
+    return {key: _plain(below) for key, below in value.items()} if _is_section(value) else value
 
 
 def _decode(value: Any) -> Any:
@@ -263,10 +288,15 @@ def _check_leaf(full_key: str, value: Any) -> None:
         )
 
 
+def _copied_leaf(full_key: str, value: Any) -> Any:
+    _check_leaf(full_key, value)
+    return copy.deepcopy(value)
+
+
 def _coerce(value: Any, current: Any, full_key: str) -> Any:
-    """Convert a value to the type of the one that it replaces, where nothing is lost by it."""
+    """Copy a value, converted to the type of the one that it replaces where nothing is lost by it."""
     wanted, got = type(current), type(value)
-    if isinstance(current, _YacsNode):
+    if _is_section(current):
         raise ConfigError(f"{full_key} is a section of the config and takes a mapping, got {reprlib.repr(value)}")
     if got in _LEAF_TYPES:
         if got is wanted or value is None or current is None:
@@ -281,6 +311,7 @@ def _coerce(value: Any, current: Any, full_key: str) -> Any:
 
 
 def _dotted_keys(node: dict[str, Any], leaves: bool = False) -> Iterator[str]:
+    """Yield the keys in and below a section, those of sections too unless ``leaves`` is set."""
     for key, value in node.items():
         if not (leaves and isinstance(value, dict)):
             yield str(key)

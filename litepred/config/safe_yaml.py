@@ -1,8 +1,8 @@
-"""Reading YAML configs as plain data: whatever a file holds, reading it never runs code.
+"""Reads YAML configs as plain data, and never runs code from them.
 
-Files that Detectron2 wrote or ships carry a few ``!!python/...`` tags. The four below are read as the data they stand
-for; any other is refused. Size, nesting and the expansion of aliases are bounded, so that a hostile file ends in an
-error instead of filling the memory.
+Files that Detectron2 wrote or ships carry a few ``!!python/...`` tags. The four below are read as the data that they
+stand for; any other is refused. Size, nesting and the expansion of aliases are bounded, so that a hostile file ends in
+an error instead of filling the memory.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _MAX_FILES = 100
 _MAX_NUMBER_LENGTH = 200
 
 _TAG = "tag:yaml.org,2002:"
-_NUMBER_TAGS = (f"{_TAG}int", f"{_TAG}float")
-# What the dumper notes about a CfgNode besides its items (``dictitems``): none of it belongs to the config.
-_NODE_STATE = {"__immutable__", "__new_allowed__", "__renamed_keys__", "__deprecated_keys__"}
+# What a dumper writes of a CfgNode: its items, and facts about the object, which do not belong to the config.
+_FACTS = ("__immutable__", "__new_allowed__", "__renamed_keys__", "__deprecated_keys__", "_frozen", "_new_allowed")
+_PARTS_OF_A_NODE = ("dictitems", "state", *_FACTS)
 _RETINANET_SIZES = "[[x,x*2**(1.0/3),x*2**(2.0/3)]forxin[32,64,128,256,512]]"
 
 
@@ -37,43 +37,47 @@ def _refusal(problem: str, node_or_event: Any) -> yaml.MarkedYAMLError:
 
 
 class _DataLoader(yaml.SafeLoader):
-    """A safe loader with bounds, which also reads the tags of Detectron2's own files."""
+    """A safe loader with bounds, which also reads the tags of Detectron2's own files.
+
+    Values and levels are counted while they are composed, and an alias counts as much as what it stands for.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self._nesting = 0
-        self._composed = 0
-        self._extents: dict[yaml.Node, tuple[int, int]] = {}  # nodes and levels, aliases written out
+        self._size = 0  # values so far
+        self._level = 0  # of the node that is composed
+        self._deepest = 0  # level within that node
+        self._extents: dict[yaml.Node | None, tuple[int, int]] = {}  # values and levels of each node
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
-        self._nesting += 1
-        self._composed += 1
-        if self._nesting > _MAX_DEPTH:
-            raise _refusal(f"nested deeper than {_MAX_DEPTH} levels", event)
-        if self._composed > _MAX_NODES:
-            raise _refusal(f"more than {_MAX_NODES} values", event)
+        event, size_before, deepest_before = self.peek_event(), self._size, self._deepest
+        self._level += 1
+        self._count(event, values=1, levels=1)
         node = super().compose_node(parent, index)
-        self._nesting -= 1
-        if node is not None and node not in self._extents:
-            if isinstance(event, yaml.AliasEvent):
-                raise _refusal(f"the alias *{event.anchor} stands inside the value that it names", event)
-            self._extents[node] = self._measured(node)
+        if not isinstance(event, yaml.AliasEvent):
+            self._extents[node] = self._size - size_before, self._deepest - self._level + 1
+        elif node in self._extents:
+            size, levels = self._extents[node]
+            self._count(event, size - 1, levels)
+        else:
+            raise _refusal(f"the alias *{event.anchor} stands inside the value that it names", event)
+        self._deepest = max(self._deepest, deepest_before)
+        self._level -= 1
         return node
 
-    def _measured(self, node: yaml.Node) -> tuple[int, int]:
-        parts: list[yaml.Node] = []
-        if isinstance(node, yaml.MappingNode):
-            parts = [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            parts = node.value
-        elif node.tag in _NUMBER_TAGS and len(node.value) > _MAX_NUMBER_LENGTH:
+    def _count(self, event: yaml.Event, values: int, levels: int) -> None:
+        self._size += values
+        self._deepest = self._level + levels - 1
+        if self._size > _MAX_NODES:
+            raise _refusal(f"more than {_MAX_NODES} values once its aliases expand", event)
+        if self._deepest > _MAX_DEPTH:
+            raise _refusal(f"nested deeper than {_MAX_DEPTH} levels once its aliases expand", event)
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        if node.tag in (f"{_TAG}int", f"{_TAG}float") and len(node.value) > _MAX_NUMBER_LENGTH:
             raise _refusal(f"a number of {len(node.value)} characters", node)
-        size = 1 + sum(self._extents[part][0] for part in parts)
-        levels = 1 + max((self._extents[part][1] for part in parts), default=0)
-        if size > _MAX_NODES or levels > _MAX_DEPTH:
-            raise _refusal(f"its aliases expand to more than {_MAX_NODES} values or {_MAX_DEPTH} levels", node)
-        return size, levels
+        return node
 
     def _read_tuple(self, node: yaml.Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
@@ -86,12 +90,12 @@ class _DataLoader(yaml.SafeLoader):
             return self._refuse(node)
         parts = self.construct_mapping(node, deep=True)
         items = parts.get("dictitems", {})
-        if not isinstance(items, dict) or not parts.keys() <= _NODE_STATE | {"dictitems", "state"}:
+        if not isinstance(items, dict) or any(key not in _PARTS_OF_A_NODE for key in parts):
             raise _refusal("a dumped CfgNode may hold 'dictitems' and 'state' only", node)
         return items
 
     def _read_call(self, node: yaml.Node) -> list[list[float]]:
-        """Read the one expression found in Detectron2's own files, as the numbers it stands for."""
+        """Read the one expression found in Detectron2's own files as the numbers that it stands for."""
         arguments = node.value if isinstance(node, yaml.SequenceNode) else []
         if len(arguments) == 1 and isinstance(arguments[0], yaml.ScalarNode):
             text = arguments[0].value
@@ -120,20 +124,19 @@ def parse_yaml(content: str | bytes, source: str) -> dict[Any, Any]:
     Args:
         content: YAML, as text or in UTF-8; ``!!python/tuple``, dumped ``CfgNode`` objects and the anchor sizes of
             Detectron2's ``Base-RetinaNet.yaml`` are read as a tuple, a dictionary and numbers.
-        source: what error messages call it, such as the file's path.
+        source: what error messages call the config, such as the file's path.
 
     Returns:
-        The mapping at its top, of plain Python values.
+        The mapping that the config is, with plain Python values.
 
     Raises:
-        ConfigError: It is empty, binary, not YAML, not a mapping, holds another tag, or is absurdly large or nested.
+        ConfigError: The content is empty, binary, not YAML or not a mapping, holds another tag, or is absurdly large
+            or nested.
     """
     if len(content) > _MAX_LENGTH:
         raise ConfigError(f"{source}: larger than {_MAX_LENGTH} characters, which no config is; is it a checkpoint?")
-    loader = None
     try:
-        loader = _DataLoader(content.decode("utf-8-sig") if isinstance(content, bytes) else content)
-        loaded = loader.get_single_data()
+        loaded = _DataLoader(content.decode("utf-8-sig") if isinstance(content, bytes) else content).get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
@@ -147,9 +150,6 @@ def parse_yaml(content: str | bytes, source: str) -> dict[Any, Any]:
         raise ConfigError(f"{source}: not a YAML config: {error}") from error
     except RecursionError:
         raise ConfigError(f"{source}: nested too deeply for a config") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
     if loaded is None:
         raise ConfigError(f"{source}: the file is empty; expected a YAML mapping such as cfg.dump() writes")
     if not isinstance(loaded, dict):

@@ -16,7 +16,7 @@ _ANCHOR_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 _ROI_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 DEFAULTS: dict[str, Any] = {
-    "VERSION": 2,  # format of the file, see compat.py
+    "VERSION": 2,  # format of the file, see upgrade.py
     "INPUT": {
         "MIN_SIZE_TEST": 800,  # shortest edge in pixels; 0 keeps the image's size
         "MAX_SIZE_TEST": 1333,  # longest edge in pixels

@@ -1,6 +1,6 @@
-"""DensePose's tool ``apply_net``: pictures of results, or results in a file, for images that are named or given.
+"""DensePose's tool ``apply_net``, which draws results or stores them in a file.
 
-The arguments are those of DensePose's own ``apply_net.py`` and of the copy of it that the try-on demo IDM-VTON calls.
+The arguments are those of DensePose's own ``apply_net.py``, and of the copy of it that the try-on demo IDM-VTON calls.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..predictor import Predictor
+    from .vis import ImageLike
 
 __all__ = [
     "add_actions",
@@ -42,9 +43,9 @@ _PLACEHOLDER_BYTES = 1000  # a file of weights has millions
 
 
 def create_argument_parser() -> argparse.ArgumentParser:
-    """Return a parser whose ``parse_args`` gives ``args`` to be run by ``args.func(args)``.
+    """Return the tool's parser, after whose ``parse_args`` the program calls ``args.func(args)``.
 
-    With an image, as in IDM-VTON, ``args.func(args, image)`` writes no file and returns the picture; see `show`.
+    A program such as IDM-VTON, which has the image already, calls ``args.func(args, image)``; see `show`.
     """
     parser = argparse.ArgumentParser(prog="apply_net", description="Draw DensePose results, or store them.")
     parser.set_defaults(func=lambda *_: parser.print_help(sys.stdout))
@@ -52,8 +53,8 @@ def create_argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_actions(actions: Any) -> None:
-    """Add ``show`` and ``dump`` to subparsers, each with its function as ``func``."""
+def add_actions(actions: argparse._SubParsersAction) -> None:
+    """Add ``show`` and ``dump`` to subparsers; each sets ``func`` to the function that runs it."""
     shown = actions.add_parser(
         "show",
         help="draw what is found, a picture for each image",
@@ -113,20 +114,21 @@ def _add_opts(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def show(args: argparse.Namespace, image: Any = None) -> np.ndarray | None:
+def show(args: argparse.Namespace, image: ImageLike | None = None) -> np.ndarray | None:
     """Draw what is found in a given image, or in the files that ``args.input`` names.
 
     Args:
-        args: what `create_argument_parser` made of ``show …``.
-        image: (H, W, 3) uint8, BGR, of any strides, or what else `Predictor` takes; ``None`` for the files.
+        args: the arguments of ``show``, as `create_argument_parser` parses them.
+        image: an array (H, W, 3) uint8, BGR, of any strides, or what else `Predictor` takes. With ``None``, the files
+            are read.
 
     Returns:
         For a given image, the picture: a new array (H, W, 3) uint8, BGR, in the style of IDM-VTON unless
-        ``args.style`` says otherwise. Where nobody is found it is the grey photo. For files, which become files in
-        DensePose's own style, ``None``.
+        ``args.style`` says otherwise. Where nobody is found it is the grey photo. For files, ``None``; their pictures
+        become files, in DensePose's own style.
 
     Raises:
-        LitepredError: when a config, a checkpoint or an image cannot be read, or ``args`` do not go together.
+        LitepredError: A config, a checkpoint or an image cannot be read, or ``args`` do not go together.
     """
     if image is not None:
         return _picture(args, _show_predictor(args), image, args.style or "idm-vton")
@@ -138,22 +140,23 @@ def show(args: argparse.Namespace, image: Any = None) -> np.ndarray | None:
 
 
 def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageError]]:
-    """Draw each file that ``args.input`` names; yields it with the picture's path, or why it could not be read."""
+    """Draw each file that ``args.input`` names, and yield it with the picture's path, or why it could not be read."""
     from PIL import Image
 
     from .vis import parse_names
 
-    parse_names(args.visualizations)  # what can be wrong is found before the model is loaded
+    parse_names(args.visualizations)  # mistakes are found before the model is loaded
     output, number = Path(args.output), 0
     kind = Image.registered_extensions().get(output.suffix.lower())
     if kind is None:
         raise LitepredError(f"--output {args.output!r} ends in {output.suffix!r}, which is no kind of image: try .png")
     files = _input_files(args)
     _check_targets([_numbered(output, number + 1) for number in range(len(files))], files)
+    predictor = _show_predictor(args)
     for file in files:
         logger.info("Processing %s", file)
         try:
-            picture = _picture(args, _show_predictor(args), file, args.style or "densepose")
+            picture = _picture(args, predictor, file, args.style or "densepose")
         except ImageError as error:
             yield file, error
             continue
@@ -171,27 +174,31 @@ def dump(args: argparse.Namespace) -> None:
     ``DensePoseChartResultWithConfidences`` on the CPU, which is missing where nobody was found.
 
     Raises:
-        LitepredError: when a config, a checkpoint or an image cannot be read, or the file not be written.
+        LitepredError: A config, a checkpoint or an image cannot be read, or the file cannot be written.
     """
     for _, problem in dumped_files(args):
-        if problem is not None:
+        if isinstance(problem, ImageError):
             raise problem
     logger.info("Output saved to %s", args.output)
 
 
-def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, ImageError | None]]:
-    """Predict on each file that ``args.input`` names and store the results; yields it, with why it was left out."""
+def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageError]]:
+    """Predict on each file that ``args.input`` names, and yield it with the path of the results, or why it is left out.
+
+    The results are written at the end.
+    """
     import torch
 
     from .extractor import DensePoseResultExtractor
 
     results: list[dict[str, Any]] = []
-    files = _input_files(args)
-    _check_targets([Path(args.output)], files)
+    target, files = Path(args.output), _input_files(args)
+    _check_targets([target], files)
+    predictor = load_predictor(args.cfg, args.model, args.opts)
     for file in files:
         logger.info("Processing %s", file)
         try:
-            instances = load_predictor(args.cfg, args.model, args.opts)(file)["instances"]
+            instances = predictor(file)["instances"]
         except ImageError as error:
             yield file, error
             continue
@@ -201,11 +208,11 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, ImageError | N
             converted, _ = DensePoseResultExtractor()(instances)
             found["pred_densepose"] = [result.to("cpu") for result in converted or []]
         results.append(found)
-        yield file, None
-    _write(Path(args.output), lambda target: torch.save(results, target))
+        yield file, target
+    _write(target, lambda file: torch.save(results, file))
 
 
-def _picture(args: argparse.Namespace, predictor: Predictor, image: Any, style: str) -> np.ndarray:
+def _picture(args: argparse.Namespace, predictor: Predictor, image: ImageLike, style: str) -> np.ndarray:
     from ..data import image_to_array
     from .vis import draw
 
@@ -221,7 +228,10 @@ def _show_predictor(args: argparse.Namespace) -> Predictor:
 
 
 def load_predictor(config: str, weights: str, opts: Sequence[str] = ()) -> Predictor:
-    """Return a predictor; the one of the last call, if it is of the same files and options, else a new one.
+    """Return a predictor: that of the last call if it was for the same files and options, else a new one.
+
+    The last predictor, with its model, stays in memory until the process ends or another one is loaded, since programs
+    such as IDM-VTON ask for it anew with each photo.
 
     Args:
         config: path of a YAML file, or name of a model of the zoo.
@@ -229,14 +239,14 @@ def load_predictor(config: str, weights: str, opts: Sequence[str] = ()) -> Predi
         opts: config keys, each followed by its value; later ones win.
 
     Raises:
-        ConfigError: when the config cannot be read, or does not describe a model.
-        CheckpointError: when the checkpoint cannot be read safely, or does not fit the model.
+        ConfigError: The config cannot be read, or does not describe a model.
+        CheckpointError: The checkpoint cannot be read safely, or does not fit the model.
     """
     return _kept_predictor(os.getcwd(), config, weights, tuple(opts), _stamp(config), _stamp(weights))
 
 
 def _stamp(path: str) -> tuple[int, int] | None:
-    """What changes when a file does; ``None`` where there is none."""
+    """Return what changes when a file does, or ``None`` where there is no file."""
     try:
         status = os.stat(path)
     except OSError:
@@ -245,7 +255,9 @@ def _stamp(path: str) -> tuple[int, int] | None:
 
 
 @functools.lru_cache(maxsize=1)
-def _kept_predictor(folder: str, config: str, weights: str, opts: tuple[str, ...], *stamps: Any) -> Predictor:
+def _kept_predictor(
+    folder: str, config: str, weights: str, opts: tuple[str, ...], *stamps: tuple[int, int] | None
+) -> Predictor:
     from ..predictor import Predictor
     from ..resolve import named_config
     from .config import add_densepose_config
@@ -263,7 +275,7 @@ def _kept_predictor(folder: str, config: str, weights: str, opts: tuple[str, ...
 
 
 def _placeholder_hint(weights: str) -> str:
-    """Tell where the real file is, if a repository such as IDM-VTON's has a few bytes of text in its place."""
+    """Say where the real file is, if it is only a few bytes of text, as in the repository of IDM-VTON."""
     from .. import model_zoo
 
     if not os.path.isfile(weights) or os.path.getsize(weights) > _PLACEHOLDER_BYTES:
@@ -310,12 +322,12 @@ def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def verbosity_to_level(verbosity: int | None) -> int:
-    """Return the level of logging for a number of ``-v``: warnings, information, everything."""
+    """Return the logging level for a number of ``-v``: warnings for 0, information for 1, everything from 2 on."""
     return (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity or 0, 2)]
 
 
 def start_logging(args: argparse.Namespace) -> None:
-    """Write what is done to standard error, as much as ``args.verbosity`` asks for."""
+    """Log to standard error, as much as ``args.verbosity`` asks for."""
     logging.basicConfig(format="%(name)s: %(message)s")
     logger.setLevel(verbosity_to_level(getattr(args, "verbosity", None)))
 

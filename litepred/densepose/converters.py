@@ -1,11 +1,9 @@
-"""From the maps of an instance to the pixels of its box.
+"""Converters from the maps of an instance to the pixels of its box.
 
 C = 25 fine channels, M × M map cells, H × W pixels of a box.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from torch.nn import functional as F
 
 from ..errors import LitepredError
 from ..structures import BitMasks, Boxes
+from .structures import DensePoseChartPredictorOutput as Maps
 from .structures import DensePoseChartResult, DensePoseChartResultWithConfidences
 
 __all__ = ["ToChartResultConverter", "ToChartResultConverterWithConfidences", "ToMaskConverter"]
@@ -22,54 +21,54 @@ _OF_PIXELS = ("fine_segm_confidence", "coarse_segm_confidence")
 
 
 class _NotOneInstanceError(LitepredError, AssertionError):
-    """Callers of DensePose's converters expect an AssertionError."""
+    """More or less than one instance was given; callers of DensePose's converters expect an AssertionError."""
 
 
 class ToChartResultConverter:
-    """Maps to labels and coordinates."""
+    """Converts maps to labels and coordinates."""
 
     @classmethod
-    def convert(cls, predictor_outputs: Any, boxes: Boxes) -> DensePoseChartResult:
+    def convert(cls, predictor_outputs: Maps, boxes: Boxes) -> DensePoseChartResult:
         """Convert one instance.
 
         Args:
-            predictor_outputs: its maps, a ``DensePoseChartPredictorOutput`` of length 1.
+            predictor_outputs: the maps of the one instance.
             boxes: its box in pixels of the image that the result is for.
 
         Returns:
-            The labels, and the coordinates of the part that each pixel belongs to. The box's corner, width and height
-            are cut to whole pixels, each by itself; width and height are at least 1.
+            The labels, and the coordinates on the part that each pixel belongs to. The box's corner, width and height
+            are each cut to whole pixels, and width and height are at least 1.
 
         Raises:
-            LitepredError: (also an AssertionError) when there is not exactly one of each.
+            LitepredError: There is not exactly one of each. The error is an AssertionError too.
         """
         _, _, width, height = _pixel_box(predictor_outputs, boxes)
         labels = _labels(predictor_outputs, height, width)
-        return DensePoseChartResult(labels, _coordinates(predictor_outputs, labels))
+        coordinates = [_picked(predictor_outputs.u, labels), _picked(predictor_outputs.v, labels)]
+        return DensePoseChartResult(labels, torch.stack(coordinates))
 
 
 class ToChartResultConverterWithConfidences:
-    """Maps to labels, coordinates and confidences."""
+    """Converts maps to labels, coordinates and confidences."""
 
     @classmethod
-    def convert(cls, predictor_outputs: Any, boxes: Boxes) -> DensePoseChartResultWithConfidences:
+    def convert(cls, predictor_outputs: Maps, boxes: Boxes) -> DensePoseChartResultWithConfidences:
         """Convert one instance, with or without confidences; see `ToChartResultConverter.convert`."""
-        _, _, width, height = _pixel_box(predictor_outputs, boxes)
-        labels = _labels(predictor_outputs, height, width)
+        plain = ToChartResultConverter.convert(predictor_outputs, boxes)
         maps = {name: getattr(predictor_outputs, name, None) for name in (*_OF_PARTS, *_OF_PIXELS)}
         confidences = {
-            name: _picked(one, labels) if name in _OF_PARTS else _resampled(one, height, width)[0, 0]
+            name: _picked(one, plain.labels) if name in _OF_PARTS else _resampled(one, *plain.labels.shape)[0, 0]
             for name, one in maps.items()
             if one is not None
         }
-        return DensePoseChartResultWithConfidences(labels, _coordinates(predictor_outputs, labels), **confidences)
+        return DensePoseChartResultWithConfidences(plain.labels, plain.uv, **confidences)
 
 
 class ToMaskConverter:
-    """Maps to masks of the whole image."""
+    """Converts maps to masks of the whole image."""
 
     @classmethod
-    def convert(cls, predictor_outputs: Any, boxes: Boxes, image_size_hw: tuple[int, int]) -> BitMasks:
+    def convert(cls, predictor_outputs: Maps, boxes: Boxes, image_size_hw: tuple[int, int]) -> BitMasks:
         """Mark each instance's body.
 
         Args:
@@ -89,8 +88,8 @@ class ToMaskConverter:
         return BitMasks(masks)
 
 
-def _pixel_box(output: Any, boxes: Boxes) -> tuple[int, int, int, int]:
-    """The x, y, width and height of a single box in whole pixels."""
+def _pixel_box(output: Maps, boxes: Boxes) -> tuple[int, int, int, int]:
+    """Return x, y, width and height of a single box in whole pixels."""
     if len(output) != 1 or len(boxes) != 1:
         raise _NotOneInstanceError(
             f"{len(output)} instances came with {len(boxes)} boxes: expected one of each. Convert instance by instance"
@@ -104,18 +103,14 @@ def _resampled(maps: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
 
 
-def _labels(output: Any, height: int, width: int) -> Tensor:
-    """The body part of each pixel, int64 (H, W): the argmax of the resampled maps, not the resampled argmax."""
+def _labels(output: Maps, height: int, width: int) -> Tensor:
+    """Return the body part of each pixel, int64 (H, W): the argmax of the resampled maps, not the resampled argmax."""
     # torch's max with indices is three times as fast as its argmax
     body = _resampled(output.coarse_segm, height, width)[0].max(dim=0).indices > 0
     return _resampled(output.fine_segm, height, width)[0].max(dim=0).indices * body
 
 
-def _coordinates(output: Any, labels: Tensor) -> Tensor:
-    return torch.stack([_picked(output.u, labels), _picked(output.v, labels)])
-
-
 def _picked(maps: Tensor, labels: Tensor) -> Tensor:
-    """Of resampled ``maps`` (1, C, M, M), the channel that each pixel's label names: (H, W), 0 where there is none."""
+    """Resample ``maps`` (1, C, M, M) and return (H, W), from the channel of each pixel's label; 0 on background."""
     values = _resampled(maps, *labels.shape)[0].gather(0, labels[None])[0]
     return values.masked_fill_(labels == 0, 0)

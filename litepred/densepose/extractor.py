@@ -1,16 +1,20 @@
-"""From a model's instances to what is drawn or stored of them."""
+"""Extractors, which turn a model's instances into what is drawn or stored.
+
+N instances. ``select`` is an index of instances, such as a mask, numbers or a slice; ``None`` selects all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ..errors import LitepredError
 from ..structures import Instances
 from .converters import ToChartResultConverterWithConfidences
-from .structures import DensePoseChartResultWithConfidences
+from .structures import DensePoseChartPredictorOutput, DensePoseChartResultWithConfidences
 
 __all__ = [
     "CompoundExtractor",
@@ -21,18 +25,18 @@ __all__ = [
     "extract_scores_from_instances",
 ]
 
-# N instances. ``select`` is whatever indexes them: a mask, indices or a slice; ``None`` for all.
+Selection = slice | list[int] | np.ndarray | Tensor | None
 
 
-def extract_scores_from_instances(instances: Instances, select: Any = None) -> Tensor | None:
-    """Return the scores (N,), ``None`` where there are none."""
+def extract_scores_from_instances(instances: Instances, select: Selection = None) -> Tensor | None:
+    """Return the scores (N,), or ``None`` where the instances have none."""
     if not instances.has("scores"):
         return None
     return instances.scores if select is None else instances.scores[select]
 
 
-def extract_boxes_xywh_from_instances(instances: Instances, select: Any = None) -> Tensor | None:
-    """Return the boxes as float32 (N, 4), x y width height in pixels, ``None`` where there are none."""
+def extract_boxes_xywh_from_instances(instances: Instances, select: Selection = None) -> Tensor | None:
+    """Return the boxes as float32 (N, 4), x, y, width and height in pixels; ``None`` where the instances have none."""
     if not instances.has("pred_boxes"):
         return None
     boxes = instances.pred_boxes.tensor.clone()
@@ -40,27 +44,16 @@ def extract_boxes_xywh_from_instances(instances: Instances, select: Any = None) 
     return boxes if select is None else boxes[select]
 
 
-class DensePoseResultExtractor:
-    """Instances to a list of results in the pixels of their boxes, and these boxes; ``(None, None)`` without both."""
+class DensePoseOutputsExtractor:
+    """Extracts the maps as the model has them."""
 
     def __call__(
-        self, instances: Instances, select: Any = None
-    ) -> tuple[list[DensePoseChartResultWithConfidences] | None, Tensor | None]:
-        """Convert instance by instance; returns the results and (N, 4) float32 boxes, x y width height."""
-        if not instances.has("pred_densepose") or not instances.has("pred_boxes"):
-            return None, None
-        if select is not None:
-            instances = instances[select]
-        boxes, output = instances.pred_boxes, instances.pred_densepose
-        results = [ToChartResultConverterWithConfidences.convert(output[i], boxes[i]) for i in range(len(output))]
-        return results, extract_boxes_xywh_from_instances(instances)
+        self, instances: Instances, select: Selection = None
+    ) -> tuple[DensePoseChartPredictorOutput | None, Tensor | None, list[int] | None]:
+        """Return the maps, the boxes and the classes; each is ``None`` where the instances have no maps or no boxes.
 
-
-class DensePoseOutputsExtractor:
-    """Instances to their maps as the model has them, boxes and numbers of classes; each ``None`` without maps."""
-
-    def __call__(self, instances: Instances, select: Any = None) -> tuple[Any, Tensor | None, list[int] | None]:
-        """Return maps, (N, 4) float32 boxes, x y width height, and N numbers, ``None`` where there are none."""
+        Boxes are float32 (N, 4), as x, y, width and height. Classes are ``None`` where the instances have none.
+        """
         if not instances.has("pred_densepose") or not instances.has("pred_boxes"):
             return None, None, None
         if select is not None:
@@ -69,22 +62,39 @@ class DensePoseOutputsExtractor:
         return instances.pred_densepose, extract_boxes_xywh_from_instances(instances), classes
 
 
+class DensePoseResultExtractor:
+    """Extracts a result in the pixels of its box for each instance."""
+
+    def __call__(
+        self, instances: Instances, select: Selection = None
+    ) -> tuple[list[DensePoseChartResultWithConfidences] | None, Tensor | None]:
+        """Return N results and the boxes; both are ``None`` where the instances have no maps or no boxes.
+
+        Boxes are float32 (N, 4), as x, y, width and height.
+        """
+        maps, boxes_xywh, _ = DensePoseOutputsExtractor()(instances, select)
+        if maps is None:
+            return None, None
+        boxes = instances.pred_boxes if select is None else instances.pred_boxes[select]
+        return [ToChartResultConverterWithConfidences.convert(maps[i], boxes[i]) for i in range(len(maps))], boxes_xywh
+
+
 class CompoundExtractor:
-    """Several extractors as one: a list of what each returns."""
+    """Several extractors as one."""
 
     def __init__(self, extractors: Sequence[Callable[..., Any]]) -> None:
         self.extractors = list(extractors)
 
-    def __call__(self, instances: Instances, select: Any = None) -> list[Any]:
-        """Return what each extractor makes of the instances, in their order."""
+    def __call__(self, instances: Instances, select: Selection = None) -> list[Any]:
+        """Return a list of what each extractor returns, in their order."""
         return [extractor(instances, select) for extractor in self.extractors]
 
 
 def create_extractor(visualizer: Any) -> Callable[..., Any]:
-    """Return the extractor of what a visualiser draws.
+    """Return the extractor whose results a visualiser draws.
 
     Raises:
-        LitepredError: when it is none of litepred's visualisers.
+        LitepredError: The visualiser has no attribute ``extractor``.
     """
     if hasattr(visualizer, "visualizers"):
         return CompoundExtractor([create_extractor(one) for one in visualizer.visualizers])

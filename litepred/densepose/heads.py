@@ -1,4 +1,4 @@
-"""DensePose's heads: pooled boxes to the features that the maps are predicted from (Güler et al. 2018).
+"""DensePose's heads, which turn pooled boxes into the features that the maps are predicted from (Güler et al. 2018).
 
 D detections over all images, S × S cells of a pooled box, C channels.
 """
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..config import CfgNode, configurable
 from ..errors import ConfigError
 from ..layers import Conv2d, InferenceModule, get_norm
-from ..modeling.build import Registry
+from ..modeling.registry import Registry
 
 __all__ = ["ROI_DENSEPOSE_HEAD_REGISTRY", "DensePoseDeepLabHead", "DensePoseV1ConvXHead"]
 
@@ -26,14 +26,14 @@ class DensePoseV1ConvXHead(InferenceModule):
     """A stack of convolutions.
 
     Args:
-        input_channels: C of the pooled boxes.
-        conv_dim: C of each convolution's output.
-        num_convs: how many there are.
-        kernel_size: of each.
-        norm: as `get_norm` takes it.
+        input_channels: channels of the pooled boxes.
+        conv_dim: channels of each convolution's output.
+        num_convs: number of convolutions.
+        kernel_size: side of each convolution's kernel.
+        norm: name of the norm after each convolution, as `get_norm` takes it.
 
     Attributes:
-        n_out_channels: C of the result.
+        n_out_channels: channels of the result.
     """
 
     @configurable
@@ -70,10 +70,10 @@ class DensePoseV1ConvXHead(InferenceModule):
 
 @ROI_DENSEPOSE_HEAD_REGISTRY.register()
 class DensePoseDeepLabHead(DensePoseV1ConvXHead):
-    """The same after an atrous spatial pyramid, as in DeepLabv3 (Chen et al. 2017).
+    """An atrous spatial pyramid, as in DeepLabv3 (Chen et al. 2017), and after it a stack of convolutions.
 
     Args:
-        input_channels: C of the pooled boxes.
+        input_channels: channels of the pooled boxes.
         nonlocal_on: whether a non-local block follows the pyramid.
         **kwargs: see `DensePoseV1ConvXHead`.
     """
@@ -128,7 +128,7 @@ class _AtrousPyramid(InferenceModule):
     def forward(self, x: Tensor) -> Tensor:
         """Map (D, C, S, S) to the same shape."""
         *views, whole = (conv(x) for conv in self.convs)
-        whole = F.interpolate(whole, x.shape[2:], mode="bilinear", align_corners=False)  # of one cell: a copy of it
+        whole = F.interpolate(whole, x.shape[2:], mode="bilinear", align_corners=False)  # copies its only cell
         return self.project(torch.cat([*views, whole], dim=1))
 
 

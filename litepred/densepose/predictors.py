@@ -1,4 +1,4 @@
-"""DensePose's last layers: features of boxes to maps of segmentation, coordinates and confidences.
+"""DensePose's last layers, which turn the features of boxes into maps of segmentation, coordinates and confidences.
 
 D detections over all images, S × S cells of their features, M × M = 2·s·S × 2·s·S map cells, s being the upscaling.
 """
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..config import CfgNode, configurable
 from ..errors import ConfigError
 from ..layers import InferenceModule
-from ..modeling.build import Registry
+from ..modeling.registry import Registry
 from .structures import DensePoseChartPredictorOutput, DensePoseChartPredictorOutputWithConfidences
 
 __all__ = ["DENSEPOSE_PREDICTOR_REGISTRY", "DensePoseChartPredictor", "DensePoseChartWithConfidencePredictor"]
@@ -25,14 +25,14 @@ _UV_CONFIDENCES = {"iid_iso": ("sigma_2",), "indep_aniso": ("sigma_2", "kappa_u"
 
 @DENSEPOSE_PREDICTOR_REGISTRY.register()
 class DensePoseChartPredictor(InferenceModule):
-    """Segmentation and coordinates on charts of the body's surface.
+    """Predicts segmentation, and coordinates on charts of the body's surface.
 
     Args:
         input_channels: channels of the features.
         num_patches: parts of the body, each with a chart.
         num_coarse: channels of the coarse segmentation.
-        kernel_size: of the transposed convolutions, which double the resolution.
-        scale_factor: s, by which it is enlarged further.
+        kernel_size: side of the kernels of the transposed convolutions, which double the resolution.
+        scale_factor: s, by which the resolution is multiplied further.
     """
 
     @configurable
@@ -86,7 +86,7 @@ class DensePoseChartPredictor(InferenceModule):
 
 @DENSEPOSE_PREDICTOR_REGISTRY.register()
 class DensePoseChartWithConfidencePredictor(DensePoseChartPredictor):
-    """The same with confidences (Neverova et al. 2019, Sanakoyeu et al. 2020), each of which is optional.
+    """Predicts confidences too (Neverova et al. 2019, Sanakoyeu et al. 2020), each of which is optional.
 
     Args:
         input_channels: channels of the features.
@@ -95,7 +95,7 @@ class DensePoseChartWithConfidencePredictor(DensePoseChartPredictor):
         **kwargs: see `DensePoseChartPredictor`.
 
     Raises:
-        ConfigError: for another ``uv_confidence``.
+        ConfigError: ``uv_confidence`` is none of these.
     """
 
     @configurable

@@ -1,4 +1,4 @@
-"""The ROI heads of a DensePose model: those of Mask R-CNN, and a branch that maps each person found to a body.
+"""The ROI heads of a DensePose model: those of Mask R-CNN, and a branch that maps each detected person to the body.
 
 N images, D detections over all images, L feature maps.
 """
@@ -103,10 +103,11 @@ class DensePoseROIHeads(StandardROIHeads):
     """`StandardROIHeads` that also give each detection its ``pred_densepose``.
 
     Args:
-        densepose_pooler: boxes to (D, C, S, S); ``None`` for no such branch.
-        densepose_head: pooled boxes to features.
-        densepose_predictor: features to a ``DensePoseChartPredictorOutput``.
-        decoder: the maps that boxes are classified from to the one that they are pooled from; ``None`` for those maps.
+        densepose_pooler: pools boxes to (D, C, S, S); ``None`` leaves out the whole branch.
+        densepose_head: turns pooled boxes into features.
+        densepose_predictor: turns features into a ``DensePoseChartPredictorOutput``.
+        decoder: turns the feature maps into the one that boxes are pooled from; with ``None``, boxes are pooled from
+            the feature maps themselves.
         **kwargs: see `StandardROIHeads`.
 
     Attributes:
@@ -122,7 +123,7 @@ class DensePoseROIHeads(StandardROIHeads):
         densepose_pooler: nn.Module | None = None,
         densepose_head: nn.Module | None = None,
         densepose_predictor: nn.Module | None = None,
-        decoder: nn.Module | None = None,
+        decoder: Decoder | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -176,9 +177,9 @@ def _densepose_branch(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dic
     if not cfg.MODEL.DENSEPOSE_ON:
         return {}
     section, names = cfg.MODEL.ROI_DENSEPOSE_HEAD, cfg.MODEL.ROI_HEADS.IN_FEATURES
-    if section.CSE.EMBEDDERS:
+    if embedders := section.CSE.get("EMBEDDERS"):
         raise ConfigError(
-            f"MODEL.ROI_DENSEPOSE_HEAD.CSE.EMBEDDERS has {', '.join(section.CSE.EMBEDDERS)}: models of continuous "
+            f"MODEL.ROI_DENSEPOSE_HEAD.CSE.EMBEDDERS has {', '.join(embedders)}: models of continuous "
             "surface embeddings (CSE) are not supported, only those of charts (IUV) are"
         )
     shapes = named_shapes(input_shape, names, "MODEL.ROI_HEADS.IN_FEATURES")

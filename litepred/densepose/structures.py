@@ -1,4 +1,4 @@
-"""What DensePose predicts, per instance: first as maps over its box at a fixed size, then in the image's pixels.
+"""What DensePose predicts for each instance: first as maps of a fixed size over its box, then in the image's pixels.
 
 N instances, K coarse channels (2 or 15, background first), C = 25 fine channels (background first), M × M map cells,
 H × W pixels of a box.
@@ -6,8 +6,6 @@ H × W pixels of a box.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -20,12 +18,8 @@ __all__ = [
     "DensePoseChartPredictorOutput",
     "DensePoseChartPredictorOutputWithConfidences",
     "DensePoseChartResult",
-    "DensePoseChartResultCompressed",
     "DensePoseChartResultQuantized",
     "DensePoseChartResultWithConfidences",
-    "DensePoseEmbeddingPredictorOutput",
-    "compress_quantized_densepose_chart_result",
-    "decompress_compressed_densepose_chart_result",
     "quantize_densepose_chart_result",
 ]
 
@@ -50,13 +44,13 @@ _Output = TypeVar("_Output", bound="DensePoseChartPredictorOutput")
 
 @dataclass
 class DensePoseChartPredictorOutput(_TensorFields):
-    """The maps of N instances, as the field ``pred_densepose`` of `Instances` has them; cells cover the box evenly.
+    """The maps of N instances, which are the field ``pred_densepose`` of `Instances`; their cells cover the box evenly.
 
     Attributes:
         coarse_segm: (N, K, M, M) float32, logits of background and body (or of its coarse parts).
         fine_segm: (N, C, M, M) float32, logits of background and the 24 body parts.
         u: (N, C, M, M) float32, the first coordinate on the surface of each part, about 0…1, not clamped.
-        v: the second, likewise.
+        v: (N, C, M, M) float32, the second coordinate, likewise.
     """
 
     coarse_segm: Tensor
@@ -82,15 +76,15 @@ class DensePoseChartPredictorOutput(_TensorFields):
 
 @dataclass
 class DensePoseChartPredictorOutputWithConfidences(DensePoseChartPredictorOutput):
-    """The maps together with how sure the model is of them; ``None`` where it does not tell.
+    """The maps together with how sure the model is of them; a confidence that the model does not have is ``None``.
 
     Attributes:
-        sigma_1: ``None`` always.
-        sigma_2: (N, C, M, M) float32, raw: the softplus of it is the variance of u and v.
-        kappa_u: (N, C, M, M) float32, raw.
-        kappa_v: (N, C, M, M) float32, raw.
+        sigma_1: always ``None``.
+        sigma_2: (N, C, M, M) float32, unscaled: its softplus is the variance of u and v.
+        kappa_u: (N, C, M, M) float32, unscaled.
+        kappa_v: (N, C, M, M) float32, unscaled.
         fine_segm_confidence: (N, 1, M, M) float32, positive; ``fine_segm`` is already multiplied by it.
-        coarse_segm_confidence: the same for ``coarse_segm``.
+        coarse_segm_confidence: (N, 1, M, M) float32, positive; ``coarse_segm`` is already multiplied by it.
     """
 
     sigma_1: Tensor | None = None
@@ -115,22 +109,18 @@ class DensePoseChartResult(_TensorFields):
 
 
 @dataclass
-class DensePoseChartResultWithConfidences(_TensorFields):
-    """One instance in the pixels of its box, with confidences where the model has them.
+class DensePoseChartResultWithConfidences(DensePoseChartResult):
+    """The labels and coordinates with the confidences that the model has; the others are ``None``.
 
     Attributes:
-        labels: (H, W) int64, 0 for background, else the body part 1…24.
-        uv: (2, H, W) float32, the coordinates on that part, about 0…1, not clamped; 0 on background.
-        sigma_1: ``None`` always.
-        sigma_2: (H, W) float32, of the pixel's part, 0 on background.
-        kappa_u: as sigma_2.
-        kappa_v: as sigma_2.
+        sigma_1: always ``None``.
+        sigma_2: (H, W) float32, the value of the pixel's part, 0 on background.
+        kappa_u: (H, W) float32, the value of the pixel's part, 0 on background.
+        kappa_v: (H, W) float32, the value of the pixel's part, 0 on background.
         fine_segm_confidence: (H, W) float32, on background too.
-        coarse_segm_confidence: as fine_segm_confidence.
+        coarse_segm_confidence: (H, W) float32, on background too.
     """
 
-    labels: Tensor
-    uv: Tensor
     sigma_1: Tensor | None = None
     sigma_2: Tensor | None = None
     kappa_u: Tensor | None = None
@@ -141,48 +131,20 @@ class DensePoseChartResultWithConfidences(_TensorFields):
 
 @dataclass
 class DensePoseChartResultQuantized(_TensorFields):
-    """``labels_uv_uint8``, (3, H, W) uint8: label, u and v, the latter two as 0…255."""
+    """One instance in the pixels of its box, with a byte for each number.
+
+    Attributes:
+        labels_uv_uint8: (3, H, W) uint8: label, then u and v from 0 to 255.
+    """
 
     labels_uv_uint8: Tensor
 
 
-@dataclass
-class DensePoseChartResultCompressed:
-    """``labels_uv_str``: a quantised result as base64 text of an RGB PNG; ``shape_chw`` is its shape (3, H, W)."""
-
-    shape_chw: tuple[int, int, int]
-    labels_uv_str: str
-
-
-class DensePoseEmbeddingPredictorOutput:
-    """What a CSE model would predict, for ``isinstance``: litepred has no such models."""
-
-
-def quantize_densepose_chart_result(result: Any) -> DensePoseChartResultQuantized:
-    """Reduce ``labels`` and ``uv`` of a result to a byte each; u and v are clamped to 0…1."""
+def quantize_densepose_chart_result(result: DensePoseChartResult) -> DensePoseChartResultQuantized:
+    """Reduce the label, u and v of each pixel to a byte each; u and v are clamped to 0…1."""
     uv = (result.uv * 255).clamp(0, 255).byte()
     return DensePoseChartResultQuantized(torch.cat([result.labels[None].byte(), uv]))
 
 
-def compress_quantized_densepose_chart_result(result: DensePoseChartResultQuantized) -> DensePoseChartResultCompressed:
-    """Write a quantised result as text."""
-    from PIL import Image
-
-    array, file = result.labels_uv_uint8.cpu().numpy(), io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array.transpose(1, 2, 0))).save(file, format="png", optimize=True)
-    return DensePoseChartResultCompressed(array.shape, base64.encodebytes(file.getvalue()).decode())
-
-
-def decompress_compressed_densepose_chart_result(
-    result: DensePoseChartResultCompressed,
-) -> DensePoseChartResultQuantized:
-    """Read what `compress_quantized_densepose_chart_result` wrote."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(base64.decodebytes(result.labels_uv_str.encode())), formats=["PNG"]) as image:
-        array = np.array(image).transpose(2, 0, 1)
-    return DensePoseChartResultQuantized(torch.from_numpy(array.reshape(result.shape_chw).copy()))
-
-
-# so that torch.load(..., weights_only=True), which runs no code of a file's, reads what `apply_net dump` writes
+# torch.load(..., weights_only=True), which runs no code from a file, then reads what `apply_net dump` writes.
 torch.serialization.add_safe_globals([DensePoseChartResultWithConfidences])

@@ -1,13 +1,14 @@
 """Pictures of DensePose results over the grey photo, as DensePose's own tools draw them.
 
-N instances, H × W pixels. Images are uint8 arrays (H, W, 3) in BGR order. What lies later in the list lies on top.
+N instances, H × W pixels. Images are uint8 arrays (H, W, 3) in BGR order. Later instances lie on top of earlier ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -22,24 +23,27 @@ from .extractor import (
     extract_boxes_xywh_from_instances,
     extract_scores_from_instances,
 )
+from .structures import DensePoseChartResult
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    ImageLike = np.ndarray | Image | str | os.PathLike[str] | BinaryIO
 
 __all__ = [
     "STYLES",
     "VISUALIZERS",
     "CompoundVisualizer",
-    "DensePoseOutputsTextureVisualizer",
-    "DensePoseOutputsVertexVisualizer",
-    "DensePoseResultsContourVisualizer",
     "DensePoseResultsFineSegmentationVisualizer",
     "DensePoseResultsUVisualizer",
     "DensePoseResultsVVisualizer",
-    "DensePoseResultsVisualizerWithTexture",
     "ScoredBoundingBoxVisualizer",
     "draw",
     "get_texture_atlas",
-    "get_texture_atlases",
     "parse_names",
 ]
+
+Extractor = Callable[..., Any]
 
 STYLES = ("densepose", "idm-vton")
 _NUM_PARTS = 24
@@ -58,28 +62,30 @@ class _MapVisualizer:
     """Paint one of labels, u and v on every body.
 
     Args:
-        inplace: paint over what is there. Otherwise the picture is made black before each instance, so that the last
-            one alone remains; so IDM-VTON's copy of DensePose has it.
-        alpha: opacity of the paint.
-        **ignored: what DensePose's tools pass besides.
+        inplace: whether to paint over the picture. Otherwise the picture is made black before each instance, so that
+            the last one alone remains, as in IDM-VTON's copy of DensePose.
+        alpha: opacity of the paint, 0 to 1.
+        **ignored: further options of DensePose's own tools, which have no effect here.
     """
 
-    extractor: ClassVar[Any] = DensePoseResultExtractor()
+    extractor: ClassVar[Extractor] = DensePoseResultExtractor()
 
-    def __init__(self, inplace: bool = True, alpha: float = 0.7, **ignored: Any) -> None:
+    def __init__(self, inplace: bool = True, alpha: float = 0.7, **ignored: object) -> None:
         self.inplace = inplace
         self.alpha = alpha
 
-    def visualize(self, image_bgr: np.ndarray, results_and_boxes_xywh: tuple[Any, Any]) -> np.ndarray:
-        """Paint into ``image_bgr`` what `DensePoseResultExtractor` returned; returns the same array."""
+    def visualize(
+        self, image_bgr: np.ndarray, results_and_boxes_xywh: tuple[Sequence[DensePoseChartResult] | None, Tensor | None]
+    ) -> np.ndarray:
+        """Paint the results that `DensePoseResultExtractor` returned into ``image_bgr``; return the same array."""
         results, boxes = results_and_boxes_xywh
         if results is None or boxes is None:
             return image_bgr
-        for result, box in zip(results, boxes.tolist()):
-            x, y, width, height = (int(number) for number in box)
+        for result, box_xywh in zip(results, boxes.tolist()):
+            x, y, width, height = (int(number) for number in box_xywh)
             if not self.inplace:
                 image_bgr[:] = 0
-            if width <= 0 or height <= 0:  # has a result of one pixel, but as in DensePose no place in the picture
+            if width <= 0 or height <= 0:  # as in DensePose, such a box is not painted, though its result has a pixel
                 continue
             window = image_bgr[y : y + height, x : x + width]
             body = result.labels.cpu().numpy() > 0
@@ -88,14 +94,14 @@ class _MapVisualizer:
             window[body] = (window[body] * (1.0 - self.alpha) + paint * self.alpha).astype(np.uint8)
         return image_bgr
 
-    def _values(self, result: Any) -> Tensor:
+    def _values(self, result: DensePoseChartResult) -> Tensor:
         raise NotImplementedError
 
 
 class DensePoseResultsFineSegmentationVisualizer(_MapVisualizer):
     """Paint each body part in a colour of its own."""
 
-    def _values(self, result: Any) -> Tensor:
+    def _values(self, result: DensePoseChartResult) -> Tensor:
         return (result.labels.float() * (255.0 / _NUM_PARTS)).to(torch.uint8)
 
 
@@ -104,7 +110,7 @@ class DensePoseResultsUVisualizer(_MapVisualizer):
 
     _row = 0
 
-    def _values(self, result: Any) -> Tensor:
+    def _values(self, result: DensePoseChartResult) -> Tensor:
         return (result.uv[self._row] * 255.0).long() & 255
 
 
@@ -115,15 +121,17 @@ class DensePoseResultsVVisualizer(DensePoseResultsUVisualizer):
 
 
 class ScoredBoundingBoxVisualizer:
-    """Draw boxes with their scores, from a pair of boxes (N, 4), x y width height, and scores (N,)."""
+    """Draw boxes with their scores, from a pair of boxes (N, 4), as x, y, width and height, and scores (N,)."""
 
-    extractor: ClassVar[Any] = CompoundExtractor([extract_boxes_xywh_from_instances, extract_scores_from_instances])
+    extractor: ClassVar[Extractor] = CompoundExtractor(
+        [extract_boxes_xywh_from_instances, extract_scores_from_instances]
+    )
 
-    def __init__(self, **ignored: Any) -> None:
+    def __init__(self, **ignored: object) -> None:
         pass
 
-    def visualize(self, image_bgr: np.ndarray, scored_bboxes: Any) -> np.ndarray:
-        """Draw into ``image_bgr``; returns the same array."""
+    def visualize(self, image_bgr: np.ndarray, scored_bboxes: Sequence[Tensor | None]) -> np.ndarray:
+        """Draw into ``image_bgr``; return the same array."""
         import cv2
 
         boxes, scores = scored_bboxes
@@ -137,55 +145,27 @@ class ScoredBoundingBoxVisualizer:
 
 
 class CompoundVisualizer:
-    """Several visualisers, one after the other."""
+    """Several visualisers, which draw one after the other."""
 
     def __init__(self, visualizers: Sequence[Any]) -> None:
         self.visualizers = list(visualizers)
 
     def visualize(self, image_bgr: np.ndarray, data: Sequence[Any]) -> np.ndarray:
-        """Draw ``data``, one for each visualiser, into ``image_bgr``; returns the picture."""
+        """Draw into ``image_bgr`` the entry of ``data`` that each visualiser has there; return the picture."""
         for visualizer, its_data in zip(self.visualizers, data):
             image_bgr = visualizer.visualize(image_bgr, its_data)
         return image_bgr
 
 
-class _NotDrawn:
-    """A visualiser that DensePose has and litepred has not: its name can be imported, and refuses to be used."""
-
-    def __init__(self, **ignored: Any) -> None:
-        raise LitepredError(
-            f"{type(self).__name__} is not in litepred: it draws {', '.join(VISUALIZERS)}, but neither contours nor "
-            "textures nor what is of CSE models"
-        )
-
-
-class DensePoseResultsContourVisualizer(_NotDrawn):
-    """Refuses; ``dp_contour``."""
-
-
-class DensePoseResultsVisualizerWithTexture(_NotDrawn):
-    """Refuses; ``dp_iuv_texture``."""
-
-
-class DensePoseOutputsTextureVisualizer(_NotDrawn):
-    """Refuses; ``dp_cse_texture``."""
-
-
-class DensePoseOutputsVertexVisualizer(_NotDrawn):
-    """Refuses; ``dp_vertex``."""
-
-
 def get_texture_atlas(path: str | None) -> None:
-    """Accept ``None``, which DensePose's tools pass unless told otherwise.
+    """Return no texture for no path, as DensePose's own tools call it unless they are told to draw textures.
 
     Raises:
-        LitepredError: for a path: textures are not drawn here.
+        LitepredError: A path is given: textures are not drawn here.
     """
     if path is not None:
         raise LitepredError(f"the texture atlas {path!r} was given, but litepred draws no textures: leave it out")
 
-
-get_texture_atlases = get_texture_atlas
 
 VISUALIZERS: dict[str, Any] = {
     "dp_segm": DensePoseResultsFineSegmentationVisualizer,
@@ -199,35 +179,35 @@ def parse_names(text: str) -> list[str]:
     """Split a comma-separated list of `VISUALIZERS`.
 
     Raises:
-        LitepredError: when one is unknown.
+        LitepredError: A name is unknown.
     """
     names = text.split(",")
     if unknown := [name for name in names if name not in VISUALIZERS]:
         raise LitepredError(
             f"cannot draw {', '.join(map(repr, unknown))}: expected one or more of {', '.join(VISUALIZERS)}, separated "
-            "by commas without blanks. DensePose's contours and textures, and what is of CSE models, are not drawn here"
+            "by commas without blanks. DensePose's contours, textures and CSE models are not drawn here"
         )
     return names
 
 
-def draw(image: Any, instances: Instances, what: str = "dp_segm", style: str = "densepose") -> np.ndarray:
+def draw(image: ImageLike, instances: Instances, what: str = "dp_segm", style: str = "densepose") -> np.ndarray:
     """Draw what a DensePose model found.
 
     Args:
-        image: what was predicted on: a uint8 array (H, W, 3) in BGR order, a path or a Pillow image.
-        instances: the prediction's ``instances``; those to be left out are to be taken out before.
-        what: comma-separated, in the order of drawing: "dp_segm" for the body parts in 24 colours, "dp_u" and "dp_v"
-            for the coordinates on them, "bbox" for boxes with scores.
-        style: "densepose" paints every body over the grey photo. "idm-vton" changes "dp_segm" as the try-on demo of
-            that name has it: opaque on black, and the last instance (that of the lowest score) only. In both, a photo
-            in which nobody was found comes back grey.
+        image: the image that was predicted on: a uint8 array (H, W, 3) in BGR order, a path or a Pillow image.
+        instances: the prediction's ``instances``. All of them are drawn, so select the wanted ones before.
+        what: names separated by commas, in the order of drawing: "dp_segm" for the body parts in 24 colours, "dp_u"
+            and "dp_v" for the coordinates on them, "bbox" for boxes with scores.
+        style: "densepose" paints every body over the grey photo. "idm-vton" paints "dp_segm" as the try-on demo of
+            that name does: opaque on black, and only the last instance, which has the lowest score. In both styles,
+            a photo in which nobody was found comes back grey.
 
     Returns:
         A new (H, W, 3) uint8 array, BGR.
 
     Raises:
-        ImageError: when ``image`` is none, or not of the instances' size.
-        LitepredError: for another ``what`` or ``style``.
+        ImageError: ``image`` is no image, or has not the instances' size.
+        LitepredError: ``what`` or ``style`` is none of those above.
     """
     import cv2
 
@@ -243,7 +223,7 @@ def draw(image: Any, instances: Instances, what: str = "dp_segm", style: str = "
     canvas = np.repeat(cv2.cvtColor(array, cv2.COLOR_BGR2GRAY)[:, :, None], 3, axis=2)
     in_black = style == "idm-vton"
     maps = {name for name in names if name.startswith("dp_")}
-    last_alone = in_black and maps == {"dp_segm"}  # so that the others need not be converted
+    last_alone = in_black and maps == {"dp_segm"}  # the other instances need not be converted then
     results = DensePoseResultExtractor()(instances, slice(-1, None) if last_alone else None) if maps else None
     for name in names:
         options = {"inplace": False, "alpha": 1.0} if in_black and name == "dp_segm" else {}

@@ -1,4 +1,4 @@
-"""The global config, and the format versions of a config."""
+"""The global config, and configs of older format versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from ..config import CfgNode, get_cfg
-from ..config.compat import CURRENT_VERSION, upgrade
+from ..config.upgrade import CURRENT_VERSION, upgrade
 from ..errors import ConfigError
 
 __all__ = ["global_cfg", "set_global_cfg", "upgrade_config"]

@@ -309,10 +309,11 @@ _DENSEPOSE: dict[str, tuple[str, ...]] = {
         ".densepose.converters: ToChartResultConverter ToChartResultConverterWithConfidences ToMaskConverter",
     ),
     "densepose.structures": (
-        ".densepose.structures: DensePoseChartPredictorOutput DensePoseChartResult DensePoseChartResultCompressed "
-        "DensePoseChartResultQuantized DensePoseChartResultWithConfidences quantize_densepose_chart_result "
-        "compress_quantized_densepose_chart_result decompress_compressed_densepose_chart_result",
+        ".densepose.structures: DensePoseChartPredictorOutput DensePoseChartResult DensePoseChartResultQuantized "
+        "DensePoseChartResultWithConfidences quantize_densepose_chart_result",
         "! model: DensePoseEmbeddingPredictorOutput",
+        "! evaluation: DensePoseChartResultCompressed compress_quantized_densepose_chart_result "
+        "decompress_compressed_densepose_chart_result",
     ),
     "densepose.structures.chart": (".densepose.structures: DensePoseChartPredictorOutput",),
     "densepose.structures.chart_confidence": (".densepose.structures: DensePoseChartPredictorOutputWithConfidences",),
@@ -326,14 +327,18 @@ _DENSEPOSE: dict[str, tuple[str, ...]] = {
         "! model: BoundingBoxVisualizer",
     ),
     "densepose.vis.densepose_outputs_vertex": (
-        "! model: DensePoseOutputsTextureVisualizer DensePoseOutputsVertexVisualizer get_texture_atlases",
+        ".densepose.vis: get_texture_atlases=get_texture_atlas",
+        "! model: DensePoseOutputsTextureVisualizer DensePoseOutputsVertexVisualizer",
     ),
     "densepose.vis.densepose_results": (
         ".densepose.vis: DensePoseResultsFineSegmentationVisualizer DensePoseResultsUVisualizer "
         "DensePoseResultsVVisualizer",
         "! model: DensePoseResultsContourVisualizer",
     ),
-    "densepose.vis.densepose_results_textures": ("! model: DensePoseResultsVisualizerWithTexture get_texture_atlas",),
+    "densepose.vis.densepose_results_textures": (
+        ".densepose.vis: get_texture_atlas",
+        "! model: DensePoseResultsVisualizerWithTexture",
+    ),
     "densepose.vis.extractor": (
         ".densepose.extractor: CompoundExtractor DensePoseOutputsExtractor DensePoseResultExtractor create_extractor "
         "extract_boxes_xywh_from_instances extract_scores_from_instances",

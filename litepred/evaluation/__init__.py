@@ -1,4 +1,4 @@
-"""How good a model is, measured as COCO does: average precision and panoptic quality."""
+"""Measures of a model's quality, computed as COCO does: average precision and panoptic quality."""
 
 from .coco import COCOEvaluator, category_ids
 from .panoptic import PanopticEvaluator, panoptic_quality

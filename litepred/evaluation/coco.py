@@ -1,4 +1,4 @@
-"""COCO's average precision of boxes, masks and keypoints, computed by pycocotools."""
+"""COCO's average precision of boxes, masks and keypoints, which pycocotools computes."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _FIELDS = {"segm": "segmentation", "keypoints": "keypoints"}
 
 
 class COCOEvaluator:
-    """Average precision as Detectron2's evaluator of this name computes it: at most 100 instances per image.
+    """Average precision as Detectron2's evaluator of this name computes it: at most 100 instances count per image.
 
-    ``reset()``, then ``process`` for each batch, then ``evaluate()``. Of the predictions, boxes, scores and run lengths
-    are kept.
+    Call ``process`` for each batch, then ``evaluate()``; ``reset()`` starts anew. The evaluator keeps the predictions'
+    boxes, scores, run lengths and keypoints.
 
     Args:
         annotations: path of a COCO file with ``images``, ``categories`` and ``annotations``.
-        metadata: with ``thing_dataset_id_to_contiguous_id``, where the model's classes do not have the order of the
+        metadata: the data set's metadata. It is needed where the order of the model's classes is not that of the
             file's category ids; see `category_ids`.
-        kpt_oks_sigmas: of the keypoints, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; empty for COCO's own.
+        kpt_oks_sigmas: a sigma for each keypoint, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; with none, COCO's are taken.
 
     Raises:
-        LitepredError: the file cannot be read or is none of COCO's, or pycocotools is missing.
+        LitepredError: The file cannot be read or is no file of COCO's, or pycocotools is missing.
     """
 
     def __init__(
@@ -66,23 +66,23 @@ class COCOEvaluator:
 
     @property
     def images(self) -> list[dict[str, Any]]:
-        """The records of the images, with ``id`` and ``file_name``, in the file's order."""
+        """The images' records, dicts with ``id`` and ``file_name``, in the file's order."""
         return self._coco.dataset["images"]
 
     def reset(self) -> None:
         """Forget the predictions."""
         self._predictions: list[dict[str, Any]] = []
-        self._images: set[Any] = set()
+        self._images: set[int | str] = set()
 
     def process(self, inputs: Iterable[Mapping[str, Any]], outputs: Iterable[Mapping[str, Any]]) -> None:
         """Take in what a model found.
 
         Args:
-            inputs: a dict with ``image_id`` per image.
-            outputs: a dict with ``instances`` for each of them.
+            inputs: a dict with ``image_id`` for each image.
+            outputs: a dict with ``instances`` for each image.
 
         Raises:
-            LitepredError: the outputs have no instances; or the annotations not this image, a class or any masks.
+            LitepredError: An output has no instances, or the annotations lack the image, a class or masks.
         """
         for one, output in zip(inputs, outputs):
             if one["image_id"] not in self._coco.imgs:
@@ -113,32 +113,33 @@ class COCOEvaluator:
                 )
         self._masks_checked = True
 
-    def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, dict[str, float]]:
+    def evaluate(self, img_ids: Sequence[int | str] | None = None) -> dict[str, dict[str, float]]:
         """Compare with the annotations.
 
         Args:
-            img_ids: of the images to count; by default all of the file, whether they were predicted on or not.
+            img_ids: ids of the images that count. By default, all images of the file count, whether or not they were
+                predicted on.
 
         Returns:
-            Per task, ``bbox``, ``segm`` and ``keypoints`` as far as the predictions have them, its metrics from 0 to
-            100: ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` (small, medium, large), and ``AP-name`` per class
-            where there are several. What cannot be computed is NaN.
+            A dict of metrics for each of the tasks ``bbox``, ``segm`` and ``keypoints`` that the predictions have:
+            ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` (small, medium, large), and ``AP-name`` for each class
+            where there are several. They go from 0 to 100; a metric that cannot be computed is NaN.
 
         Raises:
-            LitepredError: the keypoints of predictions, annotations and sigmas differ in number.
+            LitepredError: Predictions, annotations and sigmas have different numbers of keypoints.
         """
         if not self._images:
             return {}
         tasks = ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in self._predictions))]
         return {task: self._measure(task, img_ids) for task in tasks}
 
-    def _measure(self, task: str, img_ids: Sequence[Any] | None) -> dict[str, float]:
+    def _measure(self, task: str, img_ids: Sequence[int | str] | None) -> dict[str, float]:
         from pycocotools.cocoeval import COCOeval
 
         metrics = _METRICS[task]
         if not self._predictions:
             return dict.fromkeys(metrics, float("nan"))
-        # for masks, small and large are told by their own area: with a box in the entry it would be the box's
+        # Whether a mask is small or large depends on its own area; pycocotools would take the box's if it were there.
         left_out = {"bbox"} if task == "segm" else set()
         entries = [{key: value for key, value in one.items() if key not in left_out} for one in self._predictions]
         with contextlib.redirect_stdout(io.StringIO()):
@@ -176,7 +177,7 @@ class COCOEvaluator:
 
 
 def _class_precision(precisions: np.ndarray, place: int | None) -> float:
-    """Average over IoU and recall, for one class, any area, and the most instances per image."""
+    """Average over IoU and recall for one class, of any area, with the most instances per image."""
     if place is None:
         return float("nan")
     values = precisions[:, :, place, 0, -1]
@@ -188,12 +189,12 @@ def category_ids(categories: Sequence[Mapping[str, Any]], metadata: Metadata | N
     """Map a data set's category ids to a model's classes.
 
     Args:
-        categories: as an annotation file has them.
-        metadata: whose ``thing_dataset_id_to_contiguous_id`` is taken if it knows all these ids, as COCO's does also
-            for a file with a part of COCO's categories.
+        categories: the ``categories`` of an annotation file.
+        metadata: the data set's metadata. Its ``thing_dataset_id_to_contiguous_id`` is returned if it has all these
+            ids, as COCO's has for a file with a part of COCO's categories.
 
     Returns:
-        Class by id; the ids in ascending order are 0, 1, 2 … unless the metadata say otherwise.
+        The class by id. Without such metadata, the ids in ascending order are the classes 0, 1, 2 …
     """
     ids = sorted(category["id"] for category in categories)
     known = metadata.get("thing_dataset_id_to_contiguous_id") if metadata is not None else None
@@ -206,11 +207,11 @@ def read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collect
     """Read a JSON file of COCO's kind.
 
     Args:
-        path: of the file.
-        records: the lists that it must have, with the keys that each dict in them must have.
+        path: the file's path.
+        records: the names of the lists that the file must have, and the keys that each dict in a list must have.
 
     Raises:
-        LitepredError: it cannot be read, or lacks one.
+        LitepredError: The file cannot be read, or lacks a list or a key.
     """
     path = Path(path)
     try:
@@ -223,7 +224,7 @@ def read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collect
     if missing:
         raise LitepredError(
             f"the annotations {str(path)!r} have no {', '.join(missing)}: "
-            "expected a COCO file, as instances_val2017.json"
+            "expected a COCO file, such as instances_val2017.json"
         )
     for name, keys in records.items():
         for one in content[name]:
@@ -236,7 +237,7 @@ def read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collect
 
 
 def _check_boxes(annotations: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse what pycocotools would stumble over at the end, or count wrongly."""
+    """Refuse ids and boxes that pycocotools would stumble over after the predictions, or count wrongly."""
     ids = {one["id"] for one in annotations}
     if len(ids) < len(annotations):
         raise LitepredError(f"{len(annotations)} annotations have {len(ids)} ids: expected one of its own for each")
@@ -247,7 +248,7 @@ def _check_boxes(annotations: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _is_shape(shape: Any) -> bool:
-    """Whether pycocotools takes it for a mask: run lengths, or polygons."""
+    """Tell whether pycocotools takes a segmentation for a mask, which is run lengths or polygons."""
     if isinstance(shape, dict):
         return "size" in shape and "counts" in shape
     return isinstance(shape, list) and bool(shape) and isinstance(shape[0], list) and len(shape[0]) > 4

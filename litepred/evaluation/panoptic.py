@@ -9,6 +9,7 @@ wrongly, and neither do segments that lie for more than half in void or in a cro
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,14 @@ _VOID = 0
 
 @dataclass
 class ClassCounts:
-    """What is counted of a class: the sum of its matches' IoU, matches, and what is unmatched on either side."""
+    """The counts of one class.
+
+    Attributes:
+        iou: sum of the matches' IoU.
+        matched: number of matches.
+        found_wrongly: number of the prediction's segments without a match.
+        missed: number of the annotation's segments without a match.
+    """
 
     iou: float = 0.0
     matched: int = 0
@@ -61,14 +69,14 @@ def compare_segments(
     """Count the segments of one image.
 
     Args:
-        annotated: segment ids (H, W), 0 being void.
-        annotated_segments: a dict for each with ``id``, ``category_id`` and perhaps ``iscrowd`` and ``area``.
+        annotated: segment ids (H, W) of the annotation, 0 being void.
+        annotated_segments: a dict for each segment, with ``id``, ``category_id`` and perhaps ``iscrowd`` and ``area``.
         found: segment ids (H, W) of the prediction.
-        found_segments: a dict for each with ``id`` and ``category_id``.
-        counts: by category, added to.
+        found_segments: a dict for each segment, with ``id`` and ``category_id``.
+        counts: the counts of each category, which this function adds to.
 
     Raises:
-        LitepredError: the sizes differ, or the prediction has an id or category that is not described.
+        LitepredError: The sizes differ, or the prediction has an id or category that is not described.
     """
     if annotated.shape != found.shape:
         raise LitepredError(f"the annotation has {annotated.shape} pixels, but the prediction {found.shape}")
@@ -77,16 +85,17 @@ def compare_segments(
     step = int(found.max(initial=0)) + 1
     pairs, areas = np.unique(annotated.astype(np.int64) * step + found, return_counts=True)
     shared = {divmod(int(pair), step): int(area) for pair, area in zip(pairs, areas)}
-    truth_area: dict[int, int] = {}
-    guess_area: dict[int, int] = {}
+    truth_area: Counter[int] = Counter()
+    guess_area: Counter[int] = Counter()
     for (one, other), area in shared.items():
-        truth_area[one] = truth_area.get(one, 0) + area
-        guess_area[other] = guess_area.get(other, 0) + area
+        truth_area[one] += area
+        guess_area[other] += area
     unknown = [one for one in guess_area if one != _VOID and one not in guess]
     unknown += [one["category_id"] for one in found_segments if one["category_id"] not in counts]
     if unknown:
         raise LitepredError(f"the prediction has the segment or category {unknown[0]}, which is not described")
-    truth_area.update((one, int(segment["area"])) for one, segment in truth.items() if "area" in segment)
+    for one, segment in truth.items():
+        truth_area[one] = int(segment.get("area", truth_area[one]))
 
     matched: set[tuple[int, int]] = set()
     for (one, other), area in shared.items():
@@ -117,15 +126,15 @@ def compare_segments(
 
 
 def panoptic_quality(counts: Mapping[int, ClassCounts], things: Iterable[int]) -> dict[str, float]:
-    """Average over classes.
+    """Average the qualities of the classes.
 
     Args:
-        counts: by category.
+        counts: the counts of each category.
         things: the categories that are things; the others are stuff.
 
     Returns:
-        ``PQ``, ``SQ`` and ``RQ`` over all classes that occur, the same with ``_th`` over things and ``_st`` over
-        stuff, from 0 to 100; NaN where no class occurs.
+        ``PQ``, ``SQ`` and ``RQ`` over all classes that occur, and the same with ``_th`` over things and ``_st`` over
+        stuff. They go from 0 to 100; where no class occurs, they are NaN.
     """
     things = set(things)
     groups = {"": set(counts), "_th": things, "_st": set(counts) - things}
@@ -142,16 +151,16 @@ class PanopticEvaluator:
 
     Args:
         annotations: path of a COCO panoptic JSON file.
-        folder: of its PNGs; by default the one of the JSON's name without its ending, as COCO has it, else the
-            JSON's own.
-        metadata: maps the model's classes to the data set's categories by their ids
+        folder: folder of the annotations' PNG files. By default it is beside the JSON file, with the same name but for
+            the ending, as COCO has it; where there is none, it is the JSON file's own folder.
+        metadata: the data set's metadata. The model's classes are mapped to the file's categories by the ids in it
             (``thing_dataset_id_to_contiguous_id``, ``stuff_dataset_id_to_contiguous_id``), else by their names.
 
     Attributes:
-        images: the records of the images, with ``id`` and ``file_name``, in the file's order.
+        images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
 
     Raises:
-        LitepredError: the file cannot be read, is no such file, or the model's classes cannot be told from it.
+        LitepredError: The file cannot be read, is no such file, or has no category of the model's classes.
     """
 
     def __init__(
@@ -192,17 +201,17 @@ class PanopticEvaluator:
     def reset(self) -> None:
         """Forget the predictions."""
         self._counts = {one["id"]: ClassCounts() for one in self._categories}
-        self._seen: set[Any] = set()
+        self._seen: set[int | str] = set()
 
     def process(self, inputs: Iterable[Mapping[str, Any]], outputs: Iterable[Mapping[str, Any]]) -> None:
-        """Compare what a model found with the annotations; nothing of it is kept.
+        """Compare what a model found with the annotations, and keep the counts alone.
 
         Args:
-            inputs: a dict with ``image_id`` per image.
-            outputs: a dict with ``panoptic_seg`` for each of them.
+            inputs: a dict with ``image_id`` for each image.
+            outputs: a dict with ``panoptic_seg`` for each image.
 
         Raises:
-            LitepredError: the outputs have no ``panoptic_seg``, or an annotation cannot be read or does not fit.
+            LitepredError: An output has no ``panoptic_seg``, or an annotation cannot be read or does not fit.
         """
         for one, output in zip(inputs, outputs):
             if "panoptic_seg" not in output:
@@ -235,9 +244,9 @@ class PanopticEvaluator:
             raise LitepredError(f"the panoptic annotation {str(path)!r} cannot be read: {error}") from error
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return ``{"panoptic_seg": …}`` with the metrics of `panoptic_quality`; nothing where nothing was seen.
+        """Return ``{"panoptic_seg": …}`` with the metrics of `panoptic_quality`, or ``{}`` before any image.
 
-        Images that were not predicted on are left out, as in COCO's own program, which refuses them.
+        Images that were not predicted on do not count. (COCO's own program refuses to go on without them.)
         """
         things = [one["id"] for one in self._categories if one.get("isthing", 1)]
         return {"panoptic_seg": panoptic_quality(self._counts, things)} if self._seen else {}

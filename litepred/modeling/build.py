@@ -6,10 +6,8 @@ A registered component is a class or a function, litepred's own or a user's, tha
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from ..config.schema import DEFAULTS
 from ..errors import ConfigError
 from ..layers import ShapeSpec
+from .registry import Registry
 
 if TYPE_CHECKING:
     from ..config import CfgNode
@@ -49,81 +48,6 @@ __all__ = [
     "resolve_device",
     "without_random_init",
 ]
-
-
-class _UnknownComponentError(ConfigError, KeyError):
-    """A name that no component was registered under; a KeyError too, as callers of registries expect."""
-
-    __str__ = Exception.__str__  # KeyError would print the message in quotes
-
-
-_ROTATED = "works on rotated boxes, whose operators torchvision does not have: litepred runs axis-aligned models only"
-_EMBEDDING = "predicts continuous surface embeddings (CSE): of DensePose, litepred runs the models of charts (IUV) only"
-_REFUSED = {
-    "RRPN": _ROTATED,
-    "RROIHeads": _ROTATED,
-    "RotatedAnchorGenerator": _ROTATED,
-    "DensePoseEmbeddingPredictor": _EMBEDDING,
-    "DensePoseEmbeddingWithConfidencePredictor": _EMBEDDING,
-    "build_hrfpn_backbone": "is an HRNet, which litepred does not have: of DensePose, it runs models on a ResNet only",
-}
-# Components of rooms above this one, which are imported when a config first names them.
-_ELSEWHERE = {"DensePoseROIHeads": "..densepose.roi_heads"}
-
-
-class Registry:
-    """Components of one kind by name.
-
-    Args:
-        name: what the registry holds, for error messages.
-        config_key: the config key whose value names one of its components.
-    """
-
-    def __init__(self, name: str, config_key: str = "") -> None:
-        self._name = name
-        self._config_key = config_key
-        self._components: dict[str, Any] = {}
-
-    def register(self, component: Any = None) -> Any:
-        """Register a class or function under its own name: ``@R.register()``, or ``R.register(component)``.
-
-        Raises:
-            ConfigError: when another component already has the name.
-        """
-        if component is None:
-            return self.register
-        name = component.__name__
-        if self._components.setdefault(name, component) is not component:
-            raise ConfigError(f"{name!r} is already registered in {self._name}: give the new component another name")
-        return component
-
-    def get(self, name: str) -> Any:
-        """Return the component called ``name``.
-
-        Raises:
-            ConfigError: (also a KeyError) when there is none; it names the nearest ones.
-        """
-        if name not in self._components and name in _ELSEWHERE:
-            importlib.import_module(_ELSEWHERE[name], __package__)  # registers it
-        if name in self._components:
-            return self._components[name]
-        if name in _REFUSED:
-            raise _UnknownComponentError(f"{name!r} {_REFUSED[name]}")
-        near = difflib.get_close_matches(name, self._components, n=3) or sorted(self._components)
-        where = f"{self._config_key} is {name!r}, but n" if self._config_key else "N"
-        raise _UnknownComponentError(
-            f"{where}othing of that name is registered in {self._name}: expected {', '.join(near) or '(it is empty)'}. "
-            f"Register a component of your own with @{self._name}.register() before the model is built."
-        )
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._components
-
-    def __iter__(self) -> Iterator[tuple[str, Any]]:
-        return iter(self._components.items())
-
-    def __repr__(self) -> str:
-        return f"Registry {self._name}: {', '.join(self._components)}"
 
 
 META_ARCH_REGISTRY = Registry("META_ARCH_REGISTRY", "MODEL.META_ARCHITECTURE")

@@ -105,6 +105,7 @@ def test_refused_tag_is_named():
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
 MERGES = "a0: &a0 {k: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 30))
 CHAIN = "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 300))
+DEEP = "a0: &a0 1\n" + "".join(f"a{i}: &a{i} {'[' * 40}*a{i - 1}{']' * 40}\n" for i in range(1, 20))
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,8 @@ CHAIN = "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1,
         ("&a {A: {B: *a}}", "stands inside the value that it names"),
         (LAUGHS, "aliases expand"),
         (MERGES, "aliases expand"),
-        (CHAIN, "aliases expand"),
+        (CHAIN, "nested deeper than 64 levels once its aliases expand"),
+        (DEEP, "nested deeper than 64 levels once its aliases expand"),
         ("A: " + "[" * 50_000, "nested deeper"),
         ("{" * 50_000, "nested deeper"),
         ("? " * 5000, "nested deeper"),

@@ -51,6 +51,7 @@ def test_the_widest_ring_sees_the_centre_alone():
 
 
 def test_each_cell_looks_at_all():
+    torch.manual_seed(0)
     block = _NonLocalBlock(32).requires_grad_(False)
     x = torch.randn(2, 32, 6, 6)
     theta, phi, g = block.theta(x), F.max_pool2d(block.phi[0](x), 2), F.max_pool2d(block.g[0](x), 2)

@@ -12,10 +12,7 @@ from litepred import Boxes, Instances
 from litepred.densepose.structures import (
     DensePoseChartPredictorOutput,
     DensePoseChartPredictorOutputWithConfidences,
-    DensePoseChartResultQuantized,
     DensePoseChartResultWithConfidences,
-    compress_quantized_densepose_chart_result,
-    decompress_compressed_densepose_chart_result,
     quantize_densepose_chart_result,
 )
 
@@ -104,15 +101,6 @@ def test_quantised_values_are_clamped_and_cut(value, byte):
     quantised = quantize_densepose_chart_result(result).labels_uv_uint8
     assert quantised.dtype == torch.uint8
     assert quantised[:, 0, 0].tolist() == [24, byte, byte]
-
-
-@pytest.mark.parametrize("size", [(1, 1), (5, 7)])
-def test_compressed_and_back(size):
-    quantised = DensePoseChartResultQuantized(torch.randint(0, 255, (3, *size), dtype=torch.uint8))
-    compressed = compress_quantized_densepose_chart_result(quantised)
-    assert compressed.shape_chw == (3, *size) and isinstance(compressed.labels_uv_str, str)
-    again = decompress_compressed_densepose_chart_result(compressed)
-    assert torch.equal(again.labels_uv_uint8, quantised.labels_uv_uint8)
 
 
 def test_a_stored_result_is_read_without_running_code():

@@ -168,13 +168,7 @@ def test_other_mistakes():
         draw(photo[:10], one_body([0.0, 0, 5, 5]))
 
 
-@pytest.mark.parametrize("kind", vis._NotDrawn.__subclasses__())
-def test_what_is_not_drawn_refuses(kind):
-    with pytest.raises(LitepredError, match=f"{kind.__name__} is not in litepred: it draws dp_segm"):
-        kind(cfg=None, texture_atlas=None)
-
-
 def test_texture_atlases():
-    assert vis.get_texture_atlas(None) is None and vis.get_texture_atlases(None) is None
+    assert vis.get_texture_atlas(None) is None
     with pytest.raises(LitepredError, match=r"'a\.png' was given, but litepred draws no textures"):
         vis.get_texture_atlas("a.png")

@@ -11,6 +11,8 @@ import pytest
 import torch
 from tiny_models import tiny_cfg
 
+from litepred import LitepredError
+
 pytestmark = pytest.mark.usefixtures("drop_in")
 
 
@@ -126,18 +128,14 @@ class TestConfig:
         assert "A" not in global_cfg
 
     def test_versions(self):
-        from detectron2.config import CfgNode, get_cfg, upgrade_config
+        from detectron2.config import CfgNode, downgrade_config, get_cfg, upgrade_config
 
-        cfg, old = get_cfg(), get_cfg()
-        cfg.MODEL.WEIGHTS = "w"
-        old.VERSION = 1
-        old.MODEL.WEIGHT = "w"
-        del old.MODEL["WEIGHTS"]
-        assert upgrade_config(old) == upgrade_config(cfg, 2) == cfg
-        assert type(upgrade_config(old)) is CfgNode
+        old = CfgNode({"VERSION": 1, "MODEL": {"WEIGHT": "w"}})
+        assert upgrade_config(old) == {"VERSION": 2, "MODEL": {"WEIGHTS": "w"}}
         assert old.MODEL.WEIGHT == "w"
-        with pytest.raises(ValueError, match="upgraded to version 2, got 1"):
-            upgrade_config(cfg, 1)
+        assert upgrade_config(get_cfg()) == get_cfg()
+        with pytest.raises(LitepredError, match="downgrade_config"):
+            downgrade_config(old, 1)
 
 
 @pytest.mark.parametrize("name", ["nothing.yaml", "/tmp/config.yaml", "COCO-Detection/none.yaml", ""])

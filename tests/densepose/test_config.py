@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from litepred.config import CfgNode, get_cfg
-from litepred.config.densepose import add_densepose_config
 from litepred.densepose import add_densepose_config as exported
+from litepred.densepose.config import add_densepose_config
 from litepred.errors import ConfigError
 
 
@@ -35,7 +35,7 @@ def test_added_keys():
         2,
         0,
     )
-    assert cfg.MODEL.HRNET.STAGE4.NUM_CHANNELS == [32, 64, 128, 256]
+    assert cfg.MODEL.HRNET == head.CSE == cfg.DENSEPOSE_EVALUATION == {}
     assert cfg.TEST.AUG.ROTATION_ANGLES == () and cfg.INPUT.ROTATION_ANGLES == [0]
 
 
@@ -99,9 +99,15 @@ def test_sections_that_take_any_key():
     cfg.merge_from_other_cfg(
         {
             "DATASETS": {"CATEGORY_MAPS": {"base": {"16": 1}}, "WHITELISTED_CATEGORIES": {"base": [1, 16]}},
-            "MODEL": {"ROI_DENSEPOSE_HEAD": {"CSE": {"EMBEDDERS": {"cat": {"TYPE": "vertex_feature"}}}}},
+            "MODEL": {
+                "ROI_DENSEPOSE_HEAD": {"CSE": {"EMBEDDERS": {"cat": {"TYPE": "vertex_feature"}}, "EMBED_SIZE": 16}},
+                "HRNET": {"STAGE2": {"NUM_CHANNELS": [32, 64]}},
+            },
+            "BOOTSTRAP_MODEL": {"WEIGHTS": "", "DEVICE": "cuda"},
+            "DENSEPOSE_EVALUATION": {"TYPE": "iou"},
             "BOOTSTRAP_DATASETS": [{"DATASET": "x", "IMAGE_LOADER": {"TYPE": "y"}}],
         }
     )
     assert cfg.DATASETS.CATEGORY_MAPS.base["16"] == 1
+    assert (cfg.MODEL.HRNET.STAGE2.NUM_CHANNELS, cfg.MODEL.ROI_DENSEPOSE_HEAD.CSE.EMBED_SIZE) == ([32, 64], 16)
     assert cfg.BOOTSTRAP_DATASETS[0]["IMAGE_LOADER"]["TYPE"] == "y"

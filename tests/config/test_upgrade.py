@@ -3,7 +3,7 @@
 import pytest
 
 from litepred.config import get_cfg
-from litepred.config.compat import RENAMED, upgrade
+from litepred.config.upgrade import RENAMED, upgrade
 from litepred.errors import ConfigError
 
 
