@@ -7,6 +7,7 @@
 Contenders run in processes of their own with the same weights, image and threads, and take turns; the table shows
 medians, and the ratio to the first contender of each row. The CSV has every figure, and keeps those of rows that a run
 leaves out. Weights are those of the tests, which need no download and give every model its full number of detections.
+The networks see the photograph at 800 × 1,200 pixels (height × width) and the page at 745 × 576.
 """
 
 from __future__ import annotations

@@ -196,8 +196,24 @@ class _MergedRPNHead(InferenceModule):
         self.predictor.bias = _constant(torch.cat([cast(Tensor, p.bias) for p in predictors]))
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        predictions = [self.predictor(self.conv(feature)) for feature in features]
+        predictions = [self._predict(self.conv(feature)) for feature in features]
         return [p[:, : self.num_anchors] for p in predictions], [p[:, self.num_anchors :] for p in predictions]
+
+    def _predict(self, x: Tensor) -> Tensor:
+        """Predict in float32, whatever the type of the map is.
+
+        With results of the eight bits of bfloat16, neighbouring anchors would score the same and large boxes would move
+        by pixels, so that other proposals would be kept. A second product therefore finds what the first was rounded
+        by: addmm subtracts before it rounds.
+        """
+        if x.dtype.itemsize > 2:
+            return self.predictor(x)
+        n, _, height, width = x.shape
+        pixels, weight = x.permute(0, 2, 3, 1).flatten(0, 2), self.predictor.weight.flatten(1).T  # (N·H·W, C), (C, 5A)
+        rounded = pixels @ weight
+        missing = torch.addmm(rounded, pixels, weight, beta=-1)
+        predicted = rounded.float() + missing.float() + cast(Tensor, self.predictor.bias).float()
+        return predicted.view(n, height, width, -1).permute(0, 3, 1, 2)
 
 
 class _PredictedClassMaskHead(BaseMaskRCNNHead):

@@ -101,6 +101,20 @@ def test_reduced_precision_convolves_in_it_and_answers_in_float32(family, precis
         assert torch.isfinite(value.float()).all()
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_the_rpn_predicts_in_float32(precision, fast_everywhere):
+    model = tiny_model("fpn")
+    optimize(model, precision)
+    head = model.proposal_generator.rpn_head
+    x = torch.randn(2, head.predictor.in_channels, 7, 9, dtype=getattr(torch, precision))
+    found = torch.cat([maps[0] for maps in head([x])], dim=1)
+    wanted = copy.deepcopy(head.predictor).float()(head.conv(x).float())
+    assert found.shape == wanted.shape
+    scale = float(wanted.abs().max())
+    assert float((found - wanted).abs().max()) < 1e-5 * scale
+    assert float((wanted.to(x.dtype).float() - wanted).abs().max()) > 1e-4 * scale  # what rounding would do
+
+
 @pytest.mark.parametrize("norm", ["BN", "SyncBN", "FrozenBN", "LN", ""])
 def test_norms_are_folded_where_they_can_be(norm):
     model = golden(tiny_cfg("fpn", RESNETS__NORM=norm, FPN__NORM=norm))

@@ -63,7 +63,14 @@ def _write_safetensors(
     # The format takes neither tensors that share memory nor strides of their own.
     copies = {key: value.clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     texts = {key: json.dumps(value) for key, value in rest.items()}
-    file.write(safetensors.torch.save(copies, {"format": "pt", **texts, **header}))
+    data = memoryview(safetensors.torch.save(copies))
+    # The library would put the texts in another order each time, so that no file could be made again byte by byte.
+    start = 8 + int.from_bytes(data[:8], "little")
+    entries = {"__metadata__": {"format": "pt", **texts, **header}, **json.loads(bytes(data[8:start]))}
+    written = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    written += b" " * (-len(written) % 8)  # the format aligns what follows
+    file.write(len(written).to_bytes(8, "little") + written)
+    file.write(data[start:])
 
 
 _WRITERS: dict[str, Callable[[BinaryIO, Mapping[str, Tensor], Mapping[str, Any], Mapping[str, str]], None]] = {

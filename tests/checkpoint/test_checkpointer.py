@@ -74,6 +74,12 @@ def test_what_the_formats_hold(tmp_path: Path) -> None:
         assert set(opened.keys()) == set(keys)
 
 
+def test_a_safetensors_file_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "b.safetensors"):
+        DetectionCheckpointer(model(3), tmp_path).save(name, **{f"entry {number}": number for number in range(12)})
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["a.pth", "a.pkl", "a.safetensors"])
 def test_tensors_that_share_memory_or_have_other_strides(name: str, tmp_path: Path) -> None:
     built = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Conv2d(4, 4, 3).to(memory_format=torch.channels_last))

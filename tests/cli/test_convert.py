@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from litepred.checkpoint import read_checkpoint
 from litepred.checkpoint.bundle import CLASS_NAMES, CONFIG
 from litepred.cli import main
 from litepred.cli.common import skeleton
+from litepred.default_model import default_config
 from litepred.resolve import torchvision_config
 
 
@@ -130,6 +132,13 @@ def test_half(folder, capsys):
     assert f"({len(state) - 1} float16, 1 int64)" in capsys.readouterr().out
     assert same("half.safetensors", "counted.pth", exact=False)
     assert (folder / "half.safetensors").stat().st_size < 0.6 * (folder / "counted.pth").stat().st_size
+
+
+def test_the_default_models_file_is_what_the_command_writes(folder):
+    shipped = default_config().MODEL.WEIGHTS
+    assert convert(shipped, "trained.pth") == 0
+    assert convert("trained.pth", "again.safetensors", "--half") == 0
+    assert (folder / "again.safetensors").read_bytes() == Path(shipped).read_bytes()
 
 
 @pytest.mark.parametrize(("value", "fits"), [(65519.0, True), (65520.0, False), (-1e9, False), (float("inf"), True)])

@@ -22,10 +22,10 @@ def test_the_default_model(capsys):
     facts = json.loads(capsys.readouterr().out)
     assert (facts["images"], facts["unreadable"]) == (4, 0)
     # as Detectron2's own evaluator counts the same predictions
-    assert facts["results"]["bbox"]["AP"] == pytest.approx(67.93, abs=0.5)
+    assert facts["results"]["bbox"]["AP"] == pytest.approx(73.88, abs=0.5)
     assert facts["results"]["segm"]["AP50"] == pytest.approx(100, abs=0.5)
     assert facts["results"]["bbox"]["AP-list"] is None
-    assert facts["results"]["panoptic_seg"]["PQ"] == pytest.approx(86.3, abs=0.5)
+    assert facts["results"]["panoptic_seg"]["PQ"] == pytest.approx(90.6, abs=0.5)
 
 
 def test_an_unreadable_image_is_told_and_the_rest_goes_on(tmp_path, capsys):

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from litepred.data import VideoReader, video_file
 from litepred.errors import ImageError
 from litepred.results import rgb_to_id
 
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 PAGE = ASSETS / "page_layout" / "skimage_page.png"
 
 
@@ -39,6 +41,20 @@ def test_predict_without_arguments(tmp_path, monkeypatch, capsys):
     assert out.count("\n") == 1
     with Image.open(tmp_path / "litepred-output" / "example_page.png") as picture:
         assert picture.size == (765, 990)
+
+
+@pytest.mark.parametrize(("arguments", "same"), [([], True), (["--threshold", "0.66"], False)])
+def test_readmes_picture_is_what_the_command_writes(arguments, same, tmp_path):
+    """At most 0.05 % of its pixels, fewer than a name takes, differ by more than 16 of 255 levels.
+
+    Another processor or version of FreeType changes less; one instance fewer, as with the threshold here, far more.
+    """
+    assert main(["predict", "--output", str(tmp_path), *arguments]) == 0
+    with Image.open(tmp_path / "example_page.png") as ours, Image.open(EXAMPLES / "example_page.png") as shown:
+        assert ours.size == shown.size
+        one, other = (np.asarray(picture.convert("RGB"), np.int16) for picture in (ours, shown))
+    differing = (np.abs(one - other).max(axis=2) > 16).mean()
+    assert (differing <= 0.0005) == same
 
 
 def test_pictures_show_what_was_found(tmp_path, capsys):
