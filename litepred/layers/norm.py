@@ -27,29 +27,27 @@ class FrozenBatchNorm2d(nn.Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.register_buffer("weight", torch.ones(num_features))
-        self.register_buffer("bias", torch.zeros(num_features))
-        self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features) - eps)
+        self.num_features, self.eps = num_features, eps
+        one, zero = torch.ones(num_features), torch.zeros(num_features)
+        for name, start in {"weight": one, "bias": zero, "running_mean": zero, "running_var": one - eps}.items():
+            self.register_buffer(name, start.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` (N, C, H, W) channel by channel."""
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
-        )
+        statistics = (self.running_mean, self.running_var)
+        return F.batch_norm(x, *statistics, weight=self.weight, bias=self.bias, eps=self.eps)
 
     @classmethod
     def convert_frozen_batchnorm(cls, module: nn.Module) -> nn.Module:
-        """Replace every batch norm in ``module`` by a frozen one; returns it, or the new one if it is a norm itself."""
-        if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
-            frozen = cls(module.num_features, module.eps)
-            frozen.load_state_dict(module.state_dict(), strict=False)
-            return frozen.to(next(module.buffers()).device)
-        for name, child in module.named_children():
-            module.add_module(name, cls.convert_frozen_batchnorm(child))
-        return module
+        """Replace every batch norm in ``module``; return ``module``, or its replacement when it is a norm itself."""
+        holder = nn.ModuleList([module])
+        for parent in list(holder.modules()):
+            for name, norm in list(parent.named_children()):
+                if isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)):
+                    frozen = cls(norm.num_features, norm.eps)
+                    frozen.load_state_dict(norm.state_dict(), strict=False)
+                    parent.add_module(name, frozen.to(next(norm.buffers()).device))
+        return holder[0]
 
     def extra_repr(self) -> str:
         """Show the constructor's arguments in the module's printed form."""
