@@ -1,10 +1,14 @@
-"""The exceptions that litepred raises, one small family.
+"""The exceptions that litepred raises, one small family, and the two checks of numbers that many places share.
 
 Each message says what came, what was expected and what to do about it. They also derive from the builtin
 exception that callers of Detectron2-style code already catch, so that existing ``except`` clauses keep working.
 """
 
-__all__ = ["CheckpointError", "ConfigError", "ImageError", "LitepredError"]
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["CheckpointError", "ConfigError", "ImageError", "LitepredError", "number", "whole_number"]
 
 
 class LitepredError(Exception):
@@ -21,3 +25,26 @@ class ConfigError(LitepredError, ValueError):
 
 class CheckpointError(LitepredError, ValueError):
     """A checkpoint cannot be read safely, or does not fit the model."""
+
+
+def whole_number(name: str, value: Any, least: int | None = 1) -> int:
+    """Return ``value``, which a config or a caller gave as ``name``.
+
+    Raises:
+        ConfigError: when it is not a whole number, or below ``least``.
+    """
+    if not isinstance(value, int) or (least is not None and value < least):
+        range_of_it = "" if least is None else f", {least} or more"
+        raise ConfigError(f"{name} is {value!r}: expected a whole number{range_of_it}")
+    return value
+
+
+def number(name: str, value: Any) -> float:
+    """Return ``value``, which a config or a caller gave as ``name``.
+
+    Raises:
+        ConfigError: when it is not a number, or NaN.
+    """
+    if not isinstance(value, (int, float)) or value != value:
+        raise ConfigError(f"{name} is {value!r}: expected a number")
+    return value

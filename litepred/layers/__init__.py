@@ -1,10 +1,10 @@
 """The layers that torch and torchvision do not already have."""
 
 from .blocks import CNNBlockBase, DepthwiseSeparableConv2d, cat, move_device_like, nonzero_tuple, shapes_to_tensor
-from .conv import Conv2d, DeformConv, ModulatedDeformConv
+from .conv import Conv2d, DeformConv, ModulatedDeformConv, add_convs
 from .module import InferenceModule
 from .nms import batched_nms, batched_nms_rotated, nms, nms_rotated
-from .norm import FrozenBatchNorm2d, LayerNorm2d, get_norm
+from .norm import FrozenBatchNorm2d, LayerNorm2d, Norm, get_norm
 from .paste import paste_masks_in_image
 from .roi_modules import ROIAlign, ROIAlignRotated, roi_align_rotated
 from .shape_spec import ShapeSpec
@@ -19,10 +19,12 @@ __all__ = [
     "InferenceModule",
     "LayerNorm2d",
     "ModulatedDeformConv",
+    "Norm",
     "ROIAlign",
     "ROIAlignRotated",
     "ShapeSpec",
     "WinogradConv2d",
+    "add_convs",
     "batched_nms",
     "batched_nms_rotated",
     "cat",

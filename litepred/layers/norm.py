@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 
-__all__ = ["ChannelsLastGroupNorm", "FrozenBatchNorm2d", "LayerNorm2d", "get_norm"]
+__all__ = ["ChannelsLastGroupNorm", "FrozenBatchNorm2d", "LayerNorm2d", "Norm", "get_norm"]
+
+Norm = str | Callable[[int], nn.Module] | None
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -98,10 +100,6 @@ class ChannelsLastGroupNorm(nn.Module):
         return centred.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _group_norm(num_channels: int) -> nn.Module:
-    return nn.GroupNorm(32, num_channels)
-
-
 # The synchronised variants only differ while training: in evaluation they are plain batch normalisation.
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "BN": nn.BatchNorm2d,
@@ -111,12 +109,12 @@ _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "naiveSyncBN_N": nn.BatchNorm2d,
     "FrozenBN": FrozenBatchNorm2d,
     "FrozenBNWithoutEps": partial(FrozenBatchNorm2d, eps=0.0),  # of torchvision's released detectors
-    "GN": _group_norm,
+    "GN": partial(nn.GroupNorm, 32),
     "LN": LayerNorm2d,
 }
 
 
-def get_norm(norm: str | Callable[[int], nn.Module] | None, num_channels: int) -> nn.Module | None:
+def get_norm(norm: Norm, num_channels: int) -> nn.Module | None:
     """Build the normalisation layer that a config's ``NORM`` value names, in evaluation mode.
 
     Args:

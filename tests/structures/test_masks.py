@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litepred.structures import masks as masks_module
 from litepred.structures import BitMasks, Boxes, PolygonMasks, ROIMasks, polygons_to_bitmask
+from litepred.structures import masks as masks_module
 
 
 def draw(rows):
