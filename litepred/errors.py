@@ -1,4 +1,4 @@
-"""The exceptions that litepred raises, one small family, and the two checks of numbers that many places share.
+"""The exceptions that litepred raises, one small family, and the checks of values that many places share.
 
 Each message says what came, what was expected and what to do about it. They also derive from the builtin
 exception that callers of Detectron2-style code already catch, so that existing ``except`` clauses keep working.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["CheckpointError", "ConfigError", "ImageError", "LitepredError", "number", "whole_number"]
+__all__ = ["CheckpointError", "ConfigError", "ImageError", "LitepredError", "number", "switch", "whole_number"]
 
 
 class LitepredError(Exception):
@@ -48,3 +48,14 @@ def number(name: str, value: Any) -> float:
     if not isinstance(value, (int, float)) or value != value:
         raise ConfigError(f"{name} is {value!r}: expected a number")
     return value
+
+
+def switch(name: str, value: Any) -> bool:
+    """Return ``value``, which a config or a caller gave as ``name``.
+
+    Raises:
+        ConfigError: when it is neither ``True`` nor ``False`` (nor 1 or 0, as older files write it).
+    """
+    if value not in (True, False):
+        raise ConfigError(f"{name} is {value!r}: expected True or False")
+    return bool(value)

@@ -127,8 +127,7 @@ def get_norm(norm: Norm, num_channels: int) -> nn.Module | None:
     """
     if not norm:
         return None
-    if isinstance(norm, str):
-        if norm not in _NORMS:
-            raise ConfigError(f"unknown normalisation {norm!r}: expected '' or one of {', '.join(_NORMS)}")
-        norm = _NORMS[norm]
-    return norm(num_channels).eval()
+    make = _NORMS.get(norm) if isinstance(norm, str) else norm
+    if not callable(make):
+        raise ConfigError(f"unknown normalisation {norm!r}: expected '' or one of {', '.join(_NORMS)}")
+    return make(num_channels).eval()

@@ -59,7 +59,7 @@ PerLevel = Sequence[float] | Sequence[Sequence[float]]
 
 def _per_level(values: PerLevel, levels: int, name: str) -> list[Sequence[float]]:
     """Spread a config's anchor parameters over the levels: one list for all, or one for each."""
-    lists: list[Any] = list(values or ())
+    lists: list[Any] = list(values) if isinstance(values, (list, tuple)) else []
     if lists and not isinstance(lists[0], (list, tuple)):
         lists = [lists]
     if len(lists) == 1:

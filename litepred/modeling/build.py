@@ -111,7 +111,7 @@ class Registry:
             return self._components[name]
         if name in _REFUSED:
             raise _UnknownComponentError(f"{name!r} {_REFUSED[name]}")
-        near = difflib.get_close_matches(name, self._components, n=3) or sorted(self._components)
+        near = difflib.get_close_matches(str(name), self._components, n=3) or sorted(self._components)
         where = f"{self._config_key} is {name!r}, but n" if self._config_key else "N"
         raise _UnknownComponentError(
             f"{where}othing of that name is registered in {self._name}: expected {', '.join(near) or '(it is empty)'}. "
@@ -148,7 +148,7 @@ def named_shapes(shapes: Shapes, names: Sequence[str], config_key: str) -> list[
     Raises:
         ConfigError: when there is no such map, or none is named.
     """
-    if not names or any(name not in shapes for name in names):
+    if not isinstance(names, (list, tuple)) or not names or any(name not in shapes for name in names):
         raise ConfigError(f"{config_key} is {names!r}: expected one or more of {list(shapes)}")
     return [shapes[name] for name in names]
 

@@ -160,7 +160,11 @@ class RPN(InferenceModule):
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
         self.pre_nms_topk = whole_number("MODEL.RPN.PRE_NMS_TOPK_TEST", pre_nms_topk, 0)
-        self.post_nms_topk = post_nms_topk
+        self.post_nms_topk = (
+            post_nms_topk
+            if post_nms_topk is None
+            else whole_number("MODEL.RPN.POST_NMS_TOPK_TEST", post_nms_topk, least=None)
+        )
         self.nms_thresh = number("MODEL.RPN.NMS_THRESH", nms_thresh)
         self.min_box_size = float(number("MODEL.PROPOSAL_GENERATOR.MIN_SIZE", min_box_size))
 

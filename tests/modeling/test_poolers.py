@@ -148,7 +148,7 @@ def test_exact_or_to_rounding(exact, ratio):
 
 @pytest.mark.parametrize("size", [0, -1, None, 1.5, (7, 0)])
 def test_sizes_of_no_map(size):
-    with pytest.raises(ConfigError, match="POOLER_RESOLUTION is .*expected a whole number, 1 or more"):
+    with pytest.raises(ConfigError, match=r"POOLER_RESOLUTION is .*expected a whole number, 1 or more"):
         ROIPooler(size, [1 / 4], 0, "ROIAlignV2")
 
 

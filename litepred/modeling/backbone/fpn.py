@@ -48,10 +48,11 @@ class LastLevelP6P7(InferenceModule):
 
     def __init__(self, in_channels: int, out_channels: int, in_feature: str = "res5") -> None:
         super().__init__()
+        whole_number("MODEL.FPN.OUT_CHANNELS", out_channels)
         self.in_feature = in_feature
-        self.p6, self.p7 = (
-            Conv2d(channels, out_channels, kernel_size=3, stride=2, padding=1) for channels in (in_channels, out_channels)
-        )
+        halving: dict[str, Any] = {"kernel_size": 3, "stride": 2, "padding": 1}
+        self.p6 = Conv2d(in_channels, out_channels, **halving)
+        self.p7 = Conv2d(out_channels, out_channels, **halving)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Halve (N, C, H, W) once and twice; the activation lies between the two, not before them."""

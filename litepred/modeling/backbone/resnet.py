@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import CfgNode
-from ...errors import ConfigError, whole_number
+from ...errors import ConfigError, switch, whole_number
 from ...layers import Conv2d, DeformConv, InferenceModule, ModulatedDeformConv, Norm, ShapeSpec, get_norm
 from ..build import BACKBONE_REGISTRY
 from .base import Backbone
@@ -282,10 +282,10 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
         ConfigError: for values that no ResNet has, or switches that basic blocks do not have.
     """
     resnets = cfg.MODEL.RESNETS
-    blocks, deform = _blocks_per_stage(resnets.DEPTH), resnets.DEFORM_ON_PER_STAGE or ()
+    blocks, deform = _blocks_per_stage(resnets.DEPTH), resnets.DEFORM_ON_PER_STAGE
     if resnets.RES5_DILATION not in (1, 2):
         raise ConfigError(f"MODEL.RESNETS.RES5_DILATION is {resnets.RES5_DILATION!r}: expected 1 or 2")
-    if len(deform) != 4:
+    if not isinstance(deform, (list, tuple)) or len(deform) != 4:
         raise ConfigError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE is {deform!r}: expected four switches")
     stage_of = {"stem": 1, "res2": 2, "res3": 3, "res4": 4, "res5": 5}
     last = max((stage_of.get(name, 5) for name in resnets.OUT_FEATURES or ()), default=5)
@@ -318,11 +318,11 @@ def bottleneck_arguments(resnets: CfgNode, stage: int, dilation: int = 1, deform
     """Translate ``MODEL.RESNETS`` into the arguments that only `BottleneckBlock` has, for ``stage`` 2 to 5."""
     num_groups = whole_number("MODEL.RESNETS.NUM_GROUPS", resnets.NUM_GROUPS)
     width = whole_number("MODEL.RESNETS.WIDTH_PER_GROUP", resnets.WIDTH_PER_GROUP)
-    version = "v2" if resnets.DEFORM_MODULATED else "v1"
+    version = "v2" if switch("MODEL.RESNETS.DEFORM_MODULATED", resnets.DEFORM_MODULATED) else "v1"
     return {
         "bottleneck_channels": num_groups * width * 2 ** (stage - 2),
         "num_groups": num_groups,
-        "stride_in_1x1": resnets.STRIDE_IN_1X1,
+        "stride_in_1x1": switch("MODEL.RESNETS.STRIDE_IN_1X1", resnets.STRIDE_IN_1X1),
         "dilation": dilation,
         "deform": version if deform else "",
         "deform_num_groups": whole_number("MODEL.RESNETS.DEFORM_NUM_GROUPS", resnets.DEFORM_NUM_GROUPS),

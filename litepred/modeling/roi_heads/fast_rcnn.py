@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from ...config import CfgNode, configurable
-from ...errors import number, whole_number
+from ...errors import number, switch, whole_number
 from ...layers import InferenceModule, ShapeSpec
 from ...structures import Boxes, Instances
 from ..box_coding import Box2BoxTransform
@@ -109,13 +109,14 @@ class FastRCNNOutputLayers(InferenceModule):
         super().__init__()
         inputs = (input_shape.channels or 0) * (input_shape.width or 1) * (input_shape.height or 1)
         self.num_classes = whole_number("MODEL.ROI_HEADS.NUM_CLASSES", num_classes)
+        one_box = switch("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", cls_agnostic_bbox_reg)
         self.cls_score = nn.Linear(inputs, num_classes + 1)
-        self.bbox_pred = nn.Linear(inputs, 4 if cls_agnostic_bbox_reg else 4 * num_classes)
+        self.bbox_pred = nn.Linear(inputs, 4 if one_box else 4 * num_classes)
         self.box2box_transform = box2box_transform
         self.test_score_thresh = number("MODEL.ROI_HEADS.SCORE_THRESH_TEST", test_score_thresh)
         self.test_nms_thresh = number("MODEL.ROI_HEADS.NMS_THRESH_TEST", test_nms_thresh)
         self.test_topk_per_image = whole_number("TEST.DETECTIONS_PER_IMAGE", test_topk_per_image, least=None)
-        self.use_sigmoid_ce = use_sigmoid_ce
+        self.use_sigmoid_ce = switch("MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", use_sigmoid_ce)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import CfgNode, configurable
-from ...errors import whole_number
+from ...errors import switch, whole_number
 from ...layers import InferenceModule, Norm, ShapeSpec, add_convs
 from ...structures import Instances
 from ..build import ROI_MASK_HEAD_REGISTRY
@@ -89,9 +89,10 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         """Translate ``MODEL.ROI_MASK_HEAD`` into arguments."""
         head = cfg.MODEL.ROI_MASK_HEAD
+        shared = switch("MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK", head.CLS_AGNOSTIC_MASK)
         return super().from_config(cfg, input_shape) | {
             "input_shape": input_shape,
-            "num_classes": 1 if head.CLS_AGNOSTIC_MASK else cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            "num_classes": 1 if shared else cfg.MODEL.ROI_HEADS.NUM_CLASSES,
             "conv_dims": [head.CONV_DIM] * (whole_number("MODEL.ROI_MASK_HEAD.NUM_CONV", head.NUM_CONV, 0) + 1),
             "conv_norm": head.NORM,
         }
