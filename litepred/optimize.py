@@ -16,14 +16,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import roi_align
 
 from .errors import ConfigError
 from .layers import FrozenBatchNorm2d, InferenceModule, WinogradConv2d
 from .layers.norm import ChannelsLastGroupNorm
-from .layers.paste import paste_masks_in_image, paste_masks_in_windows
-from .layers.roi_align import roi_align_channels_last
-from .modeling.poolers import ROIPooler
 from .modeling.roi_heads import FastRCNNConvFCHead, MaskRCNNConvUpsampleHead
 from .modeling.roi_heads.mask_head import BaseMaskRCNNHead, mask_rcnn_inference
 from .modeling.rpn import StandardRPNHead
@@ -31,27 +27,16 @@ from .structures import Instances
 
 __all__ = ["optimize"]
 
-_PARTS = (
-    "backbone",
-    "head",
-    "sem_seg_head",
-    "rpn_head",
-    "box_head",
-    "box_predictor",
-    "mask_head",
-    "keypoint_head",
-    "decoder",
-    "densepose_head",
-    "densepose_predictor",
-    "res5",
-)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def optimize(model: nn.Module, precision: str = "float32", compile: bool = False) -> str:
-    """Turn a loaded model, in place, into one that computes the same faster; its ``state_dict`` is another then.
+    """Turn a loaded model, in place, into one that computes the same faster.
 
-    Modules of a user's own are left as they are, but for norms folded and weights laid out inside them.
+    The model's ``state_dict`` has other names and values afterwards, so that it no longer fits the model's checkpoint.
+    A module of a class that litepred does not know stays as it is, but norms inside it are folded into convolutions,
+    and weights are laid out anew. A module says two things itself: ``dense_parts`` names its submodules that convolve
+    or multiply matrices, and ``exact`` becomes ``False`` in one that can compute faster to rounding the same.
 
     Args:
         model: in evaluation mode, on the device that it will run on.
@@ -83,18 +68,16 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
         _replace(model, _faster_layer)
     for module in model.modules():
         _flatten_channels_last(module)
-        if hasattr(module, "decodes_all"):
-            module.decodes_all = False  # type: ignore[assignment]
+        if hasattr(module, "exact"):
+            module.exact = False  # type: ignore[assignment]
         if isinstance(module, nn.Conv2d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
-        elif isinstance(module, ROIPooler) and on_cpu and _function(module.pool) is roi_align:
-            module.pool = partial(roi_align_channels_last, **module.pool.keywords)  # type: ignore[attr-defined]
-    if getattr(model, "paste", None) is paste_masks_in_image:
-        model.paste = paste_masks_in_windows  # type: ignore[assignment]
+    if on_cpu and getattr(model, "mask_format", "") is None:
+        model.mask_format = "bitmask"  # type: ignore[assignment]
     if precision != "float32":
         _reduce(model, _DTYPES[precision])
     if compile:
-        for _, part in _parts(model):
+        for part in _dense_parts(model):
             part.compile(dynamic=True)
     model.optimized = True  # type: ignore[assignment]
     return precision
@@ -118,10 +101,6 @@ def _is_fast(precision: str, device: torch.device) -> bool:
         }
         return any(getattr(torch.cpu, name, lambda: False)() for name in names[precision])
     return precision == "float16"
-
-
-def _function(callable_: Any) -> Any:
-    return callable_.func if isinstance(callable_, partial) else callable_
 
 
 def _fold_norms(module: nn.Module) -> None:
@@ -225,7 +204,7 @@ class _PredictedClassMaskHead(BaseMaskRCNNHead):
 
     def __init__(self, head: MaskRCNNConvUpsampleHead) -> None:
         super().__init__()
-        self.convs = nn.Sequential(*(getattr(head, name) for name in head._convs))
+        self.convs = nn.Sequential(*(getattr(head, name) for name in head.conv_names))
         self.deconv = nn.Linear(head.deconv.in_channels, 4 * head.deconv.out_channels)
         self.deconv.weight = _constant(head.deconv.weight.permute(2, 3, 1, 0).flatten(0, 2))  # (2·2·C', C)
         self.deconv.bias = _constant(cast(Tensor, head.deconv.bias).repeat(4))
@@ -254,14 +233,14 @@ class _FlattenChannelsLast(nn.Module):
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
-def _flatten_channels_last(module: nn.Module) -> None:
+def _flatten_channels_last(head: nn.Module) -> None:
     """Order the inputs of a box head's first fully connected layer as a channels-last map has them."""
-    if type(module) is not FastRCNNConvFCHead or not isinstance(module.flatten, nn.Flatten) or not module._fcs:
+    if type(head) is not FastRCNNConvFCHead or not head.fc_names or not isinstance(head.flatten, nn.Flatten):
         return
-    first: Any = getattr(module, module._fcs[0])
-    weight = first.weight.unflatten(1, (module.pooled_channels, -1)).transpose(1, 2).flatten(1)  # (D, S·S·C)
+    first: Any = getattr(head, head.fc_names[0])
+    weight = first.weight.unflatten(1, (head.flattened_channels, -1)).transpose(1, 2).flatten(1)  # (D, S·S·C)
     first.weight = _constant(weight)
-    module.add_module("flatten", _FlattenChannelsLast())
+    head.add_module("flatten", _FlattenChannelsLast())
 
 
 def _constant(tensor: Tensor) -> nn.Parameter:
@@ -273,23 +252,22 @@ def _reduce(model: nn.Module, dtype: torch.dtype) -> None:
 
     The backbone's maps stay as they are; the heads read them, and pooling converts them itself.
     """
-    for name, part in _parts(model):
+    for part in _dense_parts(model):
         part.to(dtype)
         part.register_forward_pre_hook(partial(_cast_inputs, dtype=dtype))
-        if name != "backbone":
+        if part is not getattr(model, "backbone", None):
             part.register_forward_hook(_cast_outputs)
 
 
-def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a model that do its convolutions and matrix products."""
-    roots = (model, *(getattr(model, name, None) for name in ("proposal_generator", "roi_heads")))
-    for root in roots:
-        for name in _PARTS:
-            part = getattr(root, name, None)
+def _dense_parts(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules that do a model's convolutions and matrix products, as their owners name them."""
+    for owner in model.modules():
+        for name in getattr(owner, "dense_parts", ("backbone",) if owner is model else ()):
+            part = getattr(owner, name, None)
             if isinstance(part, nn.ModuleList):
-                yield from ((name, stage) for stage in part)
+                yield from part
             elif isinstance(part, nn.Module):
-                yield name, part
+                yield part
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:

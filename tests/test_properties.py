@@ -106,7 +106,7 @@ class TestMasks:
         held = Boxes(upright(boxes))
         held = held[held.nonempty()]
         cells = torch.rand(len(held), 7, 7, generator=torch.Generator().manual_seed(seed))
-        for mask, (x1, y1, x2, y2) in zip(paste(cells, held, size_hw).numpy(), held.tensor.tolist()):
+        for mask, (x1, y1, x2, y2) in zip(paste(cells, held.tensor, size_hw).numpy(), held.tensor.tolist()):
             rows, columns = np.nonzero(mask)
             assert ((columns + 1 >= x1 - 1) & (columns <= x2 + 1)).all()
             assert ((rows + 1 >= y1 - 1) & (rows <= y2 + 1)).all()

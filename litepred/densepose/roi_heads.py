@@ -5,20 +5,19 @@ N images, D detections over all images, L feature maps.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..config import CfgNode, configurable
 from ..errors import ConfigError
-from ..layers import Conv2d, InferenceModule, ShapeSpec, get_norm
+from ..layers import ShapeSpec
 from ..modeling.build import ROI_HEADS_REGISTRY, named_shapes
 from ..modeling.roi_heads import StandardROIHeads
 from ..modeling.roi_heads.standard import build_pooler
+from ..modeling.semantic import SemSegFPNHead
 from ..structures import Boxes, Instances
 from .heads import ROI_DENSEPOSE_HEAD_REGISTRY
 from .predictors import DENSEPOSE_PREDICTOR_REGISTRY
@@ -28,7 +27,7 @@ __all__ = ["Decoder", "DensePoseROIHeads"]
 Window = tuple[tuple[int, int], tuple[int, int]]
 
 
-class Decoder(InferenceModule):
+class Decoder(SemSegFPNHead):
     """All maps of a pyramid as one of the finest map's size (after Panoptic FPN; Kirillov et al. 2019).
 
     Args:
@@ -41,47 +40,29 @@ class Decoder(InferenceModule):
     def __init__(
         self, input_shapes: Mapping[str, ShapeSpec], *, conv_dim: int, out_channels: int, norm: str = ""
     ) -> None:
-        super().__init__()
-        self.in_features = list(input_shapes)
-        self.strides = [shape.stride or 1 for shape in input_shapes.values()]
-        finest = self.strides[0]
-        for name, shape in input_shapes.items():
-            channels = shape.channels or 0
-            layers: list[nn.Module] = []
-            doublings = int(math.log2((shape.stride or 1) / finest))
-            for _ in range(max(1, doublings)):
-                norm_layer = get_norm(norm, conv_dim)
-                layers.append(
-                    Conv2d(channels, conv_dim, 3, padding=1, bias=not norm, norm=norm_layer, activation=F.relu_)
-                )
-                if doublings:
-                    layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
-                channels = conv_dim
-            self.add_module(name, nn.Sequential(*layers))
-        self.predictor = Conv2d(conv_dim, out_channels, 1)
+        finest = min(shape.stride or 1 for shape in input_shapes.values())
+        super().__init__(input_shapes, num_classes=out_channels, conv_dims=conv_dim, common_stride=finest, norm=norm)
 
-    def forward(self, features: Sequence[Tensor], window: Window | None = None) -> Tensor:
+    def forward(self, features: Sequence[Tensor], window: Window | None = None) -> Tensor:  # type: ignore[override]
         """Map L feature maps (N, C, H, W), of stride 4, 8 …, to one (N, C', H, W) of the first one's size.
 
         Args:
             features: the maps.
             window: compute this part of the result alone; see `window_around`.
         """
+        if window is None:
+            return self.layers(dict(zip(self.in_features, features)))
         total: Any = 0
         for level, (name, feature) in enumerate(zip(self.in_features, features)):
-            head, scale = getattr(self, name), self.strides[level] // self.strides[0]
-            if window is None:
-                part = head(feature)
-            else:
-                cells = self.strides[-1] // self.strides[level]
-                margin = scale.bit_length()  # a cell for the first convolution, and one less for all that follow it
-                (top, left), (bottom, right) = (
-                    [max(0, edge * cells + sign * margin) for edge in edges] for edges, sign in zip(window, (-1, 1))
-                )
-                skip_y, skip_x = ((edge * cells - near) * scale for edge, near in zip(window[0], (top, left)))
-                height, width = ((far - near) * cells * scale for near, far in zip(*window))
-                part = head(feature[:, :, top:bottom, left:right])
-                part = part[:, :, skip_y : skip_y + height, skip_x : skip_x + width]
+            cells, scale = self.strides[-1] // self.strides[level], self.strides[level] // self.strides[0]
+            margin = scale.bit_length()  # a cell for the first convolution, and one less for all that follow it
+            (top, left), (bottom, right) = (
+                [max(0, edge * cells + sign * margin) for edge in edges] for edges, sign in zip(window, (-1, 1))
+            )
+            skip_y, skip_x = ((edge * cells - near) * scale for edge, near in zip(window[0], (top, left)))
+            height, width = ((far - near) * cells * scale for near, far in zip(*window))
+            part = getattr(self, name)(feature[:, :, top:bottom, left:right])
+            part = part[:, :, skip_y : skip_y + height, skip_x : skip_x + width]
             total = part if level == 0 else total + part
         return self.predictor(total)
 
@@ -111,10 +92,11 @@ class DensePoseROIHeads(StandardROIHeads):
         **kwargs: see `StandardROIHeads`.
 
     Attributes:
-        decodes_all: whether the decoder computes its whole map, or just what lies around boxes, to rounding the same.
+        exact: whether the decoder computes its whole map, or just what lies around boxes, to rounding the same.
     """
 
-    decodes_all = True
+    dense_parts = (*StandardROIHeads.dense_parts, "decoder", "densepose_head", "densepose_predictor")
+    exact = True
 
     @configurable
     def __init__(
@@ -151,7 +133,7 @@ class DensePoseROIHeads(StandardROIHeads):
         if not self.densepose_on or not sum(sizes):  # as in DensePose, a batch without detections gets no field
             return instances
         maps, boxes = [features[name] for name in self.in_features], [one.pred_boxes for one in instances]
-        if self.use_decoder and self.decodes_all:
+        if self.use_decoder and self.exact:
             maps = [self.decoder(maps)]
         elif self.use_decoder:
             window = self.decoder.window_around(boxes, maps[-1])

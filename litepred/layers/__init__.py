@@ -1,8 +1,8 @@
 """The layers that torch and torchvision do not already have."""
 
-from .conv import Conv2d, DeformConv, ModulatedDeformConv
+from .conv import Conv2d, DeformConv, ModulatedDeformConv, add_convs
 from .module import InferenceModule
-from .norm import FrozenBatchNorm2d, LayerNorm2d, get_norm
+from .norm import FrozenBatchNorm2d, LayerNorm2d, Norm, get_norm
 from .paste import paste_masks_in_image
 from .shape_spec import ShapeSpec
 from .winograd import WinogradConv2d
@@ -14,8 +14,10 @@ __all__ = [
     "InferenceModule",
     "LayerNorm2d",
     "ModulatedDeformConv",
+    "Norm",
     "ShapeSpec",
     "WinogradConv2d",
+    "add_convs",
     "get_norm",
     "paste_masks_in_image",
 ]

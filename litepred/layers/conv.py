@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.ops import deform_conv2d
 
-__all__ = ["Conv2d", "DeformConv", "ModulatedDeformConv"]
+from ..errors import ConfigError, whole_number
+from .norm import Norm, get_norm
+
+__all__ = ["Conv2d", "DeformConv", "ModulatedDeformConv", "add_convs"]
 
 
 class Conv2d(nn.Conv2d):
@@ -85,3 +89,34 @@ class ModulatedDeformConv(DeformConv):
             split = offset.shape[1] // 3 * 2
             offset, mask = offset[:, :split], torch.sigmoid(offset[:, split:])
         return super().forward(x, offset, mask)
+
+
+def add_convs(
+    module: nn.Module, prefix: str, in_channels: int, out_channels: Sequence[int], norm: Norm = ""
+) -> list[str]:
+    """Give ``module`` a chain of 3×3 convolutions, each with its norm and ReLU.
+
+    Args:
+        module: gets them as submodules.
+        prefix: of their names, which end in 1, 2 and so on.
+        in_channels: channels of the first one's input.
+        out_channels: channels of the output of each.
+        norm: as `get_norm` takes it; convolutions have a bias only without one.
+
+    Returns:
+        Their names, in order.
+
+    Raises:
+        ConfigError: when a number of channels is not a whole number above 0.
+    """
+    owner = type(module).__name__
+    if not isinstance(out_channels, (list, tuple)):
+        raise ConfigError(f"the convolutions of {owner} have the channels {out_channels!r}: expected a list of numbers")
+    names = [f"{prefix}{i}" for i in range(1, len(out_channels) + 1)]
+    for name, channels in zip(names, out_channels):
+        whole_number(f"a number of channels of {owner}", channels)
+        norm_layer = get_norm(norm, channels)
+        conv = Conv2d(in_channels, channels, 3, padding=1, bias=not norm, norm=norm_layer, activation=F.relu_)
+        module.add_module(name, conv)
+        in_channels = channels
+    return names

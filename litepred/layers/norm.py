@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 
-__all__ = ["ChannelsLastGroupNorm", "FrozenBatchNorm2d", "LayerNorm2d", "get_norm"]
+__all__ = ["ChannelsLastGroupNorm", "FrozenBatchNorm2d", "LayerNorm2d", "Norm", "get_norm"]
+
+Norm = str | Callable[[int], nn.Module] | None
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -27,29 +29,27 @@ class FrozenBatchNorm2d(nn.Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__()
-        self.num_features = num_features
-        self.eps = eps
-        self.register_buffer("weight", torch.ones(num_features))
-        self.register_buffer("bias", torch.zeros(num_features))
-        self.register_buffer("running_mean", torch.zeros(num_features))
-        self.register_buffer("running_var", torch.ones(num_features) - eps)
+        self.num_features, self.eps = num_features, eps
+        one, zero = torch.ones(num_features), torch.zeros(num_features)
+        for name, start in {"weight": one, "bias": zero, "running_mean": zero, "running_var": one - eps}.items():
+            self.register_buffer(name, start.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` (N, C, H, W) channel by channel."""
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
-        )
+        statistics = (self.running_mean, self.running_var)
+        return F.batch_norm(x, *statistics, weight=self.weight, bias=self.bias, eps=self.eps)
 
     @classmethod
     def convert_frozen_batchnorm(cls, module: nn.Module) -> nn.Module:
-        """Replace every batch norm in ``module`` by a frozen one; returns it, or the new one if it is a norm itself."""
-        if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)):
-            frozen = cls(module.num_features, module.eps)
-            frozen.load_state_dict(module.state_dict(), strict=False)
-            return frozen.to(next(module.buffers()).device)
-        for name, child in module.named_children():
-            module.add_module(name, cls.convert_frozen_batchnorm(child))
-        return module
+        """Replace every batch norm in ``module``; return ``module``, or its replacement when it is a norm itself."""
+        holder = nn.ModuleList([module])
+        for parent in list(holder.modules()):
+            for name, norm in list(parent.named_children()):
+                if isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)):
+                    frozen = cls(norm.num_features, norm.eps)
+                    frozen.load_state_dict(norm.state_dict(), strict=False)
+                    parent.add_module(name, frozen.to(next(norm.buffers()).device))
+        return holder[0]
 
     def extra_repr(self) -> str:
         """Show the constructor's arguments in the module's printed form."""
@@ -100,10 +100,6 @@ class ChannelsLastGroupNorm(nn.Module):
         return centred.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _group_norm(num_channels: int) -> nn.Module:
-    return nn.GroupNorm(32, num_channels)
-
-
 # The synchronised variants only differ while training: in evaluation they are plain batch normalisation.
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "BN": nn.BatchNorm2d,
@@ -113,12 +109,12 @@ _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "naiveSyncBN_N": nn.BatchNorm2d,
     "FrozenBN": FrozenBatchNorm2d,
     "FrozenBNWithoutEps": partial(FrozenBatchNorm2d, eps=0.0),  # of torchvision's released detectors
-    "GN": _group_norm,
+    "GN": partial(nn.GroupNorm, 32),
     "LN": LayerNorm2d,
 }
 
 
-def get_norm(norm: str | Callable[[int], nn.Module] | None, num_channels: int) -> nn.Module | None:
+def get_norm(norm: Norm, num_channels: int) -> nn.Module | None:
     """Build the normalisation layer that a config's ``NORM`` value names, in evaluation mode.
 
     Args:
@@ -131,8 +127,7 @@ def get_norm(norm: str | Callable[[int], nn.Module] | None, num_channels: int) -
     """
     if not norm:
         return None
-    if isinstance(norm, str):
-        if norm not in _NORMS:
-            raise ConfigError(f"unknown normalisation {norm!r}: expected '' or one of {', '.join(_NORMS)}")
-        norm = _NORMS[norm]
-    return norm(num_channels).eval()
+    make = _NORMS.get(norm) if isinstance(norm, str) else norm
+    if not callable(make):
+        raise ConfigError(f"unknown normalisation {norm!r}: expected '' or one of {', '.join(_NORMS)}")
+    return make(num_channels).eval()

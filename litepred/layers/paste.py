@@ -1,22 +1,30 @@
-"""Box-relative mask probabilities onto the image.
+"""Paste masks that are relative to their boxes into the image.
 
 N masks of M × M probabilities, an image of H × W pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..structures import Boxes
+__all__ = ["MaskWindows", "mask_windows", "paste_masks_in_image", "paste_masks_in_windows"]
 
-__all__ = ["mask_windows", "paste_masks_in_image", "paste_masks_in_windows"]
+Window = tuple[int, int, int, int]
+MaskWindows = Callable[[Tensor, Tensor, tuple[int, int], float], Iterator[tuple[int, tuple[Window, Tensor]]]]
 
 _CHUNK_BYTES = 2**30  # on an accelerator: memory that one chunk of full-size masks may take
+
+
+class _Boxes(Protocol):
+    """What has its rows x1 y1 x2 y2 in ``tensor``, as `litepred.structures.Boxes`."""
+
+    tensor: Tensor
 
 
 def _sample(masks: Tensor, boxes: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
@@ -39,7 +47,7 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
     return torch.from_numpy(np.zeros(shape, bool if dtype == torch.bool else np.uint8))
 
 
-def _windows(boxes: Tensor, height: int, width: int) -> Iterator[tuple[int, tuple[int, int, int, int]]]:
+def _windows(boxes: Tensor, height: int, width: int) -> Iterator[tuple[int, Window]]:
     """For each box that reaches into the image its index and x0, y0, x1, y1 around it, a pixel wider."""
     lows = (boxes[:, :2].floor() - 1).clamp(min=0)
     highs = torch.minimum(boxes[:, 2:].ceil() + 1, boxes.new_tensor([width, height]))
@@ -48,48 +56,54 @@ def _windows(boxes: Tensor, height: int, width: int) -> Iterator[tuple[int, tupl
             yield i, (x0, y0, x1, y1)
 
 
-def paste_masks_in_windows(
-    masks: Tensor, boxes: Boxes | Tensor, image_shape: tuple[int, int], threshold: float = 0.5
-) -> Tensor:
-    """Paste as `paste_masks_in_image` does, faster on the CPU and to rounding the same.
-
-    Bilinear sampling on a grid is a product of three matrices: rows · mask · columns.
-    """
-    if masks.device.type != "cpu" or not masks.is_floating_point() or threshold < 0:
-        return paste_masks_in_image(masks, boxes, image_shape, threshold)
-    box_tensor = boxes.tensor if isinstance(boxes, Boxes) else boxes
-    height, width = (int(v) for v in image_shape)
-    pasted = _zeros((len(masks), height, width), torch.bool, masks.device)
-    for i, (window, inside) in mask_windows(masks, box_tensor, (height, width), threshold):
-        x0, y0, x1, y1 = window
-        pasted[i, y0:y1, x0:x1] = inside
-    return pasted
-
-
 def mask_windows(
-    masks: Tensor, boxes: Tensor, image_shape: tuple[int, int], threshold: float = 0.5
-) -> Iterator[tuple[int, tuple[tuple[int, int, int, int], Tensor]]]:
-    """Sample masks (N, M, M) one by one, each only around its box.
+    masks: Tensor, boxes_xyxy: Tensor, image_size_hw: tuple[int, int], threshold: float = 0.5
+) -> Iterator[tuple[int, tuple[Window, Tensor]]]:
+    """Sample masks one by one, each only around its box.
+
+    Bilinear sampling on a grid is a product of three matrices: rows · mask · columns. It is faster than
+    `paste_masks_in_image` on the CPU, and differs from it by rounding.
+
+    Args:
+        masks: (N, M, M) probabilities in [0, 1].
+        boxes_xyxy: (N, 4) in pixels of the image.
+        image_size_hw: height and width of the image in pixels.
+        threshold: a pixel belongs to a mask when the probability at its centre is at least this.
 
     Yields:
-        The index of a mask whose box reaches into the image; and its window, x0, y0, x1, y1 in whole pixels, with what
-        belongs to the mask in it, (y1 - y0, x1 - x0) bool.
+        The index of a mask whose box reaches into the image; and its window, x0, y0, x1, y1 in whole pixels, with the
+        part of the mask in it, (y1 - y0, x1 - x0) bool.
     """
     size = masks.shape[-1]
-    cells = torch.arange(size, dtype=torch.float32)
+    cells = torch.arange(size, dtype=torch.float32, device=masks.device)
 
     def weights(low: int, high: int, start: Tensor, end: Tensor) -> Tensor:  # (pixels, M)
-        position = (torch.arange(low, high, dtype=torch.float32) + 0.5 - start) / (end - start) * size - 0.5
+        centres = torch.arange(low, high, dtype=torch.float32, device=masks.device) + 0.5
+        position = (centres - start) / (end - start) * size - 0.5
         return (1 - (position[:, None] - cells).abs()).clamp_(min=0)
 
-    for i, (x0, y0, x1, y1) in _windows(boxes, *image_shape):
-        left, top, right, bottom = boxes[i]
+    for i, (x0, y0, x1, y1) in _windows(boxes_xyxy, *image_size_hw):
+        left, top, right, bottom = boxes_xyxy[i]
         rows = weights(y0, y1, top, bottom) @ masks[i].float()
         yield i, ((x0, y0, x1, y1), (rows @ weights(x0, x1, left, right).T) >= threshold)
 
 
+def paste_masks_in_windows(
+    masks: Tensor,
+    boxes_xyxy: Tensor,
+    image_size_hw: tuple[int, int],
+    threshold: float = 0.5,
+    windows: MaskWindows = mask_windows,
+) -> Tensor:
+    """Paste masks (N, M, M) into full images (N, H, W) bool, window by window; see `mask_windows` for the arguments."""
+    pasted = _zeros((len(masks), *image_size_hw), torch.bool, masks.device)
+    for i, ((x0, y0, x1, y1), inside) in windows(masks, boxes_xyxy, image_size_hw, threshold):
+        pasted[i, y0:y1, x0:x1] = inside
+    return pasted
+
+
 def paste_masks_in_image(
-    masks: Tensor, boxes: Boxes | Tensor, image_shape: tuple[int, int], threshold: float = 0.5
+    masks: Tensor, boxes: Tensor | _Boxes, image_shape: tuple[int, int], threshold: float = 0.5
 ) -> Tensor:
     """Paste masks that were predicted relative to their boxes into full images.
 
@@ -98,7 +112,7 @@ def paste_masks_in_image(
 
     Args:
         masks: (N, M, M), probabilities in [0, 1], or bool.
-        boxes: N boxes as x1 y1 x2 y2 in pixels of the image.
+        boxes: (N, 4) x1 y1 x2 y2 in pixels of the image, or `Boxes` of that tensor.
         image_shape: (height, width) in pixels.
         threshold: in [0, 1]; a negative one returns the soft masks as uint8, probability × 255.
 
@@ -110,9 +124,9 @@ def paste_masks_in_image(
     """
     if masks.ndim != 3 or masks.shape[-1] != masks.shape[-2]:
         raise ValueError(f"masks of shape {tuple(masks.shape)} cannot be pasted: expected square ones, (N, M, M)")
-    box_tensor = boxes.tensor if isinstance(boxes, Boxes) else boxes
-    if len(box_tensor) != len(masks):
-        raise ValueError(f"{len(masks)} masks came with {len(box_tensor)} boxes: expected one box per mask")
+    boxes_xyxy = boxes if isinstance(boxes, Tensor) else boxes.tensor
+    if len(boxes_xyxy) != len(masks):
+        raise ValueError(f"{len(masks)} masks came with {len(boxes_xyxy)} boxes: expected one box per mask")
     height, width = (int(v) for v in image_shape)
     soft = threshold < 0
     pasted = _zeros((len(masks), height, width), torch.uint8 if soft else torch.bool, masks.device)
@@ -124,11 +138,11 @@ def paste_masks_in_image(
         return (probabilities * 255).to(torch.uint8) if soft else probabilities >= threshold
 
     if masks.device.type == "cpu":  # one by one, only around each box: far less to compute than whole images
-        for i, (x0, y0, x1, y1) in _windows(box_tensor, height, width):
-            pasted[i, y0:y1, x0:x1] = finish(_sample(masks[i : i + 1], box_tensor[i : i + 1], y0, y1, x0, x1)[0])
+        for i, (x0, y0, x1, y1) in _windows(boxes_xyxy, height, width):
+            pasted[i, y0:y1, x0:x1] = finish(_sample(masks[i : i + 1], boxes_xyxy[i : i + 1], y0, y1, x0, x1)[0])
         return pasted
     per_chunk = max(1, _CHUNK_BYTES // max(1, height * width * 12))  # a float32 grid (x, y) and its samples
     for i in range(0, len(masks), per_chunk):
         chunk = slice(i, i + per_chunk)
-        pasted[chunk] = finish(_sample(masks[chunk], box_tensor[chunk], 0, height, 0, width))
+        pasted[chunk] = finish(_sample(masks[chunk], boxes_xyxy[chunk], 0, height, 0, width))
     return pasted

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from ..config import CfgNode, configurable
-from ..errors import ConfigError
+from ..errors import ConfigError, number
 from ..layers import InferenceModule, ShapeSpec
 from ..structures import Boxes
 from .build import ANCHOR_GENERATOR_REGISTRY
 
-__all__ = ["DefaultAnchorGenerator", "anchors_per_cell"]
+__all__ = ["DefaultAnchorGenerator", "anchors_around", "anchors_per_cell"]
 
 
-def anchors_per_cell(generator: Any) -> int:
+def anchors_per_cell(generator: DefaultAnchorGenerator) -> int:
     """Return A of an anchor generator whose levels share a head.
 
     Raises:
@@ -37,7 +37,7 @@ def anchors_per_cell(generator: Any) -> int:
 
 
 def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Tensor:
-    """Boxes of area size² and height / width = ratio around the origin, unrounded: (A, 4)."""
+    """Return boxes of area size² and height / width = ratio around the origin, unrounded: (A, 4)."""
     boxes = []
     for size in sizes:
         for ratio in aspect_ratios:
@@ -47,21 +47,29 @@ def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Ten
     return torch.tensor(boxes)
 
 
-def _per_level(values: Any, levels: int, name: str) -> list[list[float]]:
+def anchors_around(x: Tensor, y: Tensor, cell_anchors: Tensor) -> Boxes:
+    """Put the anchors (A, 4) of a cell around the points of a grid, ``x`` (W,) by ``y`` (H,): H·W·A boxes."""
+    rows, columns = torch.meshgrid(y, x, indexing="ij")
+    corners = torch.stack([columns, rows, columns, rows], dim=2).reshape(-1, 1, 4)  # (H·W, 1, 4)
+    return Boxes((corners + cell_anchors).reshape(-1, 4))
+
+
+PerLevel = Sequence[float] | Sequence[Sequence[float]]
+
+
+def _per_level(values: PerLevel, levels: int, name: str) -> list[Sequence[float]]:
     """Spread a config's anchor parameters over the levels: one list for all, or one for each."""
-    values = list(values)
-    if values and not isinstance(values[0], (list, tuple)):
-        values = [values]
-    if len(values) == 1:
-        values = values * levels
-    if len(values) != levels:
+    lists: list[Any] = list(values) if isinstance(values, (list, tuple)) else []
+    if lists and not isinstance(lists[0], (list, tuple)):
+        lists = [lists]
+    if len(lists) == 1:
+        lists = lists * levels
+    if len(lists) != levels or not all(one and all(value and value > 0 for value in one) for one in lists):
         raise ConfigError(
-            f"MODEL.ANCHOR_GENERATOR.{name} has {len(values)} lists for {levels} feature maps: "
-            f"expected one list for all of them, or {levels}"
+            f"MODEL.ANCHOR_GENERATOR.{name} is {values!r} for {levels} feature maps: "
+            f"expected numbers above 0, in one list for all of them or in {levels} lists"
         )
-    if not all(level and all(value > 0 for value in level) for level in values):
-        raise ConfigError(f"MODEL.ANCHOR_GENERATOR.{name} is {values}: expected numbers above 0 in each list")
-    return values
+    return lists
 
 
 @ANCHOR_GENERATOR_REGISTRY.register()
@@ -81,16 +89,18 @@ class DefaultAnchorGenerator(InferenceModule):
     box_dim = 4  # numbers that describe a box
 
     @configurable
-    def __init__(self, *, sizes: Any, aspect_ratios: Any, strides: Sequence[int], offset: float = 0.5) -> None:
+    def __init__(
+        self, *, sizes: PerLevel, aspect_ratios: PerLevel, strides: Sequence[int], offset: float = 0.5
+    ) -> None:
         super().__init__()
         self.strides = list(strides)
         self.num_features = len(self.strides)
-        sizes = _per_level(sizes, self.num_features, "SIZES")
-        aspect_ratios = _per_level(aspect_ratios, self.num_features, "ASPECT_RATIOS")
-        if not 0.0 <= offset < 1.0:
+        size_lists = _per_level(sizes, self.num_features, "SIZES")
+        ratio_lists = _per_level(aspect_ratios, self.num_features, "ASPECT_RATIOS")
+        if not 0.0 <= number("MODEL.ANCHOR_GENERATOR.OFFSET", offset) < 1.0:
             raise ConfigError(f"MODEL.ANCHOR_GENERATOR.OFFSET is {offset}: expected a number in [0, 1)")
         self.offset = offset
-        for level, (level_sizes, level_ratios) in enumerate(zip(sizes, aspect_ratios)):
+        for level, (level_sizes, level_ratios) in enumerate(zip(size_lists, ratio_lists)):
             self.register_buffer(f"_cell_anchors_{level}", _cell_anchors(level_sizes, level_ratios), persistent=False)
 
     @classmethod
@@ -124,7 +134,5 @@ class DefaultAnchorGenerator(InferenceModule):
             start = self.offset * stride
             x = torch.arange(start, width * stride, stride, dtype=torch.float32, device=cell.device)
             y = torch.arange(start, height * stride, stride, dtype=torch.float32, device=cell.device)
-            y, x = (axis.reshape(-1) for axis in torch.meshgrid(y, x, indexing="ij"))
-            corners = torch.stack([x, y, x, y], dim=1)  # (H·W, 4)
-            anchors.append(Boxes((corners[:, None] + cell).reshape(-1, 4)))  # (H·W·A, 4)
+            anchors.append(anchors_around(x, y, cell))
         return anchors

@@ -27,7 +27,7 @@ class Box2BoxTransform:
     """
 
     def __init__(self, weights: Sequence[float], scale_clamp: float = _LARGEST_LOG_SCALE) -> None:
-        self.weights = tuple(float(w) for w in weights)
+        self.weights = tuple(float(w) for w in weights or ())
         if len(self.weights) != 4 or not all(self.weights):
             raise ConfigError(f"BBOX_REG_WEIGHTS are {weights}: expected four numbers, none of them 0")
         self.scale_clamp = scale_clamp

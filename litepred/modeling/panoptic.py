@@ -26,11 +26,13 @@ class PanopticFPN(GeneralizedRCNN):
 
     Args:
         sem_seg_head: features to semantic logits.
-        combine_overlap_thresh: see `combine_semantic_and_instance_outputs`, as the next two.
-        combine_stuff_area_thresh: …
-        combine_instances_score_thresh: …
+        combine_overlap_thresh: ``overlap_threshold`` of `combine_semantic_and_instance_outputs`.
+        combine_stuff_area_thresh: ``stuff_area_thresh`` of the same function.
+        combine_instances_score_thresh: ``instances_score_thresh`` of the same function.
         **kwargs: see `GeneralizedRCNN`.
     """
+
+    dense_parts = ("backbone", "sem_seg_head")
 
     @configurable
     def __init__(
@@ -74,12 +76,14 @@ class PanopticFPN(GeneralizedRCNN):
         """
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
-        instances = self._detect(batched_inputs, images, features)
+        proposals = self._propose(batched_inputs, images, features)
+        instances, _ = self.roi_heads(images, features, proposals, None)
         if not do_postprocess:
             return instances, self.sem_seg_head(features, None)[0]
-        results = []
         semantic = semantic_logits(self.sem_seg_head, features, batched_inputs, images.image_sizes)
-        for sem_seg, detected in zip(semantic, self._finish(instances, batched_inputs, images.image_sizes)):
+        found = self._postprocess(instances, self._requests(batched_inputs), images.image_sizes)
+        results = []
+        for sem_seg, detected in zip(semantic, found):
             panoptic_seg = combine_semantic_and_instance_outputs(
                 detected["instances"],
                 sem_seg.max(dim=0).indices,  # argmax, but for its speed on the CPU

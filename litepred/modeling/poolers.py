@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align, roi_pool
+from torchvision.ops import roi_align
 
-from ..errors import ConfigError, LitepredError
+from ..errors import ConfigError, LitepredError, whole_number
 from ..layers import InferenceModule
+from ..layers.roi_align import roi_align_channels_last
 from ..structures import Boxes
 
 __all__ = ["ROIPooler", "assign_boxes_to_levels"]
@@ -44,16 +44,22 @@ class ROIPooler(InferenceModule):
 
     Args:
         output_size: S, or (height, width).
-        scales: of each map, 1 / stride.
+        scales: cells per pixel of each map, 1 / stride.
         sampling_ratio: samples per cell and side; 0 adapts it to the box.
-        pooler_type: "ROIAlignV2" (pixel-exact), "ROIAlign" (shifted by half a cell, as Detectron1),
-            "TorchvisionROIAlign" (the same, with torchvision's choice of level at boundaries) or "ROIPool".
+        pooler_type: "ROIAlignV2" (pixel-exact), "ROIAlign" (shifted by half a cell, as Detectron1), or
+            "TorchvisionROIAlign" (the same, with torchvision's choice of level at boundaries).
         canonical_box_size: see `assign_boxes_to_levels`.
         canonical_level: see `assign_boxes_to_levels`.
 
+    Attributes:
+        exact: whether to pool with torchvision's own operator, or faster where there is another, to rounding the same.
+
     Raises:
-        ConfigError: for another type, or scales that are not consecutive powers of two.
+        ConfigError: for another type, a number that is out of its range, or scales that are not consecutive powers of
+            two.
     """
+
+    exact = True
 
     def __init__(
         self,
@@ -65,18 +71,14 @@ class ROIPooler(InferenceModule):
         canonical_level: int = 4,
     ) -> None:
         super().__init__()
-        self.output_size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+        height, width = (output_size, output_size) if not isinstance(output_size, (tuple, list)) else output_size
+        self.output_size = (whole_number("POOLER_RESOLUTION", height), whole_number("POOLER_RESOLUTION", width))
         self.scales = list(scales)
-        align = partial(roi_align, output_size=self.output_size, sampling_ratio=sampling_ratio)
-        poolers: dict[str, Callable[..., Tensor]] = {
-            "ROIAlignV2": partial(align, aligned=True),
-            "ROIAlign": partial(align, aligned=False),
-            "TorchvisionROIAlign": partial(align, aligned=False),
-            "ROIPool": partial(roi_pool, output_size=self.output_size),
-        }
-        if pooler_type not in poolers:
-            raise ConfigError(f"POOLER_TYPE is {pooler_type!r}: expected one of {', '.join(poolers)}")
-        self.pool = poolers[pooler_type]
+        self.sampling_ratio = whole_number("POOLER_SAMPLING_RATIO", sampling_ratio, least=None)
+        types = ("ROIAlignV2", "ROIAlign", "TorchvisionROIAlign")
+        if pooler_type not in types:
+            raise ConfigError(f"POOLER_TYPE is {pooler_type!r}: expected one of {', '.join(types)}")
+        self.aligned = pooler_type == "ROIAlignV2"
         self._slack = (0.0, 1e-6) if pooler_type == "TorchvisionROIAlign" else (1e-8, 0.0)
         levels = [-math.log2(scale) for scale in scales]
         if any(level != round(level) for level in levels) or any(b - a != 1 for a, b in itertools.pairwise(levels)):
@@ -109,7 +111,7 @@ class ROIPooler(InferenceModule):
         features = [feature.float() if feature.dtype.itemsize < 4 else feature for feature in features]
         rois = rois.to(features[0].dtype)
         if len(features) == 1:
-            return self.pool(features[0], rois, spatial_scale=self.scales[0])
+            return self._pool(features[0], rois, self.scales[0])
         level = assign_boxes_to_levels(
             [Boxes(rois[:, 1:])],
             self.min_level,
@@ -127,5 +129,10 @@ class ROIPooler(InferenceModule):
         ).zero_()
         counts = torch.bincount(level, minlength=len(features)).tolist()
         for feature, scale, index in zip(features, self.scales, level.argsort(stable=True).split(counts)):
-            pooled.index_put_((index,), self.pool(feature, rois[index], spatial_scale=scale))
+            pooled.index_put_((index,), self._pool(feature, rois[index], scale))
         return pooled
+
+    def _pool(self, feature: Tensor, rois: Tensor, scale: float) -> Tensor:
+        """Pool ``rois`` (R, 5), index of the image and x1 y1 x2 y2 in input pixels, out of one map."""
+        align = roi_align if self.exact or feature.device.type != "cpu" else roi_align_channels_last
+        return align(feature, rois, self.output_size, scale, self.sampling_ratio, self.aligned)

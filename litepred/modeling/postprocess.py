@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,54 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import clip_boxes_to_image
 
-from ..errors import ConfigError, LitepredError
+from ..errors import LitepredError
 from ..layers import paste_masks_in_image
-from ..layers.paste import mask_windows
+from ..layers.paste import MaskWindows, mask_windows, paste_masks_in_windows
 from ..structures import Boxes, Instances, ROIMasks, mask_to_polygons, mask_to_rle
 
-__all__ = ["MASK_FORMATS", "detector_postprocess", "mask_writer", "sem_seg_postprocess"]
+__all__ = ["MASK_FORMATS", "detector_postprocess", "sem_seg_postprocess", "write_masks"]
 
 MASK_FORMATS = ("bitmask", "roi", "rle", "polygon")
-Paste = Callable[[Tensor, Boxes, tuple[int, int], float], Any]
-
-
-def mask_writer(mask_format: str, windows: Callable[..., Any] = mask_windows) -> Paste:
-    """Return what turns masks (N, M, M) and their boxes into ``pred_masks`` that are smaller than (N, H, W) bitmaps.
-
-    Args:
-        mask_format: "roi" for `ROIMasks`, as they are, to be pasted when asked; "rle" for a list of COCO's run lengths
-            (by pycocotools); "polygon" for a list of outlines per instance, each x0 y0 x1 y1 … (by OpenCV).
-        windows: samples the masks in their boxes; see `mask_windows`.
-
-    Raises:
-        ConfigError: for another format.
-    """
-    if mask_format not in MASK_FORMATS[1:]:
-        raise ConfigError(f"mask_format is {mask_format!r}: expected one of {', '.join(MASK_FORMATS)}")
-    return partial(_write_masks, mask_format=mask_format, windows=windows)  # which, unlike a closure, can be pickled
-
-
-def _write_masks(
-    masks: Tensor,
-    boxes: Boxes,
-    image_size: tuple[int, int],
-    threshold: float,
-    *,
-    mask_format: str,
-    windows: Callable[..., Any],
-) -> Any:
-    if mask_format == "roi":
-        return ROIMasks(masks)
-    nothing = np.zeros((0, 0), bool)
-    written: list[Any] = [
-        mask_to_rle(nothing, image_size) if mask_format == "rle" else mask_to_polygons(nothing) for _ in masks
-    ]
-    for i, ((x0, y0, _, _), inside) in windows(masks.cpu(), boxes.tensor.cpu(), image_size, threshold):
-        corner = (x0, y0)
-        written[i] = (
-            mask_to_rle(inside, image_size, corner) if mask_format == "rle" else mask_to_polygons(inside, corner)
-        )
-    return written
 
 
 def detector_postprocess(
@@ -68,7 +26,8 @@ def detector_postprocess(
     output_width: int,
     mask_threshold: float = 0.5,
     *,
-    paste: Paste = paste_masks_in_image,
+    mask_format: str | None = None,
+    windows: MaskWindows = mask_windows,
 ) -> Instances:
     """Rescale the detections of one image to the wanted size; ``results`` itself is left as it is.
 
@@ -78,11 +37,12 @@ def detector_postprocess(
         output_height: in pixels.
         output_width: in pixels.
         mask_threshold: a pixel belongs to a mask when its probability is at least this.
-        paste: puts masks (N, M, M) into an image; see `paste_masks_in_image` and `mask_writer`.
+        mask_format: what ``pred_masks`` become; see `write_masks`.
+        windows: samples the masks in their boxes; see `mask_windows`.
 
     Returns:
-        The instances whose box is finite, and not empty after clipping, with full-size bool masks (N, H, W). All other
-        fields, keypoint heatmaps among them, are carried along.
+        The instances whose box is finite, and not empty after clipping, with full-size bool masks (N, H, W) unless
+        another format is asked for. All other fields, keypoint heatmaps among them, are carried along.
 
     Raises:
         LitepredError: when ``results`` has no boxes.
@@ -96,14 +56,53 @@ def detector_postprocess(
     boxes: Boxes = fields[name].clone()
     boxes.scale(scale_x, scale_y)
     finite = torch.isfinite(boxes.tensor).all(dim=1)
-    fields[name] = boxes = Boxes(clip_boxes_to_image(boxes.tensor, (output_height, output_width)))
-    scaled = Instances((output_height, output_width), **fields)[boxes.nonempty() & finite]
+    size_hw = (output_height, output_width)
+    fields[name] = boxes = Boxes(clip_boxes_to_image(boxes.tensor, size_hw))
+    scaled = Instances(size_hw, **fields)[boxes.nonempty() & finite]
     if scaled.has("pred_masks"):
-        scaled.pred_masks = paste(scaled.pred_masks[:, 0], scaled.get(name), scaled.image_size, mask_threshold)
+        masks, boxes_xyxy = scaled.pred_masks[:, 0], scaled.get(name).tensor
+        scaled.pred_masks = write_masks(masks, boxes_xyxy, size_hw, mask_threshold, mask_format, windows)
     if scaled.has("pred_keypoints"):  # indexing has copied them
         scaled.pred_keypoints[:, :, 0] *= scale_x
         scaled.pred_keypoints[:, :, 1] *= scale_y
     return scaled
+
+
+def write_masks(
+    masks: Tensor,
+    boxes_xyxy: Tensor,
+    image_size_hw: tuple[int, int],
+    threshold: float,
+    mask_format: str | None,
+    windows: MaskWindows = mask_windows,
+) -> Any:
+    """Turn masks that are relative to their boxes into the ``pred_masks`` of an image.
+
+    Args:
+        masks: (N, M, M) probabilities.
+        boxes_xyxy: (N, 4) in pixels of the image.
+        image_size_hw: height and width of the image in pixels.
+        threshold: a pixel belongs to a mask when its probability is at least this.
+        mask_format: ``None`` for (N, H, W) bool bitmaps with Detectron2's bits; "bitmask" for the same faster, to
+            rounding; "roi" for `ROIMasks`, to be pasted when asked; "rle" for a list of COCO's run lengths (by
+            pycocotools); "polygon" for a list of outlines per instance, each x0 y0 x1 y1 … (by OpenCV).
+        windows: samples the masks in their boxes; see `mask_windows`.
+    """
+    if mask_format is None:
+        return paste_masks_in_image(masks, boxes_xyxy, image_size_hw, threshold)
+    if mask_format == "bitmask":
+        return paste_masks_in_windows(masks, boxes_xyxy, image_size_hw, threshold, windows)
+    if mask_format == "roi":
+        return ROIMasks(masks)
+
+    def write(window: Tensor | np.ndarray, corner_xy: tuple[int, int]) -> Any:
+        as_rle = mask_format == "rle"
+        return mask_to_rle(window, image_size_hw, corner_xy) if as_rle else mask_to_polygons(window, corner_xy)
+
+    written = [write(np.zeros((0, 0), bool), (0, 0)) for _ in masks]
+    for i, ((x0, y0, _, _), inside) in windows(masks.cpu(), boxes_xyxy.cpu(), image_size_hw, threshold):
+        written[i] = write(inside, (x0, y0))
+    return written
 
 
 def sem_seg_postprocess(logits: Tensor, image_size: tuple[int, int], output_height: int, output_width: int) -> Tensor:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from ..config import CfgNode, configurable
 from ..errors import ConfigError, ImageError, LitepredError
-from ..layers import InferenceModule, paste_masks_in_image
+from ..layers import InferenceModule
 from ..structures import ImageList, Instances
 from .backbone import Backbone
 from .build import META_ARCH_REGISTRY, build_backbone, build_proposal_generator, build_roi_heads
-from .postprocess import Paste, detector_postprocess, mask_writer
+from .postprocess import MASK_FORMATS, detector_postprocess
+from .roi_heads import ROIHeads
 
 __all__ = ["GeneralizedRCNN", "MetaArch", "ProposalNetwork"]
 
@@ -26,7 +27,7 @@ Inputs = Sequence[Mapping[str, Any]]
 
 
 class MetaArch(InferenceModule):
-    """What all whole models share: a backbone, and the way from images to its input.
+    """What all whole models share: a backbone, the way from images to its input, and back to the images' pixels.
 
     Args:
         backbone: images to feature maps.
@@ -41,6 +42,7 @@ class MetaArch(InferenceModule):
     pixel_mean: Tensor
     pixel_std: Tensor
     resizes_itself = False  # whether images come to the model in their own size
+    dense_parts: tuple[str, ...] = ("backbone",)  # the submodules that convolve or multiply matrices; see `optimize`
 
     def __init__(
         self,
@@ -52,16 +54,12 @@ class MetaArch(InferenceModule):
         **ignored: Any,
     ) -> None:
         super().__init__()
-        if len(pixel_mean) != len(pixel_std):
-            raise ConfigError(
-                f"MODEL.PIXEL_MEAN has {len(pixel_mean)} numbers and MODEL.PIXEL_STD {len(pixel_std)}: "
-                "expected one per channel in both"
-            )
         mean, deviation = np.asarray(pixel_mean, float), np.asarray(pixel_std, float)
-        if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
+        as_many = mean.ndim == deviation.ndim == 1 and len(mean) == len(deviation)
+        if not (as_many and np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
             raise ConfigError(
-                f"MODEL.PIXEL_MEAN is {pixel_mean} and MODEL.PIXEL_STD {pixel_std}: expected finite numbers, "
-                "and none of the deviations 0"
+                f"MODEL.PIXEL_MEAN is {pixel_mean} and MODEL.PIXEL_STD is {pixel_std}: expected finite numbers, one "
+                "per channel in both, and none of the deviations 0"
             )
         self.backbone = backbone
         self.input_format = input_format
@@ -106,6 +104,16 @@ class MetaArch(InferenceModule):
     def _normalize(self, image: Tensor) -> Tensor:
         return (image - self.pixel_mean) / self.pixel_std
 
+    @staticmethod
+    def _postprocess(
+        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Instances]]:
+        """Bring the instances of each image, whose input had one of ``image_sizes``, to the size that it asks for."""
+        return [
+            {"instances": detector_postprocess(one, *output_size(inputs, size), mask_format=inputs.get("mask_format"))}
+            for one, inputs, size in zip(instances, batched_inputs, image_sizes)
+        ]
+
     def padded_size(self, image: Tensor) -> tuple[int, int]:
         """Return the (height, width) that the network sees of an image (C, H, W) alone, padding included."""
         height, width = image.shape[1:]
@@ -118,7 +126,8 @@ class MetaArch(InferenceModule):
         Args:
             batched_inputs: a dict per image, with ``image``, a (C, H, W) tensor of any real dtype in 0…255 and in the
                 channel order of ``input_format``; optionally ``height`` and ``width`` of the answers in pixels (else
-                those of ``image``), and ``proposals`` where the model proposes none itself. Ground truth is ignored.
+                those of ``image``), ``mask_format`` (see `write_masks`; else the model's own), and ``proposals`` where
+                the model proposes none itself. Ground truth is ignored.
 
         Returns:
             A dict per image, in order.
@@ -195,15 +204,18 @@ class GeneralizedRCNN(MetaArch):
         **kwargs: see `MetaArch`.
 
     Attributes:
-        paste: puts the masks of one image into it; see `detector_postprocess`.
+        mask_format: how ``pred_masks`` come; see `write_masks`.
+        mask_formats: those that `set_mask_format` takes.
     """
 
+    mask_formats: tuple[str, ...] = MASK_FORMATS
+
     @configurable
-    def __init__(self, *, proposal_generator: nn.Module | None, roi_heads: nn.Module, **kwargs: Any) -> None:
+    def __init__(self, *, proposal_generator: nn.Module | None, roi_heads: ROIHeads, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.proposal_generator = proposal_generator
-        self.roi_heads: Any = roi_heads
-        self.paste: Paste = paste_masks_in_image
+        self.roi_heads = roi_heads
+        self.mask_format: str | None = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -234,54 +246,39 @@ class GeneralizedRCNN(MetaArch):
         """
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
-        instances = self._detect(batched_inputs, images, features, detected_instances)
+        if detected_instances is None:
+            proposals = self._propose(batched_inputs, images, features)
+            instances, _ = self.roi_heads(images, features, proposals, None)
+        else:
+            given = [instances.to(self.device) for instances in detected_instances]
+            instances = self.roi_heads.forward_with_given_boxes(features, given)
         if not do_postprocess:
             return instances
-        return self._finish(instances, batched_inputs, images.image_sizes)
+        return self._postprocess(instances, self._requests(batched_inputs), images.image_sizes)
 
     def set_mask_format(self, mask_format: str) -> None:
-        """Let ``pred_masks`` come in another format than bitmaps; see `mask_writer`."""
-        self.paste = mask_writer(mask_format)
+        """Let ``pred_masks`` come in another format; see `write_masks`.
 
-    def _detect(
-        self,
-        batched_inputs: Inputs,
-        images: ImageList,
-        features: dict[str, Tensor],
-        detected_instances: list[Instances] | None = None,
-    ) -> list[Instances]:
-        if detected_instances is not None:
-            given = [instances.to(self.device) for instances in detected_instances]
-            return self.roi_heads.forward_with_given_boxes(features, given)
+        Raises:
+            ConfigError: for a format that is not among ``mask_formats``.
+        """
+        if mask_format not in self.mask_formats:
+            raise ConfigError(f"mask_format is {mask_format!r}: expected one of {', '.join(self.mask_formats)}")
+        self.mask_format = mask_format
+
+    def _propose(self, batched_inputs: Inputs, images: ImageList, features: dict[str, Tensor]) -> list[Instances]:
+        """Return what the proposal generator proposes for each image, or else the proposals that the inputs bring."""
         if self.proposal_generator is not None:
             proposals, _ = self.proposal_generator(images, features, None)
-        else:
-            proposals = [
-                _given_proposals(i, inputs, size).to(self.device)
-                for i, (inputs, size) in enumerate(zip(batched_inputs, images.image_sizes))
-            ]
-        instances, _ = self.roi_heads(images, features, proposals, None)
-        return instances
-
-    def _finish(
-        self, instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Instances]]:
-        """Bring the instances to the wanted size: by a subclass's own `_postprocess`, else with `paste`."""
-        if type(self)._postprocess is not GeneralizedRCNN._postprocess:
-            return self._postprocess(instances, batched_inputs, image_sizes)
-        return self._postprocess(instances, batched_inputs, image_sizes, self.paste)
-
-    @staticmethod
-    def _postprocess(
-        instances: Sequence[Instances],
-        batched_inputs: Inputs,
-        image_sizes: Sequence[tuple[int, int]],
-        paste: Paste = paste_masks_in_image,
-    ) -> list[dict[str, Instances]]:
+            return proposals
         return [
-            {"instances": detector_postprocess(result, *output_size(inputs, size), paste=paste)}
-            for result, inputs, size in zip(instances, batched_inputs, image_sizes)
+            _given_proposals(i, inputs, size).to(self.device)
+            for i, (inputs, size) in enumerate(zip(batched_inputs, images.image_sizes))
         ]
+
+    def _requests(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
+        """Return the inputs, each with the model's ``mask_format`` unless it has one of its own."""
+        return [{"mask_format": self.mask_format, **inputs} for inputs in batched_inputs]
 
 
 def _given_proposals(index: int, inputs: Mapping[str, Any], image_size: tuple[int, int]) -> Instances:
@@ -325,7 +322,8 @@ class ProposalNetwork(MetaArch):
     def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
         """Return ``{"proposals": Instances}`` per image, with ``proposal_boxes`` and raw ``objectness_logits``."""
         images = self.preprocess_image(batched_inputs)
-        proposals, _ = self.proposal_generator(images, self.backbone(images.tensor), None)
+        features = self.backbone(images.tensor)
+        proposals, _ = self.proposal_generator(images, features, None)
         return [
             {"proposals": detector_postprocess(result, *output_size(inputs, size))}
             for result, inputs, size in zip(proposals, batched_inputs, images.image_sizes)

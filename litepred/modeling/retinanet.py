@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
 from ..config import CfgNode, configurable
+from ..errors import number, whole_number
 from ..layers import InferenceModule, ShapeSpec, get_norm
 from ..structures import Boxes, ImageList, Instances
 from .anchors import anchors_per_cell
 from .box_coding import Box2BoxTransform
 from .build import META_ARCH_REGISTRY, build_anchor_generator, named_shapes
-from .postprocess import detector_postprocess
-from .rcnn import Inputs, MetaArch, output_size
+from .rcnn import Inputs, MetaArch
 
 __all__ = ["RetinaNet", "RetinaNetHead"]
 
@@ -60,6 +60,7 @@ class RetinaNetHead(InferenceModule):
     ) -> None:
         super().__init__()
         channels = input_shape[0].channels or 0
+        num_classes = whole_number("MODEL.RETINANET.NUM_CLASSES", num_classes)
 
         def tower() -> nn.Sequential:
             layers: list[nn.Module] = []
@@ -88,7 +89,7 @@ class RetinaNetHead(InferenceModule):
             "input_shape": input_shape,
             "num_classes": retinanet.NUM_CLASSES,
             "num_anchors": anchors_per_cell(build_anchor_generator(cfg, input_shape)),
-            "conv_dims": [input_shape[0].channels] * retinanet.NUM_CONVS,
+            "conv_dims": [input_shape[0].channels] * whole_number("MODEL.RETINANET.NUM_CONVS", retinanet.NUM_CONVS, 0),
             "norm": retinanet.NORM,
         }
 
@@ -122,7 +123,12 @@ class RetinaNet(MetaArch):
         test_nms_thresh: IoU above which the lower-scored of two boxes of a class goes.
         max_detections_per_image: detections kept.
         **kwargs: see `MetaArch`.
+
+    Raises:
+        ConfigError: when a number is not one, or is out of its range.
     """
+
+    dense_parts = ("backbone", "head")
 
     @configurable
     def __init__(
@@ -144,11 +150,11 @@ class RetinaNet(MetaArch):
         self.head_in_features = list(head_in_features)
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
-        self.num_classes = num_classes
-        self.test_score_thresh = test_score_thresh
-        self.test_topk_candidates = test_topk_candidates
-        self.test_nms_thresh = test_nms_thresh
-        self.max_detections_per_image = max_detections_per_image
+        self.num_classes = whole_number("MODEL.RETINANET.NUM_CLASSES", num_classes)
+        self.test_score_thresh = number("MODEL.RETINANET.SCORE_THRESH_TEST", test_score_thresh)
+        self.test_topk_candidates = whole_number("MODEL.RETINANET.TOPK_CANDIDATES_TEST", test_topk_candidates, 0)
+        self.test_nms_thresh = number("MODEL.RETINANET.NMS_THRESH_TEST", test_nms_thresh)
+        self.max_detections_per_image = whole_number("TEST.DETECTIONS_PER_IMAGE", max_detections_per_image, least=None)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -182,10 +188,7 @@ class RetinaNet(MetaArch):
         instances = self.forward_inference(images, maps, self.head(maps))
         if not do_postprocess:
             return instances
-        return [
-            {"instances": detector_postprocess(result, *output_size(inputs, size))}
-            for result, inputs, size in zip(instances, batched_inputs, images.image_sizes)
-        ]
+        return self._postprocess(instances, batched_inputs, images.image_sizes)
 
     def forward_inference(
         self, images: ImageList, features: Sequence[Tensor], predictions: Sequence[Sequence[Tensor]]

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from ..config import CfgNode, configurable
+from ..errors import ConfigError, number, whole_number
 from ..layers import Conv2d, InferenceModule, ShapeSpec
 from ..structures import Boxes, ImageList, Instances
-from .anchors import anchors_per_cell
+from .anchors import DefaultAnchorGenerator, anchors_per_cell
 from .box_coding import Box2BoxTransform
 from .build import (
     PROPOSAL_GENERATOR_REGISTRY,
@@ -45,6 +46,9 @@ class StandardRPNHead(InferenceModule):
         num_anchors: A.
         box_dim: numbers per box.
         conv_dims: output channels of each 3×3 convolution; -1 keeps the number.
+
+    Raises:
+        ConfigError: when ``conv_dims`` is not a list of such numbers.
     """
 
     @configurable
@@ -52,18 +56,16 @@ class StandardRPNHead(InferenceModule):
         self, *, in_channels: int, num_anchors: int, box_dim: int = 4, conv_dims: Sequence[int] = (-1,)
     ) -> None:
         super().__init__()
-        convs = []
+        if not isinstance(conv_dims, (list, tuple)):
+            raise ConfigError(f"MODEL.RPN.CONV_DIMS is {conv_dims!r}: expected a list of numbers of channels")
+        convs = nn.Sequential()
         channels = in_channels
-        for dim in conv_dims:
-            out_channels = channels if dim == -1 else dim
-            convs.append(Conv2d(channels, out_channels, 3, padding=1, activation=F.relu))
+        for i, dim in enumerate(conv_dims):
+            out_channels = channels if dim == -1 else whole_number("a number of MODEL.RPN.CONV_DIMS", dim)
+            convs.add_module(f"conv{i}", Conv2d(channels, out_channels, 3, padding=1, activation=F.relu))
             channels = out_channels
-        if len(convs) == 1:  # checkpoints call a single one "conv", several "conv.conv0", "conv.conv1" …
-            self.conv: nn.Module = convs[0]
-        else:
-            self.conv = nn.Sequential()
-            for i, conv in enumerate(convs):
-                self.conv.add_module(f"conv{i}", conv)
+        # Checkpoints call a single convolution "conv", and several "conv.conv0", "conv.conv1" and so on.
+        self.conv: nn.Module = convs[0] if len(convs) == 1 else convs
         self.objectness_logits = nn.Conv2d(channels, num_anchors, 1)
         self.anchor_deltas = nn.Conv2d(channels, num_anchors * box_dim, 1)
 
@@ -132,7 +134,12 @@ class RPN(InferenceModule):
         post_nms_topk: proposals per image, over all levels.
         nms_thresh: IoU above which the lower-scored of two boxes of a level goes.
         min_box_size: both sides of a proposal must be longer, in pixels.
+
+    Raises:
+        ConfigError: when a number is not one, or is out of its range.
     """
+
+    dense_parts = ("rpn_head",)
 
     @configurable
     def __init__(
@@ -140,7 +147,7 @@ class RPN(InferenceModule):
         *,
         in_features: Sequence[str],
         head: nn.Module,
-        anchor_generator: nn.Module,
+        anchor_generator: DefaultAnchorGenerator,
         box2box_transform: Box2BoxTransform,
         pre_nms_topk: int,
         post_nms_topk: int,
@@ -152,10 +159,14 @@ class RPN(InferenceModule):
         self.rpn_head = head
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
-        self.pre_nms_topk = pre_nms_topk
-        self.post_nms_topk = post_nms_topk
-        self.nms_thresh = nms_thresh
-        self.min_box_size = float(min_box_size)
+        self.pre_nms_topk = whole_number("MODEL.RPN.PRE_NMS_TOPK_TEST", pre_nms_topk, 0)
+        self.post_nms_topk = (
+            post_nms_topk
+            if post_nms_topk is None
+            else whole_number("MODEL.RPN.POST_NMS_TOPK_TEST", post_nms_topk, least=None)
+        )
+        self.nms_thresh = number("MODEL.RPN.NMS_THRESH", nms_thresh)
+        self.min_box_size = float(number("MODEL.PROPOSAL_GENERATOR.MIN_SIZE", min_box_size))
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -199,6 +210,7 @@ class RPN(InferenceModule):
         return Proposals(proposals, {})
 
     def _anchors(self, images: ImageList, maps: Sequence[Tensor]) -> list[Boxes]:
+        """Return the anchors of each map, in pixels of the padded ``images``."""
         return self.anchor_generator(maps)
 
     def _candidates(self, anchors: Tensor, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,16 +5,16 @@ N images, C channels, K classes, H × W pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import CfgNode, configurable
-from ..errors import ConfigError
-from ..layers import Conv2d, InferenceModule, ShapeSpec, get_norm
+from ..errors import ConfigError, whole_number
+from ..layers import Conv2d, InferenceModule, Norm, ShapeSpec, get_norm
 from .build import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_sem_seg_head
 from .postprocess import sem_seg_postprocess
 from .rcnn import Inputs, MetaArch, output_size
@@ -29,14 +29,19 @@ class SemSegFPNHead(InferenceModule):
     """Bring every level of a pyramid to one stride, add them, predict (Panoptic FPN, Kirillov et al. 2019).
 
     Args:
-        input_shape: of the maps to use, by name.
+        input_shape: channels and stride of the maps to use, by name.
         num_classes: K.
         conv_dims: channels of the 3×3 convolutions.
         common_stride: in pixels, at which the levels are added.
         norm: as `get_norm` takes it.
 
+    Attributes:
+        in_features: the names of the maps, from fine to coarse.
+        strides: their strides in pixels.
+
     Raises:
-        ConfigError: when there is no map, or one of a smaller stride than the common one.
+        ConfigError: when there is no map, or one of a smaller stride than the common one, or a number is out of its
+            range.
     """
 
     @configurable
@@ -47,32 +52,37 @@ class SemSegFPNHead(InferenceModule):
         num_classes: int,
         conv_dims: int,
         common_stride: int,
-        norm: Any = None,
+        norm: Norm = None,
     ) -> None:
         super().__init__()
         if not input_shape:
             raise ConfigError("MODEL.SEM_SEG_HEAD.IN_FEATURES names no feature map that the backbone has")
         by_stride = sorted(input_shape.items(), key=lambda item: item[1].stride or 0)
         strides = [shape.stride or 1 for _, shape in by_stride]
+        whole_number("MODEL.SEM_SEG_HEAD.COMMON_STRIDE", common_stride)
         if common_stride & (common_stride - 1) or common_stride > strides[0]:
             raise ConfigError(
                 f"MODEL.SEM_SEG_HEAD.COMMON_STRIDE is {common_stride}, but the maps have the strides {strides}: "
                 "expected a power of two, and none of them below it"
             )
+        whole_number("MODEL.SEM_SEG_HEAD.CONVS_DIM", conv_dims)
         self.in_features = [name for name, _ in by_stride]
+        self.strides = strides
         self.common_stride = common_stride
-        for name, shape in by_stride:
-            stride, channels = shape.stride or 1, shape.channels
+        for (name, shape), stride in zip(by_stride, strides):
+            channels = shape.channels
+            doublings = int(math.log2(stride / common_stride))
             layers: list[nn.Module] = []
-            for _ in range(max(1, int(np.log2(stride) - np.log2(common_stride)))):
+            for _ in range(max(1, doublings)):
                 norm_layer = get_norm(norm, conv_dims)
                 layers.append(
                     Conv2d(channels, conv_dims, 3, padding=1, bias=not norm, norm=norm_layer, activation=F.relu_)
                 )
-                channels = conv_dims
-                if stride != common_stride:
+                if doublings:
                     layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+                channels = conv_dims
             self.add_module(name, nn.Sequential(*layers))
+        num_classes = whole_number("MODEL.SEM_SEG_HEAD.NUM_CLASSES", num_classes)
         self.predictor = nn.Conv2d(conv_dims, num_classes, 1)
 
     @classmethod
@@ -80,7 +90,7 @@ class SemSegFPNHead(InferenceModule):
         """Translate ``MODEL.SEM_SEG_HEAD`` into arguments."""
         head = cfg.MODEL.SEM_SEG_HEAD
         return {
-            "input_shape": {name: shape for name, shape in input_shape.items() if name in head.IN_FEATURES},
+            "input_shape": {name: shape for name, shape in input_shape.items() if name in (head.IN_FEATURES or ())},
             "num_classes": head.NUM_CLASSES,
             "conv_dims": head.CONVS_DIM,
             "common_stride": head.COMMON_STRIDE,
@@ -97,10 +107,10 @@ class SemSegFPNHead(InferenceModule):
 
     def layers(self, features: Mapping[str, Tensor]) -> Tensor:
         """Map the pyramid to logits at the common stride."""
-        total: Any = None
-        for name in self.in_features:
-            level = getattr(self, name)(features[name])
-            total = level if total is None else total + level
+        finest, *coarser = self.in_features
+        total = getattr(self, finest)(features[finest])
+        for name in coarser:
+            total = total + getattr(self, name)(features[name])
         return self.predictor(total)
 
 
@@ -112,6 +122,8 @@ class SemanticSegmentor(MetaArch):
         sem_seg_head: features to logits.
         **kwargs: see `MetaArch`.
     """
+
+    dense_parts = ("backbone", "sem_seg_head")
 
     @configurable
     def __init__(self, *, sem_seg_head: nn.Module, **kwargs: Any) -> None:

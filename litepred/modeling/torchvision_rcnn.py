@@ -17,10 +17,10 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import clip_boxes_to_image
 
 from ..config import CfgNode, configurable
-from ..errors import ConfigError
+from ..errors import whole_number
 from ..layers import ShapeSpec
 from ..structures import Boxes, ImageList, Instances
-from .anchors import DefaultAnchorGenerator
+from .anchors import DefaultAnchorGenerator, anchors_around
 from .build import (
     ANCHOR_GENERATOR_REGISTRY,
     META_ARCH_REGISTRY,
@@ -28,7 +28,7 @@ from .build import (
     ROI_HEADS_REGISTRY,
     ROI_KEYPOINT_HEAD_REGISTRY,
 )
-from .postprocess import detector_postprocess, mask_writer
+from .postprocess import detector_postprocess
 from .rcnn import GeneralizedRCNN, Inputs, output_size
 from .roi_heads import FastRCNNOutputLayers, KRCNNConvDeconvUpsampleHead, StandardROIHeads
 from .rpn import RPN
@@ -61,8 +61,7 @@ class TorchvisionAnchorGenerator(DefaultAnchorGenerator):
         for feature, cell in zip(features, self.cell_anchors):
             steps = [side // cells for side, cells in zip(images.tensor.shape[-2:], feature.shape[-2:])]
             y, x = (torch.arange(n, device=cell.device) * step for n, step in zip(feature.shape[-2:], steps))
-            y, x = (axis.flatten() for axis in torch.meshgrid(y, x, indexing="ij"))
-            anchors.append(Boxes((torch.stack([x, y, x, y], dim=1)[:, None] + cell).reshape(-1, 4)))  # (H·W·A, 4)
+            anchors.append(anchors_around(x, y, cell))
         return anchors
 
 
@@ -119,20 +118,18 @@ class TorchvisionRCNN(GeneralizedRCNN):
     """R-CNN that takes images in their own size, resizes what it has normalised, and pastes masks as torchvision does.
 
     Args:
-        min_size: length in pixels that the shorter edge is resized to,
-        max_size: unless the longer one would exceed this.
+        min_size: the length in pixels that the shorter edge is resized to, unless the longer one exceeds ``max_size``.
+        max_size: the most pixels of the longer edge.
         **kwargs: see `GeneralizedRCNN`; mean and standard deviation are those of images in 0…1.
     """
 
     resizes_itself = True
+    mask_formats = ("bitmask", "rle", "polygon")  # not "roi", since `ROIMasks` paste as Detectron2 does
 
     @configurable
     def __init__(self, *, min_size: int, max_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.paste = _paste
-        if min_size < 1:
-            raise ConfigError(f"INPUT.MIN_SIZE_TEST is {min_size}: expected pixels, 1 or more")
-        self.min_size = min_size
+        self.min_size = whole_number("INPUT.MIN_SIZE_TEST", min_size)
         self.max_size = max_size
 
     @classmethod
@@ -152,42 +149,25 @@ class TorchvisionRCNN(GeneralizedRCNN):
         """Return the (height, width) that the network sees of an image (C, H, W) alone, padding included."""
         return super().padded_size(image.new_empty(1, 1, 1).expand(1, *self._resized(*image.shape[1:])))
 
-    def set_mask_format(self, mask_format: str) -> None:
-        """Let ``pred_masks`` come as run lengths or polygons; see `mask_writer`.
-
-        Raises:
-            ConfigError: for "roi", since `ROIMasks` paste as Detectron2 does.
-        """
-        if mask_format == "roi":
-            raise ConfigError(
-                "mask_format is 'roi', which torchvision's models do not have: expected 'rle' or 'polygon'"
-            )
-        self.paste = mask_writer(mask_format, _windows)
-
-    def _finish(
-        self, instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    @staticmethod
+    def _postprocess(
+        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
     ) -> list[dict[str, Instances]]:
-        return [
-            {
-                "instances": detector_postprocess(
-                    result, *output_size(inputs, inputs["image"].shape[1:]), paste=self.paste
-                )
-            }
-            for result, inputs in zip(instances, batched_inputs)
-        ]
+        """Bring the instances of each image to the size that its input asks for, or else to that of the image."""
+        results = []
+        for one, inputs in zip(instances, batched_inputs):
+            size = output_size(inputs, inputs["image"].shape[1:])
+            mask_format = inputs.get("mask_format") or "bitmask"
+            scaled = detector_postprocess(one, *size, mask_format=mask_format, windows=_whole_image_windows)
+            results.append({"instances": scaled})
+        return results
 
 
-def _windows(
-    masks: Tensor, boxes: Tensor, image_shape: tuple[int, int], threshold: float
+def _whole_image_windows(
+    masks: Tensor, boxes_xyxy: Tensor, image_size_hw: tuple[int, int], threshold: float
 ) -> Iterator[tuple[int, tuple[tuple[int, int, int, int], Tensor]]]:
     """Paste masks (N, M, M) into boxes of whole pixels, each into an image of its own; see `mask_windows`."""
+    height, width = image_size_hw
     for i in range(len(masks)):  # one by one: a float image of each would take four times the result
-        soft = paste_masks_in_image(masks[i : i + 1, None], boxes[i : i + 1], image_shape)
-        yield i, ((0, 0, image_shape[1], image_shape[0]), soft[0, 0] > threshold)
-
-
-def _paste(masks: Tensor, boxes: Boxes, image_shape: tuple[int, int], threshold: float) -> Tensor:
-    pasted = torch.zeros(len(masks), *image_shape, dtype=torch.bool, device=masks.device)
-    for i, (_, mask) in _windows(masks, boxes.tensor, image_shape, threshold):
-        pasted[i] = mask
-    return pasted
+        soft = paste_masks_in_image(masks[i : i + 1, None], boxes_xyxy[i : i + 1], image_size_hw)
+        yield i, ((0, 0, width, height), soft[0, 0] > threshold)

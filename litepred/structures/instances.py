@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from .boxes import Boxes
 
 __all__ = ["Instances"]
 
@@ -25,6 +28,16 @@ class Instances:
     Raises:
         AssertionError: when the fields differ in length.
     """
+
+    # The fields that models set, for type checkers: an instance has those that its model predicts.
+    pred_boxes: Boxes
+    scores: Tensor
+    pred_classes: Tensor
+    pred_masks: Any  # (N, H, W) bool, or in the format that the predictor was asked for
+    pred_keypoints: Tensor
+    pred_keypoint_heatmaps: Tensor
+    proposal_boxes: Boxes
+    objectness_logits: Tensor
 
     def __init__(self, image_size: tuple[int, int], **kwargs: Any) -> None:
         self._image_size = image_size

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
+from ..layers.paste import paste_masks_in_image
 from .boxes import Boxes
 
 __all__ = ["BitMasks", "PolygonMasks", "ROIMasks", "polygons_to_bitmask"]
@@ -229,8 +230,6 @@ class ROIMasks:
         Returns:
             The (N, H, W) masks, on the device of this object unless its memory did not suffice: then on the CPU.
         """
-        from ..layers.paste import paste_masks_in_image  # that layer is built on these structures
-
         try:
             return BitMasks(paste_masks_in_image(self.tensor, boxes.tensor, (height, width), threshold))
         except torch.cuda.OutOfMemoryError:
@@ -306,9 +305,10 @@ def _as_polygon(polygon: Any) -> np.ndarray:
 
 
 def _polygon_area(polygon: np.ndarray) -> float:
-    """Compute the shoelace area of one polygon."""
-    x, y = polygon[0::2], polygon[1::2]
-    return 0.5 * np.abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))
+    """Add up the signed triangles between the origin and each edge; their sum is the area of the polygon."""
+    corners = polygon.reshape(-1, 2)
+    edges = np.diff(corners, axis=0, append=corners[:1])
+    return abs(float((corners[:, 0] * edges[:, 1] - corners[:, 1] * edges[:, 0]).sum())) / 2
 
 
 def _span(occupied: Tensor) -> tuple[Tensor, Tensor]:

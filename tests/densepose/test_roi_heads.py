@@ -185,9 +185,9 @@ def test_a_small_box_needs_a_small_part(decoder):
     assert decoder(maps, window).shape[2:] == (16, 8)
 
 
-@pytest.mark.parametrize("decodes_all", [True, False])
-def test_heads_decode_all_or_around_boxes(decodes_all, monkeypatch):
+@pytest.mark.parametrize("exact", [True, False])
+def test_heads_decode_all_or_around_boxes(exact, monkeypatch):
     model = golden(tiny_cfg("densepose"))
     wanted = model([image()])[0]["instances"].pred_densepose.u
-    model.roi_heads.decodes_all = decodes_all
+    model.roi_heads.exact = exact
     torch.testing.assert_close(model([image()])[0]["instances"].pred_densepose.u, wanted, rtol=1e-4, atol=1e-4)

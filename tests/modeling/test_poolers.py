@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torchvision.ops import roi_align, roi_pool
+from torchvision.ops import roi_align
 from torchvision.ops.poolers import LevelMapper
 
 from litepred.errors import ConfigError, LitepredError
@@ -54,7 +54,7 @@ def test_torchvision_assigns_boxes_at_a_boundary_otherwise():
     assert assign_boxes_to_levels([Boxes(box)], 2, 5, 224, 4).item() == 1
 
 
-@pytest.mark.parametrize("pooler_type", ["ROIAlignV2", "ROIAlign", "ROIPool"])
+@pytest.mark.parametrize("pooler_type", ["ROIAlignV2", "ROIAlign"])
 @pytest.mark.parametrize("levels", [1, 4])
 @pytest.mark.parametrize("images", [1, 2])
 def test_no_boxes(pooler_type, levels, images):
@@ -62,7 +62,7 @@ def test_no_boxes(pooler_type, levels, images):
     assert pooler(maps(images)[:levels], [Boxes([])] * images).shape == (0, 2, 7, 7)
 
 
-@pytest.mark.parametrize("pooler_type", ["ROIAlignV2", "ROIAlign", "ROIPool"])
+@pytest.mark.parametrize("pooler_type", ["ROIAlignV2", "ROIAlign"])
 @pytest.mark.parametrize("ratio", [0, 2])
 def test_each_box_from_its_level_in_its_place(pooler_type, ratio):
     features = maps(images=2)
@@ -76,10 +76,7 @@ def test_each_box_from_its_level_in_its_place(pooler_type, ratio):
     rows = [[i, *box] for i, boxes in enumerate(box_lists) for box in boxes.tensor.tolist()]
     for row, level, result in zip(rows, levels, pooled):
         rois = torch.tensor([row])
-        if pooler_type == "ROIPool":
-            expected = roi_pool(features[level], rois, (3, 5), SCALES[level])
-        else:
-            expected = roi_align(features[level], rois, (3, 5), SCALES[level], ratio, pooler_type == "ROIAlignV2")
+        expected = roi_align(features[level], rois, (3, 5), SCALES[level], ratio, pooler_type == "ROIAlignV2")
         assert torch.equal(result, expected[0])
 
 
@@ -99,7 +96,6 @@ def test_one_map_takes_boxes_of_every_size(scale):
         ("ROIAlign", [2, 2, 4, 4], 33),  # half a cell to the right and down
         ("ROIAlignV2", [3, 3, 3, 3], 27.5),  # no area, but still a place to sample
         ("ROIAlign", [3, 3, 3, 3], 38.5),  # sides count as at least one cell
-        ("ROIPool", [2, 2, 4, 4], 44),  # the maximum of whole cells, the last one included
     ],
 )
 def test_by_hand(pooler_type, box, expected):
@@ -128,6 +124,7 @@ def test_no_images():
         ([1 / 4], "ROIAlignRotated", "expected one of ROIAlignV2, ROIAlign, TorchvisionROIAlign, ROIPool$"),
         ([1 / 4], "ROIAlignTilted", "POOLER_TYPE is 'ROIAlignTilted': expected one of ROIAlignV2, ROIAlign"),
         ([1 / 4], "", "POOLER_TYPE is ''"),
+        ([1 / 4], "ROIPool", "POOLER_TYPE is 'ROIPool': expected one of"),
         ([1 / 5], "ROIAlign", "powers of 1/2"),
         ([1 / 4, 1 / 16], "ROIAlign", "powers of 1/2"),
         ([1 / 8, 1 / 4], "ROIAlign", "powers of 1/2"),
@@ -136,6 +133,24 @@ def test_no_images():
 def test_misfits(scales, pooler_type, message):
     with pytest.raises(ConfigError, match=message):
         ROIPooler(7, scales, 0, pooler_type)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("ratio", [0, 2])
+def test_exact_or_to_rounding(exact, ratio):
+    features, boxes = maps(images=2), [Boxes([square(224), square(10, 3)]), Boxes([square(112)])]
+    pooler = ROIPooler((3, 5), SCALES, ratio, "ROIAlignV2")
+    wanted = pooler(features, boxes)
+    pooler.exact = exact
+    found = pooler(features, boxes)
+    assert torch.equal(found, wanted) == exact
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("size", [0, -1, None, 1.5, (7, 0)])
+def test_sizes_of_no_map(size):
+    with pytest.raises(ConfigError, match=r"POOLER_RESOLUTION is .*expected a whole number, 1 or more"):
+        ROIPooler(size, [1 / 4], 0, "ROIAlignV2")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from litepred.errors import LitepredError
 from litepred.modeling import detector_postprocess, sem_seg_postprocess
-from litepred.structures import Boxes, Instances
+from litepred.modeling.postprocess import MASK_FORMATS
+from litepred.structures import Boxes, Instances, instance_mask
 
 
 def results(boxes, size=(10, 20), **fields):
@@ -132,3 +133,20 @@ def test_logits_are_cut_before_they_are_enlarged(size, wanted):
 def test_padding_does_not_shine_through():
     logits = F.pad(torch.ones(1, 5, 5), (0, 3, 0, 3), value=99)
     torch.testing.assert_close(sem_seg_postprocess(logits, (5, 5), 9, 9), torch.ones(1, 9, 9))
+
+
+@pytest.mark.parametrize("mask_format", MASK_FORMATS)
+def test_no_masks_in_any_format(mask_format):
+    pytest.importorskip("pycocotools")
+    scaled = detector_postprocess(results([], pred_masks=torch.zeros(0, 1, 4, 4)), 5, 6, mask_format=mask_format)
+    assert len(scaled) == len(scaled.pred_masks) == 0
+
+
+@pytest.mark.parametrize("mask_format", MASK_FORMATS)
+def test_masks_in_every_format_are_the_same_masks(mask_format):
+    pytest.importorskip("pycocotools")
+    raw = results([[1, 1, 9, 6], [5, 2, 19, 9], [3, 3, 3, 5]], pred_masks=torch.ones(3, 1, 4, 4))
+    wanted, written = detector_postprocess(raw, 20, 40), detector_postprocess(raw, 20, 40, mask_format=mask_format)
+    assert len(written.pred_masks) == 2  # the third box has no area
+    for i in range(2):
+        assert torch.equal(instance_mask(written, i), wanted.pred_masks[i])

@@ -216,7 +216,7 @@ def test_as_many_channels_as_the_mean(channels):
 
 
 def test_mean_and_deviation_go_together():
-    with pytest.raises(ConfigError, match=r"PIXEL_MEAN has 3 numbers and MODEL.PIXEL_STD 1"):
+    with pytest.raises(ConfigError, match=r"PIXEL_MEAN is \[103.*PIXEL_STD is \[1.0\]: .* one per channel in both"):
         build_model(tiny_cfg(PIXEL_STD=[1.0]))
 
 

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from litepred.structures import ImageList
 
@@ -97,3 +99,23 @@ def test_to_and_device():
     assert (batch.device.type, moved.device.type) == ("cpu", "meta")
     assert moved.image_sizes == batch.image_sizes
     assert batch.to(torch.float16).tensor.dtype == torch.float16
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=4),
+    st.integers(0, 9),
+    st.sampled_from([(), (3,), (2, 3)]),
+)
+def test_every_image_comes_back_out_of_the_padding(sizes, divisibility, leading):
+    images = [image(*leading, *size) for size in sizes]
+    batch = ImageList.from_tensors(images, divisibility, pad_value=-1.0)
+    height, width = batch.tensor.shape[-2:]
+    assert len(batch) == len(images)
+    assert batch.image_sizes == sizes
+    for i, one in enumerate(images):
+        assert torch.equal(batch[i], one)
+        padding = height * width - one.shape[-2] * one.shape[-1]
+        assert int((batch.tensor[i] == -1).sum()) == padding * one[..., 0, 0].numel()
+    for side, largest in ((height, max(h for h, _ in sizes)), (width, max(w for _, w in sizes))):
+        assert side % max(divisibility, 1) == 0
+        assert largest <= side < largest + max(divisibility, 1)

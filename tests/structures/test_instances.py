@@ -4,6 +4,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from litepred.structures import BitMasks, Boxes, Instances, Keypoints, PolygonMasks
 
@@ -215,3 +217,50 @@ def test_str():
     text = "Instances(num_instances=1, image_height=30, image_width=40, fields=[scores: tensor([0.]), names: ['a']])"
     assert str(inst) == repr(inst) == text
     assert str(Instances(SIZE)) == "Instances(num_instances=0, image_height=30, image_width=40, fields=[])"
+
+
+def selections(length):
+    """Whatever selects rows of a tensor: a slice, indices, or a mask; indices as a list, an array or a tensor."""
+    containers = st.sampled_from([list, np.array, torch.tensor])
+    slices = st.builds(slice, *[st.none() | st.integers(-9, 9)] * 2)
+    masks = st.tuples(containers, st.lists(st.booleans(), min_size=length, max_size=length))
+    choices = [slices, masks.filter(lambda pair: pair[1])]
+    if length:
+        choices.append(st.tuples(containers, st.lists(st.integers(-length, length - 1), min_size=1)))
+    return st.one_of(choices).map(lambda one: one if isinstance(one, slice) else one[0](one[1]))
+
+
+def rows(inst):
+    """Each instance as one value, which all its fields must agree on."""
+    ids = inst.pred_classes.tolist()
+    assert inst.names == [f"name {i}" for i in ids]
+    assert inst.pred_boxes.tensor[:, 0].tolist() == ids
+    assert len(inst) == len(ids)
+    return ids
+
+
+def numbered(start, length):
+    ids = list(range(start, start + length))
+    boxes = Boxes(torch.tensor([[i, 0.0, 1, 1] for i in ids]))
+    return Instances(
+        SIZE, pred_boxes=boxes, pred_classes=torch.tensor(ids, dtype=torch.int64), names=[f"name {i}" for i in ids]
+    )
+
+
+@given(st.integers(0, 6).flatmap(lambda length: st.tuples(st.just(length), selections(length))))
+def test_indexing_keeps_the_fields_of_an_instance_together(given_pair):
+    length, item = given_pair
+    expected = np.arange(length)[item if isinstance(item, slice) else np.asarray(item)]
+    selected = numbered(0, length)[item]
+    assert rows(selected) == expected.tolist()
+    assert selected.image_size == SIZE
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+def test_cat_is_undone_by_slices(lengths):
+    starts = np.cumsum([0, *lengths]).tolist()
+    parts = [numbered(start, length) for start, length in zip(starts, lengths)]
+    joined = Instances.cat(parts)
+    assert rows(joined) == list(range(sum(lengths)))
+    for part, start, length in zip(parts, starts, lengths):
+        assert rows(joined[start : start + length]) == rows(part)

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litepred.layers import paste
 from litepred.structures import BitMasks, Boxes, PolygonMasks, ROIMasks, polygons_to_bitmask
+from litepred.structures import masks as masks_module
 
 
 def draw(rows):
@@ -274,7 +274,7 @@ def test_roi_masks_are_pasted_on_the_cpu_when_memory_runs_out(monkeypatch):
             raise torch.cuda.OutOfMemoryError("no memory")
         return torch.ones(len(masks), *image_shape, dtype=torch.bool)
 
-    monkeypatch.setattr(paste, "paste_masks_in_image", paste_once_failing)
+    monkeypatch.setattr(masks_module, "paste_masks_in_image", paste_once_failing)
     masks = ROIMasks(torch.rand(1, 4, 4)).to_bitmasks(Boxes([[0, 0, 1, 1]]), 5, 6)
     assert masks.image_size == (5, 6)
     assert calls == ["cpu", "cpu"]

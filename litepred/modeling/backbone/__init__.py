@@ -9,7 +9,7 @@ from .fpn import (
     build_retinanet_resnet_fpn_backbone,
 )
 from .regnet import RegNet, build_regnetx_4gf_dds_fpn_backbone, build_regnety_4gf_dds_fpn_backbone
-from .resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet, build_resnet_backbone, make_stage
+from .resnet import BasicBlock, BasicStem, BottleneckBlock, ResNet, build_resnet_backbone
 
 __all__ = [
     "FPN",
@@ -26,5 +26,4 @@ __all__ = [
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
-    "make_stage",
 ]

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import CfgNode
-from ...errors import ConfigError
-from ...layers import Conv2d, InferenceModule, ShapeSpec, get_norm
+from ...errors import ConfigError, whole_number
+from ...layers import Conv2d, InferenceModule, Norm, ShapeSpec, get_norm
 from ..build import BACKBONE_REGISTRY, named_shapes
 from .base import Backbone
-from .resnet import Norm, build_resnet_backbone
+from .resnet import build_resnet_backbone
 
 __all__ = [
     "FPN",
@@ -48,14 +48,17 @@ class LastLevelP6P7(InferenceModule):
 
     def __init__(self, in_channels: int, out_channels: int, in_feature: str = "res5") -> None:
         super().__init__()
+        whole_number("MODEL.FPN.OUT_CHANNELS", out_channels)
         self.in_feature = in_feature
-        self.p6 = nn.Conv2d(in_channels, out_channels, 3, 2, 1)
-        self.p7 = nn.Conv2d(out_channels, out_channels, 3, 2, 1)
+        halving: dict[str, Any] = {"kernel_size": 3, "stride": 2, "padding": 1}
+        self.p6 = Conv2d(in_channels, out_channels, **halving)
+        self.p7 = Conv2d(out_channels, out_channels, **halving)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Halve (N, C, H, W) once and twice; the activation lies between the two, not before them."""
-        p6 = self.p6(x)
-        return [p6, self.p7(F.relu(p6))]
+        levels = [self.p6(x)]
+        levels.append(self.p7(F.relu(levels[0])))
+        return levels
 
 
 class FPN(Backbone):
@@ -71,7 +74,8 @@ class FPN(Backbone):
         square_pad: pad the input to a square of this side; 0 for none.
 
     Raises:
-        ConfigError: when a map is missing, the strides do not double, or ``fuse_type`` is another word.
+        ConfigError: when a map is missing, the strides do not double, ``out_channels`` is not a whole number above 0,
+            or ``fuse_type`` is another word.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class FPN(Backbone):
             raise ConfigError(f"the strides of MODEL.FPN.IN_FEATURES are {strides}: expected each twice the one before")
         if fuse_type not in ("sum", "avg"):
             raise ConfigError(f"MODEL.FPN.FUSE_TYPE is {fuse_type!r}: expected 'sum' or 'avg'")
+        whole_number("MODEL.FPN.OUT_CHANNELS", out_channels)
         self.in_features = tuple(in_features)
         self._levels = [int(math.log2(stride)) for stride in strides]
         for shape, level in zip(shapes, self._levels):
@@ -103,8 +108,9 @@ class FPN(Backbone):
         self._average = fuse_type == "avg"
         self._square_pad = square_pad
         self._size_divisibility = strides[-1]
-        top = self._levels[-1]
-        levels = self._levels + list(range(top + 1, top + 1 + (top_block.num_levels if top_block is not None else 0)))
+        levels = self._levels.copy()
+        if top_block is not None:
+            levels += [levels[-1] + i for i in range(1, top_block.num_levels + 1)]
         self._out_features = [f"p{level}" for level in levels]
         sources = [*bottom_up.output_shape(), *self._out_features[: len(strides)]]
         if top_block is not None and top_block.in_feature not in sources:

@@ -9,11 +9,10 @@ from torch.nn import functional as F
 
 from ...config import CfgNode
 from ...errors import ConfigError
-from ...layers import InferenceModule, ShapeSpec, get_norm
+from ...layers import InferenceModule, Norm, ShapeSpec, get_norm
 from ..build import BACKBONE_REGISTRY
 from .base import Backbone
 from .fpn import FPN, LastLevelMaxPool, fpn_from_config
-from .resnet import Norm
 
 __all__ = ["RegNet", "build_regnetx_4gf_dds_fpn_backbone", "build_regnety_4gf_dds_fpn_backbone"]
 

@@ -5,21 +5,19 @@ A stage's blocks keep their resolution but for the first, which may halve it. Co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import CfgNode
-from ...errors import ConfigError
-from ...layers import Conv2d, DeformConv, InferenceModule, ModulatedDeformConv, ShapeSpec, get_norm
+from ...errors import ConfigError, switch, whole_number
+from ...layers import Conv2d, DeformConv, InferenceModule, ModulatedDeformConv, Norm, ShapeSpec, get_norm
 from ..build import BACKBONE_REGISTRY
 from .base import Backbone
 
-__all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "ResNet", "build_resnet_backbone", "make_stage"]
-
-Norm = str | Callable[[int], nn.Module]
+__all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "ResNet", "bottleneck_arguments", "build_resnet_backbone"]
 
 _BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
@@ -138,21 +136,6 @@ class BasicStem(InferenceModule):
         return F.max_pool2d(self.conv1(x), kernel_size=3, stride=2, padding=1)
 
 
-def make_stage(
-    block: type[_ResidualBlock],
-    num_blocks: int,
-    *,
-    in_channels: int,
-    out_channels: int,
-    first_stride: int,
-    **kwargs: Any,
-) -> nn.Sequential:
-    """Chain ``num_blocks`` blocks; the first has ``first_stride`` and changes the channels, the others keep both."""
-    strides = [first_stride] + [1] * (num_blocks - 1)
-    channels = [in_channels] + [out_channels] * (num_blocks - 1)
-    return nn.Sequential(*[block(c, out_channels, stride=s, **kwargs) for c, s in zip(channels, strides)])
-
-
 class ResNet(Backbone):
     """A stem and up to four stages, ``res2`` to ``res5``.
 
@@ -200,38 +183,6 @@ class ResNet(Backbone):
             )
 
     @staticmethod
-    def make_default_stages(
-        depth: int, block_class: type[nn.Module] | None = None, **kwargs: Any
-    ) -> list[list[nn.Module]]:
-        """Make the four stages of a ResNet of that depth, with blocks of ``block_class`` made with ``kwargs``.
-
-        Raises:
-            ConfigError: for a depth that is not 18, 34, 50, 101 or 152.
-        """
-        if depth not in _BLOCKS_PER_STAGE:
-            raise ConfigError(f"there is no ResNet of depth {depth}: expected one of {list(_BLOCKS_PER_STAGE)}")
-        basic = depth < 50
-        channels = [64, 64, 128, 256, 512] if basic else [64, 256, 512, 1024, 2048]
-        stages = []
-        for i, number in enumerate(_BLOCKS_PER_STAGE[depth]):
-            own = {} if basic else {"bottleneck_channels": channels[i + 1] // 4}
-            stages.append(
-                ResNet.make_stage(
-                    block_class or (BasicBlock if basic else BottleneckBlock),
-                    number,
-                    in_channels=channels[i],
-                    out_channels=channels[i + 1],
-                    stride_per_block=[1 if i == 0 else 2] + [1] * (number - 1),
-                    **(own | kwargs),
-                )
-            )
-        return stages
-
-    def freeze(self, freeze_at: int = 0) -> ResNet:
-        """Return itself: at inference every layer is frozen."""
-        return self
-
-    @staticmethod
     def make_stage(
         block_class: type[nn.Module], num_blocks: int, *, in_channels: int, out_channels: int, **kwargs: Any
     ) -> list[nn.Module]:
@@ -264,6 +215,38 @@ class ResNet(Backbone):
             in_channels = out_channels
         return blocks
 
+    @staticmethod
+    def make_default_stages(
+        depth: int, block_class: type[nn.Module] | None = None, **kwargs: Any
+    ) -> list[list[nn.Module]]:
+        """Make the four stages of a ResNet of that depth, with blocks of ``block_class`` made with ``kwargs``.
+
+        Raises:
+            ConfigError: for a depth that is not 18, 34, 50, 101 or 152.
+        """
+        basic = depth < 50
+        stages, in_channels = [], 64
+        for i, num_blocks in enumerate(_blocks_per_stage(depth)):
+            width = 64 * 2**i
+            own = {} if basic else {"bottleneck_channels": width}
+            out_channels = width if basic else 4 * width
+            stages.append(
+                ResNet.make_stage(
+                    block_class or (BasicBlock if basic else BottleneckBlock),
+                    num_blocks,
+                    in_channels=in_channels,
+                    out_channels=out_channels,
+                    first_stride=1 if i == 0 else 2,
+                    **(own | kwargs),
+                )
+            )
+            in_channels = out_channels
+        return stages
+
+    def freeze(self, freeze_at: int = 0) -> ResNet:
+        """Return itself: at inference every layer is frozen."""
+        return self
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map normalised images (N, C, H, W) to the wanted feature maps.
 
@@ -280,63 +263,77 @@ class ResNet(Backbone):
         return features
 
 
-def block_arguments(cfg: CfgNode, stage: int, *, dilation: int = 1) -> dict[str, Any]:
-    """Translate ``MODEL.RESNETS`` into the arguments of `make_stage` for ``stage`` 2 to 5.
+def _blocks_per_stage(depth: int) -> tuple[int, ...]:
+    """Return how many blocks the four stages of a ResNet have.
 
     Raises:
-        ConfigError: for a depth that is not 18, 34, 50, 101 or 152, or switches that basic blocks do not have.
+        ConfigError: for a depth that is not 18, 34, 50, 101 or 152.
     """
-    resnets = cfg.MODEL.RESNETS
-    if resnets.DEPTH not in _BLOCKS_PER_STAGE:
-        raise ConfigError(f"MODEL.RESNETS.DEPTH is {resnets.DEPTH}: expected one of {list(_BLOCKS_PER_STAGE)}")
-    if len(resnets.DEFORM_ON_PER_STAGE) != 4:
-        raise ConfigError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE is {resnets.DEFORM_ON_PER_STAGE}: expected four switches")
-    basic = resnets.DEPTH < 50
-    factor = 2 ** (stage - 2)
-    out_channels = resnets.RES2_OUT_CHANNELS * factor
-    stride = 1 if stage == 2 or dilation > 1 else 2
-    arguments = {
-        "block": BasicBlock if basic else BottleneckBlock,
-        "num_blocks": _BLOCKS_PER_STAGE[resnets.DEPTH][stage - 2],
-        "in_channels": resnets.STEM_OUT_CHANNELS if stage == 2 else out_channels // 2,
-        "out_channels": out_channels,
-        "first_stride": stride,
-        "norm": resnets.NORM,
-    }
-    deform = resnets.DEFORM_ON_PER_STAGE[stage - 2]
-    if not basic:
-        version = "v2" if resnets.DEFORM_MODULATED else "v1"
-        return arguments | {
-            "bottleneck_channels": resnets.NUM_GROUPS * resnets.WIDTH_PER_GROUP * factor,
-            "num_groups": resnets.NUM_GROUPS,
-            "stride_in_1x1": resnets.STRIDE_IN_1X1,
-            "dilation": dilation,
-            "deform": version if deform else "",
-            "deform_num_groups": resnets.DEFORM_NUM_GROUPS,
-        }
-    for key, value, needed in (
-        ("NUM_GROUPS", resnets.NUM_GROUPS, 1),
-        ("RES5_DILATION", dilation, 1),
-        ("DEFORM_ON_PER_STAGE", deform, False),
-    ):
-        if value != needed:
-            raise ConfigError(
-                f"MODEL.RESNETS.{key} is {value}, but the basic blocks of DEPTH {resnets.DEPTH} need {needed}"
-            )
-    return arguments
+    if depth not in _BLOCKS_PER_STAGE:
+        raise ConfigError(f"MODEL.RESNETS.DEPTH is {depth!r}: expected one of {list(_BLOCKS_PER_STAGE)}")
+    return _BLOCKS_PER_STAGE[depth]
 
 
 @BACKBONE_REGISTRY.register()
 def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
-    """Build the ResNet of ``MODEL.RESNETS``, with no stage beyond the last one wanted."""
+    """Build the ResNet of ``MODEL.RESNETS``, with no stage beyond the last one wanted.
+
+    Raises:
+        ConfigError: for values that no ResNet has, or switches that basic blocks do not have.
+    """
     resnets = cfg.MODEL.RESNETS
+    blocks, deform = _blocks_per_stage(resnets.DEPTH), resnets.DEFORM_ON_PER_STAGE
     if resnets.RES5_DILATION not in (1, 2):
-        raise ConfigError(f"MODEL.RESNETS.RES5_DILATION is {resnets.RES5_DILATION}: expected 1 or 2")
-    stem = BasicStem(input_shape.channels or 3, resnets.STEM_OUT_CHANNELS, resnets.NORM)
+        raise ConfigError(f"MODEL.RESNETS.RES5_DILATION is {resnets.RES5_DILATION!r}: expected 1 or 2")
+    if not isinstance(deform, (list, tuple)) or len(deform) != 4:
+        raise ConfigError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE is {deform!r}: expected four switches")
     stage_of = {"stem": 1, "res2": 2, "res3": 3, "res4": 4, "res5": 5}
-    last = max((stage_of.get(name, 5) for name in resnets.OUT_FEATURES), default=5)
+    last = max((stage_of.get(name, 5) for name in resnets.OUT_FEATURES or ()), default=5)
+    basic = resnets.DEPTH < 50
+    in_channels = whole_number("MODEL.RESNETS.STEM_OUT_CHANNELS", resnets.STEM_OUT_CHANNELS)
+    out_channels = whole_number("MODEL.RESNETS.RES2_OUT_CHANNELS", resnets.RES2_OUT_CHANNELS)
+    stem = BasicStem(input_shape.channels or 3, in_channels, resnets.NORM)
     stages = []
     for stage in range(2, last + 1):
         dilation = resnets.RES5_DILATION if stage == 5 else 1
-        stages.append(make_stage(**block_arguments(cfg, stage, dilation=dilation)))
-    return ResNet(stem, stages, out_features=resnets.OUT_FEATURES)
+        if basic:
+            _check_basic_blocks(resnets, {"RES5_DILATION": dilation, "DEFORM_ON_PER_STAGE": deform[stage - 2]})
+        own = {} if basic else bottleneck_arguments(resnets, stage, dilation, deform[stage - 2])
+        stages.append(
+            ResNet.make_stage(
+                BasicBlock if basic else BottleneckBlock,
+                blocks[stage - 2],
+                in_channels=in_channels,
+                out_channels=out_channels,
+                first_stride=1 if stage == 2 or dilation > 1 else 2,
+                norm=resnets.NORM,
+                **own,
+            )
+        )
+        in_channels, out_channels = out_channels, 2 * out_channels
+    return ResNet(stem, stages, out_features=resnets.OUT_FEATURES or ())
+
+
+def bottleneck_arguments(resnets: CfgNode, stage: int, dilation: int = 1, deform: bool = False) -> dict[str, Any]:
+    """Translate ``MODEL.RESNETS`` into the arguments that only `BottleneckBlock` has, for ``stage`` 2 to 5."""
+    num_groups = whole_number("MODEL.RESNETS.NUM_GROUPS", resnets.NUM_GROUPS)
+    width = whole_number("MODEL.RESNETS.WIDTH_PER_GROUP", resnets.WIDTH_PER_GROUP)
+    version = "v2" if switch("MODEL.RESNETS.DEFORM_MODULATED", resnets.DEFORM_MODULATED) else "v1"
+    return {
+        "bottleneck_channels": num_groups * width * 2 ** (stage - 2),
+        "num_groups": num_groups,
+        "stride_in_1x1": switch("MODEL.RESNETS.STRIDE_IN_1X1", resnets.STRIDE_IN_1X1),
+        "dilation": dilation,
+        "deform": version if deform else "",
+        "deform_num_groups": whole_number("MODEL.RESNETS.DEFORM_NUM_GROUPS", resnets.DEFORM_NUM_GROUPS),
+    }
+
+
+def _check_basic_blocks(resnets: CfgNode, values: dict[str, Any]) -> None:
+    """Refuse what basic blocks do not have: groups, and the values of one stage that are not 1 or ``False``."""
+    for key, value in {"NUM_GROUPS": resnets.NUM_GROUPS, **values}.items():
+        needed = False if key == "DEFORM_ON_PER_STAGE" else 1
+        if value != needed:
+            raise ConfigError(
+                f"MODEL.RESNETS.{key} is {value!r}, but the basic blocks of DEPTH {resnets.DEPTH} need {needed}"
+            )

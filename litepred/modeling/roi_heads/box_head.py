@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import CfgNode, configurable
-from ...errors import ConfigError
-from ...layers import Conv2d, InferenceModule, ShapeSpec, get_norm
+from ...errors import ConfigError, whole_number
+from ...layers import InferenceModule, Norm, ShapeSpec, add_convs
 from ..build import ROI_BOX_HEAD_REGISTRY
 
 __all__ = ["FastRCNNConvFCHead"]
@@ -21,37 +21,38 @@ class FastRCNNConvFCHead(InferenceModule):
     """3×3 convolutions, then fully connected layers, each followed by ReLU.
 
     Args:
-        input_shape: of the pooled boxes: channels, height, width.
+        input_shape: channels, height and width of the pooled boxes.
         conv_dims: output channels of each convolution.
         fc_dims: outputs of each fully connected layer.
         conv_norm: as `get_norm` takes it.
+
+    Attributes:
+        conv_names: the names of the convolutions, in order.
+        fc_names: the names of the fully connected layers, in order.
+        flattened_channels: channels of the map that the first fully connected layer reads.
+
+    Raises:
+        ConfigError: when there is no layer, or one without outputs.
     """
 
     @configurable
     def __init__(
-        self, input_shape: ShapeSpec, *, conv_dims: Sequence[int], fc_dims: Sequence[int], conv_norm: Any = ""
+        self, input_shape: ShapeSpec, *, conv_dims: Sequence[int], fc_dims: Sequence[int], conv_norm: Norm = ""
     ) -> None:
         super().__init__()
         if not conv_dims and not fc_dims:
             raise ConfigError("MODEL.ROI_BOX_HEAD has NUM_CONV 0 and NUM_FC 0: expected at least one layer")
-        channels, height, width = input_shape.channels or 0, input_shape.height or 1, input_shape.width or 1
-        self._convs: list[str] = []
-        self._fcs: list[str] = []
-        for i, dim in enumerate(conv_dims, 1):
-            norm = get_norm(conv_norm, dim)
-            conv = Conv2d(channels, dim, 3, padding=1, bias=norm is None, norm=norm, activation=F.relu_)
-            self.add_module(f"conv{i}", conv)
-            self._convs.append(f"conv{i}")
-            channels = dim
+        height, width = input_shape.height or 1, input_shape.width or 1
+        self.conv_names = add_convs(self, "conv", input_shape.channels or 0, conv_dims, conv_norm)
         self.flatten = nn.Flatten()
-        self.pooled_channels = channels  # of the map that is flattened
-        self._output = ShapeSpec(channels=channels, height=height, width=width)
-        inputs = channels * height * width
-        for i, dim in enumerate(fc_dims, 1):
-            self.add_module(f"fc{i}", nn.Linear(inputs, dim))
-            self._fcs.append(f"fc{i}")
-            inputs = dim
+        self.flattened_channels = conv_dims[-1] if conv_dims else input_shape.channels or 0
+        self._output = ShapeSpec(channels=self.flattened_channels, height=height, width=width)
+        self.fc_names = [f"fc{i}" for i in range(1, len(fc_dims) + 1)]
+        inputs = self.flattened_channels * height * width
+        for name, dim in zip(self.fc_names, fc_dims):
+            self.add_module(name, nn.Linear(inputs, whole_number("MODEL.ROI_BOX_HEAD.FC_DIM", dim)))
             self._output = ShapeSpec(channels=dim)
+            inputs = dim
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -59,8 +60,8 @@ class FastRCNNConvFCHead(InferenceModule):
         head = cfg.MODEL.ROI_BOX_HEAD
         return {
             "input_shape": input_shape,
-            "conv_dims": [head.CONV_DIM] * head.NUM_CONV,
-            "fc_dims": [head.FC_DIM] * head.NUM_FC,
+            "conv_dims": [head.CONV_DIM] * whole_number("MODEL.ROI_BOX_HEAD.NUM_CONV", head.NUM_CONV, 0),
+            "fc_dims": [head.FC_DIM] * whole_number("MODEL.ROI_BOX_HEAD.NUM_FC", head.NUM_FC, 0),
             "conv_norm": head.NORM,
         }
 
@@ -71,10 +72,10 @@ class FastRCNNConvFCHead(InferenceModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pooled boxes (R, C, S, S) to features (R, D), or (R, C', S, S) without fully connected layers."""
-        for name in self._convs:
+        for name in self.conv_names:
             x = getattr(self, name)(x)
-        if self._fcs:
+        if self.fc_names:
             x = self.flatten(x)  # (R, C·S·S)
-        for name in self._fcs:
+        for name in self.fc_names:
             x = F.relu_(getattr(self, name)(x))
         return x

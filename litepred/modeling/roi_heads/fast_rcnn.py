@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from ...config import CfgNode, configurable
+from ...errors import number, switch, whole_number
 from ...layers import InferenceModule, ShapeSpec
 from ...structures import Boxes, Instances
 from ..box_coding import Box2BoxTransform
@@ -79,14 +80,17 @@ class FastRCNNOutputLayers(InferenceModule):
     """The two linear predictors of a box head, and the reading of their answers.
 
     Args:
-        input_shape: of the head's output; a map is flattened.
+        input_shape: channels, height and width of the head's output; a map is flattened.
         box2box_transform: decodes the deltas.
         num_classes: K, without background.
-        test_score_thresh: see `fast_rcnn_inference_single_image`, as the next two.
-        test_nms_thresh: …
-        test_topk_per_image: …
+        test_score_thresh: ``score_thresh`` of `fast_rcnn_inference_single_image`.
+        test_nms_thresh: ``nms_thresh`` of the same function.
+        test_topk_per_image: ``topk_per_image`` of the same function.
         cls_agnostic_bbox_reg: one box for all classes instead of one each.
         use_sigmoid_ce: scores are sigmoids, class by class, instead of a softmax.
+
+    Raises:
+        ConfigError: when a number is not one, or is out of its range.
     """
 
     @configurable
@@ -104,14 +108,15 @@ class FastRCNNOutputLayers(InferenceModule):
     ) -> None:
         super().__init__()
         inputs = (input_shape.channels or 0) * (input_shape.width or 1) * (input_shape.height or 1)
-        self.num_classes = num_classes
+        self.num_classes = whole_number("MODEL.ROI_HEADS.NUM_CLASSES", num_classes)
+        one_box = switch("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", cls_agnostic_bbox_reg)
         self.cls_score = nn.Linear(inputs, num_classes + 1)
-        self.bbox_pred = nn.Linear(inputs, 4 if cls_agnostic_bbox_reg else 4 * num_classes)
+        self.bbox_pred = nn.Linear(inputs, 4 if one_box else 4 * num_classes)
         self.box2box_transform = box2box_transform
-        self.test_score_thresh = test_score_thresh
-        self.test_nms_thresh = test_nms_thresh
-        self.test_topk_per_image = test_topk_per_image
-        self.use_sigmoid_ce = use_sigmoid_ce
+        self.test_score_thresh = number("MODEL.ROI_HEADS.SCORE_THRESH_TEST", test_score_thresh)
+        self.test_nms_thresh = number("MODEL.ROI_HEADS.NMS_THRESH_TEST", test_nms_thresh)
+        self.test_topk_per_image = whole_number("TEST.DETECTIONS_PER_IMAGE", test_topk_per_image, least=None)
+        self.use_sigmoid_ce = switch("MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", use_sigmoid_ce)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:

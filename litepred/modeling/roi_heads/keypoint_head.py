@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import CfgNode, configurable
-from ...layers import Conv2d, InferenceModule, ShapeSpec
+from ...errors import whole_number
+from ...layers import InferenceModule, ShapeSpec, add_convs
 from ...structures import Instances
 from ...structures.keypoints import heatmaps_to_keypoints
 from ..build import ROI_KEYPOINT_HEAD_REGISTRY
@@ -50,7 +51,7 @@ class BaseKeypointRCNNHead(InferenceModule):
     @configurable
     def __init__(self, *, num_keypoints: int, **ignored: Any) -> None:  # the rest of Detectron2's is for training
         super().__init__()
-        self.num_keypoints = num_keypoints
+        self.num_keypoints = whole_number("MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", num_keypoints)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -72,20 +73,20 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
     """3×3 convolutions with ReLU, a transposed one, and bilinear enlargement: four times the pooled resolution.
 
     Args:
-        input_shape: of the pooled boxes.
+        input_shape: channels of the pooled boxes.
         num_keypoints: K.
         conv_dims: output channels of each convolution.
+
+    Attributes:
+        conv_names: the names of the 3×3 convolutions, in order.
     """
 
     @configurable
     def __init__(self, input_shape: ShapeSpec, *, num_keypoints: int, conv_dims: Sequence[int], **kwargs: Any) -> None:
         super().__init__(num_keypoints=num_keypoints, **kwargs)
         channels = input_shape.channels or 0
-        self._convs = [f"conv_fcn{i}" for i in range(1, len(conv_dims) + 1)]
-        for name, dim in zip(self._convs, conv_dims):
-            self.add_module(name, Conv2d(channels, dim, 3, padding=1, activation=F.relu_))
-            channels = dim
-        self.score_lowres = nn.ConvTranspose2d(channels, num_keypoints, 4, stride=2, padding=1)
+        self.conv_names = add_convs(self, "conv_fcn", channels, conv_dims)
+        self.score_lowres = nn.ConvTranspose2d([channels, *conv_dims][-1], num_keypoints, 4, stride=2, padding=1)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -98,6 +99,6 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
 
     def layers(self, x: Tensor) -> Tensor:
         """Map pooled boxes (D, C, S, S) to logits (D, K, 4·S, 4·S)."""
-        for name in self._convs:
+        for name in self.conv_names:
             x = getattr(self, name)(x)
         return F.interpolate(self.score_lowres(x), scale_factor=2, mode="bilinear", align_corners=False)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import CfgNode, configurable
-from ...layers import Conv2d, InferenceModule, ShapeSpec, get_norm
+from ...errors import switch, whole_number
+from ...layers import InferenceModule, Norm, ShapeSpec, add_convs
 from ...structures import Instances
 from ..build import ROI_MASK_HEAD_REGISTRY
 
@@ -61,40 +62,43 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
     """3×3 convolutions, a transposed one that doubles the resolution, a 1×1 predictor.
 
     Args:
-        input_shape: of the pooled boxes.
+        input_shape: channels of the pooled boxes.
         num_classes: K, or 1 when all classes share a mask.
         conv_dims: output channels of each 3×3 convolution, then of the transposed one.
         conv_norm: as `get_norm` takes it.
+
+    Attributes:
+        conv_names: the names of the 3×3 convolutions, in order.
+
+    Raises:
+        ConfigError: when a number is not a whole number above 0.
     """
 
     @configurable
     def __init__(
-        self, input_shape: ShapeSpec, *, num_classes: int, conv_dims: Sequence[int], conv_norm: Any = "", **kwargs: Any
+        self, input_shape: ShapeSpec, *, num_classes: int, conv_dims: Sequence[int], conv_norm: Norm = "", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        channels = input_shape.channels or 0
-        self._convs = [f"mask_fcn{i}" for i in range(1, len(conv_dims))]
-        for name, dim in zip(self._convs, conv_dims):
-            norm = get_norm(conv_norm, dim)
-            conv = Conv2d(channels, dim, 3, padding=1, bias=not conv_norm, norm=norm, activation=F.relu_)
-            self.add_module(name, conv)
-            channels = dim
-        self.deconv = nn.ConvTranspose2d(channels, conv_dims[-1], 2, stride=2)
-        self.predictor = nn.Conv2d(conv_dims[-1], num_classes, 1)
+        *before, channels = [input_shape.channels or 0, *conv_dims]
+        self.conv_names = add_convs(self, "mask_fcn", before[0], before[1:], conv_norm)
+        channels = whole_number("MODEL.ROI_MASK_HEAD.CONV_DIM", channels)
+        self.deconv = nn.ConvTranspose2d(before[-1], channels, 2, stride=2)
+        self.predictor = nn.Conv2d(channels, whole_number("MODEL.ROI_HEADS.NUM_CLASSES", num_classes), 1)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         """Translate ``MODEL.ROI_MASK_HEAD`` into arguments."""
         head = cfg.MODEL.ROI_MASK_HEAD
+        shared = switch("MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK", head.CLS_AGNOSTIC_MASK)
         return super().from_config(cfg, input_shape) | {
             "input_shape": input_shape,
-            "num_classes": 1 if head.CLS_AGNOSTIC_MASK else cfg.MODEL.ROI_HEADS.NUM_CLASSES,
-            "conv_dims": [head.CONV_DIM] * (head.NUM_CONV + 1),
+            "num_classes": 1 if shared else cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            "conv_dims": [head.CONV_DIM] * (whole_number("MODEL.ROI_MASK_HEAD.NUM_CONV", head.NUM_CONV, 0) + 1),
             "conv_norm": head.NORM,
         }
 
     def layers(self, x: Tensor) -> Tensor:
         """Map pooled boxes (D, C, S, S) to mask logits (D, K or 1, 2·S, 2·S)."""
-        for name in self._convs:
+        for name in self.conv_names:
             x = getattr(self, name)(x)
         return self.predictor(F.relu_(self.deconv(x)))

@@ -11,13 +11,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...config import CfgNode, configurable
-from ...errors import ConfigError
+from ...errors import ConfigError, whole_number
 from ...layers import ShapeSpec
-from ...structures import ImageList, Instances
-from ..backbone.resnet import BottleneckBlock, make_stage
+from ...structures import Boxes, ImageList, Instances
+from ..backbone.resnet import BottleneckBlock, ResNet, bottleneck_arguments
 from ..build import ROI_HEADS_REGISTRY, build_mask_head
+from ..poolers import ROIPooler
 from .fast_rcnn import FastRCNNOutputLayers
-from .standard import Features, ROIHeads, build_pooler, proposal_list
+from .mask_head import BaseMaskRCNNHead
+from .standard import AnyProposals, Features, ROIHeads, build_pooler, proposal_list
 
 __all__ = ["Res5ROIHeads"]
 
@@ -35,22 +37,24 @@ class Res5ROIHeads(ROIHeads):
         **kwargs: see `ROIHeads`.
     """
 
+    dense_parts = ("res5", "box_predictor", "mask_head")
+
     @configurable
     def __init__(
         self,
         *,
         in_features: Sequence[str],
-        pooler: nn.Module,
+        pooler: ROIPooler,
         res5: nn.Module,
-        box_predictor: Any,
-        mask_head: nn.Module | None = None,
+        box_predictor: FastRCNNOutputLayers,
+        mask_head: BaseMaskRCNNHead | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.in_features = list(in_features)
         self.pooler = pooler
         self.res5 = res5
-        self.box_predictor: Any = box_predictor
+        self.box_predictor = box_predictor
         self.mask_on = mask_head is not None
         if mask_head is not None:
             self.mask_head = mask_head
@@ -59,7 +63,7 @@ class Res5ROIHeads(ROIHeads):
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
         """Translate ``MODEL.ROI_HEADS``, ``MODEL.ROI_BOX_HEAD`` and ``MODEL.RESNETS`` into arguments."""
         in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
-        if len(in_features) != 1 or cfg.MODEL.KEYPOINT_ON:
+        if not in_features or len(in_features) != 1 or cfg.MODEL.KEYPOINT_ON:
             raise ConfigError(
                 f"Res5ROIHeads with MODEL.ROI_HEADS.IN_FEATURES {in_features} and MODEL.KEYPOINT_ON "
                 f"{cfg.MODEL.KEYPOINT_ON}: it takes one feature and has no keypoints; StandardROIHeads has both"
@@ -84,29 +88,28 @@ class Res5ROIHeads(ROIHeads):
     @classmethod
     def _build_res5_block(cls, cfg: CfgNode) -> nn.Sequential:
         resnets = cfg.MODEL.RESNETS
-        if resnets.DEFORM_ON_PER_STAGE[-1]:
+        if resnets.DEFORM_ON_PER_STAGE and resnets.DEFORM_ON_PER_STAGE[-1]:
             raise ConfigError(
                 f"Res5ROIHeads with MODEL.RESNETS.DEFORM_ON_PER_STAGE {list(resnets.DEFORM_ON_PER_STAGE)}: "
                 "its res5 cannot be deformable, expected False as the last"
             )
-        out_channels = 8 * resnets.RES2_OUT_CHANNELS
-        return make_stage(  # of three bottlenecks at any depth, even on a backbone of basic blocks
+        out_channels = 8 * whole_number("MODEL.RESNETS.RES2_OUT_CHANNELS", resnets.RES2_OUT_CHANNELS)
+        blocks = ResNet.make_stage(  # of three bottlenecks at any depth, even on a backbone of basic blocks
             BottleneckBlock,
             3,
             in_channels=out_channels // 2,
             out_channels=out_channels,
             first_stride=2,
-            bottleneck_channels=8 * resnets.NUM_GROUPS * resnets.WIDTH_PER_GROUP,
-            num_groups=resnets.NUM_GROUPS,
             norm=resnets.NORM,
-            stride_in_1x1=resnets.STRIDE_IN_1X1,
+            **bottleneck_arguments(resnets, stage=5),
         )
+        return nn.Sequential(*blocks)
 
-    def _shared_roi_transform(self, features: Sequence[Tensor], boxes: Sequence[Any]) -> Tensor:
+    def _shared_roi_transform(self, features: Sequence[Tensor], boxes: Sequence[Boxes]) -> Tensor:
         return self.res5(self.pooler(features, boxes))
 
     def forward(
-        self, images: ImageList, features: dict[str, Tensor], proposals: Any, targets: Any = None
+        self, images: ImageList, features: dict[str, Tensor], proposals: AnyProposals, targets: object = None
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         """Detect in each image; see `StandardROIHeads.forward`."""
         return self.forward_with_given_boxes(features, self._forward_box(features, proposals)), {}
@@ -118,7 +121,7 @@ class Res5ROIHeads(ROIHeads):
         maps = [features[name] for name in self.in_features]
         return self.mask_head(self._shared_roi_transform(maps, [i.pred_boxes for i in instances]), instances)
 
-    def _forward_box(self, features: Features, proposals: Any) -> list[Instances]:
+    def _forward_box(self, features: Features, proposals: AnyProposals) -> list[Instances]:
         proposals = proposal_list(proposals)
         maps = [features[name] for name in self.in_features]
         regions = self._shared_roi_transform(maps, [p.proposal_boxes for p in proposals])

@@ -6,26 +6,34 @@ N images, R regions over all images.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from ...config import CfgNode, configurable
+from ...errors import whole_number
 from ...layers import InferenceModule, ShapeSpec
-from ...structures import Boxes, ImageList, Instances
+from ...structures import ImageList, Instances
 from ..build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head, named_shapes
 from ..poolers import ROIPooler
+from ..rpn import Proposals
 from .fast_rcnn import FastRCNNOutputLayers
+from .keypoint_head import BaseKeypointRCNNHead
+from .mask_head import BaseMaskRCNNHead
 
-__all__ = ["ROIHeads", "StandardROIHeads", "build_pooler", "pooled_shape", "proposal_list"]
+__all__ = ["AnyProposals", "Features", "ROIHeads", "StandardROIHeads", "build_pooler", "pooled_shape", "proposal_list"]
 
 Features = Mapping[str, Tensor]
 
 
-def proposal_list(proposals: Any) -> Sequence[Instances]:
+AnyProposals = Sequence[Instances] | Proposals
+
+
+def proposal_list(proposals: AnyProposals) -> Sequence[Instances]:
     """Return the per-image list out of what a proposal generator returned, or the list itself."""
-    return proposals[0] if isinstance(proposals, tuple) and isinstance(proposals[0], list) else proposals
+    with_losses = isinstance(proposals, tuple) and isinstance(proposals[0], list)
+    return cast("Sequence[Instances]", proposals[0] if with_losses else proposals)
 
 
 def build_pooler(section: CfgNode, input_shape: Mapping[str, ShapeSpec], in_features: Sequence[str]) -> ROIPooler:
@@ -48,7 +56,7 @@ class ROIHeads(InferenceModule):
     @configurable
     def __init__(self, *, num_classes: int) -> None:
         super().__init__()
-        self.num_classes = num_classes
+        self.num_classes = whole_number("MODEL.ROI_HEADS.NUM_CLASSES", num_classes)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
@@ -56,7 +64,7 @@ class ROIHeads(InferenceModule):
         return {"num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES}
 
     def forward(
-        self, images: ImageList, features: dict[str, Tensor], proposals: Any, targets: Any = None
+        self, images: ImageList, features: dict[str, Tensor], proposals: AnyProposals, targets: object = None
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         """Detect; returns per image an `Instances`, and an empty dict where Detectron2 has losses."""
         raise NotImplementedError
@@ -75,42 +83,48 @@ class StandardROIHeads(ROIHeads):
         box_pooler: boxes to (R, C, S, S).
         box_head: pooled boxes to features.
         box_predictor: features to detections.
-        mask_in_features: as for boxes; ``None`` for no masks.
-        mask_pooler: …
-        mask_head: …
-        keypoint_in_features: as for boxes; ``None`` for no keypoints.
-        keypoint_pooler: …
-        keypoint_head: …
+        mask_in_features: names of the maps that masks are pooled from; ``None`` for no masks.
+        mask_pooler: the boxes found to (R, C, S, S).
+        mask_head: pooled boxes to masks.
+        keypoint_in_features: names of the maps that keypoints are pooled from; ``None`` for no keypoints.
+        keypoint_pooler: the boxes found to (R, C, S, S).
+        keypoint_head: pooled boxes to keypoints.
+        **kwargs: see `ROIHeads`.
     """
+
+    dense_parts: tuple[str, ...] = ("box_head", "box_predictor", "mask_head", "keypoint_head")
+    box_head: nn.Module
+    box_predictor: FastRCNNOutputLayers
 
     @configurable
     def __init__(
         self,
         *,
         box_in_features: Sequence[str],
-        box_pooler: nn.Module,
+        box_pooler: ROIPooler,
         box_head: nn.Module,
-        box_predictor: nn.Module,
+        box_predictor: FastRCNNOutputLayers,
         mask_in_features: Sequence[str] | None = None,
-        mask_pooler: Any = None,
-        mask_head: Any = None,
+        mask_pooler: ROIPooler | None = None,
+        mask_head: BaseMaskRCNNHead | None = None,
         keypoint_in_features: Sequence[str] | None = None,
-        keypoint_pooler: Any = None,
-        keypoint_head: Any = None,
+        keypoint_pooler: ROIPooler | None = None,
+        keypoint_head: BaseKeypointRCNNHead | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.in_features = self.box_in_features = list(box_in_features)
         self.box_pooler = box_pooler
         self.box_head = box_head
-        self.box_predictor: Any = box_predictor
-        self.mask_on = mask_in_features is not None
-        if mask_in_features is not None:
+        self.box_predictor = box_predictor
+        self.mask_on = self.keypoint_on = False
+        if mask_in_features is not None and mask_pooler is not None and mask_head is not None:
+            self.mask_on = True
             self.mask_in_features = list(mask_in_features)
             self.mask_pooler = mask_pooler
             self.mask_head = mask_head
-        self.keypoint_on = keypoint_in_features is not None
-        if keypoint_in_features is not None:
+        if keypoint_in_features is not None and keypoint_pooler is not None and keypoint_head is not None:
+            self.keypoint_on = True
             self.keypoint_in_features = list(keypoint_in_features)
             self.keypoint_pooler = keypoint_pooler
             self.keypoint_head = keypoint_head
@@ -150,7 +164,7 @@ class StandardROIHeads(ROIHeads):
         return _task_head("keypoint", cfg, cfg.MODEL.ROI_KEYPOINT_HEAD, build_keypoint_head, input_shape)
 
     def forward(
-        self, images: ImageList, features: dict[str, Tensor], proposals: Any, targets: Any = None
+        self, images: ImageList, features: dict[str, Tensor], proposals: AnyProposals, targets: object = None
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         """Detect in each image.
 
@@ -170,7 +184,7 @@ class StandardROIHeads(ROIHeads):
         """Add masks and keypoints to ``instances``, which have ``pred_boxes`` and ``pred_classes``."""
         return self._forward_keypoint(features, self._forward_mask(features, instances))
 
-    def _forward_box(self, features: Features, proposals: Any) -> list[Instances]:
+    def _forward_box(self, features: Features, proposals: AnyProposals) -> list[Instances]:
         proposals = proposal_list(proposals)
         maps = [features[name] for name in self.box_in_features]
         pooled = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
@@ -181,25 +195,30 @@ class StandardROIHeads(ROIHeads):
     def _forward_mask(self, features: Features, instances: list[Instances]) -> list[Instances]:
         if not self.mask_on:
             return instances
-        pooled = _pool_detections(self.mask_pooler, features, self.mask_in_features, instances)
-        return self.mask_head(pooled, instances)
+        maps = [features[name] for name in self.mask_in_features]
+        return self.mask_head(self.mask_pooler(maps, [one.pred_boxes for one in instances]), instances)
 
     def _forward_keypoint(self, features: Features, instances: list[Instances]) -> list[Instances]:
         if not self.keypoint_on:
             return instances
-        pooled = _pool_detections(self.keypoint_pooler, features, self.keypoint_in_features, instances)
-        return self.keypoint_head(pooled, instances)
+        maps = [features[name] for name in self.keypoint_in_features]
+        return self.keypoint_head(self.keypoint_pooler(maps, [one.pred_boxes for one in instances]), instances)
 
 
 def pooled_shape(pooler: ROIPooler, input_shape: Mapping[str, ShapeSpec], in_features: Sequence[str]) -> ShapeSpec:
-    """The shape of what ``pooler`` returns for one box."""
+    """Return the shape of what ``pooler`` makes of one box."""
     height, width = pooler.output_size
     return ShapeSpec(channels=input_shape[in_features[0]].channels, height=height, width=width)
 
 
 def _task_head(
-    task: str, cfg: CfgNode, section: CfgNode, build: Any, input_shape: Mapping[str, ShapeSpec]
+    task: str,
+    cfg: CfgNode,
+    section: CfgNode,
+    build: Callable[[CfgNode, ShapeSpec], nn.Module],
+    input_shape: Mapping[str, ShapeSpec],
 ) -> dict[str, Any]:
+    """Return the arguments of `StandardROIHeads` for the pooler and the head of "mask" or "keypoint"."""
     in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
     pooler = build_pooler(section, input_shape, in_features)
     return {
@@ -207,8 +226,3 @@ def _task_head(
         f"{task}_pooler": pooler,
         f"{task}_head": build(cfg, pooled_shape(pooler, input_shape, in_features)),
     }
-
-
-def _pool_detections(pooler: Any, features: Features, names: Sequence[str], instances: Sequence[Instances]) -> Tensor:
-    boxes: list[Boxes] = [i.pred_boxes for i in instances]
-    return pooler([features[name] for name in names], boxes)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from litepred.errors import ConfigError
 from litepred.layers import ShapeSpec
 from litepred.modeling import ResNet, build_backbone
-from litepred.modeling.backbone import BasicBlock, BasicStem, BottleneckBlock, make_stage
+from litepred.modeling.backbone import BasicBlock, BasicStem, BottleneckBlock
 
 RGB = ShapeSpec(channels=3)
 STAGES = ["res2", "res3", "res4", "res5"]
@@ -243,7 +243,7 @@ def test_a_batch_is_needed(shape):
 
 def test_from_plain_arguments():
     stages = [
-        make_stage(BasicBlock, 2, in_channels=4, out_channels=4, first_stride=1, norm=nn.BatchNorm2d),
+        ResNet.make_stage(BasicBlock, 2, in_channels=4, out_channels=4, first_stride=1, norm=nn.BatchNorm2d),
         [BasicBlock(4, 6, stride=2, norm=""), BasicBlock(6, 6, norm="")],
     ]
     backbone = ResNet(BasicStem(1, 4, ""), stages, out_features=["res2", "res3"])
@@ -277,7 +277,7 @@ class TestMakingStages:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda: ResNet.make_default_stages(19), "no ResNet of depth 19"),
+            (lambda: ResNet.make_default_stages(19), "DEPTH is 19: expected one of"),
             (
                 lambda: ResNet.make_stage(BasicBlock, 2, in_channels=4, out_channels=4, stride_per_block=[1]),
                 "1 values as stride_per_block for 2 blocks",

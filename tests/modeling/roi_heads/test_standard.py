@@ -157,7 +157,7 @@ def test_targets_are_ignored():
 
 
 def test_poolers_from_a_config():
-    changes = {"BOX": (7, "ROIAlign", 2), "MASK": (14, "ROIAlignV2", 0), "KEYPOINT": (5, "ROIPool", 0)}
+    changes = {"BOX": (7, "ROIAlign", 2), "MASK": (14, "ROIAlignV2", 0), "KEYPOINT": (5, "TorchvisionROIAlign", 0)}
     keys = ("POOLER_RESOLUTION", "POOLER_TYPE", "POOLER_SAMPLING_RATIO")
     settings = {f"ROI_{n}_HEAD__{k}": v for n, values in changes.items() for k, v in zip(keys, values)}
     heads = build_model(tiny_cfg(**BOTH, **settings)).roi_heads
