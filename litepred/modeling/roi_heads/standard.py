@@ -51,7 +51,12 @@ class ROIHeads(InferenceModule):
 
     Args:
         num_classes: foreground classes.
+
+    Attributes:
+        dense_parts: names of the submodules that convolve or multiply matrices, if there are any; see `optimize`.
     """
+
+    dense_parts: tuple[str, ...] = ("box_head", "box_predictor", "mask_head", "keypoint_head")
 
     @configurable
     def __init__(self, *, num_classes: int) -> None:
@@ -92,7 +97,6 @@ class StandardROIHeads(ROIHeads):
         **kwargs: see `ROIHeads`.
     """
 
-    dense_parts: tuple[str, ...] = ("box_head", "box_predictor", "mask_head", "keypoint_head")
     box_head: nn.Module
     box_predictor: FastRCNNOutputLayers
 
