@@ -27,6 +27,7 @@ _MAX_FILES = 100
 _MAX_NUMBER_LENGTH = 200
 
 _TAG = "tag:yaml.org,2002:"
+_NUMBERS = (f"{_TAG}int", f"{_TAG}float")
 # What a dumper writes of a CfgNode: its items, and facts about the object, which do not belong to the config.
 _PARTS_OF_A_NODE = {"dictitems", "state", "_frozen", "_new_allowed", "__immutable__", "__new_allowed__"}
 _PARTS_OF_A_NODE |= {"__renamed_keys__", "__deprecated_keys__"}
@@ -85,7 +86,7 @@ class _DataLoader(yaml.SafeLoader):
         )
 
 
-def _measure(node: yaml.Node, known: dict[yaml.Node, tuple[int, int] | None]) -> tuple[int, int]:
+def _measure(node: yaml.Node | None, known: dict[yaml.Node | None, tuple[int, int] | None]) -> tuple[int, int]:
     """Return how many values and levels a node has once its aliases expand, or refuse it."""
     if node not in known:
         known[node] = None  # until what is below is measured
@@ -101,7 +102,7 @@ def _measure(node: yaml.Node, known: dict[yaml.Node, tuple[int, int] | None]) ->
         raise _refusal(f"more than {_MAX_NODES} values once its aliases expand", node)
     if extent[1] > _MAX_DEPTH:
         raise _refusal(f"nested deeper than {_MAX_DEPTH} levels once its aliases expand", node)
-    if node.tag in (f"{_TAG}int", f"{_TAG}float") and len(node.value) > _MAX_NUMBER_LENGTH:
+    if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _MAX_NUMBER_LENGTH:
         raise _refusal(f"a number of {len(node.value)} characters", node)
     return extent
 
