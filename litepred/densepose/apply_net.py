@@ -97,7 +97,7 @@ def _add_action(
     *,
     output: str,
     input_count: str | None = None,
-    **texts: str,
+    **texts: Any,
 ) -> argparse.ArgumentParser:
     action = actions.add_parser(function.__name__, **texts)
     action.set_defaults(func=function)
@@ -159,13 +159,13 @@ def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageErr
     targets = [output.with_name(f"{output.stem}.{number:04d}{output.suffix}") for number in range(1, len(files) + 1)]
     check_targets(files, targets)
     for file, image, answer in predict_files(load_predictor(args), files, str, 1):
-        if image is None or isinstance(answer, ImageError):
+        if isinstance(answer, ImageError):
             yield file, answer
-            continue
-        picture = draw(image, answer["instances"], args.visualizations, args.style or "densepose")
-        target = targets.pop(0)
-        _write(target, functools.partial(Image.fromarray(picture[:, :, ::-1]).save, format=kind))
-        yield file, target
+        elif image is not None:
+            picture = draw(image, answer["instances"], args.visualizations, args.style or "densepose")
+            target = targets.pop(0)
+            _write(target, functools.partial(Image.fromarray(picture[:, :, ::-1]).save, format=kind))
+            yield file, target
 
 
 def dump(args: argparse.Namespace) -> None:

@@ -53,11 +53,8 @@ class COCOEvaluator:
         kpt_oks_sigmas: Sequence[float] = (),
     ) -> None:
         content = read_annotations(annotations, _RECORDS)
-        identifiers = {one["id"] for one in content["annotations"]}
-        if len(identifiers) < len(content["annotations"]):  # pycocotools would count them wrongly
-            raise LitepredError(
-                f"{len(content['annotations'])} annotations have {len(identifiers)} ids: expected one each"
-            )
+        if len({one["id"] for one in content["annotations"]}) < len(content["annotations"]):
+            raise LitepredError(f"{str(annotations)!r} has annotations with the same id: expected another id for each")
         self._coco = _index(content)
         ids = category_ids(content["categories"], metadata)
         names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}

@@ -149,7 +149,7 @@ def test_files_that_are_not_cocos(content, message, tmp_path):
             ("annotations", {key: None}, f"among their annotations .*expected a dict with .*{key}")
             for key in ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
         ),
-        ("annotations", {"id": CONTENT["annotations"][1]["id"]}, "ids: expected one each"),
+        ("annotations", {"id": CONTENT["annotations"][1]["id"]}, "annotations with the same id: expected another"),
     ],
 )
 def test_records_that_are_damaged_are_refused_before_anything_is_predicted(name, change, message, tmp_path):
