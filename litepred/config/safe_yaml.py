@@ -190,10 +190,7 @@ def _read_chain(path: Path, chain: tuple[str, ...], budget: Iterator[int]) -> di
 
 
 def _local_path(path: str | os.PathLike[str]) -> Path:
-    try:
-        text = os.path.expanduser(os.fsdecode(path))
-    except TypeError:
-        raise ConfigError(f"a config file is named by a str or a path, got {type(path).__name__}") from None
+    text = os.path.expanduser(os.fsdecode(path))
     if is_address(text):
         raise ConfigError(f"{text}: configs are read from disk only; download it and give the path of the copy")
     return Path(text)
@@ -203,8 +200,7 @@ def _read_file(path: Path) -> bytes:
     if path.suffix == ".py":
         raise ConfigError(f"{path}: litepred never runs a Python file as a config; save it as YAML with cfg.dump()")
     if not os.path.isfile(path):  # Path.is_file raises where a folder may not be entered
-        problem = "is not a file" if os.path.exists(path) else "does not exist"
-        raise ConfigError(f"config {path} {problem}; expected the path of a YAML file")
+        raise ConfigError(f"there is no file {path}; expected the path of a YAML config")
     try:
         with path.open("rb") as file:
             return file.read(_MAX_LENGTH + 1)

@@ -41,6 +41,9 @@ class COCOEvaluator:
             file's category ids; see `category_ids`.
         kpt_oks_sigmas: a sigma for each keypoint, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; with none, COCO's are taken.
 
+    Attributes:
+        images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
+
     Raises:
         LitepredError: The file cannot be read or is no file of COCO's, or pycocotools is missing.
     """
@@ -55,6 +58,7 @@ class COCOEvaluator:
         content = read_annotations(annotations, _RECORDS)
         if len({one["id"] for one in content["annotations"]}) < len(content["annotations"]):
             raise LitepredError(f"{str(annotations)!r} has annotations with the same id: expected another id for each")
+        self.images: list[dict[str, Any]] = content["images"]
         self._coco = _index(content)
         ids = category_ids(content["categories"], metadata)
         names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}
@@ -63,11 +67,6 @@ class COCOEvaluator:
         )
         self._sigmas = tuple(kpt_oks_sigmas)
         self.reset()
-
-    @property
-    def images(self) -> list[dict[str, Any]]:
-        """The images' records, dicts with ``id`` and ``file_name``, in the file's order."""
-        return self._coco.dataset["images"]
 
     def reset(self) -> None:
         """Forget the predictions."""
