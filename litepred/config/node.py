@@ -161,8 +161,8 @@ class CfgNode(dict[str, Any]):
         """
         if not isinstance(cfg_list, (list, tuple)) or len(cfg_list) % 2:
             raise ConfigError(f"expected a list KEY, value, KEY, value, ... of even length, got {cfg_list!r}")
-        pairs = [(str(key), _decode(value)) for key, value in zip(cfg_list[0::2], cfg_list[1::2])]
-        self._merge(nested(pairs, "the list of keys and values"), decode=False)
+        pairs = ((str(key), value) for key, value in zip(cfg_list[0::2], cfg_list[1::2]))
+        self._merge(nested(pairs, "the list of keys and values"))
 
     @classmethod
     def load_yaml_with_base(cls, filename: str | os.PathLike[str], allow_unsafe: bool = False) -> dict[str, Any]:
@@ -188,7 +188,7 @@ class CfgNode(dict[str, Any]):
         content = cfg_file_obj_or_str if isinstance(cfg_file_obj_or_str, (str, bytes)) else cfg_file_obj_or_str.read()
         return cls(parse_yaml(content, str(getattr(cfg_file_obj_or_str, "name", "<text>"))))
 
-    def _merge(self, changes: dict[str, Any], decode: bool = True) -> None:
+    def _merge(self, changes: dict[str, Any]) -> None:
         if "_BASE_" in changes:
             raise ConfigError("_BASE_ has a meaning in files only; merge the file that it names instead")
         additions = []
@@ -198,25 +198,25 @@ class CfgNode(dict[str, Any]):
         for target in [self.clone(), self] if additions else []:  # an error is raised before this config is changed
             for add in additions:
                 add(target)
-            list(target._planned(changes, target, (), decode))
-        for section, key, value in list(self._planned(changes, self, (), decode)):
+            list(target._planned(changes, target, ()))
+        for section, key, value in list(self._planned(changes, self, ())):
             section[key] = value
 
     def _planned(
-        self, changes: dict[str, Any], section: CfgNode, path: tuple[str, ...], decode: bool
+        self, changes: dict[str, Any], section: CfgNode, path: tuple[str, ...]
     ) -> Iterator[tuple[CfgNode, str, Any]]:
         """Yield (section, key, checked value) for each value that would change in or below a section."""
         for key, value in changes.items():
-            full_key = ".".join((*path, str(key)))
-            value = _decode(value) if decode else value
+            names, value = (*path, str(key)), _decode(value)
+            full_key = ".".join(names)
             if key in section and isinstance(value, dict) and _is_section(section[key]):
-                yield from self._planned(value, section[key], (*path, key), decode)
+                yield from self._planned(value, section[key], names)
             elif key in section:
                 yield section, key, _coerce(value, section[key], full_key)
             elif not section.is_new_allowed():
                 raise self._unknown_key(full_key, value)
             elif isinstance(value, dict):
-                added = type(self)(value, (*path, key))
+                added = type(self)(value, names)
                 added.set_new_allowed(True)
                 yield section, key, added
             else:

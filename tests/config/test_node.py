@@ -152,6 +152,8 @@ def test_new_keys_where_allowed(merge, tmp_path):
     assert cfg.MODEL.SWIN == {"DEPTHS": [2, 2], "NAME": "tiny"}
     assert isinstance(cfg.MODEL.SWIN, CfgNode)
     assert cfg.MODEL.RPN.EXTRA == (1, 2)
+    cfg.merge_from_other_cfg({"MODEL": {"MAPS": {16: {"NAME": "cat"}}}})
+    assert cfg.MODEL.MAPS[16].NAME == "cat"
     cfg.set_new_allowed(False)
     with pytest.raises(KeyError):
         merge(cfg, "MODEL.RPN.MORE", 1, tmp_path)
