@@ -149,9 +149,7 @@ class DensePoseROIHeads(StandardROIHeads):
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
         """Add masks, keypoints and ``pred_densepose`` to ``instances``, which have boxes and classes."""
-        return self._forward_densepose(features, super().forward_with_given_boxes(features, instances))
-
-    def _forward_densepose(self, features: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
+        instances = super().forward_with_given_boxes(features, instances)
         sizes = [len(one) for one in instances]
         if not self.densepose_on or not sum(sizes):  # as in DensePose, a batch without detections gets no field
             return instances
