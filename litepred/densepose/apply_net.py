@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, ImageError, LitepredError
 from ..files import whole_file
@@ -145,27 +145,23 @@ def show(args: argparse.Namespace, image: ImageLike | None = None) -> np.ndarray
 
 def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageError]]:
     """Draw each file that ``args.input`` names, and yield it with the picture's path, or why it could not be read."""
-    from PIL import Image
-
     from ..cli.common import check_targets
     from ..cli.inputs import predict_files
+    from ..visualizer import VisImage
     from .vis import draw, parse_names
 
     parse_names(args.visualizations)  # mistakes are found before the model is loaded
     output, files = Path(args.output), _input_files(args)
-    kind = Image.registered_extensions().get(output.suffix.lower())
-    if kind is None:
-        raise LitepredError(f"--output {args.output!r} ends in {output.suffix!r}, which is no kind of image: try .png")
     targets = [output.with_name(f"{output.stem}.{number:04d}{output.suffix}") for number in range(1, len(files) + 1)]
     check_targets(files, targets)
+    output.parent.mkdir(parents=True, exist_ok=True)
     for file, image, answer in predict_files(load_predictor(args), files, str, 1):
         if isinstance(answer, ImageError):
             yield file, answer
         elif image is not None:
             picture = draw(image, answer["instances"], args.visualizations, args.style or "densepose")
-            target = targets.pop(0)
-            _write(target, functools.partial(Image.fromarray(picture[:, :, ::-1]).save, format=kind))
-            yield file, target
+            VisImage(picture[:, :, ::-1]).save(targets[0])
+            yield file, targets.pop(0)
 
 
 def dump(args: argparse.Namespace) -> None:
@@ -195,6 +191,7 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageEr
     results: list[dict[str, Any]] = []
     target, files = Path(args.output), _input_files(args)
     check_targets(files, [target])
+    target.parent.mkdir(parents=True, exist_ok=True)
     for file, _, answer in predict_files(load_predictor(args), files, str, 1):
         if isinstance(answer, ImageError):
             yield file, answer
@@ -207,7 +204,8 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageEr
             found["pred_densepose"] = [result.to("cpu") for result in converted or []]
         results.append(found)
         yield file, target
-    _write(target, lambda file: torch.save(results, file))
+    with whole_file(target) as whole:
+        torch.save(results, whole)
 
 
 def _finish(outcomes: Iterator[tuple[str, Path | ImageError]]) -> None:
@@ -274,12 +272,6 @@ def _input_files(args: argparse.Namespace) -> list[str]:
     if not files:
         raise LitepredError(f"there are no files {args.input!r}: expected an image file, a folder or a glob pattern")
     return files
-
-
-def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(target) as file:
-        write(file)
 
 
 def verbosity_to_level(verbosity: int | None) -> int:

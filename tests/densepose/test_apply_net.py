@@ -169,7 +169,7 @@ def test_pictures_of_an_earlier_run_are_no_photos(demo):
         (["show", *FILES, "dp_segm"], LitepredError, "no <input> was given"),
         (["show", *FILES, "photos/x.png", "dp_segm"], LitepredError, "there are no files 'photos/x.png'"),
         (["show", *FILES, "photos", "dp_contour"], LitepredError, "cannot draw 'dp_contour': expected one or more of"),
-        (["show", *FILES, "photos", "dp_segm", "--output", "a.txt"], LitepredError, "no kind of image: try .png"),
+        (["show", *FILES, "photos", "dp_segm", "--output", "a.txt"], LitepredError, "a name like picture.png"),
         (["show", *FILES, "configs", "dp_segm"], ImageError, "not an image that Pillow knows"),
         (["dump", *FILES, "configs"], ImageError, "not an image that Pillow knows"),
         (["show", "no.yaml", DEMO[2], "photos", "dp_segm"], ConfigError, "there is no file 'no.yaml'"),
