@@ -6,7 +6,7 @@ A package announces what it has without importing it. Its modules are imported w
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 __all__ = ["announce", "config_functions", "import_component", "refusal"]
@@ -47,7 +47,7 @@ def refusal(name: str) -> str | None:
     return _REFUSED.get(name)
 
 
-def config_functions(is_wanted: Callable[[str], bool]) -> list[Callable[[Any], None]]:
-    """Return the functions that add those of the announced config sections whose dotted key is wanted."""
-    paths = [path.split(":") for key, path in _CONFIG_SECTIONS.items() if is_wanted(key)]
+def config_functions(keys: Container[str]) -> list[Callable[[Any], None]]:
+    """Return the functions that add the announced config sections that are among some dotted keys."""
+    paths = [path.split(":") for key, path in _CONFIG_SECTIONS.items() if key in keys]
     return [getattr(importlib.import_module(module), function) for module, function in paths]

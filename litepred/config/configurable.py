@@ -31,59 +31,34 @@ def configurable(
         The decorated callable, or the decorator.
 
     Raises:
-        TypeError: It decorates something else, or (when called) ``from_config`` is not a classmethod, does not take
-            ``cfg`` first or does not return a dictionary.
+        TypeError: It decorates something else, or (when called) ``from_config`` does not take ``cfg`` first, or is no
+            classmethod.
         AttributeError: When called: the class has no ``from_config``.
     """
-    if init_func is not None:
-        if not inspect.isfunction(init_func) or init_func.__name__ != "__init__" or from_config is not None:
-            raise TypeError("@configurable decorates an __init__; on a function write @configurable(from_config=...)")
-        return _configurable_init(init_func)
-    if from_config is None:
-        return configurable
-    if not callable(from_config):
-        raise TypeError(f"from_config takes a function, got {type(from_config).__name__}")
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            return _call(function, from_config, args, kwargs)
-
-        wrapped.from_config = from_config  # type: ignore[attr-defined]
-        return wrapped
-
-    return decorate
+    if init_func is None:
+        return configurable if from_config is None else functools.partial(_wrapped, from_config=from_config)
+    if init_func.__name__ != "__init__" or from_config is not None:
+        raise TypeError("@configurable decorates an __init__; on a function write @configurable(from_config=...)")
+    return _wrapped(init_func)
 
 
-def _configurable_init(init_func: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(init_func)
-    def wrapped(self: object, *args: Any, **kwargs: Any) -> None:
-        cls = type(self)
-        translate = getattr(cls, "from_config", None)
-        if translate is None:
-            raise AttributeError(f"{cls.__name__}.__init__ is @configurable: the class needs a from_config classmethod")
-        if not inspect.ismethod(translate):
-            raise TypeError(f"{cls.__name__}.from_config must be a classmethod; decorate it with @classmethod")
-        _call(functools.partial(init_func, self), translate, args, kwargs)
+def _wrapped(
+    function: Callable[..., Any], from_config: Callable[..., dict[str, Any]] | None = None
+) -> Callable[..., Any]:
+    own = 1 if from_config is None else 0  # the ``self`` of an __init__
 
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        translate = from_config or type(args[0]).from_config
+        if not isinstance(args[own] if len(args) > own else kwargs.get("cfg"), CfgNode):
+            return function(*args, **kwargs)
+        parameters = inspect.signature(translate).parameters
+        if next(iter(parameters), None) != "cfg":
+            name, names = translate.__qualname__, ", ".join(parameters)
+            raise TypeError(f"{name} takes ({names}): it must take 'cfg' first, and be a classmethod in a class")
+        takes_any = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values())
+        taken = {key: kwargs.pop(key) for key in list(kwargs) if takes_any or key in parameters}
+        return function(*args[:own], **{**translate(*args[own:], **taken), **kwargs})
+
+    wrapped.from_config = from_config  # type: ignore[attr-defined]
     return wrapped
-
-
-def _call(
-    function: Callable[..., Any],
-    translate: Callable[..., dict[str, Any]],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    if not isinstance(args[0] if args else kwargs.get("cfg"), CfgNode):
-        return function(*args, **kwargs)
-    parameters = inspect.signature(translate).parameters
-    name = getattr(translate, "__qualname__", repr(translate))
-    if next(iter(parameters), None) != "cfg":
-        raise TypeError(f"{name} must take 'cfg' as its first argument, it takes ({', '.join(parameters)})")
-    takes_any = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values())
-    taken = {key: value for key, value in kwargs.items() if takes_any or key in parameters}
-    explicit = translate(*args, **taken)
-    if not isinstance(explicit, dict):
-        raise TypeError(f"{name} must return a dictionary of arguments, got {type(explicit).__name__}")
-    return function(**{**explicit, **{key: value for key, value in kwargs.items() if key not in taken}})

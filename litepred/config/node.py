@@ -6,7 +6,7 @@ import ast
 import copy
 import os
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import IO, Any
 
@@ -14,9 +14,10 @@ import yaml
 
 from .. import extensions
 from ..errors import ConfigError
-from .safe_yaml import merged_mappings, parse_yaml, read_yaml_with_base
+from .safe_yaml import parse_yaml, read_yaml_with_base
 from .schema import DEFAULTS
-from .upgrade import RENAMED, has_key, upgrade
+from .trees import dotted_items, nested
+from .upgrade import RENAMED, upgrade
 
 __all__ = ["CN", "CfgNode", "get_cfg"]
 
@@ -56,7 +57,8 @@ class CfgNode(dict[str, Any]):
         self.__dict__.update(_frozen=False, _new_allowed=new_allowed)
         for key, value in (init_dict or {}).items():
             path = (*(key_list or ()), str(key))
-            self[key] = type(self)(value, path) if isinstance(value, dict) else _copied_leaf(".".join(path), value)
+            is_leaf = not isinstance(value, dict)
+            self[key] = copy.deepcopy(_checked(".".join(path), value)) if is_leaf else type(self)(value, path)
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -70,9 +72,7 @@ class CfgNode(dict[str, Any]):
     def __setattr__(self, name: str, value: Any) -> None:
         if self._frozen:
             raise AttributeError(f"{name} cannot be set, since the config is frozen: call defrost() first")
-        if not _is_section(value):
-            _check_leaf(name, value)
-        self[name] = value
+        self[name] = value if _is_section(value) else _checked(name, value)
 
     def __str__(self) -> str:
         return self.dump()
@@ -130,7 +130,7 @@ class CfgNode(dict[str, Any]):
         loaded = read_yaml_with_base(cfg_filename)
         source = os.fsdecode(cfg_filename)
         if "VERSION" in self:
-            upgrade(loaded, source, self.get("MODEL", {}).get("META_ARCHITECTURE", ""))
+            loaded = upgrade(loaded, source, self.get("MODEL", {}).get("META_ARCHITECTURE", ""))
         try:
             self._merge(loaded)
         except ConfigError as error:
@@ -161,15 +161,8 @@ class CfgNode(dict[str, Any]):
         """
         if not isinstance(cfg_list, (list, tuple)) or len(cfg_list) % 2:
             raise ConfigError(f"expected a list KEY, value, KEY, value, ... of even length, got {cfg_list!r}")
-        tree: dict[str, Any] = {}
-        for key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):
-            if not isinstance(key, str):
-                raise ConfigError(f"config keys are dotted names such as 'MODEL.DEVICE', got {key!r}")
-            value = _decode(value)
-            for name in reversed(key.split(".")):
-                value = {name: value}
-            tree = merged_mappings(tree, value, "the list of keys and values")
-        self._merge(tree, decode=False)
+        pairs = ((str(key), value) for key, value in zip(cfg_list[0::2], cfg_list[1::2]))
+        self._merge(nested(pairs, "the list of keys and values"))
 
     @classmethod
     def load_yaml_with_base(cls, filename: str | os.PathLike[str], allow_unsafe: bool = False) -> dict[str, Any]:
@@ -190,62 +183,54 @@ class CfgNode(dict[str, Any]):
             A config of these keys only.
 
         Raises:
-            ConfigError: It is no YAML mapping, or an open Python file.
+            ConfigError: It is no YAML mapping.
         """
-        name = str(getattr(cfg_file_obj_or_str, "name", "<text>"))
-        if name.endswith(".py"):
-            raise ConfigError(f"{name}: litepred never runs a Python file as a config; save it as YAML")
-        read: Callable[[], object] | None = getattr(cfg_file_obj_or_str, "read", None)
-        content = read() if read is not None else cfg_file_obj_or_str
-        if not isinstance(content, (str, bytes)):
-            raise ConfigError(f"load_cfg takes YAML text or an open file, got {type(content).__name__}")
-        return cls(parse_yaml(content, name))
+        content = cfg_file_obj_or_str if isinstance(cfg_file_obj_or_str, (str, bytes)) else cfg_file_obj_or_str.read()
+        return cls(parse_yaml(content, str(getattr(cfg_file_obj_or_str, "name", "<text>"))))
 
-    def _merge(self, changes: dict[str, Any], decode: bool = True) -> None:
+    def _merge(self, changes: dict[str, Any]) -> None:
         if "_BASE_" in changes:
             raise ConfigError("_BASE_ has a meaning in files only; merge the file that it names instead")
-        add_sections = []
+        additions = []
         if "VERSION" in self:  # a whole config
-            add_sections = extensions.config_functions(lambda key: has_key(changes, key) and not has_key(self, key))
-        if add_sections:  # a trial on a copy raises before this config is changed
-            trial = self.clone()
-            trial.defrost()
-            for add in add_sections:
-                add(trial)
-            list(trial._planned(changes, trial, (), decode))
-            for add in add_sections:
-                add(self)
-        for section, key, value in list(self._planned(changes, self, (), decode)):
+            missing = dict(dotted_items(changes)).keys() - dict(dotted_items(self)).keys()
+            additions = extensions.config_functions(missing)
+        for target in [self.clone(), self] if additions else []:  # an error is raised before this config is changed
+            for add in additions:
+                add(target)
+            list(target._planned(changes, target, ()))
+        for section, key, value in list(self._planned(changes, self, ())):
             section[key] = value
 
     def _planned(
-        self, changes: dict[str, Any], section: CfgNode, path: tuple[str, ...], decode: bool
+        self, changes: dict[str, Any], section: CfgNode, path: tuple[str, ...]
     ) -> Iterator[tuple[CfgNode, str, Any]]:
         """Yield (section, key, checked value) for each value that would change in or below a section."""
         for key, value in changes.items():
-            full_key = ".".join((*path, str(key)))
-            if not isinstance(key, str):
-                raise ConfigError(f"config keys are text, got {full_key!r} with a last part of {type(key).__name__}")
-            value = _decode(value) if decode else value
+            names, value = (*path, str(key)), _decode(value)
+            full_key = ".".join(names)
             if key in section and isinstance(value, dict) and _is_section(section[key]):
-                yield from self._planned(value, section[key], (*path, key), decode)
+                yield from self._planned(value, section[key], names)
             elif key in section:
                 yield section, key, _coerce(value, section[key], full_key)
             elif not section.is_new_allowed():
                 raise self._unknown_key(full_key, value)
             elif isinstance(value, dict):
-                added = type(self)(value, (*path, key))
+                added = type(self)(value, names)
                 added.set_new_allowed(True)
                 yield section, key, added
             else:
-                yield section, key, _copied_leaf(full_key, value)
+                yield section, key, copy.deepcopy(_checked(full_key, value))
 
     def _unknown_key(self, full_key: str, value: Any) -> _UnknownKeyError:
-        if isinstance(value, dict):  # the first value of the unknown section says more about what was meant
-            full_key = next((f"{full_key}.{below}" for below in _dotted_keys(value, leaves=True)), full_key)
+        full_key = next(dotted_items({full_key: value}))[0]  # what is in a section says more about what was meant
+        close = get_close_matches(full_key.upper(), [key for key, _ in dotted_items(self)], n=2, cutoff=0.55)
+        advice = f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."
+        if full_key in RENAMED:
+            advice = f"It is the old name of {RENAMED[full_key]}."
         return _UnknownKeyError(
-            f"unknown config key {full_key}. {_suggestion(full_key, list(_dotted_keys(self)))} If a project of your "
-            "own defines it, add it to the config first, or call cfg.set_new_allowed(True) before merging"
+            f"unknown config key {full_key}. {advice} If a project of your own defines it, add it to the config first, "
+            "or call cfg.set_new_allowed(True) before merging"
         )
 
 
@@ -280,17 +265,13 @@ def _decode(value: Any) -> Any:
     return literal if type(literal) in (*_LEAF_TYPES, dict) else value
 
 
-def _check_leaf(full_key: str, value: Any) -> None:
+def _checked(full_key: str, value: Any) -> Any:
     if type(value) not in _LEAF_TYPES:
         raise ConfigError(
             f"{full_key} got {reprlib.repr(value)} of type {type(value).__name__}; a config holds str, int, float, "
             "bool, None, list, tuple and CfgNode only. Convert it first, such as with str() or float()"
         )
-
-
-def _copied_leaf(full_key: str, value: Any) -> Any:
-    _check_leaf(full_key, value)
-    return copy.deepcopy(value)
+    return value
 
 
 def _coerce(value: Any, current: Any, full_key: str) -> Any:
@@ -308,26 +289,3 @@ def _coerce(value: Any, current: Any, full_key: str) -> Any:
     shown = f"a section ({reprlib.repr(value)})" if isinstance(value, dict) else f"{got.__name__} {value!r:.100}"
     advice = " To keep it as text, quote it twice, as in \"'1'\"." if wanted is str else ""
     raise ConfigError(f"{full_key} takes {wanted.__name__} (now {current!r:.100}), got {shown}.{advice}")
-
-
-def _dotted_keys(node: dict[str, Any], leaves: bool = False) -> Iterator[str]:
-    """Yield the keys in and below a section, those of sections too unless ``leaves`` is set."""
-    for key, value in node.items():
-        if not (leaves and isinstance(value, dict)):
-            yield str(key)
-        if isinstance(value, dict):
-            yield from (f"{key}.{below}" for below in _dotted_keys(value, leaves))
-
-
-def _suggestion(full_key: str, known: list[str]) -> str:
-    """Name the keys most like a wrong one: in its own section, else of the same name elsewhere, else of any kind."""
-    if full_key in RENAMED:
-        return f"It is the old name of {RENAMED[full_key]}."
-    wrong = full_key.upper()
-    section, _, leaf = wrong.rpartition(".")
-    siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == section}
-    close = [siblings[name] for name in get_close_matches(leaf, siblings, n=1, cutoff=0.75)]
-    namesakes = [key for key in known if key.rpartition(".")[2] == leaf and key not in close]
-    close += get_close_matches(wrong, namesakes, n=2, cutoff=0)
-    close = close or get_close_matches(wrong, known, n=2)
-    return f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."

@@ -16,8 +16,9 @@ import yaml
 
 from ..errors import ConfigError
 from ..files import is_address
+from .trees import merged_mappings
 
-__all__ = ["merged_mappings", "parse_yaml", "read_yaml_with_base"]
+__all__ = ["parse_yaml", "read_yaml_with_base"]
 
 _MAX_LENGTH = 1_000_000
 _MAX_NODES = 50_000
@@ -26,9 +27,10 @@ _MAX_FILES = 100
 _MAX_NUMBER_LENGTH = 200
 
 _TAG = "tag:yaml.org,2002:"
+_NUMBERS = (f"{_TAG}int", f"{_TAG}float")
 # What a dumper writes of a CfgNode: its items, and facts about the object, which do not belong to the config.
-_FACTS = ("__immutable__", "__new_allowed__", "__renamed_keys__", "__deprecated_keys__", "_frozen", "_new_allowed")
-_PARTS_OF_A_NODE = ("dictitems", "state", *_FACTS)
+_PARTS_OF_A_NODE = {"dictitems", "state", "_frozen", "_new_allowed", "__immutable__", "__new_allowed__"}
+_PARTS_OF_A_NODE |= {"__renamed_keys__", "__deprecated_keys__"}
 _RETINANET_SIZES = "[[x,x*2**(1.0/3),x*2**(2.0/3)]forxin[32,64,128,256,512]]"
 
 
@@ -37,47 +39,20 @@ def _refusal(problem: str, node_or_event: Any) -> yaml.MarkedYAMLError:
 
 
 class _DataLoader(yaml.SafeLoader):
-    """A safe loader with bounds, which also reads the tags of Detectron2's own files.
+    """A safe loader with bounds, which also reads the tags of Detectron2's own files."""
 
-    Values and levels are counted while they are composed, and an alias counts as much as what it stands for.
-    """
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._size = 0  # values so far
-        self._level = 0  # of the node that is composed
-        self._deepest = 0  # level within that node
-        self._extents: dict[yaml.Node | None, tuple[int, int]] = {}  # values and levels of each node
+    _composed = 0  # values so far
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event, size_before, deepest_before = self.peek_event(), self._size, self._deepest
-        self._level += 1
-        self._count(event, values=1, levels=1)
-        node = super().compose_node(parent, index)
-        if not isinstance(event, yaml.AliasEvent):
-            self._extents[node] = self._size - size_before, self._deepest - self._level + 1
-        elif node in self._extents:
-            size, levels = self._extents[node]
-            self._count(event, size - 1, levels)
-        else:
-            raise _refusal(f"the alias *{event.anchor} stands inside the value that it names", event)
-        self._deepest = max(self._deepest, deepest_before)
-        self._level -= 1
-        return node
+        self._composed += 1
+        if self._composed > _MAX_NODES:
+            raise _refusal(f"more than {_MAX_NODES} values", self.peek_event())
+        return super().compose_node(parent, index)
 
-    def _count(self, event: yaml.Event, values: int, levels: int) -> None:
-        self._size += values
-        self._deepest = self._level + levels - 1
-        if self._size > _MAX_NODES:
-            raise _refusal(f"more than {_MAX_NODES} values once its aliases expand", event)
-        if self._deepest > _MAX_DEPTH:
-            raise _refusal(f"nested deeper than {_MAX_DEPTH} levels once its aliases expand", event)
-
-    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
-        node = super().compose_scalar_node(anchor)
-        if node.tag in (f"{_TAG}int", f"{_TAG}float") and len(node.value) > _MAX_NUMBER_LENGTH:
-            raise _refusal(f"a number of {len(node.value)} characters", node)
-        return node
+    def compose_document(self) -> yaml.Node | None:
+        document = super().compose_document()
+        _measure(document, {})
+        return document
 
     def _read_tuple(self, node: yaml.Node) -> tuple[Any, ...]:
         if not isinstance(node, yaml.SequenceNode):
@@ -90,7 +65,7 @@ class _DataLoader(yaml.SafeLoader):
             return self._refuse(node)
         parts = self.construct_mapping(node, deep=True)
         items = parts.get("dictitems", {})
-        if not isinstance(items, dict) or any(key not in _PARTS_OF_A_NODE for key in parts):
+        if not isinstance(items, dict) or not parts.keys() <= _PARTS_OF_A_NODE:
             raise _refusal("a dumped CfgNode may hold 'dictitems' and 'state' only", node)
         return items
 
@@ -109,6 +84,27 @@ class _DataLoader(yaml.SafeLoader):
             "what it names. Write the plain value in its place; for a whole config, save it with cfg.dump()",
             node,
         )
+
+
+def _measure(node: yaml.Node | None, known: dict[yaml.Node | None, tuple[int, int] | None]) -> tuple[int, int]:
+    """Return how many values and levels a node has once its aliases expand, or refuse it."""
+    if node not in known:
+        known[node] = None  # until what is below is measured
+        below = node.value if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            below = [one for pair in node.value for one in pair]
+        extents = [_measure(one, known) for one in below]
+        known[node] = 1 + sum(size for size, _ in extents), 1 + max((level for _, level in extents), default=0)
+    extent = known[node]
+    if extent is None:
+        raise _refusal("an alias of this value stands inside it", node)
+    if extent[0] > _MAX_NODES:
+        raise _refusal(f"more than {_MAX_NODES} values once its aliases expand", node)
+    if extent[1] > _MAX_DEPTH:
+        raise _refusal(f"nested deeper than {_MAX_DEPTH} levels once its aliases expand", node)
+    if isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS and len(node.value) > _MAX_NUMBER_LENGTH:
+        raise _refusal(f"a number of {len(node.value)} characters", node)
+    return extent
 
 
 _DataLoader.add_constructor(f"{_TAG}python/tuple", _DataLoader._read_tuple)
@@ -149,7 +145,7 @@ def parse_yaml(content: str | bytes, source: str) -> dict[Any, Any]:
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{source}: not a YAML config: {error}") from error
     except RecursionError:
-        raise ConfigError(f"{source}: nested too deeply for a config") from None
+        raise ConfigError(f"{source}: nested deeper than a config") from None
     if loaded is None:
         raise ConfigError(f"{source}: the file is empty; expected a YAML mapping such as cfg.dump() writes")
     if not isinstance(loaded, dict):
@@ -193,36 +189,8 @@ def _read_chain(path: Path, chain: tuple[str, ...], budget: Iterator[int]) -> di
     return merged_mappings(merged, loaded, str(path))
 
 
-def merged_mappings(base: dict[Any, Any], child: dict[Any, Any], source: str) -> dict[Any, Any]:
-    """Lay a nested mapping over another: mappings merge, anything else replaces.
-
-    Args:
-        base: the mapping below; it is left as it is.
-        child: the mapping that wins.
-        source: what an error message calls the child's origin.
-
-    Returns:
-        A new dictionary. No mapping in it is one of the child's, which may hold the same one twice (a YAML alias).
-
-    Raises:
-        ConfigError: The child has a mapping where the base has a plain value.
-    """
-    merged = dict(base)
-    for key, value in child.items():
-        if isinstance(value, dict):
-            below = merged.get(key, {})
-            if not isinstance(below, dict):
-                raise ConfigError(f"{source}: {key!r} is a section here, but was set to {below!r} before")
-            value = merged_mappings(below, value, source)
-        merged[key] = value
-    return merged
-
-
 def _local_path(path: str | os.PathLike[str]) -> Path:
-    try:
-        text = os.path.expanduser(os.fsdecode(path))
-    except TypeError:
-        raise ConfigError(f"a config file is named by a str or a path, got {type(path).__name__}") from None
+    text = os.path.expanduser(os.fsdecode(path))
     if is_address(text):
         raise ConfigError(f"{text}: configs are read from disk only; download it and give the path of the copy")
     return Path(text)
@@ -232,8 +200,7 @@ def _read_file(path: Path) -> bytes:
     if path.suffix == ".py":
         raise ConfigError(f"{path}: litepred never runs a Python file as a config; save it as YAML with cfg.dump()")
     if not os.path.isfile(path):  # Path.is_file raises where a folder may not be entered
-        problem = "is not a file" if os.path.exists(path) else "does not exist"
-        raise ConfigError(f"config {path} {problem}; expected the path of a YAML file")
+        raise ConfigError(f"there is no file {path}; expected the path of a YAML config")
     try:
         with path.open("rb") as file:
             return file.read(_MAX_LENGTH + 1)

@@ -52,29 +52,17 @@ extensions.announce(
     },
 )
 
-_HOMES = {
-    "config": ("add_densepose_config",),
-    "converters": ("ToChartResultConverter", "ToChartResultConverterWithConfidences", "ToMaskConverter"),
-    "extractor": ("DensePoseResultExtractor",),
-    "roi_heads": ("DensePoseROIHeads",),
-    "structures": (
-        "DensePoseChartPredictorOutput",
-        "DensePoseChartPredictorOutputWithConfidences",
-        "DensePoseChartResult",
-        "DensePoseChartResultWithConfidences",
-    ),
-    "vis": ("draw",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOMES = ("config", "converters", "extractor", "roi_heads", "structures", "vis")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
+    if name in __all__:
+        for home in _HOMES:
+            module = importlib.import_module(f".{home}", __name__)
+            if name in module.__all__:
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
+    return sorted({*globals(), *__all__})

@@ -20,10 +20,6 @@ _OF_PARTS = ("sigma_1", "sigma_2", "kappa_u", "kappa_v")
 _OF_PIXELS = ("fine_segm_confidence", "coarse_segm_confidence")
 
 
-class _NotOneInstanceError(LitepredError, AssertionError):
-    """More or less than one instance was given; callers of DensePose's converters expect an AssertionError."""
-
-
 class ToChartResultConverter:
     """Converts maps to labels and coordinates."""
 
@@ -40,7 +36,7 @@ class ToChartResultConverter:
             are each cut to whole pixels, and width and height are at least 1.
 
         Raises:
-            LitepredError: There is not exactly one of each. The error is an AssertionError too.
+            LitepredError: There is not exactly one of each.
         """
         _, _, width, height = _pixel_box(predictor_outputs, boxes)
         labels = _labels(predictor_outputs, height, width)
@@ -91,7 +87,7 @@ class ToMaskConverter:
 def _pixel_box(output: Maps, boxes: Boxes) -> tuple[int, int, int, int]:
     """Return x, y, width and height of a single box in whole pixels."""
     if len(output) != 1 or len(boxes) != 1:
-        raise _NotOneInstanceError(
+        raise LitepredError(
             f"{len(output)} instances came with {len(boxes)} boxes: expected one of each. Convert instance by instance"
         )
     corner, opposite = boxes.tensor[0, :2], boxes.tensor[0, 2:]

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..errors import LitepredError
 from ..structures import Instances
 from .converters import ToChartResultConverterWithConfidences
 from .structures import DensePoseChartPredictorOutput, DensePoseChartResultWithConfidences
@@ -91,13 +90,7 @@ class CompoundExtractor:
 
 
 def create_extractor(visualizer: Any) -> Callable[..., Any]:
-    """Return the extractor whose results a visualiser draws.
-
-    Raises:
-        LitepredError: The visualiser has no attribute ``extractor``.
-    """
+    """Return the extractor whose results a visualiser draws: its attribute of that name."""
     if hasattr(visualizer, "visualizers"):
         return CompoundExtractor([create_extractor(one) for one in visualizer.visualizers])
-    if not hasattr(visualizer, "extractor"):
-        raise LitepredError(f"{type(visualizer).__name__} names no extractor: give it an attribute of that name")
     return visualizer.extractor

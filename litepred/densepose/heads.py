@@ -108,21 +108,10 @@ class _AtrousPyramid(InferenceModule):
 
     def __init__(self, channels: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        rings = (
-            nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False) for dilation in dilations
-        )
-        self.convs = nn.ModuleList(
-            [
-                nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.GroupNorm(32, channels), nn.ReLU()),
-                *(nn.Sequential(ring, nn.GroupNorm(32, channels), nn.ReLU()) for ring in rings),
-                nn.Sequential(
-                    nn.AdaptiveAvgPool2d(1),
-                    nn.Conv2d(channels, channels, 1, bias=False),
-                    nn.GroupNorm(32, channels),
-                    nn.ReLU(),
-                ),
-            ]
-        )
+        rings = [nn.Conv2d(channels, channels, 3, padding=d, dilation=d, bias=False) for d in dilations]
+        cell, box = (nn.Conv2d(channels, channels, 1, bias=False) for _ in range(2))
+        views: list[tuple[nn.Module, ...]] = [(cell,), *((ring,) for ring in rings), (nn.AdaptiveAvgPool2d(1), box)]
+        self.convs = nn.ModuleList(nn.Sequential(*layers, nn.GroupNorm(32, channels), nn.ReLU()) for layers in views)
         self.project = nn.Sequential(nn.Conv2d(5 * channels, channels, 1, bias=False), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:

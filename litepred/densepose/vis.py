@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
@@ -50,14 +49,6 @@ _NUM_PARTS = 24
 _GREEN, _PALE = (18, 127, 15), (218, 227, 218)
 
 
-@lru_cache(maxsize=1)
-def _parula() -> np.ndarray:
-    """The colour map: (256, 3) uint8, BGR."""
-    import cv2
-
-    return cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_PARULA)[:, 0]
-
-
 class _MapVisualizer:
     """Paint one of labels, u and v on every body.
 
@@ -78,6 +69,8 @@ class _MapVisualizer:
         self, image_bgr: np.ndarray, results_and_boxes_xywh: tuple[Sequence[DensePoseChartResult] | None, Tensor | None]
     ) -> np.ndarray:
         """Paint the results that `DensePoseResultExtractor` returned into ``image_bgr``; return the same array."""
+        import cv2
+
         results, boxes = results_and_boxes_xywh
         if results is None or boxes is None:
             return image_bgr
@@ -89,7 +82,7 @@ class _MapVisualizer:
                 continue
             window = image_bgr[y : y + height, x : x + width]
             body = result.labels.cpu().numpy() > 0
-            paint = _parula()[self._values(result).cpu().numpy()[body]]  # (P, 3)
+            paint = cv2.applyColorMap(self._values(result).cpu().numpy(), cv2.COLORMAP_PARULA)[body]  # (P, 3)
             # 1.0 - 0.7 is more than 0.3: truncated, some greys would come out darker with the latter
             window[body] = (window[body] * (1.0 - self.alpha) + paint * self.alpha).astype(np.uint8)
         return image_bgr
@@ -111,7 +104,7 @@ class DensePoseResultsUVisualizer(_MapVisualizer):
     _row = 0
 
     def _values(self, result: DensePoseChartResult) -> Tensor:
-        return (result.uv[self._row] * 255.0).long() & 255
+        return ((result.uv[self._row] * 255.0).long() & 255).to(torch.uint8)
 
 
 class DensePoseResultsVVisualizer(DensePoseResultsUVisualizer):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 from ..config import CfgNode, get_cfg
 from ..config.upgrade import CURRENT_VERSION, upgrade
 from ..errors import ConfigError
@@ -31,10 +28,4 @@ def upgrade_config(cfg: CfgNode, to_version: int | None = None) -> CfgNode:
     """
     if to_version not in (None, CURRENT_VERSION):
         raise ConfigError(f"configs are upgraded to version {CURRENT_VERSION}, got {to_version}")
-    content = _content(cfg)
-    upgrade(content, "the config", "")
-    return CfgNode(content)
-
-
-def _content(node: dict[str, Any]) -> dict[str, Any]:
-    return {key: _content(value) if isinstance(value, dict) else copy.deepcopy(value) for key, value in node.items()}
+    return CfgNode(upgrade(cfg, "the config", ""))

@@ -120,12 +120,12 @@ def test_merge_refuses_a_wrong_type(merge, key, value, message, tmp_path):
     [
         ("", "No key of the config resembles it"),
         ("XYZZY", "No key of the config resembles it"),
-        ("MODEL.ROI_HEADS.NUM_CLASES", r"Did you mean MODEL\.ROI_HEADS\.NUM_CLASSES\?"),
-        ("model.weights", r"Did you mean MODEL\.WEIGHTS\?"),
+        ("MODEL.ROI_HEADS.NUM_CLASES", r"Did you mean MODEL\.ROI_HEADS\.NUM_CLASSES or "),
+        ("model.weights", r"Did you mean MODEL\.WEIGHTS or "),
         ("MODEL.ROI_HEAD.NUM_CLASSES", r"Did you mean MODEL\.ROI_HEADS\.NUM_CLASSES or "),
         ("NUM_CLASSES", r"Did you mean MODEL\.\w+\.NUM_CLASSES or MODEL\.\w+\.NUM_CLASSES\?"),
-        ("MODEL.MIN_SIZE_TEST", r"Did you mean INPUT\.MIN_SIZE_TEST\?"),
-        ("MODLE", r"Did you mean MODEL\?"),
+        ("MODEL.MIN_SIZE_TEST", r"Did you mean INPUT\.MIN_SIZE_TEST or "),
+        ("MODLE", r"Did you mean MODEL or "),
         ("MODEL.ROI_HEADS.NMS", r"It is the old name of MODEL\.ROI_HEADS\.NMS_THRESH_TEST"),
         ("MODEL.RPN_HEAD.NAME", r"It is the old name of MODEL\.RPN\.HEAD_NAME"),
     ],
@@ -152,6 +152,8 @@ def test_new_keys_where_allowed(merge, tmp_path):
     assert cfg.MODEL.SWIN == {"DEPTHS": [2, 2], "NAME": "tiny"}
     assert isinstance(cfg.MODEL.SWIN, CfgNode)
     assert cfg.MODEL.RPN.EXTRA == (1, 2)
+    cfg.merge_from_other_cfg({"MODEL": {"MAPS": {16: {"NAME": "cat"}}}})
+    assert cfg.MODEL.MAPS[16].NAME == "cat"
     cfg.set_new_allowed(False)
     with pytest.raises(KeyError):
         merge(cfg, "MODEL.RPN.MORE", 1, tmp_path)
@@ -354,9 +356,7 @@ def test_load_cfg(source):
     assert type(cfg.A) is CfgNode and cfg.A.B == 1
 
 
-@pytest.mark.parametrize(
-    "source", ["", "- 1", "A: 2020-01-01", "A: !!python/name:os.system ''", None, io.BytesIO(b"\xff")]
-)
+@pytest.mark.parametrize("source", ["", "- 1", "A: 2020-01-01", "A: !!python/name:os.system ''", io.BytesIO(b"\xff")])
 def test_load_cfg_refuses(source):
     with pytest.raises(ConfigError):
         CfgNode.load_cfg(source)
@@ -372,7 +372,7 @@ def test_no_way_to_run_a_python_file(tmp_path):
             lambda: CfgNode.load_yaml_with_base(str(script)),
             lambda: CfgNode.load_cfg(file),
         ):
-            with pytest.raises(ConfigError, match="never runs a Python file"):
+            with pytest.raises(ConfigError, match=r"cfg\.py"):
                 attempt()
     assert not mark.exists()
     assert cfg == get_cfg()

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from litepred.config import get_cfg, safe_yaml
-from litepred.config.safe_yaml import merged_mappings, parse_yaml, read_yaml_with_base
+from litepred.config.safe_yaml import parse_yaml, read_yaml_with_base
 from litepred.errors import ConfigError
 
 RETINANET_SIZES = [[s, s * 2 ** (1.0 / 3), s * 2 ** (2.0 / 3)] for s in [32, 64, 128, 256, 512]]
@@ -126,8 +126,8 @@ DEEP = "a0: &a0 1\n" + "".join(f"a{i}: &a{i} {'[' * 40}*a{i - 1}{']' * 40}\n" fo
         ("A: 2024-13-45", "not a YAML config"),
         ("? [1]\n: 2", "unhashable"),
         (b"\x80\x02}q\x00.", "not a text file"),
-        ("A: &a [*a]", "stands inside the value that it names"),
-        ("&a {A: {B: *a}}", "stands inside the value that it names"),
+        ("A: &a [*a]", "an alias of this value stands inside it"),
+        ("&a {A: {B: *a}}", "an alias of this value stands inside it"),
         (LAUGHS, "aliases expand"),
         (MERGES, "aliases expand"),
         (CHAIN, "nested deeper than 64 levels once its aliases expand"),
@@ -196,8 +196,8 @@ def test_base_forms(bases, expected, tmp_path, monkeypatch):
         ("[leaf.yaml, {x: 1}]", "_BASE_ takes a path"),
         ("child.yaml", r"circle: \S*child\.yaml -> \S*child\.yaml$"),
         ("loop.yaml", r"circle: \S*child\.yaml -> \S*loop\.yaml -> \S*child\.yaml$"),
-        ("missing.yaml", r"missing\.yaml does not exist"),
-        ("folder", "folder is not a file"),
+        ("missing.yaml", r"there is no file \S*missing\.yaml"),
+        ("folder", r"there is no file \S*folder;"),
         ("empty.yaml", r"empty\.yaml: the file is empty"),
         ("https://example.com/a.yaml", "download it"),
         ("http://example.com/a.yaml", "download it"),
@@ -216,15 +216,7 @@ def test_bad_base(bases, problem, tmp_path):
         read_yaml_with_base(tmp_path / "child.yaml")
 
 
-@pytest.mark.parametrize("path", [None, 3, "", "a\0b", "/no/such/file.yaml", "https://example.com/a.yaml"])
+@pytest.mark.parametrize("path", ["", "a\0b", "/no/such/file.yaml", "https://example.com/a.yaml"])
 def test_bad_path(path):
     with pytest.raises(ConfigError):
         read_yaml_with_base(path)
-
-
-def test_merged_mappings_do_not_share_an_aliased_section():
-    section = {"k": 1}
-    merged = merged_mappings({}, {"A": section, "B": section}, "t")
-    merged["A"]["k"] = 2
-    assert merged == {"A": {"k": 2}, "B": {"k": 1}}
-    assert section == {"k": 1}

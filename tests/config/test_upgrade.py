@@ -1,16 +1,13 @@
 """Files of versions 0 and 1 under today's names."""
 
+import copy
+
 import pytest
 
 from litepred.config import get_cfg
+from litepred.config.trees import nested
 from litepred.config.upgrade import RENAMED, upgrade
 from litepred.errors import ConfigError
-
-
-def nested(key, value):
-    for name in reversed(key.split(".")):
-        value = {name: value}
-    return value
 
 
 @pytest.mark.parametrize(
@@ -31,8 +28,9 @@ def nested(key, value):
     ],
 )
 def test_upgrade(loaded, expected):
-    upgrade(loaded, "t", "GeneralizedRCNN")
-    assert loaded == expected
+    before = copy.deepcopy(loaded)
+    assert upgrade(loaded, "t", "GeneralizedRCNN") == expected
+    assert loaded == before
 
 
 ANCHORS = {"ANCHOR_SIZES": [[1]], "ANCHOR_ASPECT_RATIOS": [[2.0]]}
@@ -50,15 +48,13 @@ RETINANET_ANCHORS = {"ANCHOR_SIZES": [[3]], "ANCHOR_STRIDES": [8]}
 )
 def test_anchors_of_version_1(named, merged_into, sizes):
     loaded = {"VERSION": 1, "MODEL": {**named, "RPN": dict(ANCHORS), "RETINANET": dict(RETINANET_ANCHORS)}}
-    upgrade(loaded, "t", merged_into)
-    assert loaded == {"VERSION": 2, "MODEL": {**named, "ANCHOR_GENERATOR": sizes}}
+    assert upgrade(loaded, "t", merged_into) == {"VERSION": 2, "MODEL": {**named, "ANCHOR_GENERATOR": sizes}}
 
 
 @pytest.mark.parametrize("old", RENAMED)
 def test_every_old_name_reaches_a_key_that_exists(old):
-    cfg, loaded = get_cfg(), {"VERSION": 0, **nested(old, None)}
-    upgrade(loaded, "t", "")
-    cfg.merge_from_other_cfg(loaded)
+    cfg = get_cfg()
+    cfg.merge_from_other_cfg(upgrade(nested([("VERSION", 0), (old, None)], "t"), "t", ""))
     value = cfg
     for name in RENAMED[old].split("."):
         value = value[name]
@@ -75,7 +71,7 @@ def test_unknown_version(version):
     "loaded",
     [
         {"MODEL": {"WEIGHT": "a", "WEIGHTS": "b"}},
-        {"VERSION": 1, "MODEL": {"PANOPTIC_FPN": {"RPN_LOSS_SCALE": 1.0}, "RPN": None}},
+        {"VERSION": 1, "MODEL": {"RPN": None, "PANOPTIC_FPN": {"RPN_LOSS_SCALE": 1.0}}},
     ],
 )
 def test_conflict_of_old_and_new(loaded):

@@ -15,7 +15,6 @@ from litepred.densepose.vis import (
     DensePoseResultsFineSegmentationVisualizer,
     DensePoseResultsUVisualizer,
     DensePoseResultsVVisualizer,
-    _parula,
     parse_names,
 )
 
@@ -50,6 +49,10 @@ def one_body(box: list[float], score: float = 0.9, side: int = 8) -> Instances:
     coarse = torch.tensor([0.0, 1]).view(1, 2, 1, 1).expand(1, 2, side, side)
     maps = DensePoseChartPredictorOutput(coarse, part, torch.full_like(part, 0.5), torch.full_like(part, 1.0))
     return Instances((20, 30), pred_boxes=Boxes([box]), scores=torch.tensor([score]), pred_densepose=maps)
+
+
+def _parula() -> np.ndarray:
+    return cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_PARULA)[:, 0]
 
 
 def test_the_colours():
