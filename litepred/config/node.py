@@ -224,10 +224,7 @@ class CfgNode(dict[str, Any]):
 
     def _unknown_key(self, full_key: str, value: Any) -> _UnknownKeyError:
         full_key = next(dotted_items({full_key: value}))[0]  # what is in a section says more about what was meant
-        close = get_close_matches(full_key.upper(), [key for key, _ in dotted_items(self)], n=2, cutoff=0.55)
-        advice = f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."
-        if full_key in RENAMED:
-            advice = f"It is the old name of {RENAMED[full_key]}."
+        advice = _suggestion(full_key, [key for key, _ in dotted_items(self)])
         return _UnknownKeyError(
             f"unknown config key {full_key}. {advice} If a project of your own defines it, add it to the config first, "
             "or call cfg.set_new_allowed(True) before merging"
@@ -244,6 +241,20 @@ def get_cfg() -> CfgNode:
         A config that shares nothing with those returned before.
     """
     return CfgNode(DEFAULTS)
+
+
+def _suggestion(full_key: str, known: list[str]) -> str:
+    """Name the keys most like a wrong one: in its own section, else of the same name elsewhere, else of any kind."""
+    if full_key in RENAMED:
+        return f"It is the old name of {RENAMED[full_key]}."
+    wrong = full_key.upper()
+    section, _, leaf = wrong.rpartition(".")
+    siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == section}
+    close = [siblings[name] for name in get_close_matches(leaf, siblings, n=1, cutoff=0.75)]
+    namesakes = [key for key in known if key.rpartition(".")[2] == leaf and key not in close]
+    close += get_close_matches(wrong, namesakes, n=2, cutoff=0)
+    close = close or get_close_matches(wrong, known, n=2)
+    return f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."
 
 
 def _is_section(value: Any) -> bool:

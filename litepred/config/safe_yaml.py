@@ -129,6 +129,8 @@ def parse_yaml(content: str | bytes, source: str) -> dict[Any, Any]:
         ConfigError: The content is empty, binary, not YAML or not a mapping, holds another tag, or is absurdly large
             or nested.
     """
+    if source.endswith(".py"):
+        raise ConfigError(f"{source}: litepred never runs a Python file as a config; save it as YAML with cfg.dump()")
     if len(content) > _MAX_LENGTH:
         raise ConfigError(f"{source}: larger than {_MAX_LENGTH} characters, which no config is; is it a checkpoint?")
     try:

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import CheckpointError, ImageError, LitepredError
 from ..files import whole_file
@@ -21,8 +21,8 @@ from ..files import whole_file
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..data import ImageLike
     from ..predictor import Predictor
+    from .vis import ImageLike
 
 __all__ = [
     "add_actions",
@@ -55,14 +55,13 @@ def create_argument_parser() -> argparse.ArgumentParser:
 
 def add_actions(actions: argparse._SubParsersAction) -> None:
     """Add ``show`` and ``dump`` to subparsers; each sets ``func`` to the function that runs it."""
-    shown = _add_action(
-        actions,
-        show,
-        output="outputres.png",
-        input_count="?",
+    shown = actions.add_parser(
+        "show",
         help="draw what is found, a picture for each image",
         description="Draw what a DensePose model finds. Image number 1 becomes NAME.0001.png if --output is NAME.png.",
     )
+    _add_model(shown)
+    shown.add_argument("input", nargs="?", metavar="<input>", help="image file, folder or glob pattern")
     shown.add_argument(
         "visualizations",
         metavar="<visualizations>",
@@ -77,43 +76,42 @@ def add_actions(actions: argparse._SubParsersAction) -> None:
     )
     shown.add_argument("--nms_thresh", metavar="<threshold>", type=float, help="likewise for NMS_THRESH_TEST")
     shown.add_argument(
+        "--output", metavar="<image_file>", default="outputres.png", help="the pictures; default: %(default)s"
+    )
+    shown.add_argument(
         "--style",
         choices=("densepose", "idm-vton"),
         help="idm-vton: dp_segm opaque on black, of the instance with the lowest score alone; default: densepose",
     )
-    _add_action(
-        actions,
-        dump,
-        output="results.pkl",
+    _add_opts(shown)
+    shown.set_defaults(func=show)
+    dumped = actions.add_parser(
+        "dump",
         help="store what is found in one file",
         description="Store what a DensePose model finds: a list with a dict for each image, as torch.load reads it "
         "after import litepred.densepose.structures. The config's score threshold holds, which is mostly 0.05.",
     )
+    _add_model(dumped)
+    dumped.add_argument("input", metavar="<input>", help="image file, folder or glob pattern")
+    dumped.add_argument("--output", metavar="<dump_file>", default="results.pkl", help="default: %(default)s")
+    _add_opts(dumped)
+    dumped.set_defaults(func=dump)
 
 
-def _add_action(
-    actions: argparse._SubParsersAction,
-    function: Callable[..., Any],
-    *,
-    output: str,
-    input_count: str | None = None,
-    **texts: Any,
-) -> argparse.ArgumentParser:
-    action = actions.add_parser(function.__name__, **texts)
-    action.set_defaults(func=function)
-    action.add_argument("-v", "--verbosity", action="count", help="say more on standard error: -v, -vv")
-    action.add_argument("cfg", metavar="<config>", help="YAML file, or a model of the zoo: DensePose/densepose_rcnn_…")
-    action.add_argument("model", metavar="<model>", help="checkpoint: a file or an address")
-    action.add_argument("input", nargs=input_count, metavar="<input>", help="image file, folder or glob pattern")
-    action.add_argument("--output", metavar="<file>", default=output, help="default: %(default)s")
-    action.add_argument(
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-v", "--verbosity", action="count", help="say more on standard error: -v, -vv")
+    parser.add_argument("cfg", metavar="<config>", help="YAML file, or a model of the zoo: DensePose/densepose_rcnn_…")
+    parser.add_argument("model", metavar="<model>", help="checkpoint: a file or an address")
+
+
+def _add_opts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--opts",
         nargs=argparse.REMAINDER,
         default=[],
         metavar="KEY VALUE",
         help="config keys and their values, to the end of the line: it must come last",
     )
-    return action
 
 
 def show(args: argparse.Namespace, image: ImageLike | None = None) -> np.ndarray | None:
@@ -133,35 +131,39 @@ def show(args: argparse.Namespace, image: ImageLike | None = None) -> np.ndarray
         LitepredError: A config, a checkpoint or an image cannot be read, or ``args`` do not go together.
     """
     if image is not None:
-        from ..data import image_to_array
-        from .vis import draw
-
-        array = image_to_array(image)
-        instances = load_predictor(args)(array)["instances"]
-        return draw(array, instances, args.visualizations, args.style or "idm-vton")
-    _finish(shown_files(args))
+        return _picture(args, _show_predictor(args), image, args.style or "idm-vton")
+    for _, written in shown_files(args):
+        if isinstance(written, ImageError):
+            raise written
+        logger.info("Output saved to %s", written)
     return None
 
 
 def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageError]]:
     """Draw each file that ``args.input`` names, and yield it with the picture's path, or why it could not be read."""
-    from ..cli.common import check_targets
-    from ..cli.inputs import predict_files
-    from ..visualizer import VisImage
-    from .vis import draw, parse_names
+    from PIL import Image
+
+    from .vis import parse_names
 
     parse_names(args.visualizations)  # mistakes are found before the model is loaded
-    output, files = Path(args.output), _input_files(args)
-    targets = [output.with_name(f"{output.stem}.{number:04d}{output.suffix}") for number in range(1, len(files) + 1)]
-    check_targets(files, targets)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    for file, image, answer in predict_files(load_predictor(args), files, str, 1):
-        if isinstance(answer, ImageError):
-            yield file, answer
-        elif image is not None:
-            picture = draw(image, answer["instances"], args.visualizations, args.style or "densepose")
-            VisImage(picture[:, :, ::-1]).save(targets[0])
-            yield file, targets.pop(0)
+    output, number = Path(args.output), 0
+    kind = Image.registered_extensions().get(output.suffix.lower())
+    if kind is None:
+        raise LitepredError(f"--output {args.output!r} ends in {output.suffix!r}, which is no kind of image: try .png")
+    files = _input_files(args)
+    _check_targets([_numbered(output, number + 1) for number in range(len(files))], files)
+    predictor = _show_predictor(args)
+    for file in files:
+        logger.info("Processing %s", file)
+        try:
+            picture = _picture(args, predictor, file, args.style or "densepose")
+        except ImageError as error:
+            yield file, error
+            continue
+        number += 1
+        target = _numbered(output, number)
+        _write(target, functools.partial(Image.fromarray(picture[:, :, ::-1]).save, format=kind))
+        yield file, target
 
 
 def dump(args: argparse.Namespace) -> None:
@@ -174,7 +176,10 @@ def dump(args: argparse.Namespace) -> None:
     Raises:
         LitepredError: A config, a checkpoint or an image cannot be read, or the file cannot be written.
     """
-    _finish(dumped_files(args))
+    for _, problem in dumped_files(args):
+        if isinstance(problem, ImageError):
+            raise problem
+    logger.info("Output saved to %s", args.output)
 
 
 def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageError]]:
@@ -184,19 +189,19 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageEr
     """
     import torch
 
-    from ..cli.common import check_targets
-    from ..cli.inputs import predict_files
     from .extractor import DensePoseResultExtractor
 
     results: list[dict[str, Any]] = []
     target, files = Path(args.output), _input_files(args)
-    check_targets(files, [target])
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for file, _, answer in predict_files(load_predictor(args), files, str, 1):
-        if isinstance(answer, ImageError):
-            yield file, answer
+    _check_targets([target], files)
+    predictor = load_predictor(args.cfg, args.model, args.opts)
+    for file in files:
+        logger.info("Processing %s", file)
+        try:
+            instances = predictor(file)["instances"]
+        except ImageError as error:
+            yield file, error
             continue
-        instances = answer["instances"]
         found = {"file_name": file, "scores": instances.scores.cpu()}
         found["pred_boxes_XYXY"] = instances.pred_boxes.tensor.cpu()
         if instances.has("pred_densepose"):
@@ -204,44 +209,65 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageEr
             found["pred_densepose"] = [result.to("cpu") for result in converted or []]
         results.append(found)
         yield file, target
-    with whole_file(target) as whole:
-        torch.save(results, whole)
+    _write(target, lambda file: torch.save(results, file))
 
 
-def _finish(outcomes: Iterator[tuple[str, Path | ImageError]]) -> None:
-    for file, outcome in outcomes:
-        if isinstance(outcome, ImageError):
-            raise outcome
-        logger.info("%s -> %s", file, outcome)
+def _picture(args: argparse.Namespace, predictor: Predictor, image: ImageLike, style: str) -> np.ndarray:
+    from ..data import image_to_array
+    from .vis import draw
+
+    array = image_to_array(image)
+    return draw(array, predictor(array)["instances"], args.visualizations, style)
 
 
-def load_predictor(args: argparse.Namespace) -> Predictor:
-    """Return a predictor: that of the last call if it was for the same names and options, else a new one.
+def _show_predictor(args: argparse.Namespace) -> Predictor:
+    opts = [*args.opts, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", str(args.min_score)]
+    if args.nms_thresh is not None:
+        opts += ["MODEL.ROI_HEADS.NMS_THRESH_TEST", str(args.nms_thresh)]
+    return load_predictor(args.cfg, args.model, opts)
+
+
+def load_predictor(config: str, weights: str, opts: Sequence[str] = ()) -> Predictor:
+    """Return a predictor: that of the last call if it was for the same files and options, else a new one.
 
     The last predictor, with its model, stays in memory until the process ends or another one is loaded, since programs
     such as IDM-VTON ask for it anew with each photo.
 
     Args:
-        args: the arguments of ``show`` or ``dump``.
+        config: path of a YAML file, or name of a model of the zoo.
+        weights: path or address of the checkpoint.
+        opts: config keys, each followed by its value; later ones win.
 
     Raises:
         ConfigError: The config cannot be read, or does not describe a model.
         CheckpointError: The checkpoint cannot be read safely, or does not fit the model.
     """
-    opts = list(args.opts)
-    for name, key in (("min_score", "SCORE_THRESH_TEST"), ("nms_thresh", "NMS_THRESH_TEST")):
-        if vars(args).get(name) is not None:
-            opts += [f"MODEL.ROI_HEADS.{key}", str(vars(args)[name])]
-    return _kept_predictor(os.getcwd(), args.cfg, args.model, tuple(opts))
+    return _kept_predictor(os.getcwd(), config, weights, tuple(opts), _stamp(config), _stamp(weights))
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """Return what changes when a file does, or ``None`` where there is no file."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 @functools.lru_cache(maxsize=1)
-def _kept_predictor(folder: str, config: str, weights: str, opts: tuple[str, ...]) -> Predictor:
+def _kept_predictor(
+    folder: str, config: str, weights: str, opts: tuple[str, ...], *stamps: tuple[int, int] | None
+) -> Predictor:
     from ..predictor import Predictor
     from ..resolve import named_config
+    from .config import add_densepose_config
 
     cfg = named_config(config)
-    cfg.merge_from_list(opts)
+    add_densepose_config(cfg)
+    for key, value in zip(opts[::2], opts[1::2]):  # one by one, so that a key may come twice
+        cfg.merge_from_list([key, value])
+    if len(opts) % 2:
+        raise LitepredError(f"--opts {' '.join(opts)}: {opts[-1]} has no value; expected KEY VALUE KEY VALUE …")
     try:
         return Predictor(cfg, weights=weights)
     except CheckpointError as error:
@@ -254,11 +280,12 @@ def _placeholder_hint(weights: str) -> str:
 
     if not os.path.isfile(weights) or os.path.getsize(weights) > _PLACEHOLDER_BYTES:
         return ""
-    addresses = [model_zoo.get_checkpoint_url(name) for name in model_zoo.list() if name.startswith("DensePose/")]
-    wanted = next((one for one in addresses if one.endswith(f"/{Path(weights).name}")), "the model's checkpoint")
+    names = [name for name in model_zoo.list() if name.startswith("DensePose/")]
+    released = [url for url in map(model_zoo.get_checkpoint_url, names) if url.endswith(f"/{Path(weights).name}")]
+    where = f"download {released[0]} to that path" if released else "put the model's checkpoint there"
     return (
         f"; the file has {os.path.getsize(weights)} bytes only: it is a placeholder, such as the one that IDM-VTON's "
-        f"repository has. Download {wanted} to that path, or pass the address instead of the path"
+        f"repository has, not the model. Either {where}, or pass the address instead of the path"
     )
 
 
@@ -267,11 +294,31 @@ def _input_files(args: argparse.Namespace) -> list[str]:
         raise LitepredError(
             f"no <input> was given: expected an image file, a folder or a glob pattern before {args.visualizations!r}"
         )
-    pattern = os.path.join(glob.escape(args.input), "*") if os.path.isdir(args.input) else args.input
-    files = [args.input] if os.path.isfile(args.input) else sorted(filter(os.path.isfile, glob.glob(pattern)))
-    if not files:
-        raise LitepredError(f"there are no files {args.input!r}: expected an image file, a folder or a glob pattern")
-    return files
+    if os.path.isdir(args.input):
+        files = [os.path.join(args.input, name) for name in sorted(os.listdir(args.input))]
+    else:
+        files = [args.input] if os.path.isfile(args.input) else sorted(glob.glob(args.input))
+    if files := [file for file in files if os.path.isfile(file)]:
+        return files
+    raise LitepredError(f"there are no files {args.input!r}: expected an image file, a folder or a glob pattern")
+
+
+def _numbered(output: Path, number: int) -> Path:
+    return output.with_name(f"{output.stem}.{number:04d}{output.suffix}")
+
+
+def _check_targets(targets: list[Path], files: list[str]) -> None:
+    """Refuse to write over an image that is to be read, such as the picture of an earlier run."""
+    sources = {os.path.realpath(file) for file in files}
+    both = next((target for target in targets if os.path.realpath(target) in sources), None)
+    if both is not None:
+        raise LitepredError(f"{str(both)!r} is both read and written: choose another folder with --output")
+
+
+def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(target) as file:
+        write(file)
 
 
 def verbosity_to_level(verbosity: int | None) -> int:

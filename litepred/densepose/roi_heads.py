@@ -122,34 +122,13 @@ class DensePoseROIHeads(StandardROIHeads):
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
         """Translate the sections of the ROI heads into arguments."""
         arguments = super().from_config(cfg, input_shape)
-        if not cfg.MODEL.DENSEPOSE_ON:
-            return arguments
-        section, names = cfg.MODEL.ROI_DENSEPOSE_HEAD, cfg.MODEL.ROI_HEADS.IN_FEATURES
-        shapes = named_shapes(input_shape or {}, names, "MODEL.ROI_HEADS.IN_FEATURES")
-        channels = shapes[0].channels
-        if section.DECODER_ON:
-            if shapes[0].stride != section.DECODER_COMMON_STRIDE:
-                raise ConfigError(
-                    f"MODEL.ROI_DENSEPOSE_HEAD.DECODER_COMMON_STRIDE is {section.DECODER_COMMON_STRIDE}: expected the "
-                    f"stride {shapes[0].stride} of {names[0]}, the first of MODEL.ROI_HEADS.IN_FEATURES"
-                )
-            channels = section.DECODER_NUM_CLASSES
-            arguments["decoder"] = Decoder(
-                dict(zip(names, shapes)),
-                conv_dim=section.DECODER_CONV_DIMS,
-                out_channels=channels,
-                norm=section.DECODER_NORM,
-            )
-        head = ROI_DENSEPOSE_HEAD_REGISTRY.get(section.NAME)(cfg, channels)
-        return arguments | {
-            "densepose_pooler": build_pooler(section, input_shape or {}, names[:1] if section.DECODER_ON else names),
-            "densepose_head": head,
-            "densepose_predictor": DENSEPOSE_PREDICTOR_REGISTRY.get(section.PREDICTOR_NAME)(cfg, head.n_out_channels),
-        }
+        return arguments | _densepose_branch(cfg, input_shape or {})
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
         """Add masks, keypoints and ``pred_densepose`` to ``instances``, which have boxes and classes."""
-        instances = super().forward_with_given_boxes(features, instances)
+        return self._forward_densepose(features, super().forward_with_given_boxes(features, instances))
+
+    def _forward_densepose(self, features: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
         sizes = [len(one) for one in instances]
         if not self.densepose_on or not sum(sizes):  # as in DensePose, a batch without detections gets no field
             return instances
@@ -169,3 +148,40 @@ class DensePoseROIHeads(StandardROIHeads):
             one.pred_densepose = output[start : start + size]
             start += size
         return instances
+
+
+def _densepose_branch(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+    if "ROI_DENSEPOSE_HEAD" not in cfg.MODEL:
+        raise ConfigError(
+            "MODEL.ROI_HEADS.NAME is 'DensePoseROIHeads', but the config has no MODEL.ROI_DENSEPOSE_HEAD: call "
+            "litepred.densepose.add_densepose_config(cfg) after get_cfg()"
+        )
+    if not cfg.MODEL.DENSEPOSE_ON:
+        return {}
+    section, names = cfg.MODEL.ROI_DENSEPOSE_HEAD, cfg.MODEL.ROI_HEADS.IN_FEATURES
+    if embedders := section.CSE.get("EMBEDDERS"):
+        raise ConfigError(
+            f"MODEL.ROI_DENSEPOSE_HEAD.CSE.EMBEDDERS has {', '.join(embedders)}: models of continuous "
+            "surface embeddings (CSE) are not supported, only those of charts (IUV) are"
+        )
+    shapes = named_shapes(input_shape, names, "MODEL.ROI_HEADS.IN_FEATURES")
+    branch: dict[str, Any] = {}
+    if section.DECODER_ON:
+        if shapes[0].stride != section.DECODER_COMMON_STRIDE:
+            raise ConfigError(
+                f"MODEL.ROI_DENSEPOSE_HEAD.DECODER_COMMON_STRIDE is {section.DECODER_COMMON_STRIDE}: expected the "
+                f"stride {shapes[0].stride} of {names[0]}, the first of MODEL.ROI_HEADS.IN_FEATURES"
+            )
+        branch["decoder"] = Decoder(
+            dict(zip(names, shapes)),
+            conv_dim=section.DECODER_CONV_DIMS,
+            out_channels=section.DECODER_NUM_CLASSES,
+            norm=section.DECODER_NORM,
+        )
+    channels = section.DECODER_NUM_CLASSES if section.DECODER_ON else shapes[0].channels
+    head = ROI_DENSEPOSE_HEAD_REGISTRY.get(section.NAME)(cfg, channels)
+    return branch | {
+        "densepose_pooler": build_pooler(section, input_shape, names[:1] if section.DECODER_ON else names),
+        "densepose_head": head,
+        "densepose_predictor": DENSEPOSE_PREDICTOR_REGISTRY.get(section.PREDICTOR_NAME)(cfg, head.n_out_channels),
+    }

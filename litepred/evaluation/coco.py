@@ -26,7 +26,7 @@ _RECORDS = {
     "categories": ("id",),
     "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
 }
-_FIELDS = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
+_FIELDS = {"segm": "segmentation", "keypoints": "keypoints"}
 
 
 class COCOEvaluator:
@@ -41,9 +41,6 @@ class COCOEvaluator:
             file's category ids; see `category_ids`.
         kpt_oks_sigmas: a sigma for each keypoint, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; with none, COCO's are taken.
 
-    Attributes:
-        images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
-
     Raises:
         LitepredError: The file cannot be read or is no file of COCO's, or pycocotools is missing.
     """
@@ -56,9 +53,7 @@ class COCOEvaluator:
         kpt_oks_sigmas: Sequence[float] = (),
     ) -> None:
         content = read_annotations(annotations, _RECORDS)
-        if len({one["id"] for one in content["annotations"]}) < len(content["annotations"]):
-            raise LitepredError(f"{str(annotations)!r} has annotations with the same id: expected another id for each")
-        self.images: list[dict[str, Any]] = content["images"]
+        _check_boxes(content["annotations"])
         self._coco = _index(content)
         ids = category_ids(content["categories"], metadata)
         names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}
@@ -66,12 +61,18 @@ class COCOEvaluator:
             thing_dataset_id_to_contiguous_id=ids, thing_classes=[names.get(one, str(one)) for one in ids]
         )
         self._sigmas = tuple(kpt_oks_sigmas)
+        self._masks_checked = False
         self.reset()
+
+    @property
+    def images(self) -> list[dict[str, Any]]:
+        """The images' records, dicts with ``id`` and ``file_name``, in the file's order."""
+        return self._coco.dataset["images"]
 
     def reset(self) -> None:
         """Forget the predictions."""
         self._predictions: list[dict[str, Any]] = []
-        self._tasks: list[str] = []
+        self._images: set[int | str] = set()
 
     def process(self, inputs: Iterable[Mapping[str, Any]], outputs: Iterable[Mapping[str, Any]]) -> None:
         """Take in what a model found.
@@ -97,18 +98,20 @@ class COCOEvaluator:
                     f"{error}. The annotations have {len(self.metadata.thing_classes)} categories: are they of the "
                     "data set that the model was trained for?"
                 ) from error
-            for task, field in _FIELDS.items():
-                if task not in self._tasks and (task == "bbox" or any(field in one for one in found)):
-                    self._check_annotations(field)
-                    self._tasks.append(task)
+            if not self._masks_checked and any("segmentation" in one for one in found):
+                self._check_masks()
             self._predictions += found
+            self._images.add(one["image_id"])
 
-    def _check_annotations(self, field: str) -> None:
+    def _check_masks(self) -> None:
         for one in self._coco.anns.values():
-            if not one.get(field):
+            image = self._coco.imgs.get(one["image_id"], {"height": 0, "width": 0})
+            if not _is_shape(one.get("segmentation")) or "height" not in image or "width" not in image:
                 raise LitepredError(
-                    f"the model finds {field}, but the annotation {one['id']!r} has none: take a file that has them"
+                    f"the model finds masks, but the annotation {one['id']!r} has {one.get('segmentation')!r:.100} as "
+                    "its segmentation: expected polygons or run lengths, and images with height and width"
                 )
+        self._masks_checked = True
 
     def evaluate(self, img_ids: Sequence[int | str] | None = None) -> dict[str, dict[str, float]]:
         """Compare with the annotations.
@@ -125,7 +128,10 @@ class COCOEvaluator:
         Raises:
             LitepredError: Predictions, annotations and sigmas have different numbers of keypoints.
         """
-        return {task: self._measure(task, img_ids) for task in _FIELDS if task in self._tasks}
+        if not self._images:
+            return {}
+        tasks = ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in self._predictions))]
+        return {task: self._measure(task, img_ids) for task in tasks}
 
     def _measure(self, task: str, img_ids: Sequence[int | str] | None) -> dict[str, float]:
         from pycocotools.cocoeval import COCOeval
@@ -134,8 +140,8 @@ class COCOEvaluator:
         if not self._predictions:
             return dict.fromkeys(metrics, float("nan"))
         # Whether a mask is small or large depends on its own area; pycocotools would take the box's if it were there.
-        left_out = "bbox" if task == "segm" else None
-        entries = [{key: value for key, value in one.items() if key != left_out} for one in self._predictions]
+        left_out = {"bbox"} if task == "segm" else set()
+        entries = [{key: value for key, value in one.items() if key not in left_out} for one in self._predictions]
         with contextlib.redirect_stdout(io.StringIO()):
             measured = COCOeval(self._coco, self._coco.loadRes(entries), task)
             if img_ids is not None:
@@ -158,7 +164,9 @@ class COCOEvaluator:
     def _check_keypoints(self, measured: Any) -> None:
         if self._sigmas:
             measured.params.kpt_oks_sigmas = np.array(self._sigmas)
-        annotated = next(iter(self._coco.anns.values()), self._predictions[0])["keypoints"]
+        annotated = next((one["keypoints"] for one in self._coco.anns.values() if "keypoints" in one), None)
+        if annotated is None:
+            raise LitepredError("the model finds keypoints, but the annotations have none: take the keypoints' file")
         found, wanted = len(self._predictions[0]["keypoints"]) // 3, len(annotated) // 3
         sigmas = len(measured.params.kpt_oks_sigmas)
         if not found == wanted == sigmas:
@@ -226,6 +234,24 @@ def read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collect
                     f"expected a dict with {', '.join(keys)}"
                 )
     return content
+
+
+def _check_boxes(annotations: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse ids and boxes that pycocotools would stumble over after the predictions, or count wrongly."""
+    ids = {one["id"] for one in annotations}
+    if len(ids) < len(annotations):
+        raise LitepredError(f"{len(annotations)} annotations have {len(ids)} ids: expected one of its own for each")
+    for one in annotations:
+        box = one["bbox"]
+        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, (int, float)) for side in box):
+            raise LitepredError(f"the annotation {one['id']!r} has the bbox {box!r:.100}: expected x, y, width, height")
+
+
+def _is_shape(shape: Any) -> bool:
+    """Tell whether pycocotools takes a segmentation for a mask, which is run lengths or polygons."""
+    if isinstance(shape, dict):
+        return "size" in shape and "counts" in shape
+    return isinstance(shape, list) and bool(shape) and isinstance(shape[0], list) and len(shape[0]) > 4
 
 
 def _index(content: dict[str, Any]) -> Any:

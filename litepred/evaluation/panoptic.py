@@ -76,7 +76,7 @@ def compare_segments(
         counts: the counts of each category, which this function adds to.
 
     Raises:
-        LitepredError: The sizes differ.
+        LitepredError: The sizes differ, or the prediction has an id or category that is not described.
     """
     if annotated.shape != found.shape:
         raise LitepredError(f"the annotation has {annotated.shape} pixels, but the prediction {found.shape}")
@@ -90,6 +90,10 @@ def compare_segments(
     for (one, other), area in shared.items():
         truth_area[one] += area
         guess_area[other] += area
+    unknown = [one for one in guess_area if one != _VOID and one not in guess]
+    unknown += [one["category_id"] for one in found_segments if one["category_id"] not in counts]
+    if unknown:
+        raise LitepredError(f"the prediction has the segment or category {unknown[0]}, which is not described")
     for one, segment in truth.items():
         truth_area[one] = int(segment.get("area", truth_area[one]))
 
@@ -172,14 +176,17 @@ class PanopticEvaluator:
         self._folder = Path(folder) if folder is not None else beside if beside.is_dir() else path.parent
         self._annotations = {one["image_id"]: one for one in content["annotations"]}
         self._categories = content["categories"]
-        self._of_class = {kind: self._class_map(metadata or Metadata(), kind) for kind in ("thing", "stuff")}
+        self._of_class = {
+            is_thing: self._class_map(metadata or Metadata(), kind, is_thing)
+            for kind, is_thing in (("thing", True), ("stuff", False))
+        }
         self.reset()
 
-    def _class_map(self, metadata: Metadata, kind: str) -> dict[int, int]:
+    def _class_map(self, metadata: Metadata, kind: str, is_thing: bool) -> dict[int, int]:
         ids = {one["id"] for one in self._categories}
-        if known := {label: one for label, one in dataset_ids(metadata, kind).items() if one in ids}:
+        known = dataset_ids(metadata, kind)
+        if ids & set(known.values()):
             return known
-        is_thing = kind == "thing"
         here = {one["name"]: one["id"] for one in self._categories if bool(one.get("isthing", 1)) is is_thing}
         names = metadata.get(f"{kind}_classes") or ()
         mapped = {label: here[name] for label, name in enumerate(names) if name in here}
@@ -213,16 +220,20 @@ class PanopticEvaluator:
                 raise LitepredError(f"the panoptic annotations have no image {one['image_id']!r}")
             annotation = self._annotations[one["image_id"]]
             ids, segments = output["panoptic_seg"]
-            described = [{"id": segment["id"], "category_id": self._category(segment)} for segment in segments]
+            described = [
+                {"id": segment["id"], "category_id": self._category(bool(segment["isthing"]), segment["category_id"])}
+                for segment in segments
+            ]
             truth = self._read(annotation["file_name"])
             compare_segments(truth, annotation["segments_info"], ids.cpu().numpy(), described, self._counts)
             self._seen.add(one["image_id"])
 
-    def _category(self, segment: Mapping[str, Any]) -> int:
-        kind, label = "thing" if segment["isthing"] else "stuff", segment["category_id"]
-        if label not in self._of_class[kind]:
+    def _category(self, is_thing: bool, label: int) -> int:
+        mapped = self._of_class[is_thing]
+        if label not in mapped:
+            kind = "thing" if is_thing else "stuff"
             raise LitepredError(f"the model found {kind} of class {label}, which the panoptic annotations do not have")
-        return self._of_class[kind][label]
+        return mapped[label]
 
     def _read(self, file_name: str) -> np.ndarray:
         path = self._folder / file_name

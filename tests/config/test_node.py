@@ -120,12 +120,12 @@ def test_merge_refuses_a_wrong_type(merge, key, value, message, tmp_path):
     [
         ("", "No key of the config resembles it"),
         ("XYZZY", "No key of the config resembles it"),
-        ("MODEL.ROI_HEADS.NUM_CLASES", r"Did you mean MODEL\.ROI_HEADS\.NUM_CLASSES or "),
-        ("model.weights", r"Did you mean MODEL\.WEIGHTS or "),
+        ("MODEL.ROI_HEADS.NUM_CLASES", r"Did you mean MODEL\.ROI_HEADS\.NUM_CLASSES\?"),
+        ("model.weights", r"Did you mean MODEL\.WEIGHTS\?"),
         ("MODEL.ROI_HEAD.NUM_CLASSES", r"Did you mean MODEL\.ROI_HEADS\.NUM_CLASSES or "),
         ("NUM_CLASSES", r"Did you mean MODEL\.\w+\.NUM_CLASSES or MODEL\.\w+\.NUM_CLASSES\?"),
-        ("MODEL.MIN_SIZE_TEST", r"Did you mean INPUT\.MIN_SIZE_TEST or "),
-        ("MODLE", r"Did you mean MODEL or "),
+        ("MODEL.MIN_SIZE_TEST", r"Did you mean INPUT\.MIN_SIZE_TEST\?"),
+        ("MODLE", r"Did you mean MODEL\?"),
         ("MODEL.ROI_HEADS.NMS", r"It is the old name of MODEL\.ROI_HEADS\.NMS_THRESH_TEST"),
         ("MODEL.RPN_HEAD.NAME", r"It is the old name of MODEL\.RPN\.HEAD_NAME"),
     ],
@@ -372,7 +372,7 @@ def test_no_way_to_run_a_python_file(tmp_path):
             lambda: CfgNode.load_yaml_with_base(str(script)),
             lambda: CfgNode.load_cfg(file),
         ):
-            with pytest.raises(ConfigError, match=r"cfg\.py"):
+            with pytest.raises(ConfigError, match="never runs a Python file"):
                 attempt()
     assert not mark.exists()
     assert cfg == get_cfg()

@@ -71,8 +71,12 @@ def test_the_demo_without_cuda_says_where_it_runs(demo, photo):
 
 
 def people(demo, photo, threshold: float):
-    args = parse("show", *FILES, "dp_segm", "--min_score", str(threshold), "--opts", "MODEL.DEVICE", "cpu")
-    return apply_net.load_predictor(args)(photo)["instances"]
+    cfg = apply_net.load_predictor(*FILES, ["MODEL.DEVICE", "cpu"]).cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
+    from litepred import Predictor
+
+    return Predictor(cfg)(photo)["instances"]
 
 
 def test_the_picture_is_the_try_on_style(demo, photo):
@@ -111,6 +115,13 @@ def test_the_model_is_loaded_once_and_kept(demo, photo, monkeypatch):
     args = parse(*on_cpu()[:4], "--min_score", "0.5", *on_cpu()[4:])
     args.func(args, photo)
     assert len(built) == 2  # another threshold is another model
+    weights = demo / DEMO[2]
+    weights.write_bytes(weights.read_bytes())
+    import os
+
+    os.utime(weights, ns=(1, 1))
+    args.func(args, photo)
+    assert len(built) == 3  # and so are other weights
 
 
 @pytest.mark.parametrize(
@@ -126,7 +137,7 @@ def test_the_model_is_loaded_once_and_kept(demo, photo, monkeypatch):
 )
 def test_thresholds(demo, given, key, value):
     args = parse("show", *FILES, "dp_segm", *given)
-    assert apply_net.load_predictor(args).cfg.MODEL.ROI_HEADS[key] == value
+    assert apply_net._show_predictor(args).cfg.MODEL.ROI_HEADS[key] == value
 
 
 @pytest.mark.parametrize(
@@ -169,12 +180,12 @@ def test_pictures_of_an_earlier_run_are_no_photos(demo):
         (["show", *FILES, "dp_segm"], LitepredError, "no <input> was given"),
         (["show", *FILES, "photos/x.png", "dp_segm"], LitepredError, "there are no files 'photos/x.png'"),
         (["show", *FILES, "photos", "dp_contour"], LitepredError, "cannot draw 'dp_contour': expected one or more of"),
-        (["show", *FILES, "photos", "dp_segm", "--output", "a.txt"], LitepredError, "a name like picture.png"),
+        (["show", *FILES, "photos", "dp_segm", "--output", "a.txt"], LitepredError, "no kind of image: try .png"),
         (["show", *FILES, "configs", "dp_segm"], ImageError, "not an image that Pillow knows"),
         (["dump", *FILES, "configs"], ImageError, "not an image that Pillow knows"),
         (["show", "no.yaml", DEMO[2], "photos", "dp_segm"], ConfigError, "there is no file 'no.yaml'"),
         (["show", DEMO[1], "no.pkl", "photos", "dp_segm"], CheckpointError, "no.pkl"),
-        (["dump", *FILES, "photos", "--opts", "MODEL.DEVICE"], ConfigError, "even length"),
+        (["dump", *FILES, "photos", "--opts", "MODEL.DEVICE"], LitepredError, "MODEL.DEVICE has no value"),
         (["dump", *FILES, "photos", "--opts", "MODEL.DEVIC", "cpu"], ConfigError, "Did you mean MODEL.DEVICE"),
         (["dump", *FILES, "photos", "--output", "photos"], LitepredError, "cannot write 'photos'"),
         (["dump", *FILES, "photos", "--output", "photos/a.jpg"], LitepredError, "is both read and written"),
@@ -204,5 +215,5 @@ def test_no_action_prints_help(capsys):
 def test_main_logs_as_much_as_asked(demo, caplog):
     with warnings.catch_warnings():
         apply_net.main(["show", *FILES, "photos/b.png", "bbox", "-v"])
-    assert [record.message for record in caplog.records][-1] == "photos/b.png -> outputres.0001.png"
+    assert [record.message for record in caplog.records][-1] == "Output saved to outputres.0001.png"
     assert [apply_net.verbosity_to_level(number) for number in (None, 0, 1, 2, 5)] == [30, 30, 20, 10, 10]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import golden, tiny_cfg, tiny_image, tiny_model
 
-from litepred import Boxes, ConfigError, Instances, build_model, model_zoo
+from litepred import Boxes, ConfigError, Instances, build_model, get_cfg, model_zoo
 from litepred.densepose import DensePoseChartPredictorOutput, DensePoseChartPredictorOutputWithConfidences
 from litepred.densepose.roi_heads import Decoder
 from litepred.layers import ShapeSpec
@@ -115,12 +115,20 @@ def test_what_is_refused(changes, says):
 
 def test_embedders_and_hrnets_are_refused():
     cfg = tiny_cfg("densepose")
-    cfg.MODEL.ROI_DENSEPOSE_HEAD.PREDICTOR_NAME = "DensePoseEmbeddingPredictor"
-    with pytest.raises(ConfigError, match=r"'DensePoseEmbeddingPredictor' predicts continuous surface embeddings"):
+    cfg.merge_from_other_cfg({"MODEL": {"ROI_DENSEPOSE_HEAD": {"CSE": {"EMBEDDERS": {"smpl_27554": {"TYPE": "x"}}}}}})
+    with pytest.raises(ConfigError, match=r"EMBEDDERS has smpl_27554: .*\(CSE\) are not supported"):
         build_model(cfg)
     cfg = model_zoo.get_config("DensePose/densepose_rcnn_R_50_FPN_s1x")
     cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.NAME = "cpu", "build_hrfpn_backbone"
     with pytest.raises(ConfigError, match="'build_hrfpn_backbone' is an HRNet, which litepred does not have"):
+        build_model(cfg)
+
+
+def test_a_config_without_the_keys_says_how_to_add_them():
+    cfg = get_cfg()
+    cfg.merge_from_file(model_zoo.get_config_file("COCO-Detection/faster_rcnn_R_50_FPN_3x"))
+    cfg.merge_from_list(["MODEL.ROI_HEADS.NAME", "DensePoseROIHeads", "MODEL.DEVICE", "cpu"])
+    with pytest.raises(ConfigError, match=r"call litepred\.densepose\.add_densepose_config\(cfg\) after get_cfg\(\)"):
         build_model(cfg)
 
 

@@ -63,9 +63,17 @@ def test_quality():
     assert all(math.isnan(value) for value in panoptic_quality({}, []).values())
 
 
-def test_predictions_of_another_size():
-    with pytest.raises(LitepredError, match=r"has \(1, 4\) pixels, but the prediction \(2, 2\)"):
-        compare_segments(row("1111"), segments((1, 7)), np.zeros((2, 2), int), [], {7: ClassCounts()})
+@pytest.mark.parametrize(
+    ("found", "guess", "message"),
+    [
+        (np.zeros((2, 2), int), [], r"has \(1, 4\) pixels, but the prediction \(2, 2\)"),
+        (row("5555"), [], "has the segment or category 5"),
+        (row("5555"), segments((5, 9)), "has the segment or category 9"),
+    ],
+)
+def test_predictions_that_cannot_be_compared(found, guess, message):
+    with pytest.raises(LitepredError, match=message):
+        compare_segments(row("1111"), segments((1, 7)), found, guess, {7: ClassCounts()})
 
 
 def perfect(image_id: int) -> dict:
