@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import re
 import runpy
@@ -129,41 +128,3 @@ def test_examples_run(name):
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-
-
-def test_floors_import_downwards_only():
-    """design: a module imports only from floors below its own, so there are no circles between rooms."""
-    floor = {
-        "errors": 0,
-        **dict.fromkeys(("files", "structures"), 1),
-        **dict.fromkeys(("config", "checkpoint", "data", "layers"), 2),
-        **dict.fromkeys(("modeling", "model_zoo", "visualizer", "default_model", "optimize"), 3),
-        "results": 3,
-        **dict.fromkeys(("resolve", "predictor", "evaluation", "drop_in"), 4),
-        "densepose": 5,
-        "cli": 6,
-    }
-    allowed = {
-        ("modeling", "config"),
-        ("modeling", "layers"),
-        ("model_zoo", "modeling"),
-        ("optimize", "modeling"),
-        ("structures", "layers"),
-        ("predictor", "resolve"),
-    }
-    wrong = []
-    package = ROOT / "litepred"
-    for path in package.rglob("*.py"):
-        parts = path.relative_to(package).with_suffix("").parts
-        if parts[0] not in floor:
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.ImportFrom) or not node.level:
-                continue
-            base = parts[: len(parts) - node.level]
-            target = (*base, *(node.module or "").split("."))[0]
-            if not target or target == parts[0] or target not in floor:
-                continue
-            if floor[target] >= floor[parts[0]] and (parts[0], target) not in allowed:
-                wrong.append(f"{'/'.join(parts)} imports {target}")
-    assert wrong == []
