@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import os
 import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import IO, Any
 
 import yaml
@@ -15,10 +17,9 @@ import yaml
 from .. import extensions
 from ..errors import ConfigError
 from .safe_yaml import merged_mappings, parse_yaml, read_yaml_with_base
-from .schema import DEFAULTS
 from .upgrade import RENAMED, has_key, upgrade
 
-__all__ = ["CN", "CfgNode", "get_cfg"]
+__all__ = ["CN", "CfgNode", "get_cfg", "read_defaults"]
 
 _LEAF_TYPES = (tuple, list, str, int, float, bool, type(None))
 _MAX_LITERAL_LENGTH = 10_000  # longer text could exhaust the stack of Python's parser
@@ -258,7 +259,13 @@ def get_cfg() -> CfgNode:
     Returns:
         A config that shares nothing with those returned before.
     """
-    return CfgNode(DEFAULTS)
+    return CfgNode(read_defaults())
+
+
+@functools.cache
+def read_defaults() -> dict[str, Any]:
+    """Return every key with its default, as ``defaults.yaml`` has them; always the same dictionary, to be copied."""
+    return parse_yaml((Path(__file__).parent / "defaults.yaml").read_bytes(), "defaults.yaml")
 
 
 def _is_section(value: Any) -> bool:

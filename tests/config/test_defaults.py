@@ -2,7 +2,7 @@
 
 import pytest
 
-from litepred.config.schema import DEFAULTS
+from litepred.config.node import read_defaults
 
 
 def flat(tree, prefix=""):
@@ -13,6 +13,7 @@ def flat(tree, prefix=""):
             yield f"{prefix}{key}", value
 
 
+DEFAULTS = read_defaults()
 LEAVES = dict(flat(DEFAULTS))
 
 
