@@ -12,9 +12,10 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
@@ -267,21 +268,16 @@ def _read_zip(file: Path) -> tuple[Any, dict[str, str]]:
         return load_pickle(io.BytesIO(archive.read(pickled)), storage), {}
 
 
-def _read_legacy(file: Path) -> tuple[Any, dict[str, str]]:
+def _read_stream(load: Callable[[BinaryIO], Any], file: Path) -> tuple[Any, dict[str, str]]:
     with file.open("rb") as stream:
-        return load_legacy(stream), {}
-
-
-def _read_pickle(file: Path) -> tuple[Any, dict[str, str]]:
-    with file.open("rb") as stream:
-        return load_pickle(stream), {}
+        return load(stream), {}
 
 
 _READERS: dict[str, Callable[[Path], tuple[Any, dict[str, str]]]] = {
     "safetensors": _read_safetensors,
     "torch": _read_zip,
-    "torch-legacy": _read_legacy,
-    "pickle": _read_pickle,
+    "torch-legacy": partial(_read_stream, load_legacy),
+    "pickle": partial(_read_stream, load_pickle),
 }
 
 
