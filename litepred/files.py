@@ -1,4 +1,4 @@
-"""Write files that are whole or absent, and tell the addresses of files from their paths."""
+"""Write files that are whole or absent, tell addresses from paths, and read the package's own tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .errors import WriteError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["is_address", "whole_file"]
+__all__ = ["is_address", "read_rows", "whole_file"]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
 
@@ -25,6 +25,11 @@ _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windo
 def is_address(name: str) -> bool:
     """Tell an address, such as ``https://host/model.pth``, from a path."""
     return _ADDRESS.match(name) is not None
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """Read a table of the package: a row in each line, with two spaces between its fields."""
+    return [line.split("  ") for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 @contextmanager

@@ -7,13 +7,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..errors import CheckpointError
+from ..files import read_rows
 
 __all__ = ["resolve_url"]
 
 _DETECTRON1 = "https://dl.fbaipublicfiles.com/detectron/"
 _PREFIXES = {"detectron2": "https://dl.fbaipublicfiles.com/detectron2/", "http": "http://", "https": "https://"}
 
-_CATALOG_FILE = Path(__file__).resolve().parent / "catalog.txt"  # a line for each: name, and the end of the address
+_CATALOG = dict(read_rows(Path(__file__).parent / "catalog.txt"))  # by name, the end of the address
 
 
 def resolve_url(url: str) -> str:
@@ -28,17 +29,12 @@ def resolve_url(url: str) -> str:
     """
     scheme, _, rest = url.partition("://")
     if scheme.lower() == "catalog":
-        return _DETECTRON1 + _catalog_path(rest)
+        if rest not in _CATALOG:
+            raise CheckpointError(f"{url} is not known: expected catalog:// and one of {', '.join(_CATALOG)}")
+        return _DETECTRON1 + _CATALOG[rest]
     if scheme.lower() not in _PREFIXES or not rest:
         raise CheckpointError(
             f"{url!r} is no address to download from: expected https://, http://, detectron2:// or catalog://. "
             "A file on this machine is given by its plain path"
         )
     return quote(_PREFIXES[scheme.lower()] + rest, safe=string.punctuation)
-
-
-def _catalog_path(name: str) -> str:
-    paths = dict(line.split() for line in _CATALOG_FILE.read_text(encoding="utf-8").splitlines())
-    if name not in paths:
-        raise CheckpointError(f"catalog://{name} is not known: expected catalog:// and one of {', '.join(paths)}")
-    return paths[name]

@@ -52,6 +52,10 @@ class DetectionCheckpointer:
         model: the model; the one inside, if it is wrapped for several devices.
         save_dir: folder to save into. Where it is empty, nothing is saved.
         save_to_disk: ``False`` makes ``save`` do nothing.
+        **checkpointables: none, since only the model is loaded and saved. Detectron2 takes a trainer's objects here.
+
+    Raises:
+        CheckpointError: an object is given besides the model.
 
     Attributes:
         last_report: how the last checkpoint that was loaded and the model differ.
@@ -63,7 +67,9 @@ class DetectionCheckpointer:
         save_dir: str | PathLike[str] = "",
         *,
         save_to_disk: bool | None = None,
+        **checkpointables: object,
     ) -> None:
+        _refuse_checkpointables(checkpointables)
         self.model: nn.Module = model.module if isinstance(model, (DataParallel, DistributedDataParallel)) else model
         self.save_dir = os.fspath(save_dir)
         self.save_to_disk = save_to_disk is not False
@@ -76,7 +82,8 @@ class DetectionCheckpointer:
 
         Args:
             path: of a file, or its address (see `read_checkpoint`). Where it is empty, nothing is loaded.
-            checkpointables: ignored. Detectron2 loads these objects of a trainer along with the model.
+            checkpointables: names of a trainer's objects that Detectron2 loads along with the model: ``None`` or empty,
+                since only the model is loaded here.
             strict: refuse a checkpoint that does not fit, and leave the model as it is.
 
         Returns:
@@ -84,8 +91,9 @@ class DetectionCheckpointer:
 
         Raises:
             CheckpointError: the file cannot be read safely or does not fit; also a ``FileNotFoundError`` where there
-                is no such file.
+                is no such file; or ``checkpointables`` has names in it.
         """
+        _refuse_checkpointables(checkpointables)
         if not os.fspath(path):
             _logger.info("No weights given: the model keeps its initial values")
             return {}
@@ -148,3 +156,11 @@ class DetectionCheckpointer:
         write_checkpoint(target, state, extra)
         with whole_file(target.with_name(_LAST), durable=True) as file:
             file.write(name.encode())
+
+
+def _refuse_checkpointables(names: Iterable[str] | None) -> None:
+    if given := list(names or ()):
+        raise CheckpointError(
+            f"checkpointables are {', '.join(map(repr, given))}: expected none, since only the model is loaded and "
+            "saved. Leave them out"
+        )

@@ -14,7 +14,7 @@ import re
 import ssl
 import sys
 import time
-from http.client import HTTPException, HTTPResponse, InvalidURL
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.error import HTTPError, URLError
@@ -118,24 +118,23 @@ def cache_folder() -> Path:
     Raises:
         CheckpointError: it is below the home folder, and that is not known.
     """
+    if chosen := os.environ.get("LITEPRED_CACHE"):
+        return _expanded(Path(chosen))
+    if sys.platform == "darwin":
+        return _expanded(Path("~/Library/Caches/litepred"))
+    if sys.platform == "win32":
+        return _expanded(Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "litepred", "Cache"))
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    return _expanded(Path(xdg if os.path.isabs(xdg) else "~/.cache", "litepred"))
+
+
+def _expanded(path: Path) -> Path:
     try:
-        return _cache_folder()
+        return path.expanduser()
     except RuntimeError as error:
         raise CheckpointError(
             f"there is no folder for downloads ({error}): set LITEPRED_CACHE to one that can be written"
         ) from error
-
-
-def _cache_folder() -> Path:
-    if chosen := os.environ.get("LITEPRED_CACHE"):
-        return Path(chosen).expanduser()
-    home = Path("~").expanduser()
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "litepred"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "litepred" / "Cache"
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(xdg) if os.path.isabs(xdg) else home / ".cache") / "litepred"
 
 
 def _place(address: str) -> Path:
@@ -182,8 +181,9 @@ def _fetch(address: str, file: BinaryIO, name: str, progress: bool) -> None:
 
 def _receive(address: str, file: BinaryIO, bar: tqdm[Any]) -> None:
     """Request a file once, and write what comes."""
+    request = Request(address, headers={"User-Agent": "litepred", "Accept-Encoding": "identity"})
     try:
-        with _open(address) as response:
+        with build_opener(_WebRedirects).open(request, timeout=_TIMEOUT_S) as response:
             size = response.length
             bar.reset(size)
             while chunk := response.read1(_CHUNK):
@@ -191,31 +191,18 @@ def _receive(address: str, file: BinaryIO, bar: tqdm[Any]) -> None:
                 bar.update(len(chunk))
     except WriteError:
         raise
-    except (OSError, HTTPException) as error:
-        raise _network_failure(error) from error
-    if size not in (None, file.tell()):
-        raise _FailedError(f"the connection ended after {file.tell():,} of {size:,} bytes", retry=True)
-
-
-def _open(address: str) -> HTTPResponse:
-    request = Request(address, headers={"User-Agent": "litepred", "Accept-Encoding": "identity"})
-    try:
-        response: HTTPResponse = build_opener(_WebRedirects).open(request, timeout=_TIMEOUT_S)
-        return response
     except HTTPError as error:
         error.close()
         raise _FailedError(f"the server answers {error.code} {error.reason}", retry=error.code in _PASSING) from error
     except (OSError, HTTPException, ValueError) as error:
-        raise _network_failure(error) from error
-
-
-def _network_failure(error: Exception) -> _FailedError:
-    reason = error.reason if isinstance(error, URLError) else error
-    if isinstance(reason, TimeoutError):
-        return _FailedError(f"nothing came for {_TIMEOUT_S:g} seconds", retry=True)
-    final = isinstance(reason, (ssl.SSLCertVerificationError, InvalidURL))
-    passing = isinstance(reason, (OSError, HTTPException)) and not final
-    return _FailedError(str(reason) or type(reason).__name__, retry=passing)
+        reason = error.reason if isinstance(error, URLError) else error
+        if isinstance(reason, TimeoutError):
+            raise _FailedError(f"nothing came for {_TIMEOUT_S:g} seconds", retry=True) from error
+        final = isinstance(reason, (ssl.SSLCertVerificationError, InvalidURL))
+        passing = isinstance(reason, (OSError, HTTPException)) and not final
+        raise _FailedError(str(reason) or type(reason).__name__, retry=passing) from error
+    if size not in (None, file.tell()):
+        raise _FailedError(f"the connection ended after {file.tell():,} of {size:,} bytes", retry=True)
 
 
 class _WebRedirects(HTTPRedirectHandler):

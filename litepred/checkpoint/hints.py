@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
+
+from ..files import read_rows
 
 __all__ = [
     "ShapesByName",
@@ -35,42 +38,8 @@ class _Part(NamedTuple):
     off: str
 
 
-# A pattern of keys, and the settings below MODEL. A key that belongs to several parts counts for the first.
-_PARTS = tuple(
-    _Part(re.compile(keys), f"MODEL.{on}", f"MODEL.{off}")
-    for keys, on, off in (
-        (r"head\.(cls|bbox)_(subnet|score|pred)\.", "META_ARCHITECTURE RetinaNet", "META_ARCHITECTURE GeneralizedRCNN"),
-        (r"roi_heads\.", "META_ARCHITECTURE GeneralizedRCNN", "META_ARCHITECTURE ProposalNetwork"),
-        (r"proposal_generator\.", "PROPOSAL_GENERATOR.NAME RPN", "PROPOSAL_GENERATOR.NAME PrecomputedProposals"),
-        (r"roi_heads\.mask_head\.", "MASK_ON True", "MASK_ON False"),
-        (r"roi_heads\.keypoint_head\.", "KEYPOINT_ON True", "KEYPOINT_ON False"),
-        (r"roi_heads\.densepose_", "ROI_HEADS.NAME DensePoseROIHeads", "DENSEPOSE_ON False"),
-        (r"roi_heads\.decoder\.", "ROI_DENSEPOSE_HEAD.DECODER_ON True", "ROI_DENSEPOSE_HEAD.DECODER_ON False"),
-        (
-            r"sem_seg_head\.",
-            "META_ARCHITECTURE PanopticFPN (or SemanticSegmentor)",
-            "META_ARCHITECTURE GeneralizedRCNN",
-        ),
-        (r"roi_heads\.box_head\.0\.", "ROI_HEADS.NAME CascadeROIHeads", "ROI_HEADS.NAME StandardROIHeads"),
-        (
-            r".*\.conv2_offset\.",
-            "RESNETS.DEFORM_ON_PER_STAGE with True for the stages of these keys",
-            "RESNETS.DEFORM_ON_PER_STAGE with False for the stages of these keys",
-        ),
-        (r"backbone\.fpn_.*\.norm\.", "FPN.NORM as it was trained (GN, SyncBN, ...)", 'FPN.NORM ""'),
-        (
-            r"roi_heads\.box_head\..*\.norm\.",
-            "ROI_BOX_HEAD.NORM as it was trained (GN, SyncBN, ...)",
-            'ROI_BOX_HEAD.NORM ""',
-        ),
-        (
-            r"roi_heads\.mask_head\..*\.norm\.",
-            "ROI_MASK_HEAD.NORM as it was trained (GN, SyncBN, ...)",
-            'ROI_MASK_HEAD.NORM ""',
-        ),
-        (r"sem_seg_head\..*\.norm\.", "SEM_SEG_HEAD.NORM as it was trained (GN, SyncBN, ...)", 'SEM_SEG_HEAD.NORM ""'),
-    )
-)
+# A key that belongs to several parts counts for the first.
+_PARTS = [_Part(re.compile(keys), on, off) for keys, on, off in read_rows(Path(__file__).parent / "model_parts.txt")]
 
 
 def group_keys(keys: Iterable[str]) -> list[str]:

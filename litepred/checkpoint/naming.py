@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..files import read_rows
 
 __all__ = ["CAFFE2", "HEURISTICS", "FoundState", "by_suffix", "find_state", "from_caffe2", "split_query"]
 
@@ -24,39 +26,8 @@ _ENTRIES = ("model", "state_dict", "model_state", "blobs")  # that may hold the 
 _AVERAGE = re.compile(r"(\w+_)?ema(_\w+)?")
 _logger = logging.getLogger(__name__)
 
-_RPN = "proposal_generator.rpn_head."
-_KEYPOINT = "roi_heads.keypoint_head."
 # Patterns in Caffe2's names and what replaces them, one after another; underscores have become dots before.
-_CAFFE2: tuple[tuple[str, str], ...] = (
-    (r"^pred\.(?=[bw]$)", "linear."),
-    (r"\.b$", ".bias"),
-    (r"\.w$", ".weight"),
-    (r"gn\.s$|bn\.(s|gamma)$", "norm.weight"),
-    (r"gn\.bias$|bn\.(bias|beta)$", "norm.bias"),
-    (r"bn\.(rm|running\.mean)$", "norm.running_mean"),
-    (r"bn\.(riv|running\.var)$", "norm.running_var"),
-    (r"^(res\.(?=conv1\.norm\.))?conv1\.", "stem.conv1."),
-    (r"\.branch1\.", ".shortcut."),
-    (r"\.branch2a\.", ".conv1."),
-    (r"\.branch2b\.", ".conv2."),
-    (r"\.branch2c\.", ".conv3."),
-    (r"conv\.rpn(\.fpn2)?", f"{_RPN}conv"),
-    (r"rpn\.bbox\.pred(\.fpn2)?", f"{_RPN}anchor_deltas"),
-    (r"rpn\.cls\.logits(\.fpn2)?", f"{_RPN}objectness_logits"),
-    (r"^bbox\.pred", "bbox_pred"),
-    (r"^cls\.score", "cls_score"),
-    (r"^fc6\.", "box_head.fc1."),
-    (r"^fc7\.", "box_head.fc2."),
-    (r"^head\.conv", "box_head.conv"),
-    (r"^fpn\.inner\.res(\d+)\..*?(\.norm)?(\.\w+)$", r"fpn_lateral\1\2\3"),
-    (r"^fpn\.res(\d+)\..*?(\.norm)?(\.\w+)$", r"fpn_output\1\2\3"),
-    (r"\.\[mask\]\.fcn|^\.mask\.fcn", "mask_head.mask_fcn"),
-    (r"mask\.fcn\.logits", "mask_head.predictor"),
-    (r"conv5\.mask", "mask_head.deconv"),
-    (r"conv\.fcn", f"{_KEYPOINT}conv_fcn"),
-    (r"kps\.score\.lowres", f"{_KEYPOINT}score_lowres"),
-    (r"kps\.score\.", f"{_KEYPOINT}score."),
-)
+_CAFFE2 = dict(read_rows(Path(__file__).parent / "caffe2_names.txt"))
 # How many rows of a weight belong to the background, for which Detectron2 has none.
 _BACKGROUND_ROWS = {"bbox_pred.": 4, "mask_head.predictor.": 1}
 
@@ -154,7 +125,7 @@ def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         name = key.replace("_", ".")
-        for pattern, replacement in _CAFFE2:
+        for pattern, replacement in _CAFFE2.items():
             name = re.sub(pattern, replacement, name)
         if name in renamed:
             raise CheckpointError(f"two of its Caffe2 names mean {name}: one of them is {key}")

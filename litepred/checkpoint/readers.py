@@ -12,9 +12,10 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..files import is_address
+from ..files import is_address, read_rows
 from .download import download
 from .naming import CAFFE2, find_state, from_caffe2, split_query
 from .unpickler import load_legacy, load_pickle, stored_tensor
@@ -42,44 +43,10 @@ _logger = logging.getLogger(__name__)
 _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 # How files start (in letters of either case) that people hand over instead of a checkpoint, and what to do about them.
-_OTHER_KINDS = tuple(
-    (re.compile(pattern, re.DOTALL | re.IGNORECASE), message)
-    for pattern, message in (
-        (
-            rb"(\xef\xbb\xbf)?\s*<(!doctype html|html|head|\?xml|!--)",
-            "is a web page: the download returned an HTML page (sign-in, preview or error) in place of the weights; "
-            "download again with the direct link",
-        ),
-        (
-            rb"version https://git-lfs",
-            "is a Git LFS pointer, not the weights: run 'git lfs pull' in its repository or download the file itself",
-        ),
-        (
-            rb"\x1f\x8b|bzh|\xfd7zxz|7z\xbc\xaf|rar!|\x28\xb5\x2f\xfd",
-            "is a compressed archive: unpack it and give the checkpoint inside",
-        ),
-        (
-            rb".{257}ustar",
-            "is a tar archive: unpack it and give the checkpoint inside; if PyTorch 0.1 wrote it, save it again with a "
-            "newer one",
-        ),
-        (
-            rb"\x89png|\xff\xd8\xff|gif8|ii\*\0|mm\0\*|riff.{4}webp|bm.{4}\0{4}",
-            "is an image: expected the weights. Images go to the predictor: predictor(path)",
-        ),
-        (
-            rb"\x08[\x03-\x20][\x12\x1a\x22\x28\x32\x3a\x42]",
-            "is an ONNX model: expected the weights of a PyTorch model, such as the one that it was exported from",
-        ),
-        (
-            rb"\x08\x01\x12|\n.{1,4}\n.{1,200}(placeholder|const)|.{4}tfl3|\x89hdf\r\n",
-            "is a TensorFlow or Keras model (SavedModel, graph, TFLite or HDF5): expected a PyTorch or Detectron2 "
-            "checkpoint",
-        ),
-        (rb"\x93numpy", "is a single NumPy array: expected a dict of named arrays (.pth, .pkl or .safetensors)"),
-        (rb"%pdf", "is a PDF document: expected the weights"),
-    )
-)
+_OTHER_KINDS = [
+    (re.compile(pattern.encode(), re.DOTALL | re.IGNORECASE), message)
+    for pattern, message in read_rows(Path(__file__).parent / "other_kinds.txt")
+]
 
 
 @dataclass(frozen=True)
@@ -301,21 +268,16 @@ def _read_zip(file: Path) -> tuple[Any, dict[str, str]]:
         return load_pickle(io.BytesIO(archive.read(pickled)), storage), {}
 
 
-def _read_legacy(file: Path) -> tuple[Any, dict[str, str]]:
+def _read_stream(load: Callable[[BinaryIO], Any], file: Path) -> tuple[Any, dict[str, str]]:
     with file.open("rb") as stream:
-        return load_legacy(stream), {}
-
-
-def _read_pickle(file: Path) -> tuple[Any, dict[str, str]]:
-    with file.open("rb") as stream:
-        return load_pickle(stream), {}
+        return load(stream), {}
 
 
 _READERS: dict[str, Callable[[Path], tuple[Any, dict[str, str]]]] = {
     "safetensors": _read_safetensors,
     "torch": _read_zip,
-    "torch-legacy": _read_legacy,
-    "pickle": _read_pickle,
+    "torch-legacy": partial(_read_stream, load_legacy),
+    "pickle": partial(_read_stream, load_pickle),
 }
 
 

@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..files import read_rows
 
 __all__ = ["config_of_torchvision", "from_torchvision", "is_torchvision"]
 
 # Patterns at the start of names and what replaces them; {+2} is the first group of the match plus two, {half} its half
 # plus one. The first pattern that matches counts.
-_RENAMED: tuple[tuple[str, str], ...] = (
-    (r"backbone\.body\.conv1\.", "backbone.bottom_up.stem.conv1."),
-    (r"backbone\.body\.bn1\.", "backbone.bottom_up.stem.conv1.norm."),
-    (r"backbone\.body\.layer(\d)\.(\d+)\.bn(\d)\.", r"backbone.bottom_up.res{+1}.\2.conv\3.norm."),
-    (r"backbone\.body\.layer(\d)\.(\d+)\.downsample\.0\.", r"backbone.bottom_up.res{+1}.\2.shortcut."),
-    (r"backbone\.body\.layer(\d)\.(\d+)\.downsample\.1\.", r"backbone.bottom_up.res{+1}.\2.shortcut.norm."),
-    (r"backbone\.body\.layer(\d)\.(\d+)\.", r"backbone.bottom_up.res{+1}.\2."),
-    (r"backbone\.fpn\.inner_blocks\.(\d)\.1\.", r"backbone.fpn_lateral{+2}.norm."),
-    (r"backbone\.fpn\.inner_blocks\.(\d)\.(?:0\.)?", r"backbone.fpn_lateral{+2}."),
-    (r"backbone\.fpn\.layer_blocks\.(\d)\.1\.", r"backbone.fpn_output{+2}.norm."),
-    (r"backbone\.fpn\.layer_blocks\.(\d)\.(?:0\.)?", r"backbone.fpn_output{+2}."),
-    (r"rpn\.head\.conv\.(\d)\.0\.", r"proposal_generator.rpn_head.conv.conv{+0}."),
-    (r"rpn\.head\.conv\.", "proposal_generator.rpn_head.conv."),
-    (r"rpn\.head\.cls_logits\.", "proposal_generator.rpn_head.objectness_logits."),
-    (r"rpn\.head\.bbox_pred\.", "proposal_generator.rpn_head.anchor_deltas."),
-    (r"roi_heads\.box_head\.fc([67])\.", r"roi_heads.box_head.fc{-5}."),
-    (r"roi_heads\.box_head\.(\d)\.0\.", r"roi_heads.box_head.conv{+1}."),
-    (r"roi_heads\.box_head\.(\d)\.1\.", r"roi_heads.box_head.conv{+1}.norm."),
-    (r"roi_heads\.box_head\.5\.", "roi_heads.box_head.fc1."),
-    (r"roi_heads\.mask_head\.(\d)\.0\.", r"roi_heads.mask_head.mask_fcn{+1}."),
-    (r"roi_heads\.mask_head\.(\d)\.1\.", r"roi_heads.mask_head.mask_fcn{+1}.norm."),
-    (r"roi_heads\.mask_predictor\.conv5_mask\.", "roi_heads.mask_head.deconv."),
-    (r"roi_heads\.mask_predictor\.mask_fcn_logits\.", "roi_heads.mask_head.predictor."),
-    (r"roi_heads\.keypoint_head\.(\d+)\.", r"roi_heads.keypoint_head.conv_fcn{half}."),
-    (r"roi_heads\.keypoint_predictor\.kps_score_lowres\.", "roi_heads.keypoint_head.score_lowres."),
-)
+_RENAMED = dict(read_rows(Path(__file__).parent / "torchvision_names.txt"))
 
 
 def is_torchvision(state: Mapping[str, Tensor]) -> bool:
@@ -73,7 +50,7 @@ def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _rename(key: str) -> str:
-    for pattern, replacement in _RENAMED:
+    for pattern, replacement in _RENAMED.items():
         match = re.match(pattern, key)
         if match is None:
             continue

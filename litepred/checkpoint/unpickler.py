@@ -361,40 +361,31 @@ def load_legacy(stream: BinaryIO) -> Any:
         CheckpointError: as for `load_pickle`.
         Exception: of any kind, where the file is damaged.
     """
-    announced: dict[str, torch.dtype] = {}
-    places: dict[str, tuple[int, int]] = {}
-
-    def shell(dtype: torch.dtype, key: str, numel: int) -> Tensor:
-        announced[key] = dtype
-        return torch.empty(numel, dtype=dtype, device="meta")
+    numbers: dict[str, Tensor] = {}
+    left = _size(stream)
 
     def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
-        here, (first, size) = stream.tell(), places[key]
-        stream.seek(first)
-        content = bytearray(size)
-        stream.readinto(content)  # type: ignore[attr-defined]
-        stream.seek(here)
-        return stored_tensor(content, dtype, numel, 0, size)
+        nonlocal left
+        left -= numel * dtype.itemsize
+        if left < 0 or numel < 0:
+            raise pickle.UnpicklingError("it announces more numbers than there are")
+        numbers[key] = torch.empty(numel, dtype=dtype)
+        return numbers[key]
 
-    # The tensors come before the numbers that they are made of: a first reading, without numbers, collects the types.
-    read = partial(load_pickle, stream, shell)
+    # The tensors come before the numbers that they are made of, which fill the storages afterwards.
+    read = partial(load_pickle, stream, storage)
     if (read(), read()) != (_LEGACY_MAGIC, _LEGACY_VERSION):
         raise pickle.UnpicklingError("not what torch.save writes")
     if not read()["little_endian"]:
         raise CheckpointError("it was written on a big-endian machine, and its numbers are not read")
-    start = stream.tell()
-    read()
-    keys = _checked_keys(read())
-    left = _size(stream) - stream.tell()
+    content, keys = read(), _checked_keys(read())
+    if set(keys) != set(numbers):
+        raise pickle.UnpicklingError("its tensors and its numbers do not belong together")
     for key in keys:
-        size = int.from_bytes(stream.read(8), "little") * announced[key].itemsize
-        left -= 8 + size
-        if left < 0 or key in places:
-            raise pickle.UnpicklingError("it announces more numbers than there are")
-        places[key] = stream.tell(), size
-        stream.seek(size, io.SEEK_CUR)
-    stream.seek(start)
-    return load_pickle(stream, storage)
+        count, target = int.from_bytes(stream.read(8), "little"), numbers[key].view(torch.uint8).numpy()
+        if count != len(numbers[key]) or stream.readinto(target) != len(target):  # type: ignore[attr-defined]
+            raise pickle.UnpicklingError("it has other numbers than it announces")
+    return content
 
 
 def _size(stream: BinaryIO) -> int:

@@ -1,7 +1,8 @@
 """The well-known data sets: which names there are, and the facts behind each, read from ``names/`` when asked for.
 
 A name is a pattern filled with a split, ``coco_2017_{}`` with ``val``; all splits of a pattern share facts. A file
-in ``names/`` is a list of class names in the models' order, or of rows ``[id in the data set, is a thing, RGB, name]``.
+in ``names/`` is a list of class names in the models' order, or of rows ``[id in the data set, is a thing, RGB, name]``;
+``person_skeleton.json`` has a line between two keypoints in each row, with its RGB.
 A class's number in a model is its place in the list, where the ``…_dataset_id_to_contiguous_id`` maps lead.
 """
 
@@ -17,22 +18,6 @@ __all__ = ["BUILTIN_NAMES", "builtin_facts"]
 Facts = dict[str, Any]
 
 _PAIRED_KEYPOINTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-_SKELETON = (
-    ("left_ear", "left_eye", (102, 204, 255)),
-    ("right_ear", "right_eye", (51, 153, 255)),
-    ("left_eye", "nose", (102, 0, 204)),
-    ("nose", "right_eye", (51, 102, 255)),
-    ("left_shoulder", "right_shoulder", (255, 128, 0)),
-    ("left_shoulder", "left_elbow", (153, 255, 204)),
-    ("right_shoulder", "right_elbow", (128, 229, 255)),
-    ("left_elbow", "left_wrist", (153, 255, 153)),
-    ("right_elbow", "right_wrist", (102, 255, 224)),
-    ("left_hip", "right_hip", (255, 102, 0)),
-    ("left_hip", "left_knee", (255, 255, 77)),
-    ("right_hip", "right_knee", (153, 255, 204)),
-    ("left_knee", "left_ankle", (191, 255, 128)),
-    ("right_knee", "right_ankle", (255, 195, 77)),
-)
 
 
 def _read(file: str) -> list[Any]:
@@ -61,7 +46,7 @@ def _coco_person() -> Facts:
     return _person() | {
         "keypoint_names": ("nose", *(side for pair in pairs for side in pair)),
         "keypoint_flip_map": pairs,
-        "keypoint_connection_rules": list(_SKELETON),
+        "keypoint_connection_rules": [(start, end, tuple(rgb)) for start, end, rgb in _read("person_skeleton.json")],
     }
 
 

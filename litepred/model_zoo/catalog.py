@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..config import CfgNode, get_cfg
 from ..errors import ConfigError
+from ..files import read_rows
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file", "list_names"]
 
 _CONFIGS = Path(__file__).resolve().parent / "configs"
-_RELEASED_FILE = Path(__file__).resolve().parent / "released.txt"  # a line for each: name, and the end of the address
+_RELEASED = dict(read_rows(Path(__file__).parent / "released.txt"))  # by name, the end of the address
 _ADDRESS = "https://dl.fbaipublicfiles.com/"  # below it, DensePose/… is densepose/…, all else is in detectron2/
 
 
@@ -52,15 +53,14 @@ def get_checkpoint_url(name: str) -> str:
         from torchvision.models import get_model_weights
 
         return get_model_weights(Path(stem).name).DEFAULT.url
-    released = _released()
-    if stem not in released:
-        near = difflib.get_close_matches(stem, released, n=1, cutoff=0.0)
+    if stem not in _RELEASED:
+        near = difflib.get_close_matches(stem, _RELEASED, n=1, cutoff=0.0)
         raise _ZooError(
             f"no checkpoint was released for {stem!r}: only its config is in the model zoo. Set MODEL.WEIGHTS to "
             f"weights of your own, or take a model that has some, such as {near[0]!r}"
         )
     folder = stem.replace("DensePose/", "densepose/") if stem.startswith("DensePose/") else f"detectron2/{stem}"
-    return f"{_ADDRESS}{folder}/{released[stem]}"
+    return f"{_ADDRESS}{folder}/{_RELEASED[stem]}"
 
 
 def get_config(name: str, trained: bool = False) -> CfgNode:
@@ -113,11 +113,6 @@ def get(name: str, trained: bool = True, device: str | torch.device | None = Non
 def list_names() -> list[str]:
     """Return the names of all models, with a released checkpoint or without, sorted."""
     return [stem for stem in _stems() if not Path(stem).name.startswith("Base-")]
-
-
-@functools.cache
-def _released() -> dict[str, str]:
-    return dict(line.split() for line in _RELEASED_FILE.read_text(encoding="utf-8").splitlines())
 
 
 @functools.cache

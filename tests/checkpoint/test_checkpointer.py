@@ -196,12 +196,23 @@ def test_resume_without_a_checkpoint_loads_the_given_one(tmp_path: Path) -> None
     assert same(built, model(4))
 
 
-def test_the_objects_of_a_trainer_are_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [None, []])
+def test_the_objects_of_a_trainer_are_left_alone(names: list[str] | None, tmp_path: Path) -> None:
     torch.save({"model": model(2).state_dict(), "optimizer": {"lr": 1}, "iteration": 9}, tmp_path / "x.pth")
     built = model()
-    rest = DetectionCheckpointer(built).load(str(tmp_path / "x.pth"), ["optimizer"])
+    rest = DetectionCheckpointer(built).load(str(tmp_path / "x.pth"), names)
     assert rest == {"optimizer": {"lr": 1}, "iteration": 9}
     assert same(built, model(2))
+
+
+def test_the_objects_of_a_trainer_are_refused(tmp_path: Path) -> None:
+    torch.save({"model": model(2).state_dict()}, tmp_path / "x.pth")
+    built = model()
+    with pytest.raises(CheckpointError, match="checkpointables are 'optimizer': expected none"):
+        DetectionCheckpointer(built).load(tmp_path / "x.pth", ["optimizer"])
+    assert same(built, model())
+    with pytest.raises(CheckpointError, match="checkpointables are 'optimizer', 'scheduler': expected none"):
+        DetectionCheckpointer(built, optimizer={}, scheduler={})
 
 
 def test_a_wrapped_model_is_unwrapped(tmp_path: Path) -> None:

@@ -95,12 +95,12 @@ class TestConfig:
     def test_it_gains_no_keys(self):
         from detectron2.config import get_cfg
 
-        from litepred.config.schema import DEFAULTS
+        from litepred.config.node import read_defaults
 
         def keys(node):
             return {key: keys(value) if isinstance(value, dict) else None for key, value in node.items()}
 
-        assert keys(get_cfg()) == keys(DEFAULTS)
+        assert keys(get_cfg()) == keys(read_defaults())
 
     def test_new_keys(self):
         from detectron2.config import get_cfg

@@ -1,8 +1,12 @@
 """The defaults: their number, and those that released configs rely on without stating them."""
 
+from pathlib import Path
+
 import pytest
 
-from litepred.config.schema import DEFAULTS
+from litepred.config import node
+from litepred.config.node import read_defaults
+from litepred.config.safe_yaml import parse_yaml
 
 
 def flat(tree, prefix=""):
@@ -13,6 +17,7 @@ def flat(tree, prefix=""):
             yield f"{prefix}{key}", value
 
 
+DEFAULTS = read_defaults()
 LEAVES = dict(flat(DEFAULTS))
 
 
@@ -57,3 +62,8 @@ def test_every_key_is_there_once():
 def test_default(key, default):
     assert LEAVES[key] == default
     assert type(LEAVES[key]) is type(default)
+
+
+def test_the_fast_loader_reads_what_the_careful_one_reads():
+    text = Path(node.__file__).with_name("defaults.yaml").read_text(encoding="utf-8")
+    assert repr(read_defaults()) == repr(parse_yaml(text, "defaults.yaml"))  # the types as well
