@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .config import CfgNode, get_cfg
     from .data import ImageLike, MetadataCatalog, read_image
     from .drop_in import as_detectron2
+    from .drop_in.annotations import Keypoints, PolygonMasks
     from .modeling import build_backbone, build_model, build_roi_heads
     from .predictor import DefaultPredictor, Predictor
     from .structures import (
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
         BoxMode,
         ImageList,
         Instances,
-        Keypoints,
         Outputs,
-        PolygonMasks,
         SegmentInfo,
         pairwise_iou,
     )
@@ -79,6 +78,7 @@ _HOMES = {
     "config": ("CfgNode", "get_cfg"),
     "data": ("ImageLike", "MetadataCatalog", "read_image"),
     "drop_in": ("as_detectron2",),
+    "drop_in.annotations": ("Keypoints", "PolygonMasks"),
     "modeling": ("build_backbone", "build_model", "build_roi_heads"),
     "predictor": ("DefaultPredictor", "Predictor"),
     "structures": (
@@ -87,9 +87,7 @@ _HOMES = {
         "Boxes",
         "ImageList",
         "Instances",
-        "Keypoints",
         "Outputs",
-        "PolygonMasks",
         "SegmentInfo",
         "pairwise_iou",
     ),

@@ -9,9 +9,9 @@ from .boxes import (
 )
 from .image_list import ImageList
 from .instances import Instances
-from .keypoints import Keypoints, heatmaps_to_keypoints
+from .keypoints import heatmaps_to_keypoints
 from .mask_formats import instance_mask, mask_to_polygons, mask_to_rle, polygons_to_mask, rle_to_mask
-from .masks import BitMasks, PolygonMasks, ROIMasks, polygons_to_bitmask
+from .masks import BitMasks, ROIMasks, polygons_to_bitmask
 from .outputs import Outputs, SegmentInfo
 
 __all__ = [
@@ -20,9 +20,7 @@ __all__ = [
     "Boxes",
     "ImageList",
     "Instances",
-    "Keypoints",
     "Outputs",
-    "PolygonMasks",
     "ROIMasks",
     "SegmentInfo",
     "heatmaps_to_keypoints",

@@ -1,4 +1,4 @@
-"""Masks of the instances of one image: as bitmaps, as polygons, and relative to their boxes.
+"""Masks of the instances of one image, as bitmaps and relative to their boxes, and polygons filled.
 
 N instances, H, W height and width of the image, M × M the resolution of a mask inside its box.
 A polygon is a flat vector x0 y0 x1 y1 … in pixels.
@@ -6,7 +6,6 @@ A polygon is a flat vector x0 y0 x1 y1 … in pixels.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,12 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import roi_align
 
 from ..layers.paste import paste_masks_in_image
 from .boxes import Boxes
 
-__all__ = ["BitMasks", "PolygonMasks", "ROIMasks", "polygons_to_bitmask"]
+__all__ = ["BitMasks", "ROIMasks", "as_polygon", "polygons_to_bitmask"]
 
 _SUBPIXELS = 5  # a COCO polygon is traced on a grid this many times finer than the pixels
 
@@ -69,31 +67,16 @@ class BitMasks:
         (x1, x2), (y1, y2) = _span(self.tensor.any(dim=1)), _span(self.tensor.any(dim=2))
         return Boxes(torch.stack((x1, y1, x2, y2), dim=1).to("cpu", torch.float32))  # (N, 4)
 
-    def crop_and_resize(self, boxes: Tensor, mask_size: int) -> Tensor:
-        """Cut each mask to its box and resample it by averaging (ROIAlign) and a threshold of 0.5.
+    @staticmethod
+    def from_polygon_masks(polygon_masks: Any, height: int, width: int) -> BitMasks:
+        """Draw polygons into an image of ``height`` × ``width`` pixels (COCO's rule).
 
         Args:
-            boxes: (N, 4) float, x1 y1 x2 y2 in pixels, one per mask.
-            mask_size: M in pixels.
-
-        Returns:
-            (N, M, M) bool.
-
-        Raises:
-            ValueError: when the numbers of boxes and masks differ.
+            polygon_masks: a list of polygons for each instance, or Detectron2's ``PolygonMasks``, which holds it.
+            height: of the image, in pixels.
+            width: of the image, in pixels.
         """
-        if len(boxes) != len(self):
-            raise ValueError(f"{len(self)} masks came with {len(boxes)} boxes: expected one box per mask")
-        boxes = boxes.to(self.device, torch.float32)
-        index = torch.arange(len(boxes), device=self.device, dtype=torch.float32)[:, None]
-        maps = self.tensor.to(torch.float32)[:, None]  # (N, 1, H, W)
-        crops = roi_align(maps, torch.cat((index, boxes), dim=1), (mask_size, mask_size), aligned=True)
-        return crops[:, 0] >= 0.5
-
-    @staticmethod
-    def from_polygon_masks(polygon_masks: PolygonMasks | list[list[np.ndarray]], height: int, width: int) -> BitMasks:
-        """Draw the polygons of each instance into an image of ``height`` × ``width`` pixels (COCO's rule)."""
-        polygons = polygon_masks.polygons if isinstance(polygon_masks, PolygonMasks) else polygon_masks
+        polygons = getattr(polygon_masks, "polygons", polygon_masks)
         masks = [torch.from_numpy(polygons_to_bitmask(one, height, width)) for one in polygons]
         return BitMasks(torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.bool))
 
@@ -104,7 +87,8 @@ class BitMasks:
         Raises:
             AssertionError: when the argument is empty or holds another type.
         """
-        _check_cat(bitmasks_list, BitMasks)
+        if not bitmasks_list or not all(isinstance(one, BitMasks) for one in bitmasks_list):
+            raise AssertionError("BitMasks.cat expects at least one BitMasks and no other type")
         return type(bitmasks_list[0])(torch.cat([masks.tensor for masks in bitmasks_list]))
 
     def __getitem__(self, item: Any) -> BitMasks:
@@ -116,79 +100,6 @@ class BitMasks:
 
     def __iter__(self) -> Iterator[Tensor]:
         yield from self.tensor
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(num_instances={len(self)})"
-
-
-class PolygonMasks:
-    """Polygons of N instances, always on the CPU.
-
-    Args:
-        polygons: per instance a list of polygons, each a flat vector (ndarray, tensor or list) of an even number of
-            at least 6 coordinates. Copied as float64.
-
-    Attributes:
-        polygons: list of lists of float64 ndarrays.
-
-    Raises:
-        ValueError: for another nesting or number of coordinates.
-    """
-
-    polygons: list[list[np.ndarray]]
-
-    def __init__(self, polygons: list[list[Any]]) -> None:
-        if not isinstance(polygons, list) or not all(isinstance(one, list) for one in polygons):
-            raise ValueError("PolygonMasks expects a list (instances) of lists (polygons) of flat coordinate vectors")
-        self.polygons = [[_as_polygon(polygon) for polygon in one] for one in polygons]
-
-    @property
-    def device(self) -> torch.device:
-        """The CPU."""
-        return torch.device("cpu")
-
-    def to(self, *args: Any, **kwargs: Any) -> PolygonMasks:
-        """Return the same object: polygons stay on the CPU."""
-        return self
-
-    def nonempty(self) -> Tensor:
-        """Return an (N,) bool tensor: whether an instance has any polygon."""
-        return torch.tensor([len(one) > 0 for one in self.polygons], dtype=torch.bool)
-
-    def area(self) -> Tensor:
-        """Return each instance's summed polygon areas, (N,) float64, in square pixels (overlaps count twice)."""
-        return torch.tensor([sum(map(_polygon_area, one)) for one in self.polygons], dtype=torch.float64)
-
-    def get_bounding_boxes(self) -> Boxes:
-        """Return the tight boxes; x2, y2 are at least 0, and without polygons the box is (inf, inf, 0, 0)."""
-        boxes = torch.zeros(len(self), 4, dtype=torch.float32)
-        for box, one in zip(boxes, self.polygons, strict=True):
-            points = torch.from_numpy(np.concatenate([np.empty(0), *one])).to(torch.float32).view(-1, 2)
-            box[:2] = torch.cat((points, torch.full((1, 2), torch.inf))).amin(0)
-            box[2:] = torch.cat((points, torch.zeros(1, 2))).amax(0)
-        return Boxes(boxes)
-
-    @staticmethod
-    def cat(polymasks_list: Sequence[PolygonMasks]) -> PolygonMasks:
-        """Join the instances of several objects into a new one.
-
-        Raises:
-            AssertionError: when the argument is empty or holds another type.
-        """
-        _check_cat(polymasks_list, PolygonMasks)
-        return type(polymasks_list[0])(list(itertools.chain.from_iterable(m.polygons for m in polymasks_list)))
-
-    def __getitem__(self, item: Any) -> PolygonMasks:
-        """Select instances by int (gives one), slice, or a list, ndarray or tensor of bools or integers."""
-        index = item.cpu().numpy() if isinstance(item, Tensor) else item
-        selected = np.atleast_1d(np.arange(len(self))[index])
-        return PolygonMasks([self.polygons[i] for i in selected])
-
-    def __len__(self) -> int:
-        return len(self.polygons)
-
-    def __iter__(self) -> Iterator[list[np.ndarray]]:
-        return iter(self.polygons)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(num_instances={len(self)})"
@@ -263,7 +174,7 @@ def polygons_to_bitmask(polygons: Sequence[Any], height: int, width: int) -> np.
     """
     mask = np.zeros((height, width), dtype=bool)
     for polygon in polygons:
-        mask |= _fill_polygon(_as_polygon(polygon), height, width)
+        mask |= _fill_polygon(as_polygon(polygon), height, width)
     return mask
 
 
@@ -296,19 +207,16 @@ def _fill_polygon(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
     return (np.cumsum(flips) % 2 == 1).reshape(width, height).T
 
 
-def _as_polygon(polygon: Any) -> np.ndarray:
-    """Copy a flat coordinate vector as float64."""
+def as_polygon(polygon: Any) -> np.ndarray:
+    """Copy a flat vector of coordinates, an ndarray, tensor or list, as float64.
+
+    Raises:
+        ValueError: when it is not flat, or has fewer than three points.
+    """
     vector = np.array(polygon.cpu().numpy() if isinstance(polygon, Tensor) else polygon, dtype=np.float64)
     if vector.ndim != 1 or len(vector) < 6 or len(vector) % 2:
         raise ValueError(f"a polygon of shape {vector.shape} came: expected a flat x0 y0 x1 y1 … of at least 3 points")
     return vector
-
-
-def _polygon_area(polygon: np.ndarray) -> float:
-    """Add up the signed triangles between the origin and each edge; their sum is the area of the polygon."""
-    corners = polygon.reshape(-1, 2)
-    edges = np.diff(corners, axis=0, append=corners[:1])
-    return abs(float((corners[:, 0] * edges[:, 1] - corners[:, 1] * edges[:, 0]).sum())) / 2
 
 
 def _span(occupied: Tensor) -> tuple[Tensor, Tensor]:
@@ -317,9 +225,3 @@ def _span(occupied: Tensor) -> tuple[Tensor, Tensor]:
     position = torch.arange(occupied.shape[1], device=occupied.device)
     end = torch.where(occupied, position + 1, 0).amax(1)
     return torch.where(occupied, position, end[:, None]).amin(1), end
-
-
-def _check_cat(parts: Sequence[Any], kind: type) -> None:
-    """Refuse what ``cat`` cannot join."""
-    if not parts or not all(isinstance(part, kind) for part in parts):
-        raise AssertionError(f"{kind.__name__}.cat expects at least one {kind.__name__} and no other type")

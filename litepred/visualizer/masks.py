@@ -17,7 +17,6 @@ from torch import Tensor
 from ..layers.paste import mask_windows
 from ..structures import (
     BitMasks,
-    PolygonMasks,
     ROIMasks,
     mask_to_polygons,
     polygons_to_bitmask,
@@ -35,7 +34,7 @@ class _HasTensor(Protocol):
 Window = tuple[int, int, np.ndarray]
 Values = ArrayLike | Sequence[ArrayLike] | Tensor | _HasTensor
 Mask = Values | dict[str, Any]
-Masks = Tensor | np.ndarray | BitMasks | PolygonMasks | ROIMasks | Sequence["Mask | GenericMask"]
+Masks = Tensor | np.ndarray | BitMasks | ROIMasks | Sequence["Mask | GenericMask"]
 
 
 class GenericMask:
@@ -110,8 +109,8 @@ def as_masks(
     """Read masks of any format.
 
     Args:
-        masks: an (N, H, W) tensor or array, `BitMasks`, `PolygonMasks`, `ROIMasks` (which need ``boxes``), or a list
-            of what `GenericMask` takes.
+        masks: an (N, H, W) tensor or array, `BitMasks`, `ROIMasks` (which need ``boxes``), a list of what
+            `GenericMask` takes, or an object with such a list as its ``polygons``, as Detectron2's ``PolygonMasks``.
         height: height of the image, in pixels.
         width: width of the image, in pixels.
         boxes: (N, 4), x0 y0 x1 y1 in pixels.
@@ -128,10 +127,9 @@ def as_masks(
         for i, ((x, y, _, _), inside) in mask_windows(masks.tensor.detach().float().cpu(), corners, (height, width)):
             found[i].window, found[i]._polygons = _crop(x, y, inside.numpy()), None
         return found
-    if isinstance(masks, PolygonMasks):
-        masks = masks.polygons
-    elif isinstance(masks, (BitMasks, Tensor)):
+    if isinstance(masks, (BitMasks, Tensor)):
         masks = as_numpy(masks)
+    masks = getattr(masks, "polygons", masks)
     return [m if isinstance(m, GenericMask) else GenericMask(m, height, width, even_odd=even_odd) for m in masks]
 
 

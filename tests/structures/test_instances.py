@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litepred.structures import BitMasks, Boxes, Instances, Keypoints, PolygonMasks
+from litepred import Keypoints, PolygonMasks
+from litepred.structures import BitMasks, Boxes, Instances
 
 SIZE = (30, 40)
 

@@ -1,65 +1,10 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from litepred.structures import Keypoints, heatmaps_to_keypoints
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        torch.zeros(0, 4, 3),
-        torch.ones(2, 4, 3, dtype=torch.float64),
-        np.ones((2, 4, 3), dtype=np.int64),
-        [[[1, 2, 2]]],
-    ],
-)
-def test_constructor_gives_float32(value):
-    keypoints = Keypoints(value)
-    assert keypoints.tensor.dtype == torch.float32
-    assert np.array_equal(keypoints.tensor.numpy(), np.asarray(value))
-    assert len(keypoints) == len(value)
-
-
-@pytest.mark.parametrize("shape", [(0,), (2, 3), (2, 4, 2), (1, 2, 4, 3)])
-def test_constructor_refuses_other_shapes(shape):
-    with pytest.raises(ValueError, match=r"expected \(N, K, 3\)"):
-        Keypoints(torch.zeros(shape))
-
-
-@pytest.mark.parametrize(
-    ("item", "rows"),
-    [
-        ([], []),
-        (torch.zeros(3, dtype=torch.bool), []),
-        (1, [1]),
-        (-1, [2]),
-        (slice(1, 3), [1, 2]),
-        ([2, 0], [2, 0]),
-        (torch.tensor([True, False, True]), [0, 2]),
-        (np.array([1]), [1]),
-    ],
-)
-def test_getitem(item, rows):
-    tensor = torch.rand(3, 5, 3)
-    assert torch.equal(Keypoints(tensor)[item].tensor, tensor[rows])
-
-
-def test_cat_to_and_repr():
-    first, second = Keypoints(torch.rand(0, 5, 3)), Keypoints(torch.rand(2, 5, 3))
-    joined = Keypoints.cat([first, second])
-    assert torch.equal(joined.tensor, second.tensor)
-    assert joined.to("meta").device.type == "meta"
-    assert repr(joined) == "Keypoints(num_instances=2)"
-
-
-@pytest.mark.parametrize(("value", "error"), [([], ValueError), ([torch.zeros(1, 1, 3)], TypeError)])
-def test_cat_refuses(value, error):
-    with pytest.raises(error):
-        Keypoints.cat(value)
+from litepred.structures import heatmaps_to_keypoints
 
 
 def one_hot_maps(row, column, size=4, peak=10.0):

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from litepred.structures import BitMasks, Boxes, PolygonMasks, ROIMasks, polygons_to_bitmask
+from litepred import PolygonMasks
+from litepred.structures import BitMasks, Boxes, ROIMasks, polygons_to_bitmask
 from litepred.structures import masks as masks_module
 
 
@@ -99,20 +100,6 @@ def test_bitmasks_cat():
             BitMasks.cat(wrong)
 
 
-def test_crop_and_resize():
-    assert BitMasks(torch.zeros(0, 8, 8)).crop_and_resize(torch.zeros(0, 4), 4).shape == (0, 4, 4)
-    tensor = torch.zeros(2, 8, 8, dtype=torch.bool)
-    tensor[0, 2:6, 2:6] = True
-    tensor[1, :, 4:] = True
-    boxes = torch.tensor([[2.0, 2.0, 6.0, 6.0], [0.0, 0.0, 8.0, 8.0]])
-    crops = BitMasks(tensor).crop_and_resize(boxes, 4)
-    assert crops.dtype == torch.bool
-    assert crops[0].all()
-    assert crops[1].tolist() == [[False, False, True, True]] * 4
-    with pytest.raises(ValueError, match="2 masks came with 1 boxes"):
-        BitMasks(tensor).crop_and_resize(boxes[:1], 4)
-
-
 # The expected pixels were made with pycocotools 2.0 (frPyObjects, merge, decode).
 POLYGONS = [
     ([], ["...", "..."]),
@@ -140,8 +127,6 @@ def test_polygons_to_bitmask(polygons, rows):
 def test_polygons_of_other_lengths_are_refused(polygon):
     with pytest.raises(ValueError, match="at least 3 points"):
         polygons_to_bitmask([polygon], 4, 4)
-    with pytest.raises(ValueError, match="at least 3 points"):
-        PolygonMasks([[polygon]])
 
 
 coordinate = st.one_of(st.integers(-8, 40), st.floats(-8, 40, allow_nan=False, width=32))
@@ -164,71 +149,6 @@ def test_from_polygon_masks():
         masks = BitMasks.from_polygon_masks(value, 5, 6)
         assert masks.image_size == (5, 6)
         assert masks.tensor.sum((1, 2)).tolist() == [6, 0, 6]
-
-
-def polygon_masks():
-    return PolygonMasks([[SQUARE], [torch.tensor(TRIANGLE), np.array(SQUARE, dtype=np.float32)], []])
-
-
-def test_polygon_masks_hold_float64_copies():
-    source = np.array(SQUARE, dtype=np.float64)
-    masks = PolygonMasks([[source]])
-    source[:] = 0
-    assert masks.polygons[0][0].tolist() == SQUARE
-    assert all(polygon.dtype == np.float64 for one in polygon_masks() for polygon in one)
-
-
-@pytest.mark.parametrize("value", [None, (), [(SQUARE,)], [np.array(SQUARE)], np.zeros((1, 1, 6))])
-def test_polygon_masks_refuse_other_nestings(value):
-    with pytest.raises(ValueError, match="expects a list"):
-        PolygonMasks(value)
-
-
-def test_polygon_masks_measures():
-    masks = polygon_masks()
-    assert masks.nonempty().tolist() == [True, True, False]
-    assert masks.area().tolist() == [6.0, 14.0, 0.0]
-    assert masks.area().dtype == torch.float64
-    inf = float("inf")
-    assert masks.get_bounding_boxes().tensor.tolist() == [
-        [1.0, 1.0, 4.0, 3.0],
-        [0.0, 0.0, 4.0, 4.0],
-        [inf, inf, 0.0, 0.0],
-    ]
-    assert repr(masks) == "PolygonMasks(num_instances=3)"
-
-
-def test_no_polygon_masks():
-    masks = PolygonMasks([])
-    assert len(masks) == 0
-    assert masks.area().shape == masks.nonempty().shape == (0,)
-    assert masks.get_bounding_boxes().tensor.shape == (0, 4)
-    assert len(masks[[]]) == len(masks[torch.zeros(0, dtype=torch.bool)]) == 0
-
-
-def test_polygon_masks_stay_on_the_cpu():
-    masks = polygon_masks()
-    assert masks.to("meta") is masks
-    assert masks.device.type == "cpu"
-
-
-@pytest.mark.parametrize(("item", "rows"), SELECTIONS)
-def test_polygon_masks_getitem(item, rows):
-    masks = PolygonMasks([[[0, 0, k, 0, k, k]] for k in range(3)])
-    assert [one[0][2] for one in masks[item]] == rows
-
-
-@pytest.mark.parametrize("item", [3, -4, [0, 5], torch.tensor([0.5]), torch.tensor([True, False])])
-def test_polygon_masks_getitem_refuses(item):
-    with pytest.raises(IndexError):
-        polygon_masks()[item]
-
-
-def test_polygon_masks_cat():
-    assert PolygonMasks.cat([polygon_masks(), PolygonMasks([[SQUARE]])]).area().tolist() == [6.0, 14.0, 0.0, 6.0]
-    for wrong in ([], [[[SQUARE]]]):
-        with pytest.raises(AssertionError, match="at least one PolygonMasks"):
-            PolygonMasks.cat(wrong)
 
 
 @pytest.mark.parametrize("shape", [(0,), (28, 28), (1, 1, 28, 28)])

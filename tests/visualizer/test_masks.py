@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from litepred.structures import BitMasks, Boxes, PolygonMasks, ROIMasks, mask_to_polygons, mask_to_rle
+from litepred import PolygonMasks
+from litepred.structures import BitMasks, Boxes, ROIMasks, mask_to_polygons, mask_to_rle
 from litepred.visualizer import GenericMask
 from litepred.visualizer.masks import as_masks, as_numpy
 

@@ -3,9 +3,10 @@ import pytest
 import torch
 from PIL import Image
 
+from litepred import PolygonMasks
 from litepred.data import Metadata, MetadataCatalog
 from litepred.errors import ImageError
-from litepred.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
+from litepred.structures import BitMasks, Boxes, BoxMode, Instances
 from litepred.visualizer import ColorMode, Visualizer
 from litepred.visualizer.labels import Labels
 

@@ -1,0 +1,157 @@
+"""Annotated polygons and keypoints, which no model of litepred reads: programs draw them, and pass them on.
+
+N instances, K keypoints per instance. A polygon is a flat vector x0 y0 x1 y1 … in pixels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..structures import Boxes
+from ..structures.masks import as_polygon
+
+__all__ = ["Keypoints", "PolygonMasks"]
+
+
+class Keypoints:
+    """Annotated keypoints of N instances.
+
+    Args:
+        keypoints: (N, K, 3): x, y in pixels and the COCO visibility (0 not labelled, 1 hidden, 2 visible).
+            Converted to float32; a float32 tensor is kept without a copy.
+
+    Attributes:
+        tensor: (N, K, 3) float32.
+
+    Raises:
+        ValueError: for another shape.
+    """
+
+    tensor: Tensor
+
+    def __init__(self, keypoints: Tensor | np.ndarray | Sequence[Any]) -> None:
+        device = keypoints.device if isinstance(keypoints, Tensor) else torch.device("cpu")
+        tensor = torch.as_tensor(keypoints, dtype=torch.float32, device=device)
+        if tensor.ndim != 3 or tensor.shape[2] != 3:
+            raise ValueError(f"keypoints came with shape {tuple(tensor.shape)}: expected (N, K, 3), x y visibility")
+        self.tensor = tensor
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the tensor."""
+        return self.tensor.device
+
+    def to(self, *args: Any, **kwargs: Any) -> Keypoints:
+        """Return the keypoints moved by ``Tensor.to``."""
+        return type(self)(self.tensor.to(*args, **kwargs))
+
+    @staticmethod
+    def cat(keypoints_list: Sequence[Keypoints]) -> Keypoints:
+        """Join keypoints into a new object.
+
+        Raises:
+            TypeError: when the argument holds another type.
+            ValueError: when it is empty.
+        """
+        if not keypoints_list:
+            raise ValueError("Keypoints.cat got nothing to join: expected at least one Keypoints")
+        if not all(isinstance(keypoints, Keypoints) for keypoints in keypoints_list):
+            raise TypeError("Keypoints.cat expects Keypoints only: wrap raw tensors in Keypoints first")
+        return type(keypoints_list[0])(torch.cat([keypoints.tensor for keypoints in keypoints_list]))
+
+    def __getitem__(self, item: Any) -> Keypoints:
+        """Select instances by int (gives one), slice, list, ndarray or tensor."""
+        return Keypoints(self.tensor[item][None] if isinstance(item, int) else self.tensor[item])
+
+    def __len__(self) -> int:
+        return self.tensor.shape[0]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_instances={len(self)})"
+
+
+class PolygonMasks:
+    """Polygons of N instances, always on the CPU.
+
+    Args:
+        polygons: per instance a list of polygons, each a flat vector (ndarray, tensor or list) of an even number of
+            at least 6 coordinates. Copied as float64.
+
+    Attributes:
+        polygons: list of lists of float64 ndarrays.
+
+    Raises:
+        ValueError: for another nesting or number of coordinates.
+    """
+
+    polygons: list[list[np.ndarray]]
+
+    def __init__(self, polygons: list[list[Any]]) -> None:
+        if not isinstance(polygons, list) or not all(isinstance(one, list) for one in polygons):
+            raise ValueError("PolygonMasks expects a list (instances) of lists (polygons) of flat coordinate vectors")
+        self.polygons = [[as_polygon(polygon) for polygon in one] for one in polygons]
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return torch.device("cpu")
+
+    def to(self, *args: Any, **kwargs: Any) -> PolygonMasks:
+        """Return the same object: polygons stay on the CPU."""
+        return self
+
+    def nonempty(self) -> Tensor:
+        """Return an (N,) bool tensor: whether an instance has any polygon."""
+        return torch.tensor([len(one) > 0 for one in self.polygons], dtype=torch.bool)
+
+    def area(self) -> Tensor:
+        """Return each instance's summed polygon areas, (N,) float64, in square pixels (overlaps count twice)."""
+        return torch.tensor([sum(map(_polygon_area, one)) for one in self.polygons], dtype=torch.float64)
+
+    def get_bounding_boxes(self) -> Boxes:
+        """Return the tight boxes; x2, y2 are at least 0, and without polygons the box is (inf, inf, 0, 0)."""
+        boxes = torch.zeros(len(self), 4, dtype=torch.float32)
+        for box, one in zip(boxes, self.polygons, strict=True):
+            points = torch.from_numpy(np.concatenate([np.empty(0), *one])).to(torch.float32).view(-1, 2)
+            box[:2] = torch.cat((points, torch.full((1, 2), torch.inf))).amin(0)
+            box[2:] = torch.cat((points, torch.zeros(1, 2))).amax(0)
+        return Boxes(boxes)
+
+    @staticmethod
+    def cat(polymasks_list: Sequence[PolygonMasks]) -> PolygonMasks:
+        """Join the instances of several objects into a new one.
+
+        Raises:
+            AssertionError: when the argument is empty or holds another type.
+        """
+        if not polymasks_list or not all(isinstance(one, PolygonMasks) for one in polymasks_list):
+            raise AssertionError("PolygonMasks.cat expects at least one PolygonMasks and no other type")
+        return type(polymasks_list[0])(list(itertools.chain.from_iterable(m.polygons for m in polymasks_list)))
+
+    def __getitem__(self, item: Any) -> PolygonMasks:
+        """Select instances by int (gives one), slice, or a list, ndarray or tensor of bools or integers."""
+        index = item.cpu().numpy() if isinstance(item, Tensor) else item
+        selected = np.atleast_1d(np.arange(len(self))[index])
+        return PolygonMasks([self.polygons[i] for i in selected])
+
+    def __len__(self) -> int:
+        return len(self.polygons)
+
+    def __iter__(self) -> Iterator[list[np.ndarray]]:
+        return iter(self.polygons)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_instances={len(self)})"
+
+
+def _polygon_area(polygon: np.ndarray) -> float:
+    """Add up the signed triangles between the origin and each edge; their sum is the area of the polygon."""
+    corners = polygon.reshape(-1, 2)
+    edges = np.diff(corners, axis=0, append=corners[:1])
+    return abs(float((corners[:, 0] * edges[:, 1] - corners[:, 1] * edges[:, 0]).sum())) / 2
