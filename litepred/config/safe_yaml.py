@@ -199,10 +199,9 @@ def _local_path(path: str | os.PathLike[str]) -> Path:
 
 
 def _read_file(path: Path) -> bytes:
-    if path.suffix == ".py":
-        raise ConfigError(f"{path}: litepred never runs a Python file as a config; save it as YAML with cfg.dump()")
     if not os.path.isfile(path):  # Path.is_file raises where a folder may not be entered
-        raise ConfigError(f"there is no file {path}; expected the path of a YAML config")
+        problem = "is not a file" if os.path.exists(path) else "does not exist"
+        raise ConfigError(f"config {path} {problem}; expected the path of a YAML file")
     try:
         with path.open("rb") as file:
             return file.read(_MAX_LENGTH + 1)
