@@ -1,26 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from selections import SELECTIONS
 
 from litepred import Keypoints, PolygonMasks
 
 SQUARE = [1, 1, 4, 1, 4, 3, 1, 3]
 TRIANGLE = [0, 0, 4, 0, 0, 4]
-SELECTIONS = [
-    ([], []),
-    (slice(0, 0), []),
-    (torch.zeros(3, dtype=torch.bool), []),
-    (0, [0]),
-    (-1, [2]),
-    (slice(1, 3), [1, 2]),
-    ([2, 0], [2, 0]),
-    ([True, False, True], [0, 2]),
-    (torch.tensor([True, False, True]), [0, 2]),
-    (torch.tensor([1, 1]), [1, 1]),
-    (torch.tensor([2], dtype=torch.int32), [2]),
-    (np.array([False, True, True]), [1, 2]),
-    (np.array([2]), [2]),
-]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selections import SELECTIONS
 
 from litepred import PolygonMasks
 from litepred.structures import BitMasks, Boxes, ROIMasks, polygons_to_bitmask
@@ -16,21 +17,6 @@ def draw(rows):
 SQUARE = [1, 1, 4, 1, 4, 3, 1, 3]
 TRIANGLE = [0, 0, 4, 0, 0, 4]
 BITMAPS = np.stack([draw(["....", ".##.", "..#."]), draw(["...#", "....", "#..."]), draw(["...."] * 3)])
-SELECTIONS = [
-    ([], []),
-    (slice(0, 0), []),
-    (torch.zeros(3, dtype=torch.bool), []),
-    (0, [0]),
-    (-1, [2]),
-    (slice(1, 3), [1, 2]),
-    ([2, 0], [2, 0]),
-    ([True, False, True], [0, 2]),
-    (torch.tensor([True, False, True]), [0, 2]),
-    (torch.tensor([1, 1]), [1, 1]),
-    (torch.tensor([2], dtype=torch.int32), [2]),
-    (np.array([False, True, True]), [1, 2]),
-    (np.array([2]), [2]),
-]
 
 
 @pytest.mark.parametrize(
