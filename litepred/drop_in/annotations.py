@@ -14,63 +14,32 @@ import torch
 from torch import Tensor
 
 from ..structures import Boxes
+from ..structures.boxes import Rows
 from ..structures.masks import as_polygon
 
 __all__ = ["Keypoints", "PolygonMasks"]
 
 
-class Keypoints:
+class Keypoints(Rows):
     """Annotated keypoints of N instances.
 
     Args:
-        keypoints: (N, K, 3): x, y in pixels and the COCO visibility (0 not labelled, 1 hidden, 2 visible).
-            Converted to float32; a float32 tensor is kept without a copy.
-
-    Attributes:
-        tensor: (N, K, 3) float32.
+        keypoints: (N, K, 3): x, y in pixels and the COCO visibility (0 not labelled, 1 hidden, 2 visible). They become
+            the float32 ``tensor``; one that is float32 already is kept without a copy.
 
     Raises:
         ValueError: for another shape.
     """
 
-    tensor: Tensor
-
     def __init__(self, keypoints: Tensor | np.ndarray | Sequence[Any]) -> None:
-        device = keypoints.device if isinstance(keypoints, Tensor) else torch.device("cpu")
-        tensor = torch.as_tensor(keypoints, dtype=torch.float32, device=device)
-        if tensor.ndim != 3 or tensor.shape[2] != 3:
-            raise ValueError(f"keypoints came with shape {tuple(tensor.shape)}: expected (N, K, 3), x y visibility")
-        self.tensor = tensor
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the tensor."""
-        return self.tensor.device
+        super().__init__(keypoints)
+        if self.tensor.ndim != 3 or self.tensor.shape[2] != 3:
+            shape = tuple(self.tensor.shape)
+            raise ValueError(f"keypoints came with shape {shape}: expected (N, K, 3), x y visibility")
 
     def to(self, *args: Any, **kwargs: Any) -> Keypoints:
         """Return the keypoints moved by ``Tensor.to``."""
         return type(self)(self.tensor.to(*args, **kwargs))
-
-    @staticmethod
-    def cat(keypoints_list: Sequence[Keypoints]) -> Keypoints:
-        """Join keypoints into a new object.
-
-        Raises:
-            TypeError: when the argument holds another type.
-            ValueError: when it is empty.
-        """
-        if not keypoints_list:
-            raise ValueError("Keypoints.cat got nothing to join: expected at least one Keypoints")
-        if not all(isinstance(keypoints, Keypoints) for keypoints in keypoints_list):
-            raise TypeError("Keypoints.cat expects Keypoints only: wrap raw tensors in Keypoints first")
-        return type(keypoints_list[0])(torch.cat([keypoints.tensor for keypoints in keypoints_list]))
-
-    def __getitem__(self, item: Any) -> Keypoints:
-        """Select instances by int (gives one), slice, list, ndarray or tensor."""
-        return Keypoints(self.tensor[item][None] if isinstance(item, int) else self.tensor[item])
-
-    def __len__(self) -> int:
-        return self.tensor.shape[0]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(num_instances={len(self)})"
@@ -81,16 +50,11 @@ class PolygonMasks:
 
     Args:
         polygons: per instance a list of polygons, each a flat vector (ndarray, tensor or list) of an even number of
-            at least 6 coordinates. Copied as float64.
-
-    Attributes:
-        polygons: list of lists of float64 ndarrays.
+            at least 6 coordinates. The attribute of this name has float64 copies.
 
     Raises:
         ValueError: for another nesting or number of coordinates.
     """
-
-    polygons: list[list[np.ndarray]]
 
     def __init__(self, polygons: list[list[Any]]) -> None:
         if not isinstance(polygons, list) or not all(isinstance(one, list) for one in polygons):

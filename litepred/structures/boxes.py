@@ -19,12 +19,13 @@ from torchvision.ops import clip_boxes_to_image
 __all__ = [
     "BoxMode",
     "Boxes",
+    "Rows",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",
 ]
 
-_Self = TypeVar("_Self", bound="Boxes")
+_Self = TypeVar("_Self", bound="Rows")
 
 
 @unique
@@ -101,10 +102,66 @@ def _convert(box: Tensor, source: BoxMode, target: BoxMode) -> Tensor:
     raise NotImplementedError(f"no conversion from {source.name} to {target.name}: go through XYWH_ABS or XYXY_ABS")
 
 
-class Boxes:
-    """N boxes of one image.
+class Rows:
+    """A float32 tensor with a row for each of N instances; the base of `Boxes`.
 
-    Iterating gives (4,) tensors; indexing gives ``Boxes`` that share storage wherever the indexing of a tensor does.
+    Iterating gives the rows as tensors; indexing gives an object of the same type that shares storage wherever the
+    indexing of a tensor does.
+    """
+
+    tensor: Tensor
+
+    def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
+        if isinstance(tensor, Tensor):
+            self.tensor = tensor.to(torch.float32)
+        else:
+            self.tensor = torch.as_tensor(tensor, dtype=torch.float32, device="cpu")
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the tensor."""
+        return self.tensor.device
+
+    def clone(self: _Self) -> _Self:
+        """Return a copy with its own storage."""
+        return type(self)(self.tensor.clone())
+
+    @classmethod
+    def cat(cls: type[_Self], parts: Sequence[Rows]) -> _Self:
+        """Join a list or tuple of objects of this class into a new one that never shares storage with its parts.
+
+        Raises:
+            AssertionError: when the argument is not a list or tuple, or holds anything else.
+        """
+        if not isinstance(parts, (list, tuple)) or not all(isinstance(one, cls) for one in parts):
+            name = cls.__name__
+            raise AssertionError(f"{name}.cat expects a list or tuple of {name} only: wrap raw tensors in {name} first")
+        return cls(torch.cat([one.tensor for one in parts]) if parts else torch.empty(0))
+
+    def __getitem__(self: _Self, item: Any) -> _Self:
+        """Select rows by int (gives one), slice, list, ndarray, or bool or integer tensor."""
+        selected = self.tensor[item]
+        if isinstance(item, int):
+            selected = selected[None]
+        if selected.ndim != self.tensor.ndim:
+            raise AssertionError(
+                f"index {item!r} selects a tensor of shape {tuple(selected.shape)} instead of rows: "
+                "use a Python int, a slice, or a one-dimensional list, array or tensor"
+            )
+        return type(self)(selected)
+
+    def __len__(self) -> int:
+        return self.tensor.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield from self.tensor
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.tensor})"
+
+
+class Boxes(Rows):
+    """N boxes of one image.
 
     Args:
         tensor: (N, 4) x1 y1 x2 y2 in pixels. A float32 tensor is kept without a copy; another dtype, a list or an
@@ -118,31 +175,18 @@ class Boxes:
         AssertionError: for any other shape.
     """
 
-    tensor: Tensor
     layout: tuple[str, ...] = ("x1", "y1", "x2", "y2")
 
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
-        if isinstance(tensor, Tensor):
-            tensor = tensor.to(torch.float32)
-        else:
-            tensor = torch.as_tensor(tensor, dtype=torch.float32, device="cpu")
+        super().__init__(tensor)
         columns = len(self.layout)
-        if tensor.numel() == 0:
-            tensor = tensor.reshape(-1, columns)
-        if tensor.ndim != 2 or tensor.shape[1] != columns:
+        if self.tensor.numel() == 0:
+            self.tensor = self.tensor.reshape(-1, columns)
+        shape = tuple(self.tensor.shape)
+        if len(shape) != 2 or shape[1] != columns:
             raise AssertionError(
-                f"boxes came with shape {tuple(tensor.shape)}: expected (N, {columns}), {' '.join(self.layout)} per row"
+                f"boxes came with shape {shape}: expected (N, {columns}), {' '.join(self.layout)} per row"
             )
-        self.tensor = tensor
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the tensor."""
-        return self.tensor.device
-
-    def clone(self: _Self) -> _Self:
-        """Return a copy with its own storage."""
-        return type(self)(self.tensor.clone())
 
     def to(self: _Self, device: torch.device | str | int) -> _Self:
         """Return the boxes on ``device``; they stay float32, so no dtype is taken."""
@@ -199,46 +243,10 @@ class Boxes:
         """Return the box centres, (N, 2) float32, x y."""
         return (self.tensor[:, :2] + self.tensor[:, 2:]) / 2
 
-    @classmethod
-    def cat(cls: type[_Self], boxes_list: Sequence[Boxes]) -> _Self:
-        """Join boxes into a new object that never shares storage with its parts.
-
-        Args:
-            boxes_list: a list or tuple of boxes of this class; an empty one gives no boxes.
-
-        Raises:
-            AssertionError: when the argument is not a list or tuple, or holds anything else.
-        """
-        if not isinstance(boxes_list, (list, tuple)) or not all(isinstance(boxes, cls) for boxes in boxes_list):
-            name = cls.__name__
-            raise AssertionError(f"{name}.cat expects a list or tuple of {name} only: wrap raw tensors in {name} first")
-        return cls(torch.cat([boxes.tensor for boxes in boxes_list]) if boxes_list else torch.empty(0))
-
     def _sides(self) -> tuple[Tensor, Tensor]:
         """Return the widths and the heights in pixels, (N,) each."""
         x1, y1, x2, y2 = self.tensor.unbind(1)
         return x2 - x1, y2 - y1
-
-    def __getitem__(self: _Self, item: Any) -> _Self:
-        """Select boxes by int (gives one box), slice, list, ndarray, or bool or integer tensor."""
-        selected = self.tensor[item]
-        if isinstance(item, int):
-            selected = selected[None]
-        if selected.ndim != 2:
-            raise AssertionError(
-                f"index {item!r} selects a tensor of shape {tuple(selected.shape)} instead of rows: "
-                "use a Python int, a slice, or a one-dimensional list, array or tensor"
-            )
-        return type(self)(selected)
-
-    def __len__(self) -> int:
-        return self.tensor.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        yield from self.tensor
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.tensor})"
 
 
 def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:
