@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.naming import by_suffix
-from ..modeling import ResNet
 from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
 from ..structures import Instances
+from ..visualizer import Visualizer as _Visualizer
 from .names import ABSENT
 from .stand_ins import NotInLitepredError
 
-__all__ = ["Matcher", "align_and_update_state_dicts", "find_top_rpn_proposals", "make_stage"]
+__all__ = ["Matcher", "Visualizer", "align_and_update_state_dicts", "find_top_rpn_proposals"]
 
 
 def find_top_rpn_proposals(
@@ -28,16 +28,13 @@ def find_top_rpn_proposals(
     min_box_size: float,
     training: bool = False,
 ) -> list[Instances]:
-    """Find the proposals among boxes (N, B, 4) of several levels, as `litepred.modeling.rpn` does.
+    """Find the proposals among the ``pre_nms_topk`` best boxes of each level, (N, B, 4), as litepred's RPN does.
 
-    Each level first keeps its ``pre_nms_topk`` best boxes. With ``training``, Detectron2 refuses boxes that are not
-    finite; here they are left out in any case.
+    With ``training``, Detectron2 refuses boxes that are not finite; here they are left out in any case.
     """
-    boxes, logits = [], []
-    for level_boxes, level_logits in zip(proposals, pred_objectness_logits):
-        top, index = level_logits.topk(min(level_logits.shape[1], pre_nms_topk), dim=1)
-        logits.append(top)
-        boxes.append(torch.take_along_dim(level_boxes, index[..., None], dim=1))
+    best = [logits.topk(min(logits.shape[1], pre_nms_topk), dim=1) for logits in pred_objectness_logits]
+    boxes = [torch.take_along_dim(level, top.indices[..., None], dim=1) for level, top in zip(proposals, best)]
+    logits = [top.values for top in best]
     return _find_top_rpn_proposals(boxes, logits, image_sizes, nms_thresh, post_nms_topk, min_box_size)
 
 
@@ -52,11 +49,6 @@ def align_and_update_state_dicts(
     return by_suffix(ckpt_state_dict, model_state_dict)
 
 
-def make_stage(*args: Any, **kwargs: Any) -> Any:
-    """Call ``ResNet.make_stage``."""
-    return ResNet.make_stage(*args, **kwargs)
-
-
 class Matcher:
     """A matcher of predictions with ground truth, which heads are built with and which only training calls."""
 
@@ -68,3 +60,10 @@ class Matcher:
     def __call__(self, match_quality_matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Raise `NotInLitepredError`."""
         raise NotInLitepredError(f"Matcher was called: {ABSENT['training']}")
+
+
+class Visualizer(_Visualizer):
+    """A `litepred.Visualizer` whose first argument is called ``img_rgb``."""
+
+    def __init__(self, img_rgb: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(img_rgb, *args, **kwargs)

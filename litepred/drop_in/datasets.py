@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data import DataLoader, Dataset
 
 from ..config import CfgNode
 from ..data import MetadataCatalog, ResizeShortestEdge
@@ -31,7 +31,6 @@ __all__ = [
     "DatasetCatalog",
     "DatasetFromList",
     "DatasetMapper",
-    "InferenceSampler",
     "MapDataset",
     "SizeMismatchError",
     "build_augmentation",
@@ -40,8 +39,11 @@ __all__ = [
     "get_detection_dataset_dicts",
     "load_coco_json",
     "register_coco_instances",
-    "trivial_batch_collator",
 ]
+
+
+class _NoRecordsError(LitepredError, KeyError):
+    """Records were asked for that nobody has registered."""
 
 
 class _DatasetCatalog(Catalog):
@@ -67,18 +69,15 @@ class _DatasetCatalog(Catalog):
         """Call the function of a data set and return its records.
 
         Raises:
-            KeyError: when the name is not registered.
-            LitepredError: when it is well known, but only its metadata come with litepred.
+            KeyError: when the name is not registered, or is well known, but only its metadata come with litepred.
         """
-        if name not in self.data:
-            raise KeyError(f"{name!r} is not registered: DatasetCatalog.register({name!r}, func) first")
-        return self.data[name]()
+        return self.data.get(name, partial(_no_records, name))()
 
 
 def _no_records(name: str) -> Any:
-    raise LitepredError(
-        f"there are no records of {name!r}: litepred ships no data sets, only their metadata. To load it yourself, "
-        f"DatasetCatalog.remove({name!r}) and DatasetCatalog.register({name!r}, func)"
+    raise _NoRecordsError(
+        f"there are no records of {name!r}: litepred ships no data sets, only the metadata of known ones. To load it "
+        f"yourself, DatasetCatalog.register({name!r}, func), after DatasetCatalog.remove({name!r}) if it is a known one"
     )
 
 
@@ -91,14 +90,13 @@ def load_coco_json(
     dataset_name: str | None = None,
     extra_annotation_keys: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Read the records of a data set.
+    """Read a file in COCO's format, with ``images``, ``annotations`` and ``categories``.
 
     Args:
-        json_file: a file in COCO's format, with ``images``, ``annotations`` and ``categories``.
+        json_file: the file.
         image_root: the folder of the images.
         dataset_name: the data set whose metadata get the names of the classes, and their numbering in the file.
-        extra_annotation_keys: what to keep of annotations besides ``iscrowd``, ``bbox``, ``keypoints``,
-            ``segmentation`` and ``category_id``.
+        extra_annotation_keys: what to keep of annotations besides what scripts know.
 
     Returns:
         A record per image, ordered by ``image_id``, whose annotations have boxes of x y width height. With a
@@ -107,25 +105,27 @@ def load_coco_json(
     Raises:
         LitepredError: the file cannot be read, or is not of this format.
     """
+    keys = ("iscrowd", "bbox", "keypoints", "category_id", *(extra_annotation_keys or ()))
     try:
         content = json.loads(Path(json_file).read_text(encoding="utf-8"))
-        categories = sorted(content.get("categories", ()), key=lambda category: category["id"])
-        images = sorted(content["images"], key=lambda image: image["id"])
+        categories = sorted(content.get("categories", ()), key=itemgetter("id"))
         number_of = {category["id"]: number for number, category in enumerate(categories)}
-        by_image: defaultdict[Any, list[dict[str, Any]]] = defaultdict(list)
-        keys = ("iscrowd", "bbox", "keypoints", "category_id", *(extra_annotation_keys or ()))
-        for annotation in content.get("annotations", ()):
-            by_image[annotation["image_id"]].append(_annotation(annotation, keys, number_of if dataset_name else None))
-        records = [
-            {
+        records: dict[Any, dict[str, Any]] = {
+            image["id"]: {
                 "file_name": os.path.join(image_root, image["file_name"]),
                 "height": image["height"],
                 "width": image["width"],
                 "image_id": image["id"],
-                "annotations": by_image[image["id"]],
+                "annotations": [],
             }
-            for image in images
-        ]
+            for image in sorted(content["images"], key=itemgetter("id"))
+        }
+        for annotation in content.get("annotations", ()):
+            if annotation["image_id"] in records:
+                kept = _annotation(annotation, keys)
+                if dataset_name is not None:
+                    kept["category_id"] = number_of[annotation["category_id"]]
+                records[annotation["image_id"]]["annotations"].append(kept)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LitepredError(
             f"{os.fspath(json_file)} is not a data set in COCO's format ({type(error).__name__}: {error}): expected "
@@ -134,35 +134,28 @@ def load_coco_json(
     if dataset_name is not None:
         names = [category["name"] for category in categories]
         MetadataCatalog.get(dataset_name).set(thing_classes=names, thing_dataset_id_to_contiguous_id=number_of)
-    return records
+    return list(records.values())
 
 
-def _annotation(annotation: dict[str, Any], keys: Sequence[str], number_of: dict[Any, int] | None) -> dict[str, Any]:
-    kept = {key: annotation[key] for key in keys if key in annotation}
+def _annotation(annotation: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    kept = {"bbox_mode": BoxMode.XYWH_ABS, **{key: annotation[key] for key in keys if key in annotation}}
     segmentation = annotation.get("segmentation")
     if isinstance(segmentation, list):  # polygons; those of less than three points enclose nothing
         segmentation = [one for one in segmentation if len(one) % 2 == 0 and len(one) >= 6]
     if segmentation:
         kept["segmentation"] = segmentation
     if "keypoints" in kept:  # COCO numbers pixels; coordinates are half a pixel further
-        points = kept["keypoints"]
-        kept["keypoints"] = [value if i % 3 == 2 else value + 0.5 for i, value in enumerate(points)]
-    kept["bbox_mode"] = BoxMode.XYWH_ABS
-    if number_of is not None:
-        kept["category_id"] = number_of[annotation["category_id"]]
+        kept["keypoints"] = [value if i % 3 == 2 else value + 0.5 for i, value in enumerate(kept["keypoints"])]
     return kept
 
 
 def register_coco_instances(
     name: str, metadata: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str]
 ) -> None:
-    """Register a data set in COCO's JSON in the two catalogs; `load_coco_json` reads it when its records are asked for.
+    """Register a file in COCO's format, and its folder of images, in the two catalogs under a new name.
 
-    Args:
-        name: how the data set is to be called.
-        metadata: what is known of it besides, such as ``{"thing_classes": [...]}``.
-        json_file: a file in COCO's format.
-        image_root: the folder of the images.
+    `load_coco_json` reads it when its records are asked for. ``metadata`` are what is known of the data set besides,
+    such as ``{"thing_classes": [...]}``.
 
     Raises:
         AssertionError: the name is taken.
@@ -181,21 +174,16 @@ def check_image_size(dataset_dict: dict[str, Any], image: np.ndarray) -> None:
     Raises:
         SizeMismatchError: they differ.
     """
-    size = {"width": image.shape[1], "height": image.shape[0]}
-    for key, value in size.items():
+    for key, value in (("width", image.shape[1]), ("height", image.shape[0])):
         if dataset_dict.setdefault(key, value) != value:
             raise SizeMismatchError(
-                f"the image {dataset_dict.get('file_name', '')} is {size['width']} pixels wide and {size['height']} "
-                f"high, but its record says {key} {dataset_dict[key]}: correct the annotations"
+                f"the image {dataset_dict.get('file_name', '')} has a {key} of {value} pixels, but its record says "
+                f"{key} {dataset_dict[key]}: correct the annotations"
             )
 
 
 def build_augmentation(cfg: CfgNode, is_train: bool) -> list[Any]:
-    """Return the augmentations of ``cfg.INPUT`` for prediction, which is the resizing.
-
-    Raises:
-        LitepredError: ``is_train`` is true.
-    """
+    """Return the augmentations of ``cfg.INPUT`` for prediction, which is the resizing; ``is_train`` must be false."""
     if is_train:
         raise LitepredError("training data were asked for with is_train=True, but litepred only infers: pass False")
     return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
@@ -208,16 +196,12 @@ class DatasetMapper:
         cfg: a config, whose ``INPUT`` says how images are resized, and the order of their channels.
         is_train: must be false.
         augmentations: what to do with images instead of the config's resizing.
-
-    Raises:
-        LitepredError: ``is_train`` is true.
     """
 
     def __init__(self, cfg: CfgNode, is_train: bool = False, *, augmentations: Sequence[Any] | None = None) -> None:
         by_config = build_augmentation(cfg, is_train)
         self.augmentations = AugmentationList(by_config if augmentations is None else augmentations)
-        self.image_format = cfg.INPUT.FORMAT
-        self.is_train = False
+        self.image_format, self.is_train = cfg.INPUT.FORMAT, False
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Return the record with ``image``, (C, H, W) in the type of the file, and without annotations.
@@ -260,24 +244,8 @@ class DatasetFromList(MapDataset):
         return super().__getitem__(index) if self._copy else self._dataset[index]
 
 
-class InferenceSampler(SequentialSampler):
-    """The indices below ``size`` in order."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(range(size))
-
-
-def trivial_batch_collator(batch: list[Any]) -> list[Any]:
-    """Return the batch as it is."""
-    return batch
-
-
 def get_detection_dataset_dicts(names: str | Sequence[str], *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-    """Return the records of one or several registered data sets; none is filtered out, as for testing.
-
-    Raises:
-        KeyError: a name is not registered.
-    """
+    """Return the records of one or several registered data sets; none is filtered out, as for testing."""
     return [record for name in ([names] if isinstance(names, str) else names) for record in DatasetCatalog.get(name)]
 
 
@@ -287,10 +255,7 @@ def build_detection_test_loader(
     *,
     dataset: Any = None,
     mapper: Callable[[Any], Any] | None = None,
-    sampler: Any = None,
-    batch_size: int = 1,
-    num_workers: int = 0,
-    collate_fn: Callable[[list[Any]], Any] | None = None,
+    **options: Any,
 ) -> DataLoader:
     """Return a loader of lists of model inputs, in order.
 
@@ -298,11 +263,8 @@ def build_detection_test_loader(
         cfg_or_dataset: a config, or the records themselves.
         dataset_name: the registered data sets, by default ``cfg.DATASETS.TEST``.
         dataset: the records, where there is no config.
-        mapper: from record to input, by default a `DatasetMapper` of the config; records need one.
-        sampler: the indices of the records in another order.
-        batch_size: inputs per list.
-        num_workers: processes that read ahead.
-        collate_fn: what to make of a list of inputs; by default it stays as it is.
+        mapper: from record to input; a `DatasetMapper` of the config by default, and records need one.
+        **options: of torch's ``DataLoader``, such as ``sampler``, ``batch_size`` (1) and ``num_workers`` (0).
 
     Raises:
         LitepredError: there are no records, or no mapper for them.
@@ -313,7 +275,5 @@ def build_detection_test_loader(
         mapper = mapper or DatasetMapper(cfg_or_dataset, False)
     if records is None or mapper is None:
         raise LitepredError("build_detection_test_loader takes a config, or records with mapper=DatasetMapper(cfg)")
-    collate_fn = collate_fn or trivial_batch_collator
-    return DataLoader(
-        MapDataset(records, mapper), batch_size, sampler=sampler, num_workers=num_workers, collate_fn=collate_fn
-    )
+    collate_fn = options.pop("collate_fn", None) or list
+    return DataLoader(MapDataset(records, mapper), collate_fn=collate_fn, **options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,7 +14,10 @@ from ..errors import LitepredError
 
 __all__ = ["PathHandler", "PathManager"]
 
-AnyPath = str | os.PathLike[str]
+
+def _on_this_machine(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method of `PathHandler` out of a function that takes a path of this machine."""
+    return lambda self, path, *args, **kwargs: function(self._get_local_path(path), *args, **kwargs)
 
 
 class PathHandler:
@@ -27,26 +32,13 @@ class PathHandler:
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
         return os.fspath(path).removeprefix("file://")
 
-    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
-        return open(self._get_local_path(path), mode, buffering, **kwargs)
-
-    def _exists(self, path: str, **kwargs: Any) -> bool:
-        return os.path.exists(self._get_local_path(path))
-
-    def _isfile(self, path: str, **kwargs: Any) -> bool:
-        return os.path.isfile(self._get_local_path(path))
-
-    def _isdir(self, path: str, **kwargs: Any) -> bool:
-        return os.path.isdir(self._get_local_path(path))
-
-    def _ls(self, path: str, **kwargs: Any) -> list[str]:
-        return os.listdir(self._get_local_path(path))
-
-    def _mkdirs(self, path: str, **kwargs: Any) -> None:
-        os.makedirs(self._get_local_path(path), exist_ok=True)
-
-    def _rm(self, path: str, **kwargs: Any) -> None:
-        os.remove(self._get_local_path(path))
+    _open = _on_this_machine(open)
+    _exists = _on_this_machine(os.path.exists)
+    _isfile = _on_this_machine(os.path.isfile)
+    _isdir = _on_this_machine(os.path.isdir)
+    _ls = _on_this_machine(os.listdir)
+    _mkdirs = _on_this_machine(partial(os.makedirs, exist_ok=True))
+    _rm = _on_this_machine(os.remove)
 
 
 class _DownloadHandler(PathHandler):
@@ -58,10 +50,15 @@ class _DownloadHandler(PathHandler):
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
         return str(resolve_path(path))
 
-    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
+    def _open(self, path: str, mode: str = "r", *args: Any, **kwargs: Any) -> IO[Any]:
         if set(mode) - set("rbt"):
             raise LitepredError(f"{path} was to be opened with mode {mode!r}, but what was downloaded is only read")
-        return super()._open(path, mode, buffering, **kwargs)
+        return open(self._get_local_path(path), mode, *args, **kwargs)
+
+
+def _asked(method: str) -> Callable[..., Any]:
+    """Make a method of the path manager that asks the handler of a path."""
+    return lambda self, path, *args, **kwargs: getattr(self._handler(path), method)(path, *args, **kwargs)
 
 
 class _PathManager:
@@ -83,42 +80,17 @@ class _PathManager:
             raise KeyError(f"{', '.join(taken)} already has a handler: pass allow_override=True to replace it")
         self._handlers.update(dict.fromkeys(prefixes, handler))
 
-    def _handler(self, path: AnyPath) -> Any:
+    def _handler(self, path: str | os.PathLike[str]) -> Any:
         return self._handlers[max(filter(os.fspath(path).startswith, self._handlers), key=len)]
 
-    def open(self, path: AnyPath, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
-        """Open a file as the builtin ``open`` does."""
-        return self._handler(path)._open(path, mode, buffering, **kwargs)
+    open = _asked("_open")  # as the builtin does
+    get_local_path = _asked("_get_local_path")  # of an address, its download
+    exists, isfile, isdir = _asked("_exists"), _asked("_isfile"), _asked("_isdir")
+    ls = _asked("_ls")  # the names in a folder
+    mkdirs = _asked("_mkdirs")  # a folder and those above it, which may be there
+    rm = _asked("_rm")  # a file
 
-    def get_local_path(self, path: AnyPath, force: bool = False, **kwargs: Any) -> str:
-        """Return the path on this machine, downloading where it is an address."""
-        return self._handler(path)._get_local_path(path, force=force, **kwargs)
-
-    def exists(self, path: AnyPath) -> bool:
-        """Tell whether there is such a file or folder."""
-        return self._handler(path)._exists(path)
-
-    def isfile(self, path: AnyPath) -> bool:
-        """Tell whether it is a file."""
-        return self._handler(path)._isfile(path)
-
-    def isdir(self, path: AnyPath) -> bool:
-        """Tell whether it is a folder."""
-        return self._handler(path)._isdir(path)
-
-    def ls(self, path: AnyPath) -> list[str]:
-        """List what a folder holds."""
-        return self._handler(path)._ls(path)
-
-    def mkdirs(self, path: AnyPath) -> None:
-        """Make a folder and those above it; it may be there."""
-        self._handler(path)._mkdirs(path)
-
-    def rm(self, path: AnyPath) -> None:
-        """Delete a file."""
-        self._handler(path)._rm(path)
-
-    def copy(self, src_path: AnyPath, dst_path: AnyPath, overwrite: bool = False) -> bool:
+    def copy(self, src_path: str, dst_path: str, overwrite: bool = False) -> bool:
         """Copy a file; return ``False`` where the target is there and is not to be overwritten."""
         target = Path(self.get_local_path(dst_path))
         if target.exists() and not overwrite:

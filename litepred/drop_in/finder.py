@@ -6,6 +6,8 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.metadata
+import importlib.util
+import operator
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LitepredError
-from .names import ABSENT, MODULES, VERSION, Names, names_of
+from .names import ABSENT, MODULES, VERSION, names_of
 from .stand_ins import stand_in
 
 __all__ = ["as_detectron2"]
@@ -95,17 +97,16 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         folder = _PACKAGE.joinpath(*fullname.split(".")[1:])  # where resources such as model_zoo/configs are
         folder = folder if folder.is_dir() else _PACKAGE
-        spec = importlib.machinery.ModuleSpec(fullname, self, origin=str(folder / "__init__.py"), is_package=True)
-        spec.submodule_search_locations = [str(folder)]
-        return spec
+        return importlib.util.spec_from_file_location(
+            fullname, folder / "__init__.py", loader=self, submodule_search_locations=[str(folder)]
+        )
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
         """Make the module, still without any of its names."""
         return _DropInModule(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Say what the module has and where it comes from."""
-        module.__file__ = module.__spec__.origin if module.__spec__ is not None else None
+        """Give the package its version; all else is found when it is asked for."""
         if module.__name__ == _DISTRIBUTION:
             module.__version__ = VERSION  # type: ignore[attr-defined]
 
@@ -119,9 +120,6 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         name = getattr(context, "name", None)
         if name is None or name.lower() == _DISTRIBUTION:
             yield _Distribution()
-
-    def invalidate_caches(self) -> None:
-        """Forget nothing: the table does not change."""
 
 
 class _Distribution(importlib.metadata.Distribution):
@@ -148,20 +146,18 @@ class _DropInModule(types.ModuleType):
             return self.__dir__()
         if name.startswith("__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        value = self._find(name)
-        self.__dict__[name] = value
-        return value
-
-    def _find(self, name: str) -> Any:
-        names = names_of(self.__name__)
+        names, full_name = names_of(self.__name__), f"{self.__name__}.{name}"
         if name in names.homes:
             home, _, original = names.homes[name].partition(":")
-            return getattr(importlib.import_module(home), original)
-        if name in names.absent:
-            return stand_in(f"{self.__name__}.{name}", names.absent[name])
-        if f"{self.__name__}.{name}" in MODULES:
-            return importlib.import_module(f"{self.__name__}.{name}")
-        raise _NoNameError(_missing(self.__name__, name))
+            value = operator.attrgetter(original)(importlib.import_module(home))
+        elif name in names.absent:
+            value = stand_in(full_name, names.absent[name])
+        elif full_name in MODULES:
+            value = importlib.import_module(full_name)
+        else:
+            raise _NoNameError(_missing(self.__name__, name))
+        self.__dict__[name] = value
+        return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Keep a name, such as the function ``engine.launch``, when Python sets the submodule that is called so."""
@@ -178,6 +174,5 @@ def _submodules(name: str) -> list[str]:
 
 
 def _missing(module: str, name: str) -> str:
-    names: Names = names_of(module)
-    there = ", ".join(sorted({*names.homes, *_submodules(module)})) or "nothing that runs"
+    there = ", ".join(sorted({*names_of(module).homes, *_submodules(module)})) or "nothing that runs"
     return f"litepred's drop-in has no {name!r} in {module}; it has {there}. {ABSENT['unknown']}"

@@ -13,17 +13,13 @@ from .files import PathManager
 
 __all__ = ["convert_PIL_to_numpy", "convert_image_to_rgb", "read_image"]
 
-# ITU-R BT.601: luma from red, green and blue, and the two differences of colour, scaled.
-_YUV_OF_RGB = np.array([[0.299, 0.587, 0.114], [-0.14713, -0.28886, 0.436], [0.615, -0.51499, -0.10001]])
-_RGB_OF_YUV = np.array([[1.0, 0.0, 1.13983], [1.0, -0.39465, -0.58060], [1.0, 2.03211, 0.0]])
-
 
 def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> np.ndarray:
     """Read an image file, turned upright as its EXIF data say.
 
     Args:
         file_name: a path, or an address, which is downloaded.
-        format: "BGR", "RGB", "YUV-BT.601" (float, 0 to 1) or a mode of Pillow; ``None`` for the file's own mode.
+        format: "BGR", "RGB" or another mode of Pillow; ``None`` for the file's own mode.
 
     Returns:
         (H, W, C) uint8; (H, W, 1) for "L".
@@ -32,24 +28,18 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
         ImageError: when there is no such file or it is not an image that can be read whole.
     """
     path = PathManager.get_local_path(file_name)
-    if format is None:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image))
-    if format == "YUV-BT.601":
-        return convert_PIL_to_numpy(Image.fromarray(_read_image(path, "RGB")), format)
-    return _read_image(path, format)
+    if format is not None:
+        return _read_image(path, format)
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image))
 
 
 def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
-    """Return a Pillow image as an array (H, W, C) in the order ``format``: "BGR", "YUV-BT.601" or a mode of Pillow."""
-    if format is not None:
-        image = image.convert("RGB" if format in ("BGR", "YUV-BT.601") else format)
-    array = np.asarray(image)
-    if format == "L":
-        return array[:, :, None]
+    """Return a Pillow image as an array (H, W, C) in the order ``format``: "BGR" or a mode of Pillow."""
+    array = np.asarray(image if format is None else image.convert("RGB" if format == "BGR" else format))
     if format == "BGR":
         return array[:, :, ::-1]
-    return array / 255.0 @ _YUV_OF_RGB.T if format == "YUV-BT.601" else array
+    return array[:, :, None] if format == "L" else array
 
 
 def convert_image_to_rgb(image: np.ndarray | Tensor, format: str) -> np.ndarray:
@@ -57,7 +47,5 @@ def convert_image_to_rgb(image: np.ndarray | Tensor, format: str) -> np.ndarray:
     array = image.cpu().numpy() if isinstance(image, Tensor) else image
     if format == "BGR":
         return array[:, :, [2, 1, 0]]
-    if format == "YUV-BT.601":
-        return array @ _RGB_OF_YUV.T * 255.0
     array = array.astype(np.uint8)
     return np.asarray(Image.fromarray(array[:, :, 0] if format == "L" else array).convert("RGB"))

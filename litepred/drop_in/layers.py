@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import RoIAlign
 from torchvision.ops import batched_nms as _batched_nms
 
-from ..layers import Conv2d, FrozenBatchNorm2d, InferenceModule, get_norm
+from ..layers import FrozenBatchNorm2d, InferenceModule
 
 __all__ = [
     "CNNBlockBase",
-    "DepthwiseSeparableConv2d",
     "ROIAlign",
     "batched_nms",
     "move_device_like",
     "nonzero_tuple",
     "shapes_to_tensor",
 ]
-
-Norm = str | Callable[[int], nn.Module] | None
-Activation = Callable[[Tensor], Tensor] | None
 
 
 class CNNBlockBase(InferenceModule):
@@ -45,36 +40,6 @@ class CNNBlockBase(InferenceModule):
         """Make batch norms constant and take the gradients away; returns the block itself."""
         FrozenBatchNorm2d.convert_frozen_batchnorm(self)
         return self.requires_grad_(False)
-
-
-class DepthwiseSeparableConv2d(nn.Sequential):
-    """A k×k convolution of each channel alone, then a 1×1 one over the channels (Xception, Chollet 2017).
-
-    ``padding`` and ``dilation`` belong to the first, whose norm and activation are ``norm1`` and ``activation1``.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int = 3,
-        padding: int = 1,
-        dilation: int = 1,
-        *,
-        norm1: Norm = None,
-        activation1: Activation = None,
-        norm2: Norm = None,
-        activation2: Activation = None,
-    ) -> None:
-        def conv(channels: int, size: int, norm: Norm, activation: Activation, **options: int) -> Conv2d:
-            made = get_norm(norm, channels)
-            return Conv2d(in_channels, channels, size, bias=not norm, norm=made, activation=activation, **options)
-
-        depthwise = conv(
-            in_channels, kernel_size, norm1, activation1, padding=padding, dilation=dilation, groups=in_channels
-        )
-        pointwise = conv(out_channels, 1, norm2, activation2)
-        super().__init__(OrderedDict(depthwise=depthwise, pointwise=pointwise))
 
 
 class ROIAlign(RoIAlign):

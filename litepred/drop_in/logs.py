@@ -10,13 +10,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-__all__ = ["create_small_table", "log_every_n", "log_every_n_seconds", "log_first_n", "setup_logger"]
+__all__ = ["log_every_n", "log_every_n_seconds", "log_first_n", "setup_logger"]
 
 _FORMAT = "[%(asctime)s %(short_name)s]: %(levelname)s %(message)s"
 _DATE = "%m/%d %H:%M:%S"
 _calls: Counter[tuple[str, ...]] = Counter()
 _last_logged: dict[tuple[str, ...], float] = {}
-_LIBRARY = "litepred"
 
 
 def setup_logger(
@@ -29,7 +28,7 @@ def setup_logger(
     enable_propagation: bool = False,
     configure_stdout: bool = True,
 ) -> logging.Logger:
-    """Let a logger write to standard output, and to a file where one is asked for; a second call changes nothing.
+    """Let a logger write to standard output and to a file, and return it; a second call changes nothing.
 
     Args:
         output: a file that ends in ``.txt`` or ``.log``, or a folder that gets a ``log.txt``.
@@ -40,17 +39,14 @@ def setup_logger(
         abbrev_name: what stands for ``name`` in the lines; ``d2`` for ``detectron2``.
         enable_propagation: whether to pass records on to the loggers above.
         configure_stdout: whether to write to standard output.
-
-    Returns:
-        The logger.
     """
     logger = logging.getLogger(name)
     logger.setLevel(logging.DEBUG)
     logger.propagate = enable_propagation
-    formatter = _Formatter(name, ("d2" if name == "detectron2" else name) if abbrev_name is None else abbrev_name)
-    targets: dict[str, logging.Handler] = {}
+    short_name = abbrev_name if abbrev_name is not None else "d2" if name == "detectron2" else name
+    handlers: dict[str, logging.Handler] = {}
     if configure_stdout and distributed_rank == 0:
-        targets["stdout"] = logging.StreamHandler(sys.stdout)
+        handlers["stdout"] = logging.StreamHandler(sys.stdout)
     if output is not None:
         path = Path(output)
         if path.suffix not in (".txt", ".log"):
@@ -58,43 +54,33 @@ def setup_logger(
         if distributed_rank > 0:
             path = path.with_name(f"{path.name}.rank{distributed_rank}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        targets[os.path.abspath(path)] = logging.FileHandler(path, encoding="utf-8")
-    for target, handler in targets.items():
+        handlers[os.path.abspath(path)] = logging.FileHandler(path, encoding="utf-8")
+
+    def abbreviate(record: logging.LogRecord) -> bool:
+        record.short_name = record.name.replace(name, short_name, 1)
+        return True
+
+    for target, handler in handlers.items():
         handler.set_name(f"litepred drop-in {name} {target}")
-        handler.setFormatter(formatter)
-        for one in (logger, logging.getLogger(_LIBRARY)) if name == "detectron2" else (logger,):
+        handler.addFilter(abbreviate)
+        handler.setFormatter(logging.Formatter(_FORMAT, _DATE))
+        for one in (logger, logging.getLogger("litepred")) if name == "detectron2" else (logger,):
             if all(present.get_name() != handler.get_name() for present in one.handlers):
                 one.addHandler(handler)
                 one.setLevel(min(one.level or logging.INFO, logging.INFO))
     return logger
 
 
-class _Formatter(logging.Formatter):
-    """Lines that begin with the time and the logger's name, its first part abbreviated."""
-
-    def __init__(self, name: str, short_name: str) -> None:
-        super().__init__(_FORMAT, datefmt=_DATE)
-        self._name, self._short_name = name, short_name
-
-    def format(self, record: logging.LogRecord) -> str:
-        record.short_name = record.name.replace(self._name, self._short_name, 1)
-        return super().format(record)
-
-
-def _caller(depth: int = 2) -> tuple[str, tuple[str, ...]]:
-    frame = sys._getframe(depth)
+def _caller() -> tuple[str, tuple[str, ...]]:
+    frame = sys._getframe(2)
     return frame.f_globals.get("__name__", "detectron2"), (frame.f_code.co_filename, str(frame.f_lineno))
 
 
 def log_first_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None, key: Any = "caller") -> None:
-    """Log a message the first ``n`` times only.
+    """Log a message at the first ``n`` calls that are the same, to the logger ``name`` or the calling module's.
 
-    Args:
-        lvl: the level, such as ``logging.INFO``.
-        msg: the message.
-        n: the number of times.
-        name: the logger's name; by default that of the calling module.
-        key: what makes two calls the same: "caller" for the line of code, "message" for the text, or both in a tuple.
+    ``key`` says what makes two calls the same: "caller" for the line of code, "message" for the text, or both in a
+    tuple.
     """
     module, place = _caller()
     keys = (key,) if isinstance(key, str) else tuple(key)
@@ -119,11 +105,3 @@ def log_every_n_seconds(lvl: int, msg: str, n: float = 1, *, name: str | None = 
     if now - _last_logged.get(place, -float("inf")) >= n:
         logging.getLogger(name or module).log(lvl, msg)
         _last_logged[place] = now
-
-
-def create_small_table(small_dict: dict[str, Any]) -> str:
-    """Write a few numbers as a table of two rows, names and values."""
-    values = [f"{value:.3f}" if isinstance(value, float) else str(value) for value in small_dict.values()]
-    widths = [max(len(name), len(value)) for name, value in zip(small_dict, values)]
-    rows = (list(small_dict), ["-" * width for width in widths], values)
-    return "\n".join("| " + " | ".join(cell.center(w) for cell, w in zip(row, widths)) + " |" for row in rows)

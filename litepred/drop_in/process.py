@@ -9,6 +9,7 @@ import platform
 import random
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,17 @@ from .logs import setup_logger
 
 __all__ = [
     "TORCH_VERSION",
+    "all_gather",
     "collect_env_info",
     "default_argument_parser",
     "default_setup",
+    "get_rank",
+    "get_world_size",
+    "is_main_process",
     "launch",
+    "nothing",
     "retry_if_cuda_oom",
     "seed_all_rng",
-    "setup_environment",
 ]
 
 TORCH_VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
@@ -40,34 +45,25 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     parser.add_argument("--config-file", default="", metavar="FILE", help="the model's config as YAML")
     for flag in ("--resume", "--eval-only"):
         parser.add_argument(flag, action="store_true", help="for programs that train, which litepred does not")
-    for option, of_one_process in (("--num-gpus", 1), ("--num-machines", 1), ("--machine-rank", 0)):
-        parser.add_argument(
-            option, type=int, default=of_one_process, help=f"{of_one_process}, for there is one process"
-        )
+    for option, value in (("--num-gpus", 1), ("--num-machines", 1), ("--machine-rank", 0)):
+        parser.add_argument(option, type=int, default=value, help=f"{value}, for there is one process")
     parser.add_argument("--dist-url", default="", help="where several processes would meet; not used")
     parser.add_argument("opts", default=None, nargs=argparse.REMAINDER, help="keys of the config, each with its value")
     return parser
 
 
 def default_setup(cfg: CfgNode, args: Any) -> None:
-    """Prepare a run: loggers, the environment in the log, the config in ``OUTPUT_DIR``, the seed.
-
-    Args:
-        cfg: a config, whose ``OUTPUT_DIR`` and ``SEED`` are read.
-        args: the parsed arguments, which are logged.
-    """
-    output = cfg.get("OUTPUT_DIR", "")
-    setup_logger(output or None, name="fvcore")
-    logger = setup_logger(output or None)
+    """Prepare a run: loggers, the environment and ``args`` in the log, the config in its ``OUTPUT_DIR``, its seed."""
+    output = cfg.get("OUTPUT_DIR") or None
+    setup_logger(output, name="fvcore")
+    logger = setup_logger(output)
     logger.info("Environment info:\n%s", collect_env_info())
     logger.info("Command line arguments: %s", args)
     if output:
         path = Path(output) / "config.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(cfg.dump(), encoding="utf-8")
         logger.info("Full config saved to %s", path)
-    seed = cfg.get("SEED", -1)
-    seed_all_rng(None if seed < 0 else seed)
+    seed_all_rng(cfg.get("SEED", -1))
 
 
 def launch(
@@ -93,35 +89,19 @@ def launch(
 
 
 def seed_all_rng(seed: int | None = None) -> None:
-    """Seed Python's, NumPy's and torch's random generators; ``None`` draws a seed."""
-    if seed is None:
+    """Seed Python's, NumPy's and torch's random generators; ``None`` or a negative seed draws one."""
+    if seed is None or seed < 0:
         seed = int.from_bytes(os.urandom(4), "little") % 2**31
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
-def setup_environment() -> None:
-    """Do nothing: litepred needs no set-up."""
-
-
 def collect_env_info() -> str:
     """Describe the versions in use, a line each."""
-    import PIL
-    import torchvision
-
-    facts = {
-        "litepred": __version__,
-        "sys.platform": sys.platform,
-        "Python": platform.python_version(),
-        "numpy": np.__version__,
-        "PyTorch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "Pillow": PIL.__version__,
-        "CUDA available": torch.cuda.is_available(),
-    }
-    width = max(map(len, facts))
-    return "\n".join(f"{name:{width}}  {value}" for name, value in facts.items())
+    lines = [f"litepred {__version__}", f"Python {platform.python_version()} on {sys.platform}"]
+    lines += [f"{name} {version(name)}" for name in ("numpy", "torch", "torchvision", "Pillow")]
+    return "\n".join([*lines, f"CUDA available: {torch.cuda.is_available()}"])
 
 
 def retry_if_cuda_oom(func: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,3 +121,27 @@ def retry_if_cuda_oom(func: Callable[..., Any]) -> Callable[..., Any]:
 
 def _on_cpu(value: Any) -> Any:
     return value.to("cpu") if getattr(getattr(value, "device", None), "type", "") == "cuda" else value
+
+
+def get_world_size() -> int:
+    """Return the number of processes, of all or of this machine: 1."""
+    return 1
+
+
+def get_rank() -> int:
+    """Return the number of this process, among all or on this machine: 0."""
+    return 0
+
+
+def is_main_process() -> bool:
+    """Tell whether this is process 0: it is."""
+    return True
+
+
+def nothing() -> None:
+    """Do nothing: there is no other process to wait for, and no environment to set up."""
+
+
+def all_gather(data: Any, *args: Any, **kwargs: Any) -> list[Any]:
+    """Return what each process passed, which is ``data`` alone."""
+    return [data]

@@ -1,14 +1,17 @@
 """Changes of images as programs that predict make them: resizing and flipping, and the inputs that they change.
 
-A transform is a fixed change; an augmentation looks at an input and decides on a transform. What only training uses,
-such as crops and colours, has stand-ins instead. H × W pixels, C channels, N points or boxes, x y in pixels.
+A transform is a fixed change; an augmentation looks at an input and decides on a transform. Changes that are drawn at
+random, which training needs, have stand-ins instead. H × W pixels, C channels, N points or boxes, x y in pixels.
 """
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC
+from collections import UserList
 from collections.abc import Iterable, Sequence
+from functools import reduce
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,6 @@ __all__ = [
     "AugmentationList",
     "HFlipTransform",
     "NoOpTransform",
-    "RandomFlip",
     "Resize",
     "Transform",
     "TransformList",
@@ -70,40 +72,26 @@ class Transform(ABC):  # noqa: B024  a subclass may do with some of the methods
 Transform.register(ResizeTransform)
 
 
-class TransformList(Transform):
+class TransformList(Transform, UserList):
     """Transforms one after the other; lists within the list are joined. Any ``apply_…`` goes through all of them."""
 
-    def __init__(self, transforms: Iterable[Transform]) -> None:
-        self.transforms: list[Transform] = []
-        for one in transforms:
-            self.transforms += one.transforms if isinstance(one, TransformList) else [one]
+    def __init__(self, transforms: Iterable[Transform] = ()) -> None:
+        parts = [one.data if isinstance(one, TransformList) else [one] for one in transforms]
+        self.data = list(chain.from_iterable(parts))
+
+    @property
+    def transforms(self) -> list[Transform]:
+        """The transforms, as Detectron2's scripts ask for them."""
+        return self.data
 
     def __getattribute__(self, name: str) -> Any:
         if not name.startswith("apply_"):
             return super().__getattribute__(name)
-
-        def apply_all(data: Any) -> Any:
-            for one in self.transforms:
-                data = getattr(one, name)(data)
-            return data
-
-        return apply_all
-
-    def __add__(self, other: Iterable[Transform]) -> TransformList:
-        return TransformList([self, *other])
-
-    def __radd__(self, other: Iterable[Transform]) -> TransformList:
-        return TransformList([*other, self])
-
-    def __len__(self) -> int:
-        return len(self.transforms)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.transforms[index]
+        return lambda data: reduce(lambda changed, one: getattr(one, name)(changed), self.data, data)
 
     def inverse(self) -> TransformList:
         """Return the inverses in reverse order."""
-        return TransformList([one.inverse() for one in reversed(self.transforms)])
+        return TransformList(one.inverse() for one in reversed(self.data))
 
 
 class NoOpTransform(Transform):
@@ -129,8 +117,7 @@ class _Flip(Transform):
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
         """Flip points (N, 2) in place, and return them."""
-        column = 1 - self._axis
-        coords[:, column] = self._length - coords[:, column]
+        coords[:, 1 - self._axis] = self._length - coords[:, 1 - self._axis]
         return coords
 
     def inverse(self) -> Transform:
@@ -195,8 +182,6 @@ class Augmentation(ABC):  # noqa: B024
     A single parameter is the image, however it is called.
     """
 
-    input_args: tuple[str, ...] | None = None
-
     def get_transform(self, *args: Any) -> Transform:
         """Decide on a transform."""
         raise NotImplementedError(f"{type(self).__name__} has no get_transform: define it")
@@ -206,14 +191,10 @@ class Augmentation(ABC):  # noqa: B024
 
         Raises:
             AttributeError: the input lacks what the policy looks at.
-            TypeError: the policy takes any number of arguments, or returns no transform.
+            TypeError: the policy returns no transform.
         """
-        names = self.input_args
-        if names is None:
-            parameters = inspect.signature(self.get_transform).parameters
-            if any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters.values()):
-                raise TypeError(f"{type(self).__name__}.get_transform takes any arguments: override __call__ as well")
-            names = ("image",) if len(parameters) == 1 else tuple(parameters)
+        parameters = inspect.signature(self.get_transform).parameters
+        names = ["image"] if len(parameters) == 1 else list(parameters)
         transform = self.get_transform(*[getattr(aug_input, name) for name in names])
         if not hasattr(transform, "apply_image"):
             raise TypeError(
@@ -245,20 +226,14 @@ class AugmentationList(Augmentation):
         """Transform an `AugInput` in place, and return how."""
         done = []
         for one in self.augs:
-            if callable(one):
-                done.append(one(aug_input))
-            else:
+            if not callable(one):
                 aug_input.transform(one)
-                done.append(one)
+            done.append(one(aug_input) if callable(one) else one)
         return TransformList(done)
 
 
 def apply_augmentations(augmentations: Sequence[Augmentation | Transform], inputs: Any) -> tuple[Any, TransformList]:
-    """Apply augmentations in turn to an `AugInput`, or to an image.
-
-    Returns:
-        What came, transformed, and the transforms.
-    """
+    """Apply augmentations in turn to an `AugInput` or an image; returns it, changed, and the transforms."""
     aug_input = AugInput(inputs) if isinstance(inputs, np.ndarray) else inputs
     transforms = aug_input.apply_augmentations(augmentations)
     return aug_input.image if isinstance(inputs, np.ndarray) else inputs, transforms
@@ -273,20 +248,4 @@ class Resize(Augmentation):
 
     def get_transform(self, image: np.ndarray) -> ResizeTransform:  # type: ignore[override]
         """Return the resizing for an array (H, W, …)."""
-        height, width = self.shape
-        return ResizeTransform(image.shape[0], image.shape[1], height, width, self.interp)
-
-
-class RandomFlip(Augmentation):
-    """Flip left and right, or top and bottom, with the probability ``prob``; 1 as test-time augmentation has it."""
-
-    def __init__(self, prob: float = 0.5, *, horizontal: bool = True, vertical: bool = False) -> None:
-        if horizontal == vertical:
-            raise ValueError(f"RandomFlip got horizontal={horizontal} and vertical={vertical}: expected one of the two")
-        self.prob, self.horizontal, self.vertical = prob, horizontal, vertical
-
-    def get_transform(self, image: np.ndarray) -> Transform:
-        """Return a flip for an array (H, W, …), or no change."""
-        if np.random.uniform() >= self.prob:
-            return NoOpTransform()
-        return HFlipTransform(image.shape[1]) if self.horizontal else VFlipTransform(image.shape[0])
+        return ResizeTransform(image.shape[0], image.shape[1], self.shape[0], self.shape[1], self.interp)

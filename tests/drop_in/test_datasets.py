@@ -14,7 +14,6 @@ from litepred.drop_in.datasets import (
     DatasetCatalog,
     DatasetFromList,
     DatasetMapper,
-    InferenceSampler,
     MapDataset,
     SizeMismatchError,
     build_augmentation,
@@ -148,7 +147,7 @@ def test_a_loader(registered):
 
 
 def test_a_loader_of_records():
-    mapped = loader(dataset=[1, 2, 3], mapper=lambda one: one * 10, batch_size=2, sampler=InferenceSampler(3))
+    mapped = loader(dataset=[1, 2, 3], mapper=lambda one: one * 10, batch_size=2, sampler=range(3))
     assert list(mapped) == [[10, 20], [30]]
     for wrong in ({"dataset": [1]}, {}):
         with pytest.raises(LitepredError, match="takes a config, or records with mapper"):

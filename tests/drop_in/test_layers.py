@@ -4,11 +4,9 @@ import pytest
 import torch
 import torchvision.ops
 from torch import nn
-from torch.nn import functional as F
 
 from litepred.drop_in.layers import (
     CNNBlockBase,
-    DepthwiseSeparableConv2d,
     ROIAlign,
     batched_nms,
     move_device_like,
@@ -47,19 +45,6 @@ def test_a_norm_is_frozen_itself():
     torch.testing.assert_close(frozen(x), norm.eval()(x))
     plain = nn.ReLU()
     assert FrozenBatchNorm2d.convert_frozen_batchnorm(plain) is plain
-
-
-def test_depthwise_separable_convolution():
-    conv = DepthwiseSeparableConv2d(3, 5, norm1="BN", activation1=F.relu, activation2=F.relu).eval()
-    x = torch.randn(2, 3, 6, 7)
-    expected = F.relu(
-        conv.pointwise.weight.new_tensor(0)
-        + conv.pointwise(F.relu(conv.depthwise.norm(F.conv2d(x, conv.depthwise.weight, padding=1, groups=3))))
-    )
-    torch.testing.assert_close(conv(x), expected)
-    assert conv.depthwise.bias is None
-    assert conv.pointwise.bias is not None
-    assert {"depthwise.norm.weight", "depthwise.weight", "pointwise.weight"} <= set(conv.state_dict())
 
 
 def test_functions_on_tensors():

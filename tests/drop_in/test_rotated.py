@@ -6,17 +6,13 @@ import math
 
 import pytest
 import torch
-from torchvision.ops import batched_nms, nms, roi_align
+from torchvision.ops import batched_nms, nms
 
 from litepred.drop_in.rotated import (
-    Box2BoxTransformRotated,
-    ROIAlignRotated,
     RotatedBoxes,
     batched_nms_rotated,
     nms_rotated,
     pairwise_iou_rotated,
-    roi_align_rotated,
-    rotated_iou,
 )
 from litepred.structures import Boxes, pairwise_iou
 
@@ -48,7 +44,7 @@ def inside(points, box):
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 3), (3, 0)])
 def test_no_boxes(first, second):
-    assert rotated_iou(torch.zeros(first, 5), torch.zeros(second, 5)).shape == (first, second)
+    assert pairwise_iou_rotated(torch.zeros(first, 5), torch.zeros(second, 5)).shape == (first, second)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +72,9 @@ def test_pairs(first, second, expected, turn):
     cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
     dx, dy = second[0] - first[0], second[1] - first[1]
     moved = [first[0] + dx * cos + dy * sin, first[1] - dx * sin + dy * cos, *second[2:4], second[4] + turn]
-    iou = rotated_iou(torch.tensor([[*first[:4], first[4] + turn]]), torch.tensor([moved], dtype=torch.float32))
+    iou = pairwise_iou_rotated(
+        torch.tensor([[*first[:4], first[4] + turn]]), torch.tensor([moved], dtype=torch.float32)
+    )
     assert float(iou) == pytest.approx(expected, abs=1e-5)
 
 
@@ -96,16 +94,18 @@ def test_against_sampling():
         for j, b in enumerate(second):
             in_a, in_b = inside(points, a), inside(points, b)
             sampled = (in_a & in_b).sum() / (in_a | in_b).sum()
-            assert float(rotated_iou(first[i : i + 1], second[j : j + 1])) == pytest.approx(float(sampled), abs=0.01)
+            assert float(pairwise_iou_rotated(first[i : i + 1], second[j : j + 1])) == pytest.approx(
+                float(sampled), abs=0.01
+            )
 
 
 def test_symmetry_and_chunks(monkeypatch):
     boxes = random_boxes(60)
-    whole = rotated_iou(boxes, boxes)
+    whole = pairwise_iou_rotated(boxes, boxes)
     torch.testing.assert_close(whole, whole.T, atol=1e-6, rtol=0)
     torch.testing.assert_close(whole.diagonal(), torch.ones(60))
     monkeypatch.setattr("litepred.drop_in.rotated._PAIRS_AT_ONCE", 7)
-    assert rotated_iou(boxes, boxes).equal(whole)
+    assert pairwise_iou_rotated(boxes, boxes).equal(whole)
 
 
 class TestRotatedBoxes:
@@ -206,53 +206,3 @@ def test_rotated_ones_are_suppressed_as_upright_ones_are(threshold, quarter_turn
     assert nms_rotated(boxes, scores, threshold).equal(nms(corners, scores, threshold))
     expected = batched_nms(corners, scores, classes, threshold)
     assert batched_nms_rotated(boxes, scores, classes, threshold).equal(expected)
-
-
-MAPS = torch.randn(2, 3, 12, 16, generator=torch.Generator().manual_seed(0))
-ROIS = torch.tensor([[0, 2.0, 3.0, 20.0, 18.0], [1, 0.0, 0.0, 31.0, 23.0], [1, -9.0, 5.0, 7.0, 40.0]])
-
-
-def test_no_regions():
-    assert ROIAlignRotated(7, 0.5, 0)(MAPS, torch.zeros(0, 6)).shape == (0, 3, 7, 7)
-
-
-def test_an_empty_region_pools_nothing():
-    assert not roi_align_rotated(MAPS, torch.tensor([[0, 5.0, 5, 0, 4, 30]]), 2, 1.0, 0).any()
-
-
-@pytest.mark.parametrize("sampling_ratio", [0, 1, 2])
-@pytest.mark.parametrize("size", [3, (4, 5)])
-def test_without_a_turn_pooling_is_the_upright_one(sampling_ratio, size):
-    expected = roi_align(MAPS, ROIS, size, 0.5, sampling_ratio, True)
-    found = ROIAlignRotated(size, 0.5, sampling_ratio)(MAPS, torch.cat([ROIS[:, :1], turned(ROIS[:, 1:])], dim=1))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
-def test_quarter_turns_turn_the_map(quarter_turns):
-    """Of a square map about its middle: what is pooled is the map turned the other way."""
-    square = MAPS[:1, :, :12, :12]
-    roi = torch.tensor([[0, 6.0, 6.0, 12.0, 12.0, 90.0 * quarter_turns]])
-    found = roi_align_rotated(square, roi, 12, 1.0, 1)
-    torch.testing.assert_close(found, torch.rot90(square, -quarter_turns, (2, 3)), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("deltas", "expected"),
-    [
-        ([0, 0, 0, 0, 0], [12, 24, 4, 8, 170]),
-        ([0.5, 0.25, 0, 0, 0], [14, 26, 4, 8, 170]),
-        ([0, 0, math.log(2), 99, 0], [12, 24, 8, 500, 170]),  # 8 · 1000 / 16
-        ([0, 0, 0, 0, math.pi / 9], [12, 24, 4, 8, -170]),
-        ([0, 0, 0, 0, 0, 1, 0, 0, 0, 0], [12, 24, 4, 8, 170, 16, 24, 4, 8, 170]),  # two classes, side by side
-    ],
-)
-def test_decoding(deltas, expected):
-    box = torch.tensor([[12.0, 24, 4, 8, 170]])
-    halved = Box2BoxTransformRotated((2, 2, 2, 2, 2)).apply_deltas(2 * torch.tensor([deltas], dtype=torch.float32), box)
-    assert halved[0].tolist() == pytest.approx(expected, rel=1e-5)
-
-
-def test_nothing_to_decode():
-    decoded = Box2BoxTransformRotated((1, 1, 1, 1, 1)).apply_deltas(torch.zeros(0, 10), torch.zeros(0, 5))
-    assert decoded.shape == (0, 10)
