@@ -15,8 +15,6 @@ from ..visualizer import Visualizer as _Visualizer
 from .names import ABSENT
 from .stand_ins import NotInLitepredError
 
-__all__ = ["Matcher", "Visualizer", "align_and_update_state_dicts", "find_top_rpn_proposals"]
-
 
 def find_top_rpn_proposals(
     proposals: Sequence[Tensor],

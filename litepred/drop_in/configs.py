@@ -6,8 +6,6 @@ from ..config import CfgNode, get_cfg
 from ..config.upgrade import CURRENT_VERSION, upgrade
 from ..errors import ConfigError
 
-__all__ = ["global_cfg", "set_global_cfg", "upgrade_config"]
-
 global_cfg = CfgNode()
 """A config that is there for all modules of a program; empty at first."""
 

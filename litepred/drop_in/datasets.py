@@ -27,20 +27,6 @@ from ..structures import BoxMode
 from .images import read_image
 from .transforms import AugInput, AugmentationList
 
-__all__ = [
-    "DatasetCatalog",
-    "DatasetFromList",
-    "DatasetMapper",
-    "MapDataset",
-    "SizeMismatchError",
-    "build_augmentation",
-    "build_detection_test_loader",
-    "check_image_size",
-    "get_detection_dataset_dicts",
-    "load_coco_json",
-    "register_coco_instances",
-]
-
 
 class _NoRecordsError(LitepredError, KeyError):
     """Records were asked for that nobody has registered."""

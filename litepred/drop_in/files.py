@@ -12,8 +12,6 @@ from typing import IO, Any
 from ..checkpoint import resolve_path
 from ..errors import LitepredError
 
-__all__ = ["PathHandler", "PathManager"]
-
 
 def _on_this_machine(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a method of `PathHandler` out of a function that takes a path of this machine."""

@@ -11,8 +11,6 @@ from torch import Tensor
 from ..data import read_image as _read_image
 from .files import PathManager
 
-__all__ = ["convert_PIL_to_numpy", "convert_image_to_rgb", "read_image"]
-
 
 def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> np.ndarray:
     """Read an image file, turned upright as its EXIF data say.

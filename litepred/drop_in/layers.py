@@ -11,30 +11,13 @@ from torchvision.ops import batched_nms as _batched_nms
 
 from ..layers import FrozenBatchNorm2d, InferenceModule
 
-__all__ = [
-    "CNNBlockBase",
-    "ROIAlign",
-    "batched_nms",
-    "move_device_like",
-    "nonzero_tuple",
-    "shapes_to_tensor",
-]
-
 
 class CNNBlockBase(InferenceModule):
-    """A block of a backbone, which knows its channels and its stride.
-
-    Args:
-        in_channels: number of channels of the block's input (N, C, H, W).
-        out_channels: number of channels of its output.
-        stride: cells of the input per cell of the output.
-    """
+    """A block of a backbone, which knows its channels, and how many cells of its input make one of its output."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.stride = stride
+        self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
 
     def freeze(self) -> CNNBlockBase:
         """Make batch norms constant and take the gradients away; returns the block itself."""
@@ -58,11 +41,6 @@ class ROIAlign(RoIAlign):
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     """Suppress, class by class, the boxes (N, 4) that overlap better ones, as torchvision does; but in float32."""
     return _batched_nms(boxes.float(), scores, idxs, iou_threshold)
-
-
-def nonzero_tuple(x: Tensor) -> tuple[Tensor, ...]:
-    """Return the indices of what is not zero, one tensor per dimension."""
-    return x.nonzero(as_tuple=True)
 
 
 def shapes_to_tensor(x: Sequence[int], device: torch.device | None = None) -> Tensor:

@@ -10,8 +10,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-__all__ = ["log_every_n", "log_every_n_seconds", "log_first_n", "setup_logger"]
-
 _FORMAT = "[%(asctime)s %(short_name)s]: %(levelname)s %(message)s"
 _DATE = "%m/%d %H:%M:%S"
 _calls: Counter[tuple[str, ...]] = Counter()

@@ -27,9 +27,9 @@ def run_program(name: str, arguments: Sequence[str], *, as_module: bool = False,
     printed as Python prints it; ``SystemExit`` is passed on.
 
     Args:
-        name: the path of a script, or the dotted name of a module or of a package with a ``__main__``.
+        name: the path of a script, or ``as_module`` the dotted name of a module or of a package with a ``__main__``.
         arguments: what the program finds in ``sys.argv[1:]``.
-        as_module: whether ``name`` is the name of a module.
+        as_module: whether to run it as ``python -m`` does.
         replace: whether to take the place of a Detectron2 that can be imported; see `as_detectron2`.
 
     Returns:
@@ -85,13 +85,7 @@ def noted_program() -> dict[str, Any]:
 
 
 def load_program(program: dict[str, Any]) -> tuple[types.CodeType, dict[str, Any]]:
-    """Compile a program, without running it.
-
-    Args:
-        program: its ``name``, and whether it is to be run ``as_module``.
-
-    Returns:
-        The code, and the attributes of its module that tell where it comes from.
+    """Compile a program as `run_program` noted it; returns the code, and where it is from as attributes of a module.
 
     Raises:
         LitepredError: there is no such script or module.

@@ -21,21 +21,6 @@ from ..config import CfgNode
 from ..errors import LitepredError
 from .logs import setup_logger
 
-__all__ = [
-    "TORCH_VERSION",
-    "all_gather",
-    "collect_env_info",
-    "default_argument_parser",
-    "default_setup",
-    "get_rank",
-    "get_world_size",
-    "is_main_process",
-    "launch",
-    "nothing",
-    "retry_if_cuda_oom",
-    "seed_all_rng",
-]
-
 TORCH_VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 

@@ -14,8 +14,6 @@ from torchvision.ops import clip_boxes_to_image
 
 from ..structures import Boxes
 
-__all__ = ["RotatedBoxes", "batched_nms_rotated", "nms_rotated", "pairwise_iou_rotated"]
-
 _PAIRS_AT_ONCE = 2**15
 _MARGIN = 1e-9  # of the longest side: edges closer than this lie on each other
 

@@ -19,19 +19,6 @@ import numpy as np
 from ..data import ResizeShortestEdge, ResizeTransform
 from ..errors import ImageError
 
-__all__ = [
-    "AugInput",
-    "Augmentation",
-    "AugmentationList",
-    "HFlipTransform",
-    "NoOpTransform",
-    "Resize",
-    "Transform",
-    "TransformList",
-    "VFlipTransform",
-    "apply_augmentations",
-]
-
 _CHANGED_BY = {"image": "apply_image", "boxes": "apply_box", "sem_seg": "apply_segmentation"}  # of an input
 
 
@@ -144,12 +131,7 @@ class VFlipTransform(_Flip):
 
 
 class AugInput:
-    """An image (H, W) or (H, W, C), uint8 or float, with what changes together with it.
-
-    Args:
-        image: the pixels.
-        boxes: (N, 4), x1 y1 x2 y2 in pixels.
-        sem_seg: (H, W), labels.
+    """An image (H, W) or (H, W, C), uint8 or float, with its boxes (N, 4), x1 y1 x2 y2, and its labels (H, W).
 
     Raises:
         ImageError: the image is of another type or number of dimensions.
