@@ -1,4 +1,4 @@
-"""Detectron2's functions and classes whose parameters differ from litepred's."""
+"""What custom models are made of and litepred's own do not need, or have with other parameters."""
 
 from __future__ import annotations
 
@@ -7,13 +7,56 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision.ops import RoIAlign
+from torchvision.ops import batched_nms as _batched_nms
 
 from ..checkpoint.naming import by_suffix
+from ..layers import FrozenBatchNorm2d, InferenceModule
 from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
 from ..structures import Instances
 from ..visualizer import Visualizer as _Visualizer
-from .names import ABSENT
-from .stand_ins import NotInLitepredError
+from .names import ABSENT, NotInLitepredError
+
+
+class CNNBlockBase(InferenceModule):
+    """A block of a backbone, which knows its channels, and how many cells of its input make one of its output."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
+
+    def freeze(self) -> CNNBlockBase:
+        """Make batch norms constant and take the gradients away; returns the block itself."""
+        FrozenBatchNorm2d.convert_frozen_batchnorm(self)
+        return self.requires_grad_(False)
+
+
+class ROIAlign(RoIAlign):
+    """torchvision's RoIAlign, whose coordinates are shifted by half a cell unless ``aligned`` is false."""
+
+    def __init__(
+        self, output_size: int | tuple[int, int], spatial_scale: float, sampling_ratio: int, aligned: bool = True
+    ) -> None:
+        super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """Pool regions (R, 5), image's index and x1 y1 x2 y2, which are brought to the type of ``input``."""
+        return super().forward(input, rois.to(input.dtype))
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Suppress, class by class, the boxes (N, 4) that overlap better ones, as torchvision does; but in float32."""
+    return _batched_nms(boxes.float(), scores, idxs, iou_threshold)
+
+
+def shapes_to_tensor(x: Sequence[int], device: torch.device | None = None) -> Tensor:
+    """Return a list of numbers as an int64 tensor."""
+    return torch.as_tensor(x, device=device)
+
+
+def move_device_like(src: Tensor, dst: Tensor) -> Tensor:
+    """Return ``src`` on the device of ``dst``."""
+    return src.to(dst.device)
 
 
 def find_top_rpn_proposals(

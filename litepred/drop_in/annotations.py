@@ -80,12 +80,8 @@ class PolygonMasks:
 
     def get_bounding_boxes(self) -> Boxes:
         """Return the tight boxes; x2, y2 are at least 0, and without polygons the box is (inf, inf, 0, 0)."""
-        boxes = torch.zeros(len(self), 4, dtype=torch.float32)
-        for box, one in zip(boxes, self.polygons, strict=True):
-            points = torch.from_numpy(np.concatenate([np.empty(0), *one])).to(torch.float32).view(-1, 2)
-            box[:2] = torch.cat((points, torch.full((1, 2), torch.inf))).amin(0)
-            box[2:] = torch.cat((points, torch.zeros(1, 2))).amax(0)
-        return Boxes(boxes)
+        points = [np.concatenate([np.empty(0), *one]).astype(np.float32).reshape(-1, 2) for one in self.polygons]
+        return Boxes(np.array([[*xy.min(0, initial=np.inf), *xy.max(0, initial=0)] for xy in points], np.float32))
 
     @staticmethod
     def cat(polymasks_list: Sequence[PolygonMasks]) -> PolygonMasks:

@@ -201,9 +201,8 @@ class DatasetMapper:
         inputs = AugInput(image)
         self.augmentations(inputs)
         record["image"] = torch.as_tensor(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
-        for key in ("annotations", "sem_seg_file_name", "pan_seg_file_name"):
-            record.pop(key, None)
-        return record
+        left_out = {"annotations", "sem_seg_file_name", "pan_seg_file_name"}
+        return {key: value for key, value in record.items() if key not in left_out}
 
 
 class MapDataset(Dataset):

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LitepredError
-from .names import ABSENT, MODULES, VERSION, names_of
-from .stand_ins import stand_in
+from .names import ABSENT, MODULES, VERSION, names_of, stand_in
 
 __all__ = ["as_detectron2"]
 

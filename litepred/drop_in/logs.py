@@ -32,7 +32,7 @@ def setup_logger(
         output: a file that ends in ``.txt`` or ``.log``, or a folder that gets a ``log.txt``.
         distributed_rank: the number of this process. Only process 0 writes to standard output; each other process
             writes to a file with its number.
-        color: accepted for Detectron2's signature; lines come without colours.
+        color: not used; lines come without colours.
         name: the logger's name. The logger "detectron2" shows what litepred logs, too.
         abbrev_name: what stands for ``name`` in the lines; ``d2`` for ``detectron2``.
         enable_propagation: whether to pass records on to the loggers above.

@@ -51,7 +51,8 @@ def run_program(name: str, arguments: Sequence[str], *, as_module: bool = False,
     os.environ[_PROGRAM] = json.dumps(program)
     main = types.ModuleType("__main__")
     main.__dict__.update(facts)
-    main.__spec__ = _ProgramSpec(facts["__package__"], facts["__file__"])
+    main.__spec__ = spec = _ProgramSpec("litepred.drop_in.spawned", None, origin=facts["__file__"])
+    spec.parent = facts["__package__"]
     sys.modules["__main__"] = main
     try:
         exec(code, main.__dict__)
@@ -70,13 +71,7 @@ class _ProgramSpec(importlib.machinery.ModuleSpec):
     Its ``name`` is that of the module which new processes run first, see there; its ``parent`` the program's package.
     """
 
-    def __init__(self, package: str | None, origin: str) -> None:
-        super().__init__("litepred.drop_in.spawned", None, origin=origin)
-        self._package = package
-
-    @property
-    def parent(self) -> str | None:
-        return self._package
+    parent: str | None = None
 
 
 def noted_program() -> dict[str, Any]:
@@ -96,7 +91,8 @@ def load_program(program: dict[str, Any]) -> tuple[types.CodeType, dict[str, Any
             source = Path(name).read_bytes()
         except OSError as error:
             raise LitepredError(f"the script {name!r} cannot be read: {error}") from None
-        return compile(source, name, "exec"), {"__file__": name, "__package__": None, "__cached__": None}
+        facts = {"__file__": name, "__package__": None, "__cached__": None}
+        return compile(source, name, "exec", dont_inherit=True), facts
     spec = _module_spec(name)
     if spec is not None and spec.submodule_search_locations is not None:
         spec = _module_spec(f"{name}.__main__")

@@ -19,15 +19,7 @@ _MARGIN = 1e-9  # of the longest side: edges closer than this lie on each other
 
 
 class RotatedBoxes(Boxes):
-    """N rotated boxes of one image, which are built, copied, joined and indexed as `Boxes` are.
-
-    Args:
-        tensor: (N, 5) x y width height angle. A float32 tensor is kept without a copy; another dtype, a list or an
-            ndarray becomes float32. Anything without elements becomes (0, 5).
-
-    Raises:
-        AssertionError: for any other shape.
-    """
+    """N rotated boxes of one image, (N, 5), which are built, copied, joined and indexed as `Boxes` are."""
 
     layout = ("x", "y", "width", "height", "angle")
 
@@ -36,11 +28,9 @@ class RotatedBoxes(Boxes):
         self.tensor = torch.cat((self.tensor[:, :4], (self.tensor[:, 4:] + 180.0) % 360.0 - 180.0), dim=1)
 
     def clip(self, box_size: tuple[int, int], clip_angle_threshold: float = 1.0) -> None:
-        """Clip the boxes that are hardly turned as if they were not, and leave the others; angles are normalised.
+        """Clip the boxes that are turned by ``clip_angle_threshold`` degrees at most, as if they were not turned.
 
-        Args:
-            box_size: (height, width) of the image in pixels.
-            clip_angle_threshold: the largest angle in degrees, either way, of a box that is clipped.
+        All angles are normalised. ``box_size`` is (height, width) of the image in pixels.
         """
         self.normalize_angles()
         centers, sides, angles = self.tensor.split((2, 2, 1), dim=1)

@@ -63,7 +63,7 @@ class TransformList(Transform, UserList):
     """Transforms one after the other; lists within the list are joined. Any ``apply_…`` goes through all of them."""
 
     def __init__(self, transforms: Iterable[Transform] = ()) -> None:
-        parts = [one.data if isinstance(one, TransformList) else [one] for one in transforms]
+        parts = [one.data if type(one) is TransformList else [one] for one in transforms]
         self.data = list(chain.from_iterable(parts))
 
     @property
@@ -81,15 +81,8 @@ class TransformList(Transform, UserList):
         return TransformList(one.inverse() for one in reversed(self.data))
 
 
-class NoOpTransform(Transform):
-    """No change, whatever the type of data."""
-
-    def __getattribute__(self, name: str) -> Any:
-        return (lambda data: data) if name.startswith("apply_") else super().__getattribute__(name)
-
-    def inverse(self) -> Transform:
-        """Return the transform itself."""
-        return self
+class NoOpTransform(TransformList):
+    """No change, whatever the type of data: no transforms one after the other."""
 
 
 class _Flip(Transform):

@@ -12,6 +12,8 @@ SHOW = """\
 import sys, os
 print(__name__, os.path.basename(__file__), sys.argv[1:], os.path.basename(sys.argv[0]), repr(__package__), sys.path[0])
 print(sys.modules["__main__"].__dict__ is globals(), __doc__)
+def annotated(x: int): pass
+print(annotated.__annotations__)
 """
 USE = "from detectron2.config import get_cfg\nprint(type(get_cfg()).__module__)\n"
 

@@ -5,7 +5,7 @@ import torch
 import torchvision.ops
 from torch import nn
 
-from litepred.drop_in.layers import (
+from litepred.drop_in.adapters import (
     CNNBlockBase,
     ROIAlign,
     batched_nms,
