@@ -1,6 +1,6 @@
-"""Data sets as records, those of COCO's JSON among them, and records as a model's inputs.
+"""Data sets and images as a model's inputs. H × W pixels, C channels.
 
-A record is a dict with ``file_name``, ``height``, ``width``, ``image_id`` and ``annotations``. H × W pixels.
+A record of a data set is a dict with ``file_name``, ``height``, ``width``, ``image_id`` and ``annotations``.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import CfgNode
 from ..data import MetadataCatalog, ResizeShortestEdge
+from ..data import read_image as _read_image
 from ..data.datasets import BUILTIN_NAMES
 from ..data.metadata import Catalog
 from ..errors import ImageError, LitepredError
 from ..structures import BoxMode
-from .images import read_image
+from .files import PathManager
 from .transforms import AugInput, AugmentationList
 
 
@@ -82,7 +85,8 @@ def load_coco_json(
         json_file: the file.
         image_root: the folder of the images.
         dataset_name: the data set whose metadata get the names of the classes, and their numbering in the file.
-        extra_annotation_keys: what to keep of annotations besides what scripts know.
+        extra_annotation_keys: what to keep of annotations besides ``iscrowd``, ``bbox``, ``keypoints``,
+            ``segmentation`` and ``category_id``.
 
     Returns:
         A record per image, ordered by ``image_id``, whose annotations have boxes of x y width height. With a
@@ -150,16 +154,49 @@ def register_coco_instances(
     MetadataCatalog.get(name).set(json_file=json_file, image_root=image_root, evaluator_type="coco", **(metadata or {}))
 
 
+def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> np.ndarray:
+    """Read an image file, turned upright as its EXIF data say.
+
+    Args:
+        file_name: a path, or an address, which is downloaded.
+        format: "BGR", "RGB" or another mode of Pillow; ``None`` for the file's own mode.
+
+    Returns:
+        (H, W, C) uint8; (H, W, 1) for "L".
+
+    Raises:
+        ImageError: when there is no such file or it is not an image that can be read whole.
+    """
+    path = PathManager.get_local_path(file_name)
+    if format is not None:
+        return _read_image(path, format)
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image))
+
+
+def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
+    """Return a Pillow image as an array (H, W, C) in the order ``format``: "BGR" or a mode of Pillow."""
+    array = np.asarray(image if format is None else image.convert("RGB" if format == "BGR" else format))
+    if format == "BGR":
+        return array[:, :, ::-1]
+    return array[:, :, None] if format == "L" else array
+
+
+def convert_image_to_rgb(image: np.ndarray | Tensor, format: str) -> np.ndarray:
+    """Return an image (H, W, C) in the order ``format`` as RGB (H, W, 3), 0 to 255."""
+    array = image.cpu().numpy() if isinstance(image, Tensor) else image
+    if format == "BGR":
+        return array[:, :, [2, 1, 0]]
+    array = array.astype(np.uint8)
+    return np.asarray(Image.fromarray(array[:, :, 0] if format == "L" else array).convert("RGB"))
+
+
 class SizeMismatchError(ImageError):
     """An image has another size than its record says."""
 
 
 def check_image_size(dataset_dict: dict[str, Any], image: np.ndarray) -> None:
-    """Compare an image (H, W, …) with its record, which gets ``height`` and ``width`` where they are missing.
-
-    Raises:
-        SizeMismatchError: they differ.
-    """
+    """Refuse an image (H, W, …) of another size than its record says; one without a size gets the image's."""
     for key, value in (("width", image.shape[1]), ("height", image.shape[0])):
         if dataset_dict.setdefault(key, value) != value:
             raise SizeMismatchError(
@@ -178,10 +215,7 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[Any]:
 class DatasetMapper:
     """A record of a data set to a model's input: the image is read and resized, annotations are left out.
 
-    Args:
-        cfg: a config, whose ``INPUT`` says how images are resized, and the order of their channels.
-        is_train: must be false.
-        augmentations: what to do with images instead of the config's resizing.
+    ``cfg.INPUT`` says how images are resized, unless there are ``augmentations``, and the order of their channels.
     """
 
     def __init__(self, cfg: CfgNode, is_train: bool = False, *, augmentations: Sequence[Any] | None = None) -> None:
@@ -206,27 +240,24 @@ class DatasetMapper:
 
 
 class MapDataset(Dataset):
-    """A data set whose elements go through a function."""
+    """A data set whose elements go through a function, where there is one."""
 
-    def __init__(self, dataset: Any, map_func: Callable[[Any], Any]) -> None:
+    def __init__(self, dataset: Any, map_func: Callable[[Any], Any] | None) -> None:
         self._dataset, self._map = dataset, map_func
 
     def __len__(self) -> int:
         return len(self._dataset)
 
     def __getitem__(self, index: int) -> Any:
-        return self._map(self._dataset[index])
+        element = self._dataset[index]
+        return element if self._map is None else self._map(element)
 
 
 class DatasetFromList(MapDataset):
     """A list as a data set of torch; with ``copy``, each element is a copy of its own. ``serialize`` is not used."""
 
     def __init__(self, lst: Sequence[Any], copy: bool = True, serialize: bool = True) -> None:
-        super().__init__(lst, deepcopy)
-        self._copy = copy
-
-    def __getitem__(self, index: int) -> Any:
-        return super().__getitem__(index) if self._copy else self._dataset[index]
+        super().__init__(lst, deepcopy if copy else None)
 
 
 def get_detection_dataset_dicts(names: str | Sequence[str], *args: Any, **kwargs: Any) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import IO, Any
 
 from ..checkpoint import resolve_path
@@ -90,8 +89,8 @@ class _PathManager:
 
     def copy(self, src_path: str, dst_path: str, overwrite: bool = False) -> bool:
         """Copy a file; return ``False`` where the target is there and is not to be overwritten."""
-        target = Path(self.get_local_path(dst_path))
-        if target.exists() and not overwrite:
+        target = self.get_local_path(dst_path)
+        if os.path.exists(target) and not overwrite:
             return False
         shutil.copyfile(self.get_local_path(src_path), target)
         return True

@@ -77,8 +77,7 @@ def _caller() -> tuple[str, tuple[str, ...]]:
 def log_first_n(lvl: int, msg: str, n: int = 1, *, name: str | None = None, key: Any = "caller") -> None:
     """Log a message at the first ``n`` calls that are the same, to the logger ``name`` or the calling module's.
 
-    ``key`` says what makes two calls the same: "caller" for the line of code, "message" for the text, or both in a
-    tuple.
+    Calls are the same by ``key``: "caller" for their line of code, "message" for their text, or a tuple of both.
     """
     module, place = _caller()
     keys = (key,) if isinstance(key, str) else tuple(key)

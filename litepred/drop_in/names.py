@@ -34,11 +34,7 @@ class Names(NamedTuple):
 
 @functools.cache
 def names_of(module: str) -> Names:
-    """Read a module's entry of the table.
-
-    Raises:
-        KeyError: the table has no such module.
-    """
+    """Read the entry of a module that is in `MODULES`, with those of the modules that it exports again."""
     found = Names({}, {})
     for line in MODULES[module]:
         if line.startswith("+"):
@@ -75,11 +71,9 @@ class _StandInType(ABCMeta):
 
 
 def stand_in(full_name: str, reason: str) -> type:
-    """Make the stand-in for a function or class; calling it, or a class derived from it, raises `NotInLitepredError`.
+    """Make the stand-in for a name, such as ``detectron2.engine.DefaultTrainer``; ``reason`` is a key of `ABSENT`.
 
-    Args:
-        full_name: the name with its module, such as ``detectron2.engine.DefaultTrainer``.
-        reason: why litepred does not have it, a key of `ABSENT`.
+    Calling it, or a class derived from it, raises `NotInLitepredError`.
     """
     module, _, name = full_name.rpartition(".")
     why = f"{full_name} is not in litepred: {ABSENT[reason]}"

@@ -1,4 +1,7 @@
-"""What scripts do around a prediction: parse arguments, set up, launch, ask what is installed, run out of memory."""
+"""What scripts do around a prediction: parse arguments, set up, launch, ask what is installed, run out of memory.
+
+Questions about distributed runs are answered for the single process that litepred runs in.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,32 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..config import CfgNode
-from ..errors import LitepredError
+from ..config import CfgNode, get_cfg
+from ..config.upgrade import CURRENT_VERSION, upgrade
+from ..errors import ConfigError, LitepredError
 from .logs import setup_logger
 
 TORCH_VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
+_C = get_cfg()
+global_cfg = CfgNode()
+"""A config that is there for all modules of a program; empty at first."""
+
+
+def set_global_cfg(cfg: CfgNode) -> None:
+    """Replace the content of `global_cfg`."""
+    global_cfg.clear()
+    global_cfg.update(cfg)
+
+
+def upgrade_config(cfg: CfgNode, to_version: int | None = None) -> CfgNode:
+    """Return a copy of a config of an older format version in today's, the only one to upgrade to.
+
+    Raises:
+        ConfigError: another version is asked for, or the config cannot be upgraded.
+    """
+    if to_version not in (None, CURRENT_VERSION):
+        raise ConfigError(f"configs are upgraded to version {CURRENT_VERSION}, got {to_version}")
+    return CfgNode(upgrade(cfg, "the config", ""))
 
 
 def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litepred.drop_in.images import convert_image_to_rgb, convert_PIL_to_numpy, read_image
+from litepred.drop_in.datasets import convert_image_to_rgb, convert_PIL_to_numpy, read_image
 from litepred.errors import ImageError
 
 
