@@ -21,16 +21,7 @@ _NOTEBOOK_SIDE = 1600  # pixels
 
 
 def draw(
-    image: np.ndarray,
-    outputs: Outputs,
-    metadata: Metadata | None = None,
-    threshold: float = 0.5,
-    *,
-    instance_mode: ColorMode = ColorMode.IMAGE,
-    line_width: int | None = None,
-    opacity: float | None = None,
-    scale: float = 1.0,
-    **options: Any,
+    image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, threshold: float = 0.5, **options: Any
 ) -> np.ndarray:
     """Draw a prediction over its image.
 
@@ -41,18 +32,13 @@ def draw(
             get their boxes.
         metadata: names and colours of the classes.
         threshold: instances that score less are left out.
-        instance_mode: how instances are coloured.
-        line_width: width of boxes, outlines and skeletons, in pixels of the picture; by default it follows from the
-            picture's size.
-        opacity: opacity of masks, from 0 to 1; by default that of the mode.
-        scale: how many times larger the picture is than the image.
-        **options: other options of `Visualizer`: ``font_size_scale``, ``font``, ``labels``, ``scores``.
+        **options: options of `Visualizer`: ``instance_mode``, ``line_width``, ``opacity``, ``scale``,
+            ``font_size_scale``, ``font``, ``labels`` and ``scores``.
 
     Returns:
         A new (H, W, 3) uint8 array, BGR.
     """
-    rgb = as_rgb(image)[:, :, ::-1]
-    visualizer = Visualizer(rgb, metadata, scale, instance_mode, line_width=line_width, opacity=opacity, **options)
+    visualizer = Visualizer(as_rgb(image)[:, :, ::-1], metadata, **options)
     instances = outputs.get("instances")
     if instances is not None:
         instances = instances.to("cpu")
@@ -62,7 +48,7 @@ def draw(
         ids, segments = outputs["panoptic_seg"]
         if instances is None:
             visualizer.draw_panoptic_seg(ids, segments)
-        elif instance_mode is not ColorMode.IMAGE_BW:
+        elif options.get("instance_mode") is not ColorMode.IMAGE_BW:
             stuff = [segment for segment in segments if not segment["isthing"]]
             visualizer.draw_panoptic_seg(ids, stuff, alpha=_STUFF_OPACITY)
     elif "sem_seg" in outputs and instances is None:
@@ -75,13 +61,9 @@ def draw(
 
 
 def show(image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, **options: Any) -> None:
-    """Show in a notebook the picture that `draw` makes of a prediction.
+    """Show in a notebook the picture that `draw` makes of a prediction, with the same arguments.
 
-    Args:
-        image: the image, as `draw` takes it.
-        outputs: what a `Predictor` returned for it.
-        metadata: names and colours of the classes.
-        **options: options of `draw`. By default ``scale`` limits the picture to 1,600 pixels a side.
+    By default ``scale`` limits the picture to 1,600 pixels a side.
 
     Raises:
         LitepredError: outside a notebook.
