@@ -11,18 +11,7 @@ from PIL import ImageColor
 
 from ..data import Metadata
 
-__all__ = [
-    "RGB",
-    "Color",
-    "class_color",
-    "colormap",
-    "palette_color",
-    "random_color",
-    "random_colors",
-    "shades",
-    "to_rgb",
-    "unit",
-]
+__all__ = ["class_color", "colormap", "palette_color", "random_color", "random_colors", "shades", "to_rgb", "unit"]
 
 RGB = tuple[int, int, int]  # 0 to 255
 Color = str | Sequence[float] | np.ndarray  # as `to_rgb` reads it

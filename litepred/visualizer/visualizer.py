@@ -18,17 +18,22 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from ..data import Metadata, class_name, dataset_ids
-from ..structures import BoxMode, Instances
+from ..errors import LitepredError
+from ..structures import BoxMode, Instances, Outputs
 from . import paint
 from .colors import Color, class_color, palette_color, random_color, shades, to_rgb, unit
 from .image import VisImage, as_rgb
 from .labels import SMALLEST_FONT, Labels
 from .masks import GenericMask, Mask, Masks, Values, Window, as_masks, as_numpy, scaled, without_small_parts
 
-__all__ = ["ColorMode", "Visualizer"]
+__all__ = ["ColorMode", "Visualizer", "draw", "show"]
 
 _OFF_WHITE = (1.0, 1.0, 0.94)
 _RGB_ID = np.array([1, 256, 256 * 256])  # how COCO's panoptic PNG files write a segment's number
+_STUFF_OPACITY = 0.25  # behind instances
+_SEMANTIC_OPACITY = 0.5
+_PROPOSALS = 100
+_NOTEBOOK_SIDE = 1600  # pixels
 
 
 class ColorMode(Enum):
@@ -152,7 +157,7 @@ class Visualizer:
         classes = as_numpy(sem_seg)
         known = len(self.metadata.get("stuff_classes") or ()) or self.metadata.get("ignore_label", 255)
         segments = [(i, self._mask(classes == i)) for i in np.unique(classes).tolist() if 0 <= i < known]
-        return self._draw_stuff(segments, area_threshold, alpha, draw_text, edge_color)
+        return self._draw_stuff(segments, draw_text, area_threshold=area_threshold, alpha=alpha, edge_color=edge_color)
 
     def draw_panoptic_seg(
         self,
@@ -182,7 +187,7 @@ class Visualizer:
             self._gray_outside([self._mask(np.isin(ids, [one["id"] for one in segments_info])).window])
         found = [(one, self._mask(ids == one["id"])) for one in segments_info]
         stuff = [(one["category_id"], mask) for one, mask in found if not one.get("isthing", True)]
-        self._draw_stuff(stuff, area_threshold, alpha)
+        self._draw_stuff(stuff, area_threshold=area_threshold, alpha=alpha, edge_color=_OFF_WHITE)
         things = [(one, mask) for one, mask in found if one.get("isthing", True) and mask.area()]
         rows, masks = [one for one, _ in things], [mask for _, mask in things]
         classes = [one["category_id"] for one in rows]
@@ -194,11 +199,10 @@ class Visualizer:
     draw_panoptic_seg_predictions = draw_panoptic_seg
 
     def draw_dataset_dict(self, dic: Mapping[str, Any]) -> VisImage:
-        """Draw the annotations of one image of a data set.
+        """Draw the annotations of one image of a data set, a record in Detectron2's format.
 
-        Args:
-            dic: a record in Detectron2's format, with any of ``annotations``; ``sem_seg`` or ``sem_seg_file_name``;
-                ``pan_seg`` or ``pan_seg_file_name``, with ``segments_info``.
+        It has any of ``annotations``; ``sem_seg`` or ``sem_seg_file_name``; and ``pan_seg`` or ``pan_seg_file_name``,
+        with ``segments_info``.
         """
         rows = dic.get("annotations")
         if rows:
@@ -261,12 +265,11 @@ class Visualizer:
             return self.output
         if boxes is not None and boxes.shape != (number, 4):
             return self.overlay_rotated_instances(boxes, labels, assigned_colors)
-        if boxes is not None:
-            extents = np.clip(boxes.astype(np.float64), -1e9, 1e9)
-        else:
-            extents = np.array([mask.bbox() for mask in masks or []]).reshape(-1, 4)
-        colors = [palette_color(i) for i in range(number)] if assigned_colors is None else map(to_rgb, assigned_colors)
-        colors = list(colors)
+        around = [mask.bbox() for mask in masks or []] if boxes is None else boxes
+        extents = np.clip(np.reshape(around, (-1, 4)).astype(np.float64), -1e9, 1e9)
+        colors = [palette_color(i) for i in range(number)]
+        if assigned_colors is not None:
+            colors = [to_rgb(color) for color in assigned_colors]
         windows = [scaled(mask.window, self._scale) for mask in masks or []]
         for i in np.argsort(-(extents[:, 2:] - extents[:, :2]).prod(1), kind="stable").tolist():
             if windows:
@@ -293,10 +296,7 @@ class Visualizer:
     ) -> VisImage:
         """Draw rotated boxes, the largest first, each with its label and colour, by default that of a palette.
 
-        Args:
-            boxes: (N, 5): centre x, centre y, width, height, and degrees counter-clockwise.
-            labels: a text per box.
-            assigned_colors: a colour per box; by default the colours of a palette.
+        ``boxes`` are (N, 5): centre x, centre y, width, height, and degrees counter-clockwise.
         """
         boxes = np.zeros((0, 5)) if boxes is None else as_numpy(boxes)
         if boxes.ndim != 2 or boxes.shape[1] != 5:
@@ -342,13 +342,9 @@ class Visualizer:
     ) -> VisImage:
         """Write on a dark plate, moved inside the picture where it would leave it.
 
-        Args:
-            text: one line.
-            position: x, y of the plate's top left corner, top middle or top right corner.
-            font_size: size of the font, in pixels of the image.
-            color: colour of the text, which is made lighter where it is dark.
-            horizontal_alignment: "left", "center" or "right": which point of the plate's top ``position`` is.
-            rotation: angle of the text, in degrees counter-clockwise.
+        ``position`` is x, y of the plate's top left corner, top middle or top right corner, as the
+        ``horizontal_alignment``, "left", "center" or "right", says. The font's size is in pixels of the image, the
+        rotation in degrees counter-clockwise. A dark colour is made lighter.
         """
         share_left = {"left": 0.0, "center": 0.5, "right": 1.0}.get(horizontal_alignment)
         if share_left is None:
@@ -443,16 +439,11 @@ class Visualizer:
         area_threshold: int | None = 10,
         beside: bool = True,
     ) -> VisImage:
-        """Draw a mask.
+        """Draw a mask, (H, W), set where it is 0.5 or more; or in any other format that `GenericMask` takes.
 
-        Args:
-            binary_mask: (H, W), set where it is 0.5 or more; or in any other format that `GenericMask` takes.
-            color: colour of the mask; by default a random one.
-            edge_color: colour of the outline; by default that of the mask.
-            text: label to write in the mask.
-            alpha: opacity of the mask.
-            area_threshold: connected parts of fewer pixels are left out.
-            beside: whether a label that has no room in the mask goes beside it; otherwise it is left out.
+        Its colour is random by default, and the outline's is that of the mask. Connected parts of fewer pixels than
+        ``area_threshold`` are left out. A label for which the mask has no room goes beside it, or is left out when
+        ``beside`` is false.
         """
         color = random_color(rgb=True, maximum=1) if color is None else color
         mask, rgb = self._mask(binary_mask), to_rgb(color)
@@ -513,20 +504,73 @@ class Visualizer:
             np.copyto(gray[where], self.img[where], where=inside[:, :, None].view(bool))
         self.output.reset_image(gray)
 
-    def _draw_stuff(
-        self,
-        segments: list[tuple[int, GenericMask]],
-        area_threshold: int | None,
-        alpha: float,
-        draw_text: bool = True,
-        edge_color: Color = _OFF_WHITE,
-    ) -> VisImage:
-        """Draw the segments of stuff, each a class and its mask, the largest first."""
+    def _draw_stuff(self, segments: list[tuple[int, GenericMask]], draw_text: bool = True, **style: Any) -> VisImage:
+        """Draw segments of stuff, each a class and its mask, the largest first, in a style of `draw_binary_mask`."""
         for index, mask in sorted(segments, key=lambda segment: -segment[1].area()):
             color = unit(class_color(self.metadata, index, "stuff"))
             text = class_name(self.metadata, index, "stuff") if draw_text else None
-            self.draw_binary_mask(
-                mask, color, edge_color=edge_color, text=text, alpha=alpha, area_threshold=area_threshold, beside=False
-            )
+            self.draw_binary_mask(mask, color, text=text, beside=False, **style)
         self._labels.repaint()
         return self.output
+
+
+def draw(
+    image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, threshold: float = 0.5, **options: Any
+) -> np.ndarray:
+    """Draw a prediction over its image.
+
+    Args:
+        image: (H, W, 3) uint8, BGR, of the size that the prediction is in; or gray, (H, W).
+        outputs: what a `Predictor` returned. Stuff segments are tinted where it has ``panoptic_seg``, all pixels where
+            it has only ``sem_seg``; instances get their mask, box, keypoints, name and score; the best 100 proposals
+            get their boxes.
+        metadata: names and colours of the classes.
+        threshold: instances that score less are left out.
+        **options: options of `Visualizer`: ``instance_mode``, ``line_width``, ``opacity``, ``scale``,
+            ``font_size_scale``, ``font``, ``labels`` and ``scores``.
+
+    Returns:
+        A new (H, W, 3) uint8 array, BGR.
+    """
+    visualizer = Visualizer(as_rgb(image)[:, :, ::-1], metadata, **options)
+    instances = outputs.get("instances")
+    if instances is not None:
+        instances = instances.to("cpu")
+        if instances.has("scores"):
+            instances = instances[instances.scores >= threshold]
+    if "panoptic_seg" in outputs:
+        ids, segments = outputs["panoptic_seg"]
+        if instances is None:
+            visualizer.draw_panoptic_seg(ids, segments)
+        elif options.get("instance_mode") is not ColorMode.IMAGE_BW:
+            stuff = [segment for segment in segments if not segment["isthing"]]
+            visualizer.draw_panoptic_seg(ids, stuff, alpha=_STUFF_OPACITY)
+    elif "sem_seg" in outputs and instances is None:
+        visualizer.draw_sem_seg(outputs["sem_seg"].max(dim=0).indices, alpha=_SEMANTIC_OPACITY)
+    if instances is not None:
+        visualizer.draw_instance_predictions(instances)
+    elif "proposals" in outputs:
+        visualizer.overlay_instances(boxes=outputs["proposals"].proposal_boxes[:_PROPOSALS])
+    return np.ascontiguousarray(visualizer.output.canvas[:, :, ::-1])
+
+
+def show(image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, **options: Any) -> None:
+    """Show in a notebook the picture that `draw` makes of a prediction, with the same arguments.
+
+    By default ``scale`` limits the picture to 1,600 pixels a side.
+
+    Raises:
+        LitepredError: outside a notebook.
+    """
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError as error:
+        raise LitepredError(
+            "show() is for notebooks and needs IPython, which is not installed: pip install ipython; elsewhere write "
+            "what litepred.draw() returns with cv2.imwrite"
+        ) from error
+    if get_ipython() is None:
+        raise LitepredError("show() is for notebooks: elsewhere write what litepred.draw() returns with cv2.imwrite")
+    options.setdefault("scale", min(1.0, _NOTEBOOK_SIDE / max(np.shape(image)[:2])))
+    display(VisImage(draw(image, outputs, metadata, **options)[:, :, ::-1]))
