@@ -211,10 +211,9 @@ def csv_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row of `CSV_COLUMNS` per instance, its box in pixels; a proposal's score is its objectness logit."""
     for row in to_dicts(instances, metadata, masks="none"):
+        category = row.get("category_id", ""), row.get("category", "")
         score = row.get("score", row.get("objectness_logit", ""))
-        facts = {**row, "file": file, "frame": "" if frame is None else frame, "score": score}
-        facts |= zip(("x1", "y1", "x2", "y2"), row["box"])
-        yield {column: facts.get(column, "") for column in CSV_COLUMNS}
+        yield dict(zip(CSV_COLUMNS, (file, "" if frame is None else frame, *category, score, *row["box"])))
 
 
 def write_coco(
@@ -331,7 +330,7 @@ def panoptic_annotation(
             "id": int(segment["id"]),
             "category_id": _category_id(metadata or Metadata(), kind, int(segment["category_id"])),
             "isthing": kind == "thing",
-            "area": int(inside.sum()),
+            "area": int(np.count_nonzero(inside)),
             "bbox": list(cv2.boundingRect(inside.view(np.uint8))),
             "iscrowd": 0,
         }

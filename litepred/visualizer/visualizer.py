@@ -318,16 +318,15 @@ class Visualizer:
             left, right = ends.get(f"left_{part}"), ends.get(f"right_{part}")
             if left is not None and right is not None:
                 ends[f"between {part}s"] = (left + right) / 2
-        red = (255, 0, 0)
-        lines = [("nose", "between shoulders", red), ("between hips", "between shoulders", red)]
+        lines = [(part, "between shoulders", (255, 0, 0)) for part in ("nose", "between hips")]
         width = self._line_width / self._scale
         for start, end, color in [*(self.metadata.get("keypoint_connection_rules") or ()), *lines]:
             if start in ends and end in ends:
-                x, y = np.stack([ends[start], ends[end]], axis=1)
-                self.draw_line(x, y, unit(color), linewidth=width * 1.5)
+                (x0, y0), (x1, y1) = ends[start], ends[end]
+                self.draw_line([x0, x1], [y0, y1], unit(color), linewidth=width * 1.5)
         for point in shown.values():
             self.draw_circle(point, _OFF_WHITE, radius=width * 2)
-            self.draw_circle(point, "red", radius=width * 1.4)
+            self.draw_circle(point, (1, 0, 0), radius=width * 1.4)
         return self.output
 
     def draw_text(
@@ -353,15 +352,17 @@ class Visualizer:
         rgb[rgb.argmax()] = max(rgb.max(), 204)
         red, green, blue = rgb.tolist()
         size = self._font_size if font_size is None else font_size * self._scale
-        flat = paint.text_pixels(str(text), max(round(size), 1), self._font)
-        pixels, shape = (
-            np.asarray(Image.fromarray(one).rotate(rotation, Image.Resampling.BILINEAR, expand=True))
-            for one in (flat, np.full_like(flat, 255))
-        )
+        pixels = paint.text_pixels(str(text), max(round(size), 1), self._font)
+        cover = np.full_like(pixels, 255)
+        if rotation:
+            pixels, cover = (
+                np.asarray(Image.fromarray(one).rotate(rotation, Image.Resampling.BILINEAR, expand=True))
+                for one in (pixels, cover)
+            )
         corner = np.array(position) * self._scale - (pixels.shape[1] * share_left, 0)
         room = np.array(self._canvas.shape[1::-1]) - pixels.shape[1::-1]
         x, y = np.clip(np.round(corner), 0, np.maximum(room, 0)).astype(int).tolist()
-        paint.plate(self._canvas, (x, y), pixels, (red, green, blue), (0, 0, 0), shape * (0.8 / 255))
+        paint.plate(self._canvas, (x, y), pixels, (red, green, blue), (0, 0, 0), cover * (0.8 / 255))
         return self.output
 
     def draw_box(
