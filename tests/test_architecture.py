@@ -71,7 +71,7 @@ def test_every_way_of_importing_is_seen(tmp_path, monkeypatch):
     path = tmp_path / "layers" / "one.py"
     path.write_text(
         '"""litepred.docstring"""\n'
-        "import litepred.results.tables\n"
+        "import litepred.structures.boxes\n"
         "from .. import files\n"
         "from ..data import images\n"
         "from . import norm\n"
@@ -83,7 +83,7 @@ def test_every_way_of_importing_is_seen(tmp_path, monkeypatch):
         "    return {'Name': 'litepred.drop_in', 'other': 'torch.nn', 'text': 'a sentence.'}\n"
     )
     assert imported_modules(path) == {
-        ("results", "tables"),
+        ("structures", "boxes"),
         ("files",),
         ("data", "images"),
         ("layers", "norm"),

@@ -3,9 +3,8 @@
 from .colors import class_color, colormap, random_color, random_colors
 from .image import VisImage
 from .masks import GenericMask
-from .quick import draw, show
 from .video import VideoVisualizer
-from .visualizer import ColorMode, Visualizer
+from .visualizer import ColorMode, Visualizer, draw, show
 
 __all__ = [
     "ColorMode",

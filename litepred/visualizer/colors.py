@@ -11,18 +11,7 @@ from PIL import ImageColor
 
 from ..data import Metadata
 
-__all__ = [
-    "RGB",
-    "Color",
-    "class_color",
-    "colormap",
-    "palette_color",
-    "random_color",
-    "random_colors",
-    "shades",
-    "to_rgb",
-    "unit",
-]
+__all__ = ["class_color", "colormap", "palette_color", "random_color", "random_colors", "shades", "to_rgb", "unit"]
 
 RGB = tuple[int, int, int]  # 0 to 255
 Color = str | Sequence[float] | np.ndarray  # as `to_rgb` reads it
@@ -34,28 +23,22 @@ _LETTERS = {
 _COLORS = 72
 
 
-def palette_color(index: int) -> RGB:
-    """Return colour number ``index`` of an endless palette, in which neighbours differ."""
-    return _wheel(index * 0.618034, index)
+def palette_color(index: int, turn: float = 0.0) -> RGB:
+    """Return colour number ``index`` of an endless palette, in which neighbours differ; ``turn`` shifts all hues."""
+    return _bytes(colorsys.hsv_to_rgb((index * 0.618034 + turn) % 1.0, 0.75, 0.9 - 0.25 * (index // 8 % 3) / 2))
 
 
 def class_color(metadata: Metadata, index: int, kind: str = "thing") -> RGB:
-    """Return the colour of a class: that of its data set, else one that follows from its number.
+    """Return the colour of a class: that of its data set, else one that follows from its number, any integer.
 
-    Args:
-        metadata: facts of the data set, with ``thing_colors`` and ``stuff_colors``, RGB from 0 to 255, if it has any.
-        index: number of the class; any integer.
-        kind: "thing" or "stuff".
+    The data set's colours are ``thing_colors`` and ``stuff_colors`` of its metadata, RGB from 0 to 255; ``kind`` is
+    "thing" or "stuff".
     """
     colors = metadata.get(f"{kind}_colors") or ()
     if 0 <= index < len(colors):
         red, green, blue = colors[index]
         return int(red), int(green), int(blue)
-    return _wheel(index * 0.618034 + (0.0 if kind == "thing" else 0.5), index)
-
-
-def _wheel(hue: float, index: int) -> RGB:
-    return _bytes(colorsys.hsv_to_rgb(hue % 1.0, 0.75, 0.9 - 0.25 * (index // 8 % 3) / 2))
+    return palette_color(index, 0.0 if kind == "thing" else 0.5)
 
 
 def _bytes(color: Sequence[float]) -> RGB:
@@ -76,11 +59,9 @@ def shades(metadata: Metadata, classes: Sequence[int]) -> list[RGB]:
 
 
 def to_rgb(color: Color) -> RGB:
-    """Read a colour.
+    """Read a colour: a name as in CSS or one of matplotlib's letters, "#hex", a gray such as "0.5"; or RGB in [0, 1].
 
-    Args:
-        color: a name as in CSS or one of matplotlib's letters, "#hex", a gray such as "0.5"; or red, green and blue
-            in [0, 1], perhaps with an alpha, which is ignored.
+    RGB may come with an alpha, which is ignored.
 
     Raises:
         ValueError: when it is none of these.
@@ -106,12 +87,7 @@ def unit(color: RGB) -> tuple[float, ...]:
 
 
 def colormap(rgb: bool = False, maximum: int = 255) -> np.ndarray:
-    """Return the first colours of the palette: (72, 3) float32.
-
-    Args:
-        rgb: whether red comes first; else blue does.
-        maximum: 255 or 1, the value of full red.
-    """
+    """Return the first colours of the palette, (72, 3) float32 from 0 to ``maximum``, 255 or 1; BGR unless ``rgb``."""
     if maximum not in (255, 1):
         raise ValueError(f"maximum is {maximum}: expected 255 or 1")
     colors = np.array([palette_color(i) for i in range(_COLORS)], np.float32) * (maximum / 255)

@@ -29,8 +29,8 @@ class VisImage:
     Attributes:
         img: the image without drawings.
         scale: how many times larger the picture is.
-        width: width of the image, in pixels.
-        height: height of the image, in pixels.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
         canvas: (H · scale, W · scale, 3) uint8, RGB, which the drawing methods change in place.
     """
 

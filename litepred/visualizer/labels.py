@@ -5,6 +5,8 @@ C candidate spots, K labels placed so far. All coordinates are in pixels of the 
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import cv2
 import numpy as np
 
@@ -36,39 +38,35 @@ class Labels:
     def __init__(self, canvas: np.ndarray, font: str | None = None) -> None:
         self._canvas, self._font = canvas, font
         self._picture = canvas.copy()
-        self._edge_counts: np.ndarray | None = None  # of the picture, summed from its top left corner; made when needed
         self._taken = np.zeros((0, 4))  # (K, 4)
         self.plates: list[tuple[tuple[int, int], np.ndarray, RGB, RGB]] = []
 
     def add(
-        self, text: str, color: RGB, size: float, box: np.ndarray, window: Window | None = None, always: bool = True
+        self, text: str, color: RGB, size: float, box: np.ndarray, window: Window | None = None, beside: bool = True
     ) -> None:
-        """Paint a label at a box, or inside a mask that is wide enough; leave it out if the picture is too small.
+        """Paint a label at ``box`` (4,), or inside the mask in ``window``; leave it out if the picture is too small.
 
-        Args:
-            text: one line.
-            color: of the plate; the text is black or white.
-            size: of the font, in pixels; it is made smaller where the text is wider than the picture.
-            box: (4,), around what is labelled.
-            window: the mask of what is labelled.
-            always: whether a label goes beside a mask that has no room for it.
+        The plate has the colour, the text is black or white. ``size`` is that of the font, in pixels, and is made
+        smaller where the text is wider than the picture. A label that has no room in the mask goes beside it, or is
+        left out when ``beside`` is false.
         """
-        height, width = self._canvas.shape[:2]
+        room = np.array(self._canvas.shape[1::-1])
         pixels = paint.text_pixels(text, max(round(size), SMALLEST_FONT), self._font)
-        if pixels.shape[1] > width:
-            smaller = int(size * width / pixels.shape[1])
+        if pixels.shape[1] > room[0]:
+            smaller = int(size * room[0] / pixels.shape[1])
             pixels = paint.text_pixels(text, max(smaller, _NARROWEST_FONT), self._font)
-        if pixels.shape[1] > width or pixels.shape[0] > height:
+        height, width = pixels.shape
+        if width > room[0] or height > room[1]:
             return
-        box = np.clip(box, 0, (width, height, width, height))
-        spots, costs = spots_around(box, pixels.shape[1], pixels.shape[0])
+        box = np.clip(box, 0, np.tile(room, 2))
+        spots, costs = spots_around(box, width, height)
         if window is not None:
-            inner, inner_costs, depth = spots_inside(window, pixels.shape[1], pixels.shape[0])
-            if 2 * depth >= pixels.shape[0]:
+            inner, inner_costs, depth = spots_inside(window, width, height)
+            if 2 * depth >= height:
                 spots, costs = np.concatenate([inner, spots]), np.concatenate([inner_costs, costs + 1])
-            elif not always:
+            elif not beside:
                 return
-        corner = self.place(pixels.shape[1], pixels.shape[0], spots, costs, box if window is None else None)
+        corner = self.place(width, height, spots, costs, box if window is None else None)
         is_light = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140
         self.plates.append((corner, pixels, (0, 0, 0) if is_light else (255, 255, 255), color))
         paint.plate(self._canvas, *self.plates[-1])
@@ -81,41 +79,35 @@ class Labels:
     def place(
         self, width: int, height: int, spots: np.ndarray, costs: np.ndarray, box: np.ndarray | None = None
     ) -> tuple[int, int]:
-        """Choose a spot and keep it from later labels.
+        """Choose a spot for a label, keep it from later ones, and return x, y of the label's top left pixel.
 
-        Args:
-            width: of the label.
-            height: of the label.
-            spots: (C, 2), x, y of top left corners; they are moved inside the picture.
-            costs: (C,), how much worse than the best one each is, about 0 to 1.
-            box: (4,), what the label should not hide.
-
-        Returns:
-            x, y of the label's top left pixel.
+        ``spots`` (C, 2) are such corners, which are moved inside the picture, and ``costs`` (C,) say how much worse
+        than the best one each is, about 0 to 1. The label should not hide ``box`` (4,).
         """
-        picture_height, picture_width = self._picture.shape[:2]
-        limits = max(picture_width - width, 0), max(picture_height - height, 0)
-        spots = np.clip(np.round(spots), 0, limits)
-        plates = np.concatenate([spots, np.add(spots, (width, height))], axis=1)  # (C, 4)
-        cost = costs + _OVERLAP_COST * _shared_areas(plates, self._taken).sum(1) / (width * height)
+        size = np.array([width, height])
+        spots = np.clip(np.round(spots), 0, np.maximum(np.array(self._picture.shape[1::-1]) - size, 0))
+        plates = np.concatenate([spots, spots + size], axis=1)  # (C, 4)
+        cost = costs + _OVERLAP_COST * _shared_areas(plates, self._taken).sum(1) / size.prod()
         cost += _BUSY_COST * self._content(plates)
         if box is not None:
-            area = max(float(np.prod(box[2:] - box[:2])), 1.0)
-            cost += _COVER_COST * _shared_areas(plates, box[None])[:, 0] / area
+            cost += _COVER_COST * _shared_areas(plates, box[None])[:, 0] / max((box[2:] - box[:2]).prod(), 1.0)
         best = int(cost.argmin())
         self._taken = np.concatenate([self._taken, plates[best : best + 1]])
         return int(spots[best, 0]), int(spots[best, 1])
 
-    def _content(self, plates: np.ndarray) -> np.ndarray:
-        """Return the share of each plate under which the picture is not plain, (C,)."""
+    @cached_property
+    def _edge_counts(self) -> tuple[np.ndarray, float]:
+        """Where the picture is not plain, counted from its top left corner on; and how much smaller that map is."""
         height, width = self._picture.shape[:2]
         shrink = max(1.0, max(height, width) / _CONTENT_SIDE)
-        if self._edge_counts is None:
-            size = max(round(width / shrink), 1), max(round(height / shrink), 1)
-            gray = cv2.cvtColor(cv2.resize(self._picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-            edges = cv2.morphologyEx(gray, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > _EDGE
-            self._edge_counts = cv2.integral(edges.astype(np.uint8))
-        counts = self._edge_counts
+        size = max(round(width / shrink), 1), max(round(height / shrink), 1)
+        gray = cv2.cvtColor(cv2.resize(self._picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        edges = cv2.morphologyEx(gray, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > _EDGE
+        return cv2.integral(edges.view(np.uint8)), shrink
+
+    def _content(self, plates: np.ndarray) -> np.ndarray:
+        """Return the share of each plate under which the picture is not plain, (C,)."""
+        counts, shrink = self._edge_counts
         last = counts.shape[1] - 1, counts.shape[0] - 1
         x0, y0, x1, y1 = np.clip(np.round(plates / shrink).astype(int), 0, last * 2).T
         found = counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0]

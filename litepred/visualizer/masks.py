@@ -15,14 +15,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..layers.paste import mask_windows
-from ..structures import (
-    BitMasks,
-    ROIMasks,
-    mask_to_polygons,
-    polygons_to_bitmask,
-    polygons_to_mask,
-    rle_to_mask,
-)
+from ..structures import BitMasks, ROIMasks, mask_to_polygons, polygons_to_bitmask, polygons_to_mask, rle_to_mask
 
 __all__ = ["GenericMask", "Mask", "Masks", "Values", "Window", "as_masks", "as_numpy", "scaled", "without_small_parts"]
 
@@ -33,8 +26,7 @@ class _HasTensor(Protocol):
 
 Window = tuple[int, int, np.ndarray]
 Values = ArrayLike | Sequence[ArrayLike] | Tensor | _HasTensor
-Mask = Values | dict[str, Any]
-Masks = Tensor | np.ndarray | BitMasks | ROIMasks | Sequence["Mask | GenericMask"]
+_Written = Values | dict[str, Any]
 
 
 class GenericMask:
@@ -49,15 +41,15 @@ class GenericMask:
             are joined, as in COCO's annotations.
 
     Attributes:
-        height: height of the image, in pixels.
-        width: width of the image, in pixels.
+        height: height of the image.
+        width: width of the image.
         window: x, y and the (h, w) uint8 pixels around what is set; h = w = 0 where nothing is.
 
     Raises:
         ValueError: when the size is not that of the image.
     """
 
-    def __init__(self, mask_or_polygons: Mask, height: int, width: int, *, even_odd: bool = False) -> None:
+    def __init__(self, mask_or_polygons: _Written, height: int, width: int, *, even_odd: bool = False) -> None:
         self.height, self.width = height, width
         self._polygons: list[np.ndarray] | None = None
         if isinstance(mask_or_polygons, (list, tuple)):
@@ -103,22 +95,22 @@ class GenericMask:
         return np.array([x, y, x + inside.shape[1], y + inside.shape[0]], np.float64)
 
 
-def as_masks(
-    masks: Masks, height: int, width: int, boxes: np.ndarray | None = None, *, even_odd: bool = False
-) -> list[GenericMask]:
-    """Read masks of any format.
+Mask = _Written | GenericMask
+Masks = Tensor | np.ndarray | BitMasks | ROIMasks | Sequence[Mask]
 
-    Args:
-        masks: an (N, H, W) tensor or array, `BitMasks`, `ROIMasks` (which need ``boxes``), a list of what
-            `GenericMask` takes, or an object with such a list as its ``polygons``, as Detectron2's ``PolygonMasks``.
-        height: height of the image, in pixels.
-        width: width of the image, in pixels.
-        boxes: (N, 4), x0 y0 x1 y1 in pixels.
-        even_odd: whether a polygon inside another is a hole, see `GenericMask`.
+
+def as_masks(
+    masks: Masks, size: tuple[int, ...], boxes: np.ndarray | None = None, *, even_odd: bool = False
+) -> list[GenericMask]:
+    """Read masks of any format, of an image whose height and width are ``size``.
+
+    ``masks`` are an (N, H, W) tensor or array, `BitMasks`, `ROIMasks`, which need ``boxes`` (N, 4), a list of what
+    `GenericMask` takes, or an object with such a list as its ``polygons``, as Detectron2's ``PolygonMasks``.
 
     Raises:
         ValueError: when a mask is not of the image's size, or `ROIMasks` come without boxes.
     """
+    height, width = size
     if isinstance(masks, ROIMasks):
         if boxes is None or len(boxes) != len(masks):
             raise ValueError(f"{len(masks)} ROIMasks came without a box for each: they need pred_boxes")

@@ -21,9 +21,10 @@ __all__ = ["disc", "fill", "frame", "outline", "plate", "stroke", "text_pixels",
 
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _OUTLINE_OPACITY = 0.7
+_OPAQUE = np.float32(1)
 _SHIFT = 4  # OpenCV takes coordinates in 1 / 2**_SHIFT pixels
-_DASHES = {"-": (), "--": (6, 4), ":": (1.5, 2), "-.": (6, 3, 1.5, 3)}  # lengths drawn and left out, in line widths
-_STYLES = {"solid": "-", "dashed": "--", "dotted": ":", "dashdot": "-."}
+_DASHES = ((), (6, 4), (1.5, 2), (6, 3, 1.5, 3))  # lengths drawn and left out, in line widths
+_STYLES = dict(zip(["-", "--", ":", "-.", "solid", "dashed", "dotted", "dashdot"], _DASHES * 2))
 
 
 def tint(canvas: np.ndarray, window: Window, color: RGB, opacity: float) -> None:
@@ -60,33 +61,30 @@ def stroke(
     canvas: np.ndarray, points: np.ndarray, color: RGB, width: int, closed: bool = False, style: str = "-"
 ) -> None:
     """Draw a line through ``points`` (n, 2), with the line styles of matplotlib."""
-    points = points[np.isfinite(points).all(axis=1)]
-    if not len(points):
+    pieces = [points[np.isfinite(points).all(axis=1)]]
+    if not len(pieces[0]):
         return
-    pattern = _DASHES.get(_STYLES.get(style, style))
-    if pattern is None:
-        raise ValueError(f"the line style {style!r} is not known: expected one of {', '.join([*_DASHES, *_STYLES])}")
-    pieces = [points]
-    if pattern:
-        pieces, closed = _dash(np.concatenate([points, points[:1]]) if closed else points, pattern, width), False
+    if style not in _STYLES:
+        raise ValueError(f"the line style {style!r} is not known: expected one of {', '.join(_STYLES)}")
+    if _STYLES[style]:
+        path = np.concatenate([pieces[0], pieces[0][:1]]) if closed else pieces[0]
+        lengths = np.array(_STYLES[style]) * width
+        pieces, closed = [dash for ends in pairwise(path) for dash in _dashes(*ends, lengths)], False
     cv2.polylines(canvas, [_fixed(canvas, p) for p in pieces], closed, color, width, cv2.LINE_AA, _SHIFT)
 
 
-def _dash(points: np.ndarray, pattern: tuple[float, ...], width: int) -> list[np.ndarray]:
-    pieces = []
-    for start, end in pairwise(points):
-        length = float(np.linalg.norm(end - start))
-        ends = np.cumsum(np.tile(np.array(pattern) * width, int(min(length, 1e5) // (sum(pattern) * width)) + 1))
-        ends = np.clip(np.concatenate([[0.0], ends]) / max(length, 1e-9), 0, 1)
-        pieces += [start + np.array([[a], [b]]) * (end - start) for a, b in zip(ends[:-1:2], ends[1::2]) if b > a]
-    return pieces
+def _dashes(start: np.ndarray, end: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    """Cut a line into dashes, (2, 2) each."""
+    length = float(np.linalg.norm(end - start))
+    ends = np.cumsum(np.tile(lengths, int(min(length, 1e5) // lengths.sum()) + 1))
+    ends = np.clip(np.concatenate([[0.0], ends]) / max(length, 1e-9), 0, 1)
+    return [start + np.array([[a], [b]]) * (end - start) for a, b in zip(ends[:-1:2], ends[1::2]) if b > a]
 
 
 def frame(canvas: np.ndarray, box: np.ndarray, color: RGB, width: int, opacity: float = 1.0) -> None:
     """Draw the outline of ``box`` (x0, y0, x1, y1), its line centred on the sides."""
     limits = np.array([canvas.shape[1], canvas.shape[0]] * 2) + 2 * width
-    low = np.array([-2 * width] * 4)
-    x0, y0, x1, y1 = (np.round(np.clip(box, low, limits)).astype(int) - width // 2).tolist()
+    x0, y0, x1, y1 = (np.round(np.clip(box, -2 * width, limits)).astype(int) - width // 2).tolist()
     x1, y1 = max(x1, x0), max(y1, y0)
     strips = [(x0, y0, x1 + width, y0 + width), (x0, y1, x1 + width, y1 + width)]
     strips += [(x, y0 + width, x + width, y1) for x in (x0, x1)]
@@ -123,12 +121,9 @@ def _font(path: str | None, size: int) -> Any:
 
 @lru_cache(maxsize=512)
 def text_pixels(text: str, size: int, font: str | None = None) -> np.ndarray:
-    """Render one line of text: (h, w) uint8 coverage with a margin; h depends on the font and size alone.
+    """Render a line of text, ``size`` pixels high: (h, w) uint8 coverage with a margin; h follows from font and size.
 
-    Args:
-        text: the text; line ends in it become spaces.
-        size: size of the font, in pixels.
-        font: path of a TrueType font; Pillow's own by default.
+    ``font`` is the path of a TrueType font; Pillow's own by default. Line ends in the text become spaces.
     """
     face, text = _font(font, size), " ".join(text.splitlines())
     left, _, right, _ = face.getbbox(text)
@@ -140,24 +135,22 @@ def text_pixels(text: str, size: int, font: str | None = None) -> np.ndarray:
 
 
 def plate(
-    canvas: np.ndarray, corner: tuple[int, int], text: np.ndarray, ink: RGB, paper: RGB, opacity: float = 1.0,
-    shape: np.ndarray | None = None,
-) -> None:  # fmt: skip
-    """Paint `text_pixels` on a plate whose top left pixel is ``corner``.
+    canvas: np.ndarray,
+    corner: tuple[int, int],
+    text: np.ndarray,
+    ink: RGB,
+    paper: RGB,
+    cover: np.ndarray | np.float32 = _OPAQUE,
+) -> None:
+    """Paint `text_pixels` in the colour ``ink`` on a plate of the colour ``paper``.
 
-    Args:
-        canvas: the picture to paint on.
-        corner: x, y, inside the picture.
-        text: (h, w) uint8, how much of each pixel the ink covers.
-        ink: colour of the text.
-        paper: colour of the plate.
-        opacity: opacity of the plate.
-        shape: (h, w) uint8, how much of each pixel the plate covers; by default all of it.
+    ``corner`` is x, y of the plate's top left pixel, inside the picture; ``cover`` is how opaque each pixel of the
+    plate is, (h, w) from 0 to 1.
     """
     x, y = corner
     part = canvas[y : y + text.shape[0], x : x + text.shape[1]]
     height, width = part.shape[:2]
-    under = np.float32(opacity) if shape is None else shape[:height, :width, None] * (opacity / 255)
+    under = np.broadcast_to(cover, text.shape)[:height, :width, None]
     over = text[:height, :width, None] * np.float32(1 / 255)
     mixed = part + (np.array(paper, np.float32) - part) * under
     part[:] = np.round(mixed + (np.array(ink, np.float32) - mixed) * over).astype(np.uint8)

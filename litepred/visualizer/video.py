@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..data import Metadata
 from ..structures import Boxes, Instances, pairwise_iou
 from .colors import Color, palette_color, unit
 from .image import VisImage
-from .masks import Values, as_numpy
+from .masks import Values, as_masks, as_numpy
 from .visualizer import ColorMode, Visualizer
 
 __all__ = ["VideoVisualizer"]
@@ -35,7 +36,7 @@ class _Track:
 
 
 class VideoVisualizer:
-    """Draw what was found in frame after frame.
+    """Draw what was found in frame after frame, (H, W, 3) each, RGB from 0 to 255.
 
     An instance that overlaps one of its class in the frames before keeps that one's colour. Where predictions have a
     field ``ID`` (N,), colours follow from it, and where they have ``COLOR``, RGB from 0 to 1, these are used.
@@ -49,19 +50,13 @@ class VideoVisualizer:
         self.metadata = metadata or Metadata()
         self.instance_mode = instance_mode
         self._tracks: list[_Track] = []
-        self._colors_given = 0
+        self._numbers = count()  # of the palette's colours
 
     def _visualizer(self, frame: np.ndarray) -> Visualizer:
         return Visualizer(frame, self.metadata, instance_mode=self.instance_mode)
 
     def draw_instance_predictions(self, frame: np.ndarray, predictions: Instances) -> VisImage:
-        """Draw the instances of the next frame.
-
-        Args:
-            frame: (H, W, 3), RGB from 0 to 255.
-            predictions: its instances, see `Visualizer.draw_instance_predictions`.
-        """
-        visualizer = self._visualizer(frame)
+        """Draw the instances of the next frame; see `Visualizer.draw_instance_predictions`."""
         colors: Sequence[Color] | None = None
         if predictions.has("COLOR"):
             colors = list(predictions.COLOR)
@@ -71,13 +66,13 @@ class VideoVisualizer:
             if predictions.has("pred_boxes"):
                 boxes = list(as_numpy(predictions.pred_boxes))
             else:
-                boxes = [mask.bbox() for mask in visualizer.read_masks(predictions.pred_masks)]
+                boxes = [mask.bbox() for mask in as_masks(predictions.pred_masks, frame.shape[:2])]
             classes = predictions.pred_classes.tolist() if predictions.has("pred_classes") else [0] * len(boxes)
             colors = self._colors(classes, boxes)
-        return visualizer.draw_instance_predictions(predictions, assigned_colors=colors)
+        return self._visualizer(frame).draw_instance_predictions(predictions, assigned_colors=colors)
 
     def draw_sem_seg(self, frame: np.ndarray, sem_seg: Values, area_threshold: int | None = None) -> VisImage:
-        """Draw a semantic segmentation of the next frame; arguments as in `Visualizer.draw_sem_seg`."""
+        """Draw a semantic segmentation of the next frame; see `Visualizer.draw_sem_seg`."""
         return self._visualizer(frame).draw_sem_seg(sem_seg, area_threshold)
 
     def draw_panoptic_seg_predictions(
@@ -88,7 +83,7 @@ class VideoVisualizer:
         area_threshold: int | None = None,
         alpha: float = 0.5,
     ) -> VisImage:
-        """Draw a panoptic segmentation of the next frame; arguments as in `Visualizer.draw_panoptic_seg`."""
+        """Draw a panoptic segmentation of the next frame; see `Visualizer.draw_panoptic_seg`."""
         return self._visualizer(frame).draw_panoptic_seg(
             panoptic_seg,
             segments_info,
@@ -107,20 +102,16 @@ class VideoVisualizer:
         overlaps = pairwise_iou(Boxes(known), Boxes(places)) * same  # (T, N)
         pairs = (overlaps >= _SAME).nonzero()
         best_first = pairs[overlaps[pairs[:, 0], pairs[:, 1]].argsort(descending=True, stable=True)]
-        matched: dict[int, int] = {}  # an instance's number to its track's
+        lost = dict(enumerate(self._tracks))
+        colors: dict[int, tuple[float, ...]] = {}  # by the number of the instance
         for t, n in best_first.tolist():
-            if n not in matched and t not in matched.values():
-                matched[n] = t
-        tracks = []
-        for n, (label, box) in enumerate(zip(classes, places)):
-            if n in matched:
-                color = self._tracks[matched[n]].color
-            else:
-                color, self._colors_given = unit(palette_color(self._colors_given)), self._colors_given + 1
-            tracks.append(_Track(label, box, color))
-        for t, track in enumerate(self._tracks):
+            if n not in colors and t in lost:
+                colors[n] = lost.pop(t).color
+        for n in range(len(places)):
+            if n not in colors:
+                colors[n] = unit(palette_color(next(self._numbers)))
+        for track in lost.values():
             track.unseen += 1
-            if t not in matched.values() and track.unseen < _PATIENCE:
-                tracks.append(track)
-        self._tracks = tracks
-        return [track.color for track in tracks[: len(places)]]
+        self._tracks = [_Track(label, box, colors[n]) for n, (label, box) in enumerate(zip(classes, places))]
+        self._tracks += [track for track in lost.values() if track.unseen < _PATIENCE]
+        return [colors[n] for n in range(len(places))]

@@ -1,7 +1,8 @@
 """Draw predictions and annotations over their image, with the methods of Detectron2's visualizer.
 
 N instances, K keypoints each, an image of H × W pixels. Coordinates are in the image's pixels; the picture is
-``scale`` times larger. Colours are what `to_rgb` reads: names, "#hex", or RGB from 0 to 1.
+``scale`` times larger. Colours are what `to_rgb` reads: names, "#hex", or RGB from 0 to 1. The ``alpha`` of a mask is
+its opacity, from 0 to 1. Lines are solid "-", dashed "--", dotted ":" or in dashes and dots "-.".
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from ..data import Metadata, class_name, dataset_ids
-from ..structures import BoxMode, Instances
+from ..errors import LitepredError
+from ..structures import BoxMode, Instances, Outputs
 from . import paint
 from .colors import Color, class_color, palette_color, random_color, shades, to_rgb, unit
 from .image import VisImage, as_rgb
 from .labels import SMALLEST_FONT, Labels
 from .masks import GenericMask, Mask, Masks, Values, Window, as_masks, as_numpy, scaled, without_small_parts
 
-__all__ = ["ColorMode", "Visualizer"]
+__all__ = ["ColorMode", "Visualizer", "draw", "show"]
 
 _OFF_WHITE = (1.0, 1.0, 0.94)
-_RED = (1.0, 0.0, 0.0)
 _RGB_ID = np.array([1, 256, 256 * 256])  # how COCO's panoptic PNG files write a segment's number
+_STUFF_OPACITY = 0.25  # behind instances
+_SEMANTIC_OPACITY = 0.5
+_PROPOSALS = 100
+_NOTEBOOK_SIDE = 1600  # pixels
 
 
 class ColorMode(Enum):
@@ -87,17 +92,18 @@ class Visualizer:
         scores: bool = True,
     ) -> None:
         self.img = as_rgb(image_rgb)
-        self.metadata = Metadata() if metadata is None else metadata
+        self.metadata = metadata or Metadata()
         self.output = VisImage(self.img, scale)
         self.keypoint_threshold = 0.05
         self._mode, self._opacity = instance_mode, opacity
         self._with_labels, self._with_scores = labels, scores
-        height, width = self.output.canvas.shape[:2]
+        self._canvas, self._scale = self.output.canvas, scale
+        height, width = self._canvas.shape[:2]
         self._line_width = line_width or max(1, round(min(height, width) / 400 + 0.5))
         self._outline_width = max(1, self._line_width // 2)
         self._font = None if font is None else os.fspath(font)
         self._font_size = max((height * width) ** 0.5 / 72, SMALLEST_FONT) * font_size_scale
-        self._labels = Labels(self.output.canvas, self._font)
+        self._labels = Labels(self._canvas, self._font)
 
     def get_output(self) -> VisImage:
         """Return the picture."""
@@ -119,7 +125,7 @@ class Visualizer:
         masks = fields.get("pred_masks")
         if masks is not None:
             # litepred's own polygons, a list of lists, have holes
-            masks = self.read_masks(masks, boxes, even_odd=isinstance(masks, list))
+            masks = as_masks(masks, self.img.shape[:2], boxes, even_odd=isinstance(masks, list))
         classes = as_numpy(fields["pred_classes"]).tolist() if "pred_classes" in fields else None
         scores = as_numpy(fields["scores"]).tolist() if "scores" in fields else None
         if assigned_colors is None and classes is not None:
@@ -143,19 +149,15 @@ class Visualizer:
         draw_text: bool = True,
         edge_color: Color = _OFF_WHITE,
     ) -> VisImage:
-        """Draw a semantic segmentation.
+        """Draw a semantic segmentation, (H, W) numbers of classes; those that the metadata do not know are left out.
 
-        Args:
-            sem_seg: (H, W), the number of the class of each pixel; numbers without a class are left out.
-            area_threshold: connected parts of fewer pixels are left out.
-            alpha: opacity of the colours.
-            draw_text: whether to write the classes' names.
-            edge_color: colour of the outlines.
+        Connected parts of fewer than ``area_threshold`` pixels are left out, too. ``edge_color`` is the outlines', and
+        ``draw_text`` says whether to write the names of the classes.
         """
         classes = as_numpy(sem_seg)
         known = len(self.metadata.get("stuff_classes") or ()) or self.metadata.get("ignore_label", 255)
         segments = [(i, self._mask(classes == i)) for i in np.unique(classes).tolist() if 0 <= i < known]
-        return self._draw_stuff(segments, area_threshold, alpha, draw_text, edge_color)
+        return self._draw_stuff(segments, draw_text, area_threshold=area_threshold, alpha=alpha, edge_color=edge_color)
 
     def draw_panoptic_seg(
         self,
@@ -177,50 +179,52 @@ class Visualizer:
             thing_colors: a function that chooses the colours of things from their classes and masks.
         """
         ids = as_numpy(panoptic_seg)
-        segments = self._segments(ids) if segments_info is None else segments_info
+        if segments_info is None:
+            divisor, known = self.metadata.label_divisor, dataset_ids(self.metadata)
+            numbers = [(number, number // divisor) for number in np.unique(ids).tolist() if number != -1]
+            segments_info = [{"id": n, "category_id": label, "isthing": label in known} for n, label in numbers]
         if self._mode is ColorMode.IMAGE_BW:
-            self._gray_outside([self._mask(np.isin(ids, [segment["id"] for segment in segments])).window])
-        found = [(one, self._mask(ids == one["id"])) for one in segments]
+            self._gray_outside([self._mask(np.isin(ids, [one["id"] for one in segments_info])).window])
+        found = [(one, self._mask(ids == one["id"])) for one in segments_info]
         stuff = [(one["category_id"], mask) for one, mask in found if not one.get("isthing", True)]
-        self._draw_stuff(stuff, area_threshold, alpha, True, _OFF_WHITE)
+        self._draw_stuff(stuff, area_threshold=area_threshold, alpha=alpha, edge_color=_OFF_WHITE)
         things = [(one, mask) for one, mask in found if one.get("isthing", True) and mask.area()]
-        classes, masks = [one["category_id"] for one, _ in things], [mask for _, mask in things]
-        scores = [one["score"] for one, _ in things] if all("score" in one for one, _ in things) else None
+        rows, masks = [one for one, _ in things], [mask for _, mask in things]
+        classes = [one["category_id"] for one in rows]
+        scores = [one["score"] for one in rows] if all("score" in one for one in rows) else None
         colors = thing_colors(classes, masks) if thing_colors else self._class_colors(classes, True)
-        crowds = [bool(one.get("iscrowd")) for one, _ in things]
-        return self.overlay_instances(
-            masks=masks, labels=self._names(classes, scores, crowds), assigned_colors=colors, alpha=alpha
-        )
+        labels = self._names(classes, scores, rows)
+        return self.overlay_instances(masks=masks, labels=labels, assigned_colors=colors, alpha=alpha)
 
     draw_panoptic_seg_predictions = draw_panoptic_seg
 
     def draw_dataset_dict(self, dic: Mapping[str, Any]) -> VisImage:
-        """Draw the annotations of one image of a data set.
+        """Draw the annotations of one image of a data set, a record in Detectron2's format.
 
-        Args:
-            dic: a record in Detectron2's format, with any of ``annotations``; ``sem_seg`` or ``sem_seg_file_name``;
-                ``pan_seg`` or ``pan_seg_file_name``, with ``segments_info``.
+        It has any of ``annotations``; ``sem_seg`` or ``sem_seg_file_name``; and ``pan_seg`` or ``pan_seg_file_name``,
+        with ``segments_info``.
         """
-        annotations = dic.get("annotations") or []
-        if annotations:
-            first = annotations[0]
-            boxes = [(one["bbox"], one["bbox_mode"]) for one in annotations]
-            points = [one["keypoints"] for one in annotations] if "keypoints" in first else None
-            classes = [one["category_id"] for one in annotations]
+        rows = dic.get("annotations")
+        if rows:
+            boxes = [(one["bbox"], one["bbox_mode"]) for one in rows]
+            points = np.array([one["keypoints"] for one in rows], np.float64) if "keypoints" in rows[0] else None
+            classes = [one["category_id"] for one in rows]
             self.overlay_instances(
                 boxes=[b if len(b) == 5 else BoxMode.convert(b, mode, BoxMode.XYXY_ABS) for b, mode in boxes],
-                masks=[one["segmentation"] for one in annotations] if "segmentation" in first else None,
-                keypoints=None if points is None else np.array(points, np.float64).reshape(len(points), -1, 3),
-                labels=self._names(classes, None, [bool(one.get("iscrowd")) for one in annotations]),
+                masks=[one["segmentation"] for one in rows] if "segmentation" in rows[0] else None,
+                keypoints=None if points is None else points.reshape(len(rows), -1, 3),
+                labels=self._names(classes, None, rows),
                 assigned_colors=self._class_colors(classes, self._mode is ColorMode.SEGMENTATION),
             )
         sem_seg, pan_seg = dic.get("sem_seg"), dic.get("pan_seg")
         if sem_seg is None and "sem_seg_file_name" in dic:
-            sem_seg = _read(dic["sem_seg_file_name"])
+            with Image.open(dic["sem_seg_file_name"]) as file:
+                sem_seg = np.asarray(file)
         if sem_seg is not None:
             self.draw_sem_seg(sem_seg, area_threshold=0, alpha=0.5)
         if pan_seg is None and "pan_seg_file_name" in dic:
-            pan_seg = _read(dic["pan_seg_file_name"], "RGB") @ _RGB_ID
+            with Image.open(dic["pan_seg_file_name"]) as file:
+                pan_seg = np.asarray(file.convert("RGB")) @ _RGB_ID
         if pan_seg is not None:
             self.draw_panoptic_seg(pan_seg, dic["segments_info"], area_threshold=0, alpha=0.5)
         return self.output
@@ -249,7 +253,7 @@ class Visualizer:
             ValueError: when the numbers of instances differ.
         """
         boxes = None if boxes is None else as_numpy(boxes)
-        masks = None if masks is None else self.read_masks(masks, boxes)
+        masks = None if masks is None else as_masks(masks, self.img.shape[:2], boxes)
         keypoints = None if keypoints is None else as_numpy(keypoints)
         labels = labels if self._with_labels else None
         parts = {"boxes": boxes, "masks": masks, "keypoints": keypoints, "labels": labels, "colors": assigned_colors}
@@ -261,21 +265,18 @@ class Visualizer:
             return self.output
         if boxes is not None and boxes.shape != (number, 4):
             return self.overlay_rotated_instances(boxes, labels, assigned_colors)
-        if boxes is not None:
-            extents = np.clip(boxes.astype(np.float64), -1e9, 1e9)
-        else:
-            extents = np.array([mask.bbox() for mask in masks or []]).reshape(-1, 4)
-        if assigned_colors is None:
-            colors = [palette_color(i) for i in range(number)]
-        else:
+        around = [mask.bbox() for mask in masks or []] if boxes is None else boxes
+        extents = np.clip(np.reshape(around, (-1, 4)).astype(np.float64), -1e9, 1e9)
+        colors = [palette_color(i) for i in range(number)]
+        if assigned_colors is not None:
             colors = [to_rgb(color) for color in assigned_colors]
-        windows = [scaled(mask.window, self.output.scale) for mask in masks or []]
+        windows = [scaled(mask.window, self._scale) for mask in masks or []]
         for i in np.argsort(-(extents[:, 2:] - extents[:, :2]).prod(1), kind="stable").tolist():
             if windows:
-                paint.tint(self.output.canvas, windows[i], colors[i], self._alpha(alpha))
-                paint.outline(self.output.canvas, windows[i], colors[i], self._outline_width)
+                paint.tint(self._canvas, windows[i], colors[i], self._alpha(alpha))
+                paint.outline(self._canvas, windows[i], colors[i], self._outline_width)
             if boxes is not None and self._is_visible(extents[i]):
-                paint.frame(self.output.canvas, extents[i] * self.output.scale, colors[i], self._line_width)
+                paint.frame(self._canvas, extents[i] * self._scale, colors[i], self._line_width)
         for one in keypoints if keypoints is not None else ():
             self.draw_and_connect_keypoints(one)
         self._labels.repaint()
@@ -284,7 +285,7 @@ class Visualizer:
                 share = (box[3] - box[1]) / max(self.img.shape[:2])  # small instances get small labels
                 size = self._font_size * np.clip(0.75 + 2.5 * share, 0.75, 1)
                 window = windows[i] if boxes is None else None
-                self._labels.add(str(text), colors[i], size, box * self.output.scale, window)
+                self._labels.add(str(text), colors[i], size, box * self._scale, window)
         return self.output
 
     def overlay_rotated_instances(
@@ -293,12 +294,9 @@ class Visualizer:
         labels: Sequence[str] | None = None,
         assigned_colors: Sequence[Color] | None = None,
     ) -> VisImage:
-        """Draw rotated boxes, the largest first.
+        """Draw rotated boxes, the largest first, each with its label and colour, by default that of a palette.
 
-        Args:
-            boxes: (N, 5): centre x, centre y, width, height, and degrees counter-clockwise.
-            labels: a text per box.
-            assigned_colors: a colour per box; by default the colours of a palette.
+        ``boxes`` are (N, 5): centre x, centre y, width, height, and degrees counter-clockwise.
         """
         boxes = np.zeros((0, 5)) if boxes is None else as_numpy(boxes)
         if boxes.ndim != 2 or boxes.shape[1] != 5:
@@ -311,32 +309,24 @@ class Visualizer:
         return self.output
 
     def draw_and_connect_keypoints(self, keypoints: Values) -> VisImage:
-        """Draw the keypoints of one instance, and the lines between them that the metadata name.
-
-        Args:
-            keypoints: (K, 3), x, y and score or visibility.
-        """
+        """Draw the keypoints of one instance, (K, 3) x, y and score or visibility, and the lines of the metadata."""
         names = self.metadata.get("keypoint_names") or ()
-        points = as_numpy(keypoints).tolist()
-        shown = [(i, (x, y)) for i, (x, y, score) in enumerate(points) if score > self.keypoint_threshold]
-        visible = {names[i]: np.array(point) for i, point in shown if i < len(names)}
-        lines: list[tuple[np.ndarray, np.ndarray, Color]] = [
-            (visible[a], visible[b], unit(color))
-            for a, b, color in self.metadata.get("keypoint_connection_rules") or ()
-            if a in visible and b in visible
-        ]
-        if {"left_shoulder", "right_shoulder"} <= visible.keys():  # a person's neck and spine have no points
-            neck = (visible["left_shoulder"] + visible["right_shoulder"]) / 2
-            if "nose" in visible:
-                lines.append((visible["nose"], neck, _RED))
-            if {"left_hip", "right_hip"} <= visible.keys():
-                lines.append(((visible["left_hip"] + visible["right_hip"]) / 2, neck, _RED))
-        width = self._line_width / self.output.scale
-        for start, end, color in lines:
-            self.draw_line([start[0], end[0]], [start[1], end[1]], color, linewidth=width * 1.5)
-        for _, point in shown:
+        points = enumerate(as_numpy(keypoints).tolist())
+        shown = {i: np.array([x, y]) for i, (x, y, score) in points if score > self.keypoint_threshold}
+        ends = {names[i]: point for i, point in shown.items() if i < len(names)}
+        for part in ("shoulder", "hip"):  # a person's neck and spine have no points
+            left, right = ends.get(f"left_{part}"), ends.get(f"right_{part}")
+            if left is not None and right is not None:
+                ends[f"between {part}s"] = (left + right) / 2
+        lines = [(part, "between shoulders", (255, 0, 0)) for part in ("nose", "between hips")]
+        width = self._line_width / self._scale
+        for start, end, color in [*(self.metadata.get("keypoint_connection_rules") or ()), *lines]:
+            if start in ends and end in ends:
+                (x0, y0), (x1, y1) = ends[start], ends[end]
+                self.draw_line([x0, x1], [y0, y1], unit(color), linewidth=width * 1.5)
+        for point in shown.values():
             self.draw_circle(point, _OFF_WHITE, radius=width * 2)
-            self.draw_circle(point, _RED, radius=width * 1.4)
+            self.draw_circle(point, (1, 0, 0), radius=width * 1.4)
         return self.output
 
     def draw_text(
@@ -351,51 +341,40 @@ class Visualizer:
     ) -> VisImage:
         """Write on a dark plate, moved inside the picture where it would leave it.
 
-        Args:
-            text: one line.
-            position: x, y of the plate's top left corner, top middle or top right corner.
-            font_size: size of the font, in pixels of the image.
-            color: colour of the text, which is made lighter where it is dark.
-            horizontal_alignment: "left", "center" or "right": which point of the plate's top ``position`` is.
-            rotation: angle of the text, in degrees counter-clockwise.
+        ``position`` is x, y of the plate's top left corner, top middle or top right corner, as the
+        ``horizontal_alignment``, "left", "center" or "right", says. The font's size is in pixels of the image, the
+        rotation in degrees counter-clockwise. A dark colour is made lighter.
         """
         share_left = {"left": 0.0, "center": 0.5, "right": 1.0}.get(horizontal_alignment)
         if share_left is None:
             raise ValueError(f"horizontal_alignment is {horizontal_alignment!r}: expected left, center or right")
-        ink = np.maximum(to_rgb(color), 51)
-        ink[ink.argmax()] = max(ink.max(), 204)
-        size = self._font_size if font_size is None else font_size * self.output.scale
+        rgb = np.maximum(to_rgb(color), 51)
+        rgb[rgb.argmax()] = max(rgb.max(), 204)
+        red, green, blue = rgb.tolist()
+        size = self._font_size if font_size is None else font_size * self._scale
         pixels = paint.text_pixels(str(text), max(round(size), 1), self._font)
-        shape = np.full_like(pixels, 255)
+        cover = np.full_like(pixels, 255)
         if rotation:
-            pixels, shape = (
+            pixels, cover = (
                 np.asarray(Image.fromarray(one).rotate(rotation, Image.Resampling.BILINEAR, expand=True))
-                for one in (pixels, shape)
+                for one in (pixels, cover)
             )
-        corner = np.array(position) * self.output.scale - (pixels.shape[1] * share_left, 0)
-        room = np.array(self.output.canvas.shape[1::-1]) - pixels.shape[1::-1]
+        corner = np.array(position) * self._scale - (pixels.shape[1] * share_left, 0)
+        room = np.array(self._canvas.shape[1::-1]) - pixels.shape[1::-1]
         x, y = np.clip(np.round(corner), 0, np.maximum(room, 0)).astype(int).tolist()
-        red, green, blue = ink.tolist()
-        paint.plate(self.output.canvas, (x, y), pixels, (red, green, blue), (0, 0, 0), 0.8, shape)
+        paint.plate(self._canvas, (x, y), pixels, (red, green, blue), (0, 0, 0), cover * (0.8 / 255))
         return self.output
 
     def draw_box(
         self, box_coord: Sequence[float], alpha: float = 0.5, edge_color: Color = "g", line_style: str = "-"
     ) -> VisImage:
-        """Draw the outline of a box.
-
-        Args:
-            box_coord: x0, y0, x1, y1.
-            alpha: opacity of a solid line.
-            edge_color: colour of the line.
-            line_style: "-", "--", ":" or "-.".
-        """
-        box = np.array(box_coord, np.float64) * self.output.scale
+        """Draw the outline of a box, x0 y0 x1 y1; ``alpha`` is the opacity of a solid line, other lines are opaque."""
+        box = np.array(box_coord, np.float64) * self._scale
         if line_style in ("-", "solid") and np.isfinite(box).all():
-            paint.frame(self.output.canvas, box, to_rgb(edge_color), self._line_width, alpha)
+            paint.frame(self._canvas, box, to_rgb(edge_color), self._line_width, alpha)
         else:
             corners = box[[[0, 1], [2, 1], [2, 3], [0, 3]]]
-            paint.stroke(self.output.canvas, corners, to_rgb(edge_color), self._line_width, True, line_style)
+            paint.stroke(self._canvas, corners, to_rgb(edge_color), self._line_width, True, line_style)
         return self.output
 
     def draw_rotated_box_with_label(
@@ -406,14 +385,10 @@ class Visualizer:
         line_style: str = "-",
         label: str | None = None,
     ) -> VisImage:
-        """Draw a rotated box, its top side dashed, with a label at its top left corner.
+        """Draw a rotated box, its top side dashed, with a label at its top left corner if there is to be one.
 
-        Args:
-            rotated_box: centre x, centre y, width, height, and degrees counter-clockwise.
-            alpha: has no effect: Detectron2's method has this argument, and draws opaque lines too.
-            edge_color: colour of the lines.
-            line_style: style of the three other sides.
-            label: text of the label, if there is to be one.
+        ``rotated_box`` is centre x, centre y, width, height, and degrees counter-clockwise. ``alpha`` has no effect:
+        Detectron2's method has this argument, and draws opaque lines too.
         """
         x, y, width, height, angle = (float(v) for v in rotated_box)
         cos, sin = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
@@ -423,55 +398,35 @@ class Visualizer:
             return self.output
         rgb = to_rgb(edge_color)
         for k in range(4):
-            side = corners[[k, (k + 1) % 4]] * self.output.scale
-            paint.stroke(self.output.canvas, side, rgb, self._line_width, style="--" if k == 1 else line_style)
+            side = corners[[k, (k + 1) % 4]] * self._scale
+            paint.stroke(self._canvas, side, rgb, self._line_width, style="--" if k == 1 else line_style)
         if label is not None and self._is_visible(np.concatenate([corners.min(0), corners.max(0)])):
-            self._labels.add(str(label), rgb, self._font_size, np.tile(corners[1], 2) * self.output.scale)
+            self._labels.add(str(label), rgb, self._font_size, np.tile(corners[1], 2) * self._scale)
         return self.output
 
-    def draw_circle(self, circle_coord: Sequence[float], color: Color, radius: float = 3) -> VisImage:
+    def draw_circle(self, circle_coord: ArrayLike, color: Color, radius: float = 3) -> VisImage:
         """Draw a filled circle around the point x, y."""
-        center = np.array(circle_coord, np.float64) * self.output.scale
-        paint.disc(self.output.canvas, center, radius * self.output.scale, to_rgb(color))
+        center = np.array(circle_coord, np.float64) * self._scale
+        paint.disc(self._canvas, center, radius * self._scale, to_rgb(color))
         return self.output
 
     def draw_line(
-        self,
-        x_data: Sequence[float],
-        y_data: Sequence[float],
-        color: Color,
-        linestyle: str = "-",
-        linewidth: float | None = None,
+        self, x_data: ArrayLike, y_data: ArrayLike, color: Color, linestyle: str = "-", linewidth: float | None = None
     ) -> VisImage:
-        """Draw a line through points.
-
-        Args:
-            x_data: x of each point.
-            y_data: y of each point.
-            color: colour of the line.
-            linestyle: "-", "--", ":" or "-.".
-            linewidth: width of the line, in pixels of the image.
-        """
+        """Draw a line through the points of these x and y; ``linewidth`` is its width in pixels of the image."""
         points = np.stack([np.asarray(x_data, np.float64), np.asarray(y_data, np.float64)], axis=1)
-        width = self._line_width if linewidth is None else max(1, round(linewidth * self.output.scale))
-        paint.stroke(self.output.canvas, points * self.output.scale, to_rgb(color), width, style=linestyle)
+        width = self._line_width if linewidth is None else max(1, round(linewidth * self._scale))
+        paint.stroke(self._canvas, points * self._scale, to_rgb(color), width, style=linestyle)
         return self.output
 
     def draw_polygon(
         self, segment: Values, color: Color, edge_color: Color | None = None, alpha: float = 0.5
     ) -> VisImage:
-        """Draw a filled polygon.
-
-        Args:
-            segment: (n, 2), x, y of its points.
-            color: colour of the inside.
-            edge_color: colour of the outline; by default that of the inside.
-            alpha: opacity of the inside.
-        """
-        points = as_numpy(segment).astype(np.float64).reshape(-1, 2) * self.output.scale
-        paint.fill(self.output.canvas, points, to_rgb(color), self._alpha(alpha))
+        """Draw a filled polygon of the points x, y, (n, 2); its outline has the colour of the inside by default."""
+        points = as_numpy(segment).astype(np.float64).reshape(-1, 2) * self._scale
+        paint.fill(self._canvas, points, to_rgb(color), self._alpha(alpha))
         edge = to_rgb(color if edge_color is None else edge_color)
-        paint.stroke(self.output.canvas, points, edge, self._outline_width, closed=True)
+        paint.stroke(self._canvas, points, edge, self._outline_width, closed=True)
         return self.output
 
     def draw_binary_mask(
@@ -483,21 +438,21 @@ class Visualizer:
         text: str | None = None,
         alpha: float = 0.5,
         area_threshold: int | None = 10,
+        beside: bool = True,
     ) -> VisImage:
-        """Draw a mask.
+        """Draw a mask, (H, W), set where it is 0.5 or more; or in any other format that `GenericMask` takes.
 
-        Args:
-            binary_mask: (H, W), set where it is 0.5 or more.
-            color: colour of the mask; by default a random one.
-            edge_color: colour of the outline; by default that of the mask.
-            text: label to write in the mask.
-            alpha: opacity of the mask.
-            area_threshold: connected parts of fewer pixels are left out.
+        Its colour is random by default, and the outline's is that of the mask. Connected parts of fewer pixels than
+        ``area_threshold`` are left out. A label for which the mask has no room goes beside it, or is left out when
+        ``beside`` is false.
         """
         color = random_color(rgb=True, maximum=1) if color is None else color
-        self._draw_mask(
-            self._mask(binary_mask), color, color if edge_color is None else edge_color, text, alpha, area_threshold
-        )
+        mask, rgb = self._mask(binary_mask), to_rgb(color)
+        window = scaled(without_small_parts(mask.window, area_threshold), self._scale)
+        paint.tint(self._canvas, window, rgb, self._alpha(alpha))
+        paint.outline(self._canvas, window, to_rgb(color if edge_color is None else edge_color), self._outline_width)
+        if text is not None and window[2].any():
+            self._labels.add(text, rgb, self._font_size, mask.bbox() * self._scale, window, beside)
         return self.output
 
     def draw_soft_mask(
@@ -505,22 +460,17 @@ class Visualizer:
     ) -> VisImage:
         """Draw a mask whose pixels, (H, W) from 0 to 1, say how opaque each is; arguments as in `draw_binary_mask`."""
         rgb = to_rgb(random_color(rgb=True, maximum=1) if color is None else color)
-        canvas, share = self.output.canvas, np.clip(np.nan_to_num(as_numpy(soft_mask).astype(np.float32)), 0, 1)
-        inside = self._mask(share)
+        canvas, share = self._canvas, np.clip(np.nan_to_num(as_numpy(soft_mask).astype(np.float32)), 0, 1)
+        mask = self._mask(share)
         share = cv2.resize(share, canvas.shape[1::-1], interpolation=cv2.INTER_LINEAR)[:, :, None] * self._alpha(alpha)
         canvas[:] = np.round(canvas + (np.array(rgb, np.float32) - canvas) * share).astype(np.uint8)
-        if text is not None and inside.area():
-            scale = self.output.scale
-            self._labels.add(text, rgb, self._font_size, inside.bbox() * scale, scaled(inside.window, scale))
+        if text is not None and mask.area():
+            window = scaled(mask.window, self._scale)
+            self._labels.add(text, rgb, self._font_size, mask.bbox() * self._scale, window)
         return self.output
 
-    def read_masks(self, masks: Masks, boxes: np.ndarray | None = None, *, even_odd: bool = False) -> list[GenericMask]:
-        """Read masks of any format; the arguments are those of `as_masks`."""
-        height, width = self.img.shape[:2]
-        return as_masks(masks, height, width, boxes, even_odd=even_odd)
-
     def _mask(self, mask: Mask) -> GenericMask:
-        return self.read_masks([mask])[0]
+        return as_masks([mask], self.img.shape[:2])[0]
 
     def _alpha(self, alpha: float) -> float:
         return alpha if self._opacity is None else self._opacity
@@ -535,7 +485,7 @@ class Visualizer:
         return [unit(color) for color in colors]
 
     def _names(
-        self, classes: list[int] | None, scores: list[float] | None, crowds: list[bool] | None = None
+        self, classes: list[int] | None, scores: list[float] | None, rows: Sequence[Mapping[str, Any]] = ()
     ) -> list[str] | None:
         """Return the labels of instances, such as "dog 98%" or "person|crowd"; nothing where nothing is known."""
         columns = []
@@ -544,16 +494,9 @@ class Visualizer:
         if scores is not None and self._with_scores:
             columns.append([f"{score:.0%}" for score in scores])
         names = [" ".join(parts) for parts in zip(*columns)] if columns else None
-        if names is None or crowds is None:
+        if names is None or not rows:
             return names
-        return [f"{name}|crowd" if is_crowd else name for name, is_crowd in zip(names, crowds)]
-
-    def _segments(self, ids: np.ndarray) -> list[dict[str, Any]]:
-        """Describe the segments whose numbers tell their class."""
-        divisor = self.metadata.label_divisor
-        things = dataset_ids(self.metadata)
-        numbers = [number for number in np.unique(ids).tolist() if number != -1]
-        return [{"id": n, "category_id": n // divisor, "isthing": n // divisor in things} for n in numbers]
+        return [f"{name}|crowd" if row.get("iscrowd") else name for name, row in zip(names, rows)]
 
     def _gray_outside(self, windows: list[Window]) -> None:
         gray = cv2.cvtColor(cv2.cvtColor(self.img, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -562,39 +505,73 @@ class Visualizer:
             np.copyto(gray[where], self.img[where], where=inside[:, :, None].view(bool))
         self.output.reset_image(gray)
 
-    def _draw_stuff(
-        self,
-        segments: list[tuple[int, GenericMask]],
-        area_threshold: int | None,
-        alpha: float,
-        draw_text: bool,
-        edge_color: Color,
-    ) -> VisImage:
-        """Draw the segments of stuff, each a class and its mask, the largest first."""
+    def _draw_stuff(self, segments: list[tuple[int, GenericMask]], draw_text: bool = True, **style: Any) -> VisImage:
+        """Draw segments of stuff, each a class and its mask, the largest first, in a style of `draw_binary_mask`."""
         for index, mask in sorted(segments, key=lambda segment: -segment[1].area()):
             color = unit(class_color(self.metadata, index, "stuff"))
             text = class_name(self.metadata, index, "stuff") if draw_text else None
-            self._draw_mask(mask, color, edge_color, text, alpha, area_threshold, always_label=False)
+            self.draw_binary_mask(mask, color, text=text, beside=False, **style)
         self._labels.repaint()
         return self.output
 
-    def _draw_mask(
-        self,
-        mask: GenericMask,
-        color: Color,
-        edge_color: Color,
-        text: str | None,
-        alpha: float,
-        area_threshold: int | None,
-        always_label: bool = True,
-    ) -> None:
-        window, rgb = scaled(without_small_parts(mask.window, area_threshold), self.output.scale), to_rgb(color)
-        paint.tint(self.output.canvas, window, rgb, self._alpha(alpha))
-        paint.outline(self.output.canvas, window, to_rgb(edge_color), self._outline_width)
-        if text is not None and window[2].any():
-            self._labels.add(text, rgb, self._font_size, mask.bbox() * self.output.scale, window, always_label)
+
+def draw(
+    image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, threshold: float = 0.5, **options: Any
+) -> np.ndarray:
+    """Draw a prediction over its image.
+
+    Args:
+        image: (H, W, 3) uint8, BGR, of the size that the prediction is in; or gray, (H, W).
+        outputs: what a `Predictor` returned. Stuff segments are tinted where it has ``panoptic_seg``, all pixels where
+            it has only ``sem_seg``; instances get their mask, box, keypoints, name and score; the best 100 proposals
+            get their boxes.
+        metadata: names and colours of the classes.
+        threshold: instances that score less are left out.
+        **options: options of `Visualizer`: ``instance_mode``, ``line_width``, ``opacity``, ``scale``,
+            ``font_size_scale``, ``font``, ``labels`` and ``scores``.
+
+    Returns:
+        A new (H, W, 3) uint8 array, BGR.
+    """
+    visualizer = Visualizer(as_rgb(image)[:, :, ::-1], metadata, **options)
+    instances = outputs.get("instances")
+    if instances is not None:
+        instances = instances.to("cpu")
+        if instances.has("scores"):
+            instances = instances[instances.scores >= threshold]
+    if "panoptic_seg" in outputs:
+        ids, segments = outputs["panoptic_seg"]
+        if instances is None:
+            visualizer.draw_panoptic_seg(ids, segments)
+        elif options.get("instance_mode") is not ColorMode.IMAGE_BW:
+            stuff = [segment for segment in segments if not segment["isthing"]]
+            visualizer.draw_panoptic_seg(ids, stuff, alpha=_STUFF_OPACITY)
+    elif "sem_seg" in outputs and instances is None:
+        visualizer.draw_sem_seg(outputs["sem_seg"].max(dim=0).indices, alpha=_SEMANTIC_OPACITY)
+    if instances is not None:
+        visualizer.draw_instance_predictions(instances)
+    elif "proposals" in outputs:
+        visualizer.overlay_instances(boxes=outputs["proposals"].proposal_boxes[:_PROPOSALS])
+    return np.ascontiguousarray(visualizer.output.canvas[:, :, ::-1])
 
 
-def _read(path: str | os.PathLike[str], mode: str | None = None) -> np.ndarray:
-    with Image.open(path) as file:
-        return np.asarray(file.convert(mode) if mode else file)
+def show(image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, **options: Any) -> None:
+    """Show in a notebook the picture that `draw` makes of a prediction, with the same arguments.
+
+    By default ``scale`` limits the picture to 1,600 pixels a side.
+
+    Raises:
+        LitepredError: outside a notebook.
+    """
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError as error:
+        raise LitepredError(
+            "show() is for notebooks and needs IPython, which is not installed: pip install ipython; elsewhere write "
+            "what litepred.draw() returns with cv2.imwrite"
+        ) from error
+    if get_ipython() is None:
+        raise LitepredError("show() is for notebooks: elsewhere write what litepred.draw() returns with cv2.imwrite")
+    options.setdefault("scale", min(1.0, _NOTEBOOK_SIDE / max(np.shape(image)[:2])))
+    display(VisImage(draw(image, outputs, metadata, **options)[:, :, ::-1]))

@@ -29,7 +29,7 @@ SQUARE = [5.0, 3.0, 15.0, 3.0, 15.0, 9.0, 5.0, 9.0]
     ids=lambda masks: type(masks).__name__,
 )
 def test_no_masks(masks):
-    assert as_masks(masks, HEIGHT, WIDTH, np.zeros((0, 4))) == []
+    assert as_masks(masks, (HEIGHT, WIDTH), np.zeros((0, 4))) == []
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_no_masks(masks):
     ids=range(14),
 )
 def test_formats(masks):
-    (mask,) = as_masks(masks, HEIGHT, WIDTH, np.array([[5.0, 3.0, 15.0, 9.0]]))
+    (mask,) = as_masks(masks, (HEIGHT, WIDTH), np.array([[5.0, 3.0, 15.0, 9.0]]))
     np.testing.assert_array_equal(mask.mask, MASK)
     x, y, inside = mask.window
     assert (x, y, inside.shape) == (5, 3, (6, 10))
@@ -105,7 +105,7 @@ def test_a_mask_of_another_size(shape):
 
 def test_roi_masks_without_boxes():
     with pytest.raises(ValueError, match="need pred_boxes"):
-        as_masks(ROIMasks(torch.ones(1, 28, 28)), HEIGHT, WIDTH)
+        as_masks(ROIMasks(torch.ones(1, 28, 28)), (HEIGHT, WIDTH))
 
 
 @pytest.mark.parametrize("values", [[[0, 0, 1, 1]], Boxes([[0, 0, 1, 1]]), torch.tensor([[0, 0, 1, 1]])])

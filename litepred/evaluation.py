@@ -1,0 +1,418 @@
+"""Measures of a model's quality, computed as COCO does: average precision and panoptic quality.
+
+pycocotools computes the average precision of boxes, masks and keypoints.
+
+Panoptic quality is that of Kirillov et al., "Panoptic Segmentation", CVPR 2019. A segment of the prediction matches one
+of the annotation when both have one class and an IoU above 1/2, which leaves at most one match each. PQ is the sum of
+the matches' IoU over (matches + half of what is unmatched on either side); it is SQ, the matches' mean IoU, times RQ,
+an F1 score. Pixels without annotation (void) count neither as union nor as found wrongly, and neither do segments that
+lie for more than half in void or in a crowd of their class.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import reprlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from .data import Metadata, dataset_ids
+from .errors import LitepredError
+from .results import instances_to_coco_json, rgb_to_id
+
+__all__ = ["COCOEvaluator", "PanopticEvaluator", "category_ids", "panoptic_quality"]
+
+_BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_METRICS = {"bbox": _BOX_METRICS, "segm": _BOX_METRICS, "keypoints": ("AP", "AP50", "AP75", "APm", "APl")}
+_FIELDS = {"segm": "segmentation", "keypoints": "keypoints"}
+_RECORDS = {
+    "images": ("id", "file_name"),
+    "categories": ("id",),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+}
+_PANOPTIC_RECORDS = {
+    "images": ("id", "file_name"),
+    "categories": ("id", "name"),
+    "annotations": ("image_id", "file_name", "segments_info"),
+}
+_VOID = 0
+
+
+class COCOEvaluator:
+    """Average precision as Detectron2's evaluator of this name computes it: at most 100 instances count per image.
+
+    Call ``process`` for each batch, then ``evaluate()``; ``reset()`` starts anew. The evaluator keeps the predictions'
+    boxes, scores, run lengths and keypoints.
+
+    Args:
+        annotations: path of a COCO file with ``images``, ``categories`` and ``annotations``.
+        metadata: the data set's metadata. It is needed where the order of the model's classes is not that of the
+            file's category ids; see `category_ids`.
+        kpt_oks_sigmas: a sigma for each keypoint, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; with none, COCO's are taken.
+
+    Attributes:
+        images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
+
+    Raises:
+        LitepredError: The file cannot be read or is no file of COCO's, or pycocotools is missing.
+    """
+
+    def __init__(
+        self,
+        annotations: str | os.PathLike[str],
+        metadata: Metadata | None = None,
+        *,
+        kpt_oks_sigmas: Sequence[float] = (),
+    ) -> None:
+        content = _read_annotations(annotations, _RECORDS)
+        self.images: list[dict[str, Any]] = content["images"]
+        self._coco = _index(content)
+        ids = category_ids(content["categories"], metadata)
+        names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}
+        self.metadata = Metadata(
+            thing_dataset_id_to_contiguous_id=ids, thing_classes=[names.get(one, str(one)) for one in ids]
+        )
+        self._sigmas = tuple(kpt_oks_sigmas)
+        self._masks_checked = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the predictions."""
+        self._predictions: list[dict[str, Any]] = []
+        self._images: set[int | str] = set()
+
+    def process(self, inputs: Iterable[Mapping[str, Any]], outputs: Iterable[Mapping[str, Any]]) -> None:
+        """Take in what a model found: for each image a dict with ``image_id``, and one with ``instances``.
+
+        Raises:
+            LitepredError: An output has no instances, or the annotations lack the image, a class or masks.
+        """
+        for one, output in zip(inputs, outputs):
+            if one["image_id"] not in self._coco.imgs:
+                raise LitepredError(f"the annotations have no image {one['image_id']!r}")
+            if "instances" not in output:
+                raise LitepredError(
+                    f"average precision is measured on instances, but this model finds {', '.join(output)}"
+                )
+            try:
+                found = instances_to_coco_json(output["instances"], one["image_id"], metadata=self.metadata)
+            except ValueError as error:
+                raise LitepredError(
+                    f"{error}. The annotations have {len(self.metadata.thing_classes)} categories: are they of the "
+                    "data set that the model was trained for?"
+                ) from error
+            if not self._masks_checked and any("segmentation" in one for one in found):
+                self._check_masks()
+            self._predictions += found
+            self._images.add(one["image_id"])
+
+    def _check_masks(self) -> None:
+        for one in self._coco.anns.values():
+            shape, image = one.get("segmentation"), self._coco.imgs.get(one["image_id"], {"height": 0, "width": 0})
+            is_runs = isinstance(shape, dict) and "size" in shape and "counts" in shape
+            is_polygons = isinstance(shape, list) and shape and isinstance(shape[0], list) and len(shape[0]) > 4
+            if not (is_runs or is_polygons) or "height" not in image or "width" not in image:
+                raise LitepredError(
+                    f"the model finds masks, but the annotation {one['id']!r} has {shape!r:.100} as its segmentation: "
+                    "expected polygons or run lengths, and images with height and width"
+                )
+        self._masks_checked = True
+
+    def evaluate(self, img_ids: Sequence[int | str] | None = None) -> dict[str, dict[str, float]]:
+        """Compare with the annotations of the images ``img_ids``; by default of all in the file, predicted on or not.
+
+        Returns:
+            A dict of metrics for each of the tasks ``bbox``, ``segm`` and ``keypoints`` that the predictions have:
+            ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` (small, medium, large), and ``AP-name`` for each class
+            where there are several. They go from 0 to 100; a metric that cannot be computed is NaN.
+
+        Raises:
+            LitepredError: Predictions, annotations and sigmas have different numbers of keypoints.
+        """
+        if not self._images:
+            return {}
+        tasks = ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in self._predictions))]
+        return {task: self._measure(task, img_ids) for task in tasks}
+
+    def _measure(self, task: str, img_ids: Sequence[int | str] | None) -> dict[str, float]:
+        from pycocotools.cocoeval import COCOeval
+
+        metrics = _METRICS[task]
+        if not self._predictions:
+            return dict.fromkeys(metrics, float("nan"))
+        # Whether a mask is small or large depends on its own area; pycocotools would take the box's if it were there.
+        left_out = "bbox" if task == "segm" else None
+        entries = [{key: value for key, value in one.items() if key != left_out} for one in self._predictions]
+        with contextlib.redirect_stdout(io.StringIO()):
+            measured = COCOeval(self._coco, self._coco.loadRes(entries), task)
+            if img_ids is not None:
+                measured.params.imgIds = list(img_ids)
+            if task == "keypoints":
+                self._check_keypoints(measured)
+            measured.evaluate()
+            measured.accumulate()
+            measured.summarize()
+        results = dict(zip(metrics, np.where(measured.stats >= 0, measured.stats * 100, np.nan).tolist()))
+        names = self.metadata.thing_classes
+        if len(names) > 1:
+            places = {one: place for place, one in enumerate(measured.params.catIds)}
+            for dataset_id, name in zip(self.metadata.thing_dataset_id_to_contiguous_id, names):
+                # of each IoU and recall, for any area, with the most instances per image; -1 where nothing is annotated
+                values = measured.eval["precision"][:, :, places.get(dataset_id, []), 0, -1]
+                values = values[values > -1]
+                results[f"AP-{name}"] = float(values.mean() * 100) if values.size else float("nan")
+        return results
+
+    def _check_keypoints(self, measured: Any) -> None:
+        if self._sigmas:
+            measured.params.kpt_oks_sigmas = np.array(self._sigmas)
+        annotated = next((one["keypoints"] for one in self._coco.anns.values() if "keypoints" in one), None)
+        if annotated is None:
+            raise LitepredError("the model finds keypoints, but the annotations have none: take the keypoints' file")
+        found, wanted = len(self._predictions[0]["keypoints"]) // 3, len(annotated) // 3
+        sigmas = len(measured.params.kpt_oks_sigmas)
+        if not found == wanted == sigmas:
+            raise LitepredError(
+                f"the model finds {found} keypoints, the annotations have {wanted}, and there are {sigmas} sigmas: "
+                "expected the same number of each, set TEST.KEYPOINT_OKS_SIGMAS in the config"
+            )
+
+
+def category_ids(categories: Sequence[Mapping[str, Any]], metadata: Metadata | None = None) -> dict[int, int]:
+    """Map the ids of an annotation file's ``categories`` to a model's classes.
+
+    Where ``thing_dataset_id_to_contiguous_id`` of the data set's metadata has all these ids, as COCO's has for a file
+    with a part of COCO's categories, it is returned. Otherwise the ids in ascending order are the classes 0, 1, 2 …
+    """
+    ids = sorted(category["id"] for category in categories)
+    known = metadata.get("thing_dataset_id_to_contiguous_id") if metadata is not None else None
+    if known and set(ids) <= set(known):
+        return dict(known)
+    return {one: label for label, one in enumerate(ids)}
+
+
+def _read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """Read a JSON file with lists of these names, whose entries are dicts with these keys."""
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LitepredError(f"the annotations {str(path)!r} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise LitepredError(f"the annotations {str(path)!r} are not JSON: {error}") from error
+    missing = [key for key in records if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if missing:
+        raise LitepredError(
+            f"the annotations {str(path)!r} have no {', '.join(missing)}: "
+            "expected a COCO file, such as instances_val2017.json"
+        )
+    for name, keys in records.items():
+        for one in content[name]:
+            if not isinstance(one, dict) or any(key not in one for key in keys):
+                raise LitepredError(
+                    f"the annotations {str(path)!r} have among their {name} {reprlib.repr(one)}: "
+                    f"expected a dict with {', '.join(keys)}"
+                )
+    return content
+
+
+def _index(content: dict[str, Any]) -> Any:
+    """Index annotations; refuse ids and boxes that pycocotools would stumble over later, or count wrongly."""
+    try:
+        from pycocotools.coco import COCO
+    except ImportError as error:
+        raise LitepredError(
+            "average precision is computed by pycocotools, which is not installed: pip install 'litepred[coco]'"
+        ) from error
+    annotations = content["annotations"]
+    ids = {one["id"] for one in annotations}
+    if len(ids) < len(annotations):
+        raise LitepredError(f"{len(annotations)} annotations have {len(ids)} ids: expected one of its own for each")
+    for one in annotations:
+        box = one["bbox"]
+        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, (int, float)) for side in box):
+            raise LitepredError(f"the annotation {one['id']!r} has the bbox {box!r:.100}: expected x, y, width, height")
+    coco = COCO()
+    coco.dataset = content
+    content.setdefault("info", {})  # loadRes asks for it
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def compare_segments(
+    annotated: np.ndarray,
+    annotated_segments: Sequence[Mapping[str, Any]],
+    found: np.ndarray,
+    found_segments: Sequence[Mapping[str, Any]],
+    counts: Mapping[int, np.ndarray],
+) -> None:
+    """Add the segments of one image to the counts of the categories, which `panoptic_quality` takes.
+
+    The annotation's and the prediction's segments are ids (H, W), 0 being void, and a dict for each with ``id`` and
+    ``category_id``; those of the annotation may have ``iscrowd`` and ``area``.
+
+    Raises:
+        LitepredError: The sizes differ, or the prediction has an id or category that is not described.
+    """
+    if annotated.shape != found.shape:
+        raise LitepredError(f"the annotation has {annotated.shape} pixels, but the prediction {found.shape}")
+    truth = {segment["id"]: segment for segment in annotated_segments}
+    guess = {segment["id"]: segment for segment in found_segments}
+    step = int(found.max(initial=0)) + 1
+    pairs, areas = np.unique(annotated.astype(np.int64) * step + found, return_counts=True)
+    shared = Counter({divmod(pair, step): area for pair, area in zip(pairs.tolist(), areas.tolist())})
+    truth_area: Counter[int] = Counter()
+    guess_area: Counter[int] = Counter()
+    for (one, other), area in shared.items():
+        truth_area[one] += area
+        guess_area[other] += area
+    unknown = [one for one in guess_area if one != _VOID and one not in guess]
+    unknown += [one["category_id"] for one in found_segments if one["category_id"] not in counts]
+    if unknown:
+        raise LitepredError(f"the prediction has the segment or category {unknown[0]}, which is not described")
+
+    met, used = set(), set()
+    for (one, other), area in shared.items():
+        if one not in truth or other not in guess or truth[one].get("iscrowd"):
+            continue
+        category = truth[one]["category_id"]
+        union = truth[one].get("area", truth_area[one]) + guess_area[other] - area - shared[_VOID, other]
+        if guess[other]["category_id"] == category and area > union / 2:
+            counts[category][:2] += area / union, 1
+            met.add(one)
+            used.add(other)
+    crowds = {segment["category_id"]: one for one, segment in truth.items() if segment.get("iscrowd")}
+    for one, segment in truth.items():
+        if one not in met and not segment.get("iscrowd"):
+            counts[segment["category_id"]][3] += 1
+    for other, segment in guess.items():
+        ignored = shared[_VOID, other] + shared[crowds.get(segment["category_id"]), other]
+        if other in guess_area and other not in used and ignored <= guess_area[other] / 2:
+            counts[segment["category_id"]][2] += 1
+
+
+def panoptic_quality(counts: Mapping[int, np.ndarray], things: Iterable[int]) -> dict[str, float]:
+    """Average the qualities of the classes.
+
+    Args:
+        counts: for each category (4,): the sum of the matches' IoU, the number of matches, and the numbers of segments
+            that were found wrongly and that were missed.
+        things: the categories that are things; the others are stuff.
+
+    Returns:
+        ``PQ``, ``SQ`` and ``RQ`` over all classes that occur, and the same with ``_th`` over things and ``_st`` over
+        stuff. They go from 0 to 100; where no class occurs, they are NaN.
+    """
+    things = set(things)
+    results: dict[str, float] = {}
+    for suffix, group in (("", set(counts)), ("_th", things), ("_st", set(counts) - things)):
+        means = np.full(3, np.nan)
+        occurring = [counts[one] for one in group if np.any(counts[one])]
+        if occurring:
+            iou, matched, found_wrongly, missed = np.transpose(occurring)
+            whole = matched + (found_wrongly + missed) / 2
+            means = np.stack([iou / whole, iou / np.maximum(matched, 1), matched / whole], axis=1).mean(axis=0) * 100
+        results.update((name + suffix, float(mean)) for name, mean in zip(("PQ", "SQ", "RQ"), means))
+    return results
+
+
+class PanopticEvaluator:
+    """Panoptic quality of a model's ``panoptic_seg``; used like `COCOEvaluator`.
+
+    Args:
+        annotations: path of a COCO panoptic JSON file.
+        folder: folder of the annotations' PNG files. By default it is beside the JSON file, with the same name but for
+            the ending, as COCO has it; where there is none, it is the JSON file's own folder.
+        metadata: the data set's metadata. The model's classes are mapped to the file's categories by the ids in it
+            (``thing_dataset_id_to_contiguous_id``, ``stuff_dataset_id_to_contiguous_id``), else by their names.
+
+    Attributes:
+        images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
+
+    Raises:
+        LitepredError: The file cannot be read, is no such file, or has no category of the model's classes.
+    """
+
+    def __init__(
+        self,
+        annotations: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | None = None,
+        metadata: Metadata | None = None,
+    ) -> None:
+        path = Path(annotations)
+        content = _read_annotations(path, _PANOPTIC_RECORDS)
+        self.images: list[dict[str, Any]] = content["images"]
+        beside = path.with_suffix("")
+        self._folder = Path(folder) if folder is not None else beside if beside.is_dir() else path.parent
+        self._annotations = {one["image_id"]: one for one in content["annotations"]}
+        self._categories = content["categories"]
+        self._of_class = {kind: self._class_map(metadata or Metadata(), kind) for kind in ("thing", "stuff")}
+        self.reset()
+
+    def _class_map(self, metadata: Metadata, kind: str) -> dict[int, int]:
+        ids = {one["id"] for one in self._categories}
+        known = dataset_ids(metadata, kind)
+        if ids & set(known.values()):
+            return known
+        is_thing = kind == "thing"
+        here = {one["name"]: one["id"] for one in self._categories if bool(one.get("isthing", 1)) is is_thing}
+        names = metadata.get(f"{kind}_classes") or ()
+        mapped = {label: here[name] for label, name in enumerate(names) if name in here}
+        if here and not mapped:
+            raise LitepredError(
+                f"the panoptic annotations have the {kind} categories {', '.join(list(here)[:8])}, the model "
+                f"{', '.join(list(names)[:8]) or 'no names'}: expected the same names, or metadata with "
+                f"{kind}_dataset_id_to_contiguous_id"
+            )
+        return mapped
+
+    def reset(self) -> None:
+        """Forget the predictions."""
+        self._counts = {one["id"]: np.zeros(4) for one in self._categories}
+        self._seen: set[int | str] = set()
+
+    def process(self, inputs: Iterable[Mapping[str, Any]], outputs: Iterable[Mapping[str, Any]]) -> None:
+        """Count what a model found: for each image a dict with ``image_id``, and one with ``panoptic_seg``.
+
+        Raises:
+            LitepredError: An output has no ``panoptic_seg``, or an annotation cannot be read or does not fit.
+        """
+        for one, output in zip(inputs, outputs):
+            if "panoptic_seg" not in output:
+                raise LitepredError(f"panoptic quality needs 'panoptic_seg', but this model finds {', '.join(output)}")
+            if one["image_id"] not in self._annotations:
+                raise LitepredError(f"the panoptic annotations have no image {one['image_id']!r}")
+            annotation = self._annotations[one["image_id"]]
+            ids, segments = output["panoptic_seg"]
+            described = [{"id": segment["id"], "category_id": self._category(segment)} for segment in segments]
+            path = self._folder / annotation["file_name"]
+            try:
+                with Image.open(path) as image:
+                    truth = rgb_to_id(np.asarray(image.convert("RGB")))
+            except OSError as error:
+                raise LitepredError(f"the panoptic annotation {str(path)!r} cannot be read: {error}") from error
+            compare_segments(truth, annotation["segments_info"], ids.cpu().numpy(), described, self._counts)
+            self._seen.add(one["image_id"])
+
+    def _category(self, segment: Mapping[str, Any]) -> int:
+        kind, label = "thing" if segment["isthing"] else "stuff", segment["category_id"]
+        if label not in self._of_class[kind]:
+            raise LitepredError(f"the model found {kind} of class {label}, which the panoptic annotations do not have")
+        return self._of_class[kind][label]
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Return ``{"panoptic_seg": …}`` with the metrics of `panoptic_quality`, or ``{}`` before any image.
+
+        Images that were not predicted on do not count. (COCO's own program refuses to go on without them.)
+        """
+        things = [one["id"] for one in self._categories if one.get("isthing", 1)]
+        return {"panoptic_seg": panoptic_quality(self._counts, things)} if self._seen else {}

@@ -1,6 +1,0 @@
-"""Measures of a model's quality, computed as COCO does: average precision and panoptic quality."""
-
-from .coco import COCOEvaluator, category_ids
-from .panoptic import PanopticEvaluator, panoptic_quality
-
-__all__ = ["COCOEvaluator", "PanopticEvaluator", "category_ids", "panoptic_quality"]
