@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, LitepredError
-from .common import add_model_arguments, check_targets, make_predictor, positive
+from ..files import check_targets
+from .common import add_model_arguments, make_predictor, positive
 
 if TYPE_CHECKING:
     from ..predictor import Predictor

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ConfigError, LitepredError
-from ..files import is_address
-from .common import check_targets, count_types, megabytes, skeleton
+from ..files import check_targets, is_address
+from .common import count_types, megabytes, skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -123,16 +124,16 @@ def _weight_facts(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def _page(facts: dict[str, Any]) -> Iterator[str]:
     """Yield the lines about the file as a whole."""
     model, names = facts["model"], facts.get("class_names") or []
-    size, author = facts.get("size_bytes"), facts.get("author")
     title = f"{facts['file']}: {_FORMATS[facts['format']]}"
-    if size is not None:
-        title += f", {megabytes(size)}"
-    yield f"{title}, by {author}" if author else title
+    if "size_bytes" in facts:
+        title += f", {megabytes(facts['size_bytes'])}"
+    if facts.get("author"):
+        title += f", by {facts['author']}"
+    yield title
     types = ", ".join(f"{number} {name}" for name, number in facts["types"].items())
-    architecture = model["meta_architecture"]
+    name, architecture = model["name"] or "not recognised by its names", model["meta_architecture"]
     rows = {
-        "model": (model["name"] or "not recognised by its names")
-        + (f" (MODEL.META_ARCHITECTURE {architecture})" if architecture else ""),
+        "model": f"{name} (MODEL.META_ARCHITECTURE {architecture})" if architecture else name,
         "backbone": model["backbone"],
         **model["heads"],
         "classes": ", ".join(f"{number} {kind}" for kind, number in model["classes"].items()),
@@ -176,12 +177,7 @@ def _order(key: str) -> tuple[list[tuple[int, str]], bool, bool, str]:
 
 def _ranges(numbers: list[int]) -> str:
     """Write ascending numbers as ``{0-2, 5}``, or a single one as it is."""
-    if len(numbers) == 1:
-        return str(numbers[0])
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return "{" + ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs) + "}"
+    distances = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])  # which are the same in a run
+    runs = [[number for _, number in run] for _, run in distances]
+    texts = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return texts if len(numbers) == 1 else f"{{{texts}}}"

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
-from .common import add_model_arguments, check_targets, make_predictor, positive, progress_bar
+from ..files import check_targets
+from .common import add_model_arguments, make_predictor, positive, progress_bar
 from .inputs import expand, is_video, predict_files
 from .outputs import Item, RunFiles, all_files, check_needs, item_files, name_items
 

@@ -7,7 +7,6 @@ import json
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, LitepredError
-from .families import family_of_config
 
 if TYPE_CHECKING:
     from .common import Commands
@@ -39,13 +38,14 @@ def add_parser(commands: Commands) -> None:
 
 def _zoo(arguments: argparse.Namespace) -> int:
     from .. import model_zoo
+    from .architecture import family_of_config
 
     rows: list[tuple[str, str, str, str | None]] = []
     for name in model_zoo.list():
-        family = family_of_config(model_zoo.get_config(name))
-        finds = ", ".join([head for head in family.heads if head != "proposals"] or family.heads)
-        if all(text.lower() in f"{name} {family.name} {finds}".lower() for text in arguments.text):
-            rows.append((name, family.name, finds, _checkpoint(name)))
+        family, heads = family_of_config(model_zoo.get_config(name))
+        finds = ", ".join([head for head in heads if head != "proposals"] or heads)
+        if all(text.lower() in f"{name} {family} {finds}".lower() for text in arguments.text):
+            rows.append((name, family, finds, _checkpoint(name)))
     if not rows:
         raise LitepredError(f"no model of the zoo has {' and '.join(map(repr, arguments.text))} in its line")
     if arguments.json:
