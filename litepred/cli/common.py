@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..config import CfgNode
     from ..predictor import Predictor
 
-    Commands = argparse._SubParsersAction["CommandParser"]
-
 __all__ = [
     "CommandParser",
     "add_model_arguments",

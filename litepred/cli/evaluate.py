@@ -1,4 +1,10 @@
-"""``litepred evaluate``, which compares a model with annotations, in COCO's figures."""
+"""Measure a model on annotated images, in COCO's figures.
+
+They are COCO's average precision of boxes, masks and keypoints, and panoptic
+quality, as Detectron2's evaluators give them for the same checkpoint (at most
+100 instances per image, all scores that the config lets through), so that AP
+before and after moving to litepred can be compared.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +24,11 @@ if TYPE_CHECKING:
     from ..data import Metadata
     from ..evaluation import COCOEvaluator, PanopticEvaluator
     from ..predictor import Predictor
-    from .common import Commands
+    from .common import CommandParser
 
-__all__ = ["add_parser"]
+__all__ = ["EPILOG", "add_options", "run"]
 
-_DESCRIPTION = """\
-Measure a model on annotated images: COCO's average precision of boxes, masks
-and keypoints, and panoptic quality. The figures are those of Detectron2's
-evaluators for the same checkpoint (at most 100 instances per image, all scores
-that the config lets through), so that AP before and after moving to litepred
-can be compared."""
-_EPILOG = """\
+EPILOG = """\
 examples:
   litepred evaluate --images val2017 --annotations instances_val2017.json \\
       --config COCO-Detection/retinanet_R_50_FPN_3x
@@ -45,30 +45,24 @@ _TITLES = {"bbox": "box", "segm": "mask", "keypoints": "keypoints"}
 _PARTS = {"all": "", "things": "_th", "stuff": "_st"}
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="measure AP and panoptic quality on annotated images",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-    )
-    evaluate.add_argument(
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument(
         "--images", metavar="DIR", required=True, help="folder that the annotations' file names begin in"
     )
-    evaluate.add_argument("--annotations", metavar="FILE", help="COCO's JSON of instances or keypoints")
-    evaluate.add_argument("--panoptic-annotations", metavar="FILE", help="COCO's panoptic JSON")
-    evaluate.add_argument(
+    parser.add_argument("--annotations", metavar="FILE", help="COCO's JSON of instances or keypoints")
+    parser.add_argument("--panoptic-annotations", metavar="FILE", help="COCO's panoptic JSON")
+    parser.add_argument(
         "--panoptic-folder",
         metavar="DIR",
         help="of the panoptic PNGs; default: the JSON's name without .json, else its folder",
     )
-    evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    add_model_arguments(evaluate)
-    evaluate.set_defaults(run=_evaluate)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_model_arguments(parser)
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     from ..evaluation import COCOEvaluator, PanopticEvaluator
 
     folder = Path(arguments.images)

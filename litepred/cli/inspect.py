@@ -1,4 +1,13 @@
-"""``litepred inspect``: what a checkpoint is, told without building a model or running code from the file."""
+"""Tell what a checkpoint is.
+
+That is its format and author, the model that its weights belong to, its
+classes, whether a trainer's state lies beside the weights, and the name and
+shape of every tensor.
+
+No code in the file is run, and only what is needed of it is read. For a file
+that is cut short, hostile or no checkpoint at all, the command says so and ends
+with status 1.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +27,10 @@ from .common import count_types, megabytes, skeleton
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .common import Commands
+    from .common import CommandParser
 
-__all__ = ["add_parser"]
+__all__ = ["add_options", "run"]
 
-_DESCRIPTION = """\
-Tell what a checkpoint is: its format and author, the model that its weights
-belong to, its classes, whether a trainer's state lies beside the weights, and
-the name and shape of every tensor.
-
-No code in the file is run, and only what is needed of it is read. For a file
-that is cut short, hostile or no checkpoint at all, the command says so and ends
-with status 1."""
 _FORMATS = {
     "safetensors": "safetensors",
     "torch": "PyTorch (zip)",
@@ -42,21 +43,18 @@ _NAMES_SHOWN = 12
 _NUMBER = re.compile(r"(?<=\.)[0-9]{1,9}(?![^.])")  # a part of a dotted name that is a number
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    inspect = commands.add_parser(
-        "inspect", help="tell what a checkpoint is: format, model, classes, tensors", description=_DESCRIPTION
-    )
-    inspect.add_argument(
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument(
         "file",
         metavar="FILE",
         help="checkpoint or its address, or a config: a YAML file or a name in the zoo",
     )
-    inspect.add_argument("--json", action="store_true", help="print all of it as JSON, for programs to read")
-    inspect.set_defaults(run=_inspect)
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs to read")
 
 
-def _inspect(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     facts = _facts(arguments.file)
     if arguments.json:
         print(json.dumps(facts, indent=2))

@@ -1,4 +1,12 @@
-"""``litepred predict``: find things in images and videos, print a line for each, and write pictures and results."""
+"""Find things in images and videos.
+
+For each, a line says what was found, and a picture (of a video, an MP4) shows
+it.
+
+IMAGE is a file; a folder, for the images and videos in it; a pattern such as
+'scans/**/*.tif'; a video; or camera:0, until Ctrl-C. Without one: the example
+page that comes with litepred.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +33,11 @@ if TYPE_CHECKING:
     from ..data import Metadata
     from ..predictor import Predictor
     from ..structures import Outputs
-    from .common import Commands
+    from .common import CommandParser
 
-__all__ = ["add_parser"]
+__all__ = ["EPILOG", "add_options", "run"]
 
-_DESCRIPTION = """\
-Find things in images and videos. For each, a line says what was found, and a
-picture (of a video, an MP4) shows it.
-
-IMAGE is a file; a folder, for the images and videos in it; a pattern such as
-'scans/**/*.tif'; a video; or camera:0, until Ctrl-C. Without one: the example
-page that comes with litepred."""
-_EPILOG = """\
+EPILOG = """\
 examples:
   litepred predict
   litepred predict page.png photo.jpg --threshold 0.7
@@ -56,23 +57,17 @@ tells which image is meant, here and in the other files. It is the file's name,
 or its path as given if two images have the same name."""
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    predict = commands.add_parser(
-        "predict",
-        help="find things in images and videos, and write pictures and result files",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-    )
-    predict.add_argument("images", nargs="*", metavar="IMAGE", help="file, folder, pattern, video, or camera:0")
-    model = add_model_arguments(predict)
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="file, folder, pattern, video, or camera:0")
+    model = add_model_arguments(parser)
     model.add_argument(
         "--batch-size",
         type=positive,
         metavar="N",
         help="images of one size that run together; default: 1 on the CPU, else 4",
     )
-    choice = predict.add_argument_group("what counts")
+    choice = parser.add_argument_group("what counts")
     choice.add_argument(
         "--threshold",
         type=_score,
@@ -81,7 +76,7 @@ def add_parser(commands: Commands) -> None:
         help="leave out instances that score less; default: %(default)s",
     )
     choice.add_argument("--classes", metavar="NAMES", help="keep only these classes: a,b,c, or their numbers from 0")
-    files = predict.add_argument_group("what is written")
+    files = parser.add_argument_group("what is written")
     files.add_argument(
         "--output",
         type=Path,
@@ -109,7 +104,6 @@ def add_parser(commands: Commands) -> None:
     files.add_argument(
         "--skip-existing", action="store_true", help="leave out images whose files in --output are there already"
     )
-    predict.set_defaults(run=_predict)
 
 
 def _score(text: str) -> float:
@@ -122,7 +116,8 @@ def _score(text: str) -> float:
     return value
 
 
-def _predict(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our own errors say what OpenCV cannot open
     from ..default_model import example_page
 

@@ -1,4 +1,11 @@
-"""``litepred zoo``: list the models that are known by name."""
+"""List the models that litepred knows by name.
+
+A line has a model's family, what it finds, and where its checkpoint lies: in a
+file on this machine if it was downloaded, else at its address; "none" where
+only the config was released.
+
+A name is what Predictor("…"), --config and litepred convert take.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +16,25 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError, LitepredError
 
 if TYPE_CHECKING:
-    from .common import Commands
+    from .common import CommandParser
 
-__all__ = ["add_parser"]
+__all__ = ["EPILOG", "add_options", "run"]
 
-_DESCRIPTION = """\
-List the models that litepred knows by name, with their family, what they find,
-and where their checkpoint lies: in a file on this machine if it was downloaded,
-else at its address; "none" where only the config was released.
-
-A name is what Predictor("…"), --config and litepred convert take."""
-_EPILOG = """\
+EPILOG = """\
 examples:
   litepred zoo
   litepred zoo keypoint
   litepred zoo mask fpn 3x --json"""
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    zoo = commands.add_parser(
-        "zoo", help="list the models that are known by name", description=_DESCRIPTION, epilog=_EPILOG
-    )
-    zoo.add_argument("text", nargs="*", metavar="TEXT", help="only models whose line has all of these, in any case")
-    zoo.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    zoo.set_defaults(run=_zoo)
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="only models whose line has all of these, in any case")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def _zoo(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     from .. import model_zoo
     from .architecture import family_of_config
 
