@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,30 +126,28 @@ def run(arguments: argparse.Namespace) -> int:
     found = list(expand(arguments.images or [str(example_page())]))
     items = name_items([name for name in found if isinstance(name, str)])
     check_targets([item.source for item in items], all_files(arguments, items))
-    todo = [item for item in items if not (arguments.skip_existing and _is_done(arguments, item))]
+    todo = items
+    if arguments.skip_existing:
+        todo = [item for item in items if not all(path.is_file() for path in item_files(arguments, item))]
     skipped = len(items) - len(todo)
     predictor = make_predictor(arguments)
-    with RunFiles(arguments, predictor.metadata) as files, progress_bar(len(todo), "image") as bar:
-        run = _Run(predictor, arguments, files, bar)
+    with ExitStack() as stack, progress_bar(len(todo), "image") as bar:
+        work = _Run(predictor, arguments, RunFiles(arguments, predictor.metadata, stack), bar)
         for error in found:
             if isinstance(error, ImageError):
-                run.report(error)
+                work.report(error)
         start = time.perf_counter()
         for video, group in itertools.groupby(todo, lambda item: is_video(item.source)):
-            if video:
-                for item in group:
-                    run.video(item)
-            else:
-                run.images(group)
+            (work.videos if video else work.images)(group)
     if len(todo) > 1 or skipped:
         elapsed_s = time.perf_counter() - start
-        told = [f"{run.done} of {run.done + run.failed} images and frames in {elapsed_s:.1f} s"]
-        if run.failed:
-            told.append(f"{run.failed} could not be read")
+        told = [f"{work.done} of {work.done + work.failed} images and frames in {elapsed_s:.1f} s"]
+        if work.failed:
+            told.append(f"{work.failed} could not be read")
         if skipped:
             told.append(f"{skipped} skipped")
         print(f"litepred: {', '.join(told)}", file=sys.stderr)
-    return 1 if run.failed else 0
+    return 1 if work.failed else 0
 
 
 def _check_skipping(arguments: argparse.Namespace) -> None:
@@ -158,10 +156,6 @@ def _check_skipping(arguments: argparse.Namespace) -> None:
         raise LitepredError(f"--skip-existing would leave images out of {', '.join(whole)}: drop one or the other")
     if not arguments.save_images and not arguments.json:
         raise LitepredError("--skip-existing looks for pictures or JSON files, and none are written: add --json")
-
-
-def _is_done(arguments: argparse.Namespace, item: Item) -> bool:
-    return all(path.is_file() for path in item_files(arguments, item))
 
 
 class _Run:
@@ -200,28 +194,32 @@ class _Run:
             self.bar.update()
             start = time.perf_counter()
 
-    def video(self, item: Item) -> None:
-        """Predict on the frames of a video or camera; a camera goes on until Ctrl-C."""
+    def videos(self, items: Iterable[Item]) -> None:
+        """Predict on the frames of videos and cameras; a camera goes on until Ctrl-C."""
+        for item in items:
+            start, before = time.perf_counter(), self.done
+            try:
+                self._frames(item)
+            except ImageError as error:
+                self.report(error)
+                continue
+            text = f"{item.name}: {self.done - before} frames in {time.perf_counter() - start:.2f} s"
+            self.tell(text, item_files(self.arguments, item))
+
+    def _frames(self, item: Item) -> None:
         from ..data import VideoReader
 
-        start, before = time.perf_counter(), self.done
-        try:
-            with VideoReader(item.source) as reader:
-                if self.bar.total is not None:
-                    self.bar.total = None if reader.frame_count is None else self.bar.total + reader.frame_count - 1
-                with (
-                    self.files.video(item, reader) as add_frame,
-                    suppress(KeyboardInterrupt) if reader.is_camera else nullcontext(),
-                ):
-                    for one in self.predictor.stream(reader, self.arguments.batch_size):
-                        add_frame(one, self._selected(one.outputs))
-                        self.done += 1
-                        self.bar.update()
-        except ImageError as error:
-            self.report(error)
-            return
-        elapsed_s = time.perf_counter() - start
-        self.tell(f"{item.name}: {self.done - before} frames in {elapsed_s:.2f} s", item_files(self.arguments, item))
+        with VideoReader(item.source) as reader:
+            if self.bar.total is not None:
+                self.bar.total = None if reader.frame_count is None else self.bar.total + reader.frame_count - 1
+            with (
+                self.files.video(item, reader) as add_frame,
+                suppress(KeyboardInterrupt) if reader.is_camera else nullcontext(),
+            ):
+                for one in self.predictor.stream(reader, self.arguments.batch_size):
+                    add_frame(one, self._selected(one.outputs))
+                    self.done += 1
+                    self.bar.update()
 
     def _selected(self, outputs: Outputs) -> Outputs:
         """Leave out instances that score too little or are of other classes."""

@@ -184,7 +184,7 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageEr
     """
     import torch
 
-    from .extractor import DensePoseResultExtractor
+    from .converters import DensePoseResultExtractor
 
     results: list[dict[str, Any]] = []
     target, files = Path(args.output), _input_files(args)

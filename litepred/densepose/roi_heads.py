@@ -19,8 +19,7 @@ from ..modeling.roi_heads import StandardROIHeads
 from ..modeling.roi_heads.standard import build_pooler
 from ..modeling.semantic import SemSegFPNHead
 from ..structures import Boxes, Instances
-from .heads import ROI_DENSEPOSE_HEAD_REGISTRY
-from .predictors import DENSEPOSE_PREDICTOR_REGISTRY
+from .heads import DENSEPOSE_PREDICTOR_REGISTRY, ROI_DENSEPOSE_HEAD_REGISTRY
 
 __all__ = ["Decoder", "DensePoseROIHeads"]
 

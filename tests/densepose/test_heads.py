@@ -4,8 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from litepred.densepose.heads import DensePoseDeepLabHead, DensePoseV1ConvXHead, _NonLocalBlock
-from litepred.densepose.predictors import DensePoseChartPredictor, DensePoseChartWithConfidencePredictor
+from litepred.densepose.heads import (
+    DensePoseChartPredictor,
+    DensePoseChartWithConfidencePredictor,
+    DensePoseDeepLabHead,
+    DensePoseV1ConvXHead,
+    _NonLocalBlock,
+)
 
 HEADS = {
     "plain": (
