@@ -1,18 +1,17 @@
 """DensePose's heads, which turn pooled boxes into features, and its predictors, which turn those into maps.
 
 The maps are of segmentation, of coordinates and of confidences in both (Güler et al. 2018). D detections over all
-images, S × S cells of a pooled box, C channels, M × M = 2·s·S × 2·s·S map cells, s being the upscaling.
+images, S × S cells of a pooled box, C channels, M × M = 2·s·S × 2·s·S map cells, s being the upscaling. All of them are
+built from a config, whose ``MODEL.ROI_DENSEPOSE_HEAD`` describes them, and from the number of their input's channels.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..config import CfgNode, configurable
+from ..config import CfgNode
 from ..errors import ConfigError
 from ..layers import Conv2d, InferenceModule, get_norm
 from ..modeling.registry import Registry
@@ -34,43 +33,23 @@ _UV_CONFIDENCES = {"iid_iso": ("sigma_2",), "indep_aniso": ("sigma_2", "kappa_u"
 
 @ROI_DENSEPOSE_HEAD_REGISTRY.register()
 class DensePoseV1ConvXHead(InferenceModule):
-    """A stack of convolutions.
-
-    Args:
-        input_channels: channels of the pooled boxes.
-        conv_dim: channels of each convolution's output.
-        num_convs: number of convolutions.
-        kernel_size: side of each convolution's kernel.
-        norm: name of the norm after each convolution, as `get_norm` takes it.
+    """A stack of convolutions, each with a norm as `get_norm` takes it.
 
     Attributes:
         n_out_channels: channels of the result.
     """
 
-    @configurable
-    def __init__(
-        self, input_channels: int, *, conv_dim: int, num_convs: int, kernel_size: int = 3, norm: str = ""
-    ) -> None:
+    def __init__(self, cfg: CfgNode, input_channels: int, norm: str = "") -> None:
         super().__init__()
-        self._convs = [f"body_conv_fcn{i + 1}" for i in range(num_convs)]
-        for name in self._convs:
-            padding, norm_layer = kernel_size // 2, get_norm(norm, conv_dim)
-            conv = Conv2d(input_channels, conv_dim, kernel_size, padding=padding, bias=not norm, norm=norm_layer)
-            conv.activation = F.relu_
-            self.add_module(name, conv)
-            input_channels = conv_dim
-        self.n_out_channels = input_channels
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_channels: int) -> dict[str, Any]:
-        """Translate ``MODEL.ROI_DENSEPOSE_HEAD`` into arguments."""
         head = cfg.MODEL.ROI_DENSEPOSE_HEAD
-        return {
-            "input_channels": input_channels,
-            "conv_dim": head.CONV_HEAD_DIM,
-            "num_convs": head.NUM_STACKED_CONVS,
-            "kernel_size": head.CONV_HEAD_KERNEL,
-        }
+        channels, kernel_size = head.CONV_HEAD_DIM, head.CONV_HEAD_KERNEL
+        self._convs = [f"body_conv_fcn{i + 1}" for i in range(head.NUM_STACKED_CONVS)]
+        for name in self._convs:
+            conv = Conv2d(input_channels, channels, kernel_size, padding=kernel_size // 2, bias=not norm)
+            conv.norm, conv.activation = get_norm(norm, channels), F.relu_
+            self.add_module(name, conv)
+            input_channels = channels
+        self.n_out_channels = input_channels
 
     def forward(self, features: Tensor) -> Tensor:
         """Map pooled boxes (D, C, S, S) to features (D, C', S, S)."""
@@ -83,35 +62,22 @@ class DensePoseV1ConvXHead(InferenceModule):
 class DensePoseDeepLabHead(DensePoseV1ConvXHead):
     """An atrous spatial pyramid, as in DeepLabv3 (Chen et al. 2017), and after it a stack of convolutions.
 
-    Args:
-        input_channels: channels of the pooled boxes.
-        nonlocal_on: whether a non-local block follows the pyramid.
-        **kwargs: see `DensePoseV1ConvXHead`.
+    Raises:
+        ConfigError: the norm of the convolutions is another one than the pyramid's.
     """
 
-    @configurable
-    def __init__(self, input_channels: int, *, nonlocal_on: bool = False, **kwargs: Any) -> None:
-        super().__init__(input_channels, **kwargs)
-        self.ASPP = _AtrousPyramid(input_channels, (6, 12, 56))
-        if nonlocal_on:
-            self.NLBlock = _NonLocalBlock(input_channels)
-        self.nonlocal_on = nonlocal_on
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_channels: int) -> dict[str, Any]:
-        """Translate ``MODEL.ROI_DENSEPOSE_HEAD`` into arguments."""
+    def __init__(self, cfg: CfgNode, input_channels: int) -> None:
         section = cfg.MODEL.ROI_DENSEPOSE_HEAD.DEEPLAB
         if section.NORM not in ("GN", "", None):
             raise ConfigError(f"MODEL.ROI_DENSEPOSE_HEAD.DEEPLAB.NORM is {section.NORM!r}: expected 'GN' or ''")
-        arguments = super().from_config(cfg, input_channels)
-        return arguments | {"norm": section.NORM or "", "nonlocal_on": bool(section.NONLOCAL_ON)}
+        super().__init__(cfg, input_channels, section.NORM or "")
+        self.ASPP = _AtrousPyramid(input_channels, (6, 12, 56))
+        self.NLBlock = _NonLocalBlock(input_channels) if section.NONLOCAL_ON else None
 
     def forward(self, features: Tensor) -> Tensor:
         """Map pooled boxes (D, C, S, S) to features (D, C', S, S)."""
         features = self.ASPP(features)
-        if self.nonlocal_on:
-            features = self.NLBlock(features)
-        return super().forward(features)
+        return super().forward(features if self.NLBlock is None else self.NLBlock(features))
 
 
 class _AtrousPyramid(InferenceModule):
@@ -153,50 +119,21 @@ class _NonLocalBlock(InferenceModule):
 
 @DENSEPOSE_PREDICTOR_REGISTRY.register()
 class DensePoseChartPredictor(InferenceModule):
-    """Predicts segmentation, and coordinates on charts of the body's surface.
+    """Predicts segmentation, and coordinates on charts of the body's surface."""
 
-    Args:
-        input_channels: channels of the features.
-        num_patches: parts of the body, each with a chart.
-        num_coarse: channels of the coarse segmentation.
-        kernel_size: side of the kernels of the transposed convolutions, which double the resolution.
-        scale_factor: s, by which the resolution is multiplied further.
-    """
-
-    @configurable
-    def __init__(
-        self,
-        input_channels: int,
-        *,
-        num_patches: int = 24,
-        num_coarse: int = 2,
-        kernel_size: int = 4,
-        scale_factor: int = 2,
-    ) -> None:
+    def __init__(self, cfg: CfgNode, input_channels: int) -> None:
         super().__init__()
-        self._kernel_size = kernel_size
-        self._input_channels = input_channels
-        self.scale_factor = scale_factor
-        self.ann_index_lowres = self._deconv(num_coarse)
-        self.index_uv_lowres = self._deconv(num_patches + 1)
-        self.u_lowres = self._deconv(num_patches + 1)
-        self.v_lowres = self._deconv(num_patches + 1)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_channels: int) -> dict[str, Any]:
-        """Translate ``MODEL.ROI_DENSEPOSE_HEAD`` into arguments."""
         head = cfg.MODEL.ROI_DENSEPOSE_HEAD
-        return {
-            "input_channels": input_channels,
-            "num_patches": head.NUM_PATCHES,
-            "num_coarse": head.NUM_COARSE_SEGM_CHANNELS,
-            "kernel_size": head.DECONV_KERNEL,
-            "scale_factor": head.UP_SCALE,
-        }
+        self._channels, self._kernel_size = input_channels, head.DECONV_KERNEL
+        self.scale_factor = head.UP_SCALE
+        self.ann_index_lowres = self._deconv(head.NUM_COARSE_SEGM_CHANNELS)
+        self.index_uv_lowres = self._deconv(head.NUM_PATCHES + 1)
+        self.u_lowres = self._deconv(head.NUM_PATCHES + 1)
+        self.v_lowres = self._deconv(head.NUM_PATCHES + 1)
 
     def _deconv(self, channels: int) -> nn.ConvTranspose2d:
         padding = int(self._kernel_size / 2 - 1)
-        return nn.ConvTranspose2d(self._input_channels, channels, self._kernel_size, stride=2, padding=padding)
+        return nn.ConvTranspose2d(self._channels, channels, self._kernel_size, stride=2, padding=padding)
 
     def _maps(self, layer: nn.Module, features: Tensor) -> Tensor:
         maps = layer(features).float()
@@ -204,54 +141,35 @@ class DensePoseChartPredictor(InferenceModule):
 
     def forward(self, head_outputs: Tensor) -> DensePoseChartPredictorOutput:
         """Map features (D, C, S, S) to maps (D, …, M, M)."""
-        return DensePoseChartPredictorOutput(
-            coarse_segm=self._maps(self.ann_index_lowres, head_outputs),
-            fine_segm=self._maps(self.index_uv_lowres, head_outputs),
-            u=self._maps(self.u_lowres, head_outputs),
-            v=self._maps(self.v_lowres, head_outputs),
-        )
+        layers = (self.ann_index_lowres, self.index_uv_lowres, self.u_lowres, self.v_lowres)
+        return DensePoseChartPredictorOutput(*(self._maps(layer, head_outputs) for layer in layers))
 
 
 @DENSEPOSE_PREDICTOR_REGISTRY.register()
 class DensePoseChartWithConfidencePredictor(DensePoseChartPredictor):
     """Predicts confidences too (Neverova et al. 2019, Sanakoyeu et al. 2020), each of which is optional.
 
-    Args:
-        input_channels: channels of the features.
-        uv_confidence: ``""`` for none, "iid_iso" for ``sigma_2``, "indep_aniso" for ``kappa_u`` and ``kappa_v`` too.
-        segm_epsilon: the least confidence of the segmentations, ``None`` for no such confidences.
-        **kwargs: see `DensePoseChartPredictor`.
+    With ``UV_CONFIDENCE``, of the type "iid_iso" they have ``sigma_2``, and of "indep_aniso" ``kappa_u`` and
+    ``kappa_v`` too. ``SEGM_CONFIDENCE.EPSILON`` is the least confidence of the segmentations.
 
     Raises:
-        ConfigError: ``uv_confidence`` is none of these.
+        ConfigError: the type is none of these.
     """
 
-    @configurable
-    def __init__(
-        self, input_channels: int, *, uv_confidence: str = "", segm_epsilon: float | None = None, **kwargs: Any
-    ) -> None:
-        super().__init__(input_channels, **kwargs)
-        if uv_confidence and uv_confidence not in _UV_CONFIDENCES:
-            raise ConfigError(
-                f"MODEL.ROI_DENSEPOSE_HEAD.UV_CONFIDENCE.TYPE is {uv_confidence!r}: "
-                f"expected one of {', '.join(_UV_CONFIDENCES)}"
-            )
-        self.uv_confidences = _UV_CONFIDENCES.get(uv_confidence, ())
-        self.segm_epsilon = segm_epsilon
+    def __init__(self, cfg: CfgNode, input_channels: int) -> None:
+        super().__init__(cfg, input_channels)
+        head = cfg.MODEL.ROI_DENSEPOSE_HEAD
+        kind = head.UV_CONFIDENCE.TYPE if head.UV_CONFIDENCE.ENABLED else ""
+        if kind and kind not in _UV_CONFIDENCES:
+            expected = ", ".join(_UV_CONFIDENCES)
+            raise ConfigError(f"MODEL.ROI_DENSEPOSE_HEAD.UV_CONFIDENCE.TYPE is {kind!r}: expected one of {expected}")
+        self.uv_confidences = _UV_CONFIDENCES.get(kind, ())
         for name in self.uv_confidences:
-            self.add_module(f"{name}_lowres", self._deconv(self.u_lowres.out_channels))
-        if segm_epsilon is not None:
+            self.add_module(f"{name}_lowres", self._deconv(head.NUM_PATCHES + 1))
+        self.segm_epsilon = head.SEGM_CONFIDENCE.EPSILON if head.SEGM_CONFIDENCE.ENABLED else None
+        if self.segm_epsilon is not None:
             self.fine_segm_confidence_lowres = self._deconv(1)
             self.coarse_segm_confidence_lowres = self._deconv(1)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_channels: int) -> dict[str, Any]:
-        """Translate ``MODEL.ROI_DENSEPOSE_HEAD`` into arguments."""
-        head = cfg.MODEL.ROI_DENSEPOSE_HEAD
-        return super().from_config(cfg, input_channels) | {
-            "uv_confidence": head.UV_CONFIDENCE.TYPE if head.UV_CONFIDENCE.ENABLED else "",
-            "segm_epsilon": head.SEGM_CONFIDENCE.EPSILON if head.SEGM_CONFIDENCE.ENABLED else None,
-        }
 
     def forward(self, head_outputs: Tensor) -> DensePoseChartPredictorOutputWithConfidences:
         """Map features (D, C, S, S) to maps (D, …, M, M); segmentations come multiplied by their confidence."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import CfgNode, configurable
 from ..errors import ConfigError
@@ -101,27 +101,20 @@ class DensePoseROIHeads(StandardROIHeads):
     def __init__(
         self,
         *,
-        densepose_pooler: nn.Module | None = None,
-        densepose_head: nn.Module | None = None,
-        densepose_predictor: nn.Module | None = None,
+        densepose_pooler: Any = None,
+        densepose_head: Any = None,
+        densepose_predictor: Any = None,
         decoder: Decoder | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.densepose_on = densepose_pooler is not None
-        if self.densepose_on:
-            self.use_decoder = decoder is not None
-            if decoder is not None:
-                self.decoder: Any = decoder
-            self.densepose_pooler: Any = densepose_pooler
-            self.densepose_head: Any = densepose_head
-            self.densepose_predictor: Any = densepose_predictor
+        self.densepose_pooler, self.decoder = densepose_pooler, decoder
+        self.densepose_head, self.densepose_predictor = densepose_head, densepose_predictor
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
         """Translate the sections of the ROI heads into arguments."""
-        arguments = super().from_config(cfg, input_shape)
-        return arguments | _densepose_branch(cfg, input_shape or {})
+        return super().from_config(cfg, input_shape) | _densepose_branch(cfg, input_shape or {})
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
         """Add masks, keypoints and ``pred_densepose`` to ``instances``, which have boxes and classes."""
@@ -129,12 +122,12 @@ class DensePoseROIHeads(StandardROIHeads):
 
     def _forward_densepose(self, features: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
         sizes = [len(one) for one in instances]
-        if not self.densepose_on or not sum(sizes):  # as in DensePose, a batch without detections gets no field
+        if self.densepose_pooler is None or not sum(sizes):  # as in DensePose, a batch without detections gets no field
             return instances
         maps, boxes = [features[name] for name in self.in_features], [one.pred_boxes for one in instances]
-        if self.use_decoder and self.exact:
+        if self.decoder is not None and self.exact:
             maps = [self.decoder(maps)]
-        elif self.use_decoder:
+        elif self.decoder is not None:
             window = self.decoder.window_around(boxes, maps[-1])
             maps = [self.decoder(maps, window)]
             (top, left), _ = window
