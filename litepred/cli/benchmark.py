@@ -23,11 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, LitepredError
 from ..files import check_targets
-from .common import add_model_arguments, make_predictor, positive
+from .common import CommandParser, add_model_arguments, make_predictor, positive
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
-    from .common import CommandParser
 
 __all__ = ["add_options", "run"]
 

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ConfigError, LitepredError
 from ..files import check_targets, is_address
-from .common import count_types, megabytes, skeleton
+from .common import CommandParser, count_types, megabytes, skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..checkpoint import Checkpoint
     from ..config import CfgNode
-    from .common import CommandParser
 
 __all__ = ["EPILOG", "add_options", "run"]
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from ..densepose import apply_net
 from ..errors import ImageError
-
-if TYPE_CHECKING:
-    from .common import CommandParser
+from .common import CommandParser
 
 __all__ = ["add_options", "run"]
 

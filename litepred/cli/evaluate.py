@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
-from .common import add_model_arguments, make_predictor, progress_bar
+from .common import CommandParser, add_model_arguments, make_predictor, progress_bar
 from .inputs import predict_files
 
 if TYPE_CHECKING:
     from ..data import Metadata
     from ..evaluation import COCOEvaluator, PanopticEvaluator
     from ..predictor import Predictor
-    from .common import CommandParser
 
 __all__ = ["EPILOG", "add_options", "run"]
 
@@ -126,22 +125,19 @@ def _predict_all(
 def _tables(results: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     """Yield the lines of a table of AP, one of AP per class, and one of panoptic quality."""
     precision = {_TITLES[task]: row for task, row in results.items() if task in _TITLES}
+    keys = list(dict.fromkeys(key for row in precision.values() for key in row))
+    titles, classes = ([key for key in keys if key.startswith("AP-") == of_class] for of_class in (False, True))
     if precision:
-        titles = list(dict.fromkeys(key for row in precision.values() for key in row if not key.startswith("AP-")))
         yield from _table("", titles, {name: [row.get(key) for key in titles] for name, row in precision.items()})
-    classes = list(dict.fromkeys(key for row in precision.values() for key in row if key.startswith("AP-")))
     if classes:
         yield ""
         rows = {key.removeprefix("AP-"): [row.get(key) for row in precision.values()] for key in classes}
         yield from _table("AP per class", list(precision), rows)
     if "panoptic_seg" in results:
-        row = results["panoptic_seg"]
         if precision:
             yield ""
-        names = ("PQ", "SQ", "RQ")
-        yield from _table(
-            "", list(names), {part: [row[name + suffix] for name in names] for part, suffix in _PARTS.items()}
-        )
+        row, names = results["panoptic_seg"], ["PQ", "SQ", "RQ"]
+        yield from _table("", names, {part: [row[name + end] for name in names] for part, end in _PARTS.items()})
 
 
 def _table(corner: str, titles: list[str], rows: Mapping[str, list[float | None]]) -> Iterator[str]:

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import is_address
-from .common import count_types, megabytes, skeleton
+from .common import CommandParser, count_types, megabytes, skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .common import CommandParser
 
 __all__ = ["add_options", "run"]
 

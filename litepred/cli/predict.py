@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
 from ..files import check_targets
-from .common import add_model_arguments, make_predictor, positive, progress_bar
+from .common import CommandParser, add_model_arguments, make_predictor, positive, progress_bar
 from .inputs import expand, is_video, predict_files
 from .outputs import Item, RunFiles, all_files, check_needs, item_files, name_items
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from ..data import Metadata
     from ..predictor import Predictor
     from ..structures import Outputs
-    from .common import CommandParser
 
 __all__ = ["EPILOG", "add_options", "run"]
 

@@ -7,10 +7,8 @@ from Python itself, and so do the processes that it starts with multiprocessing.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .common import CommandParser
+from .common import CommandParser
 
 __all__ = ["EPILOG", "add_options", "run"]
 

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, LitepredError
-
-if TYPE_CHECKING:
-    from .common import CommandParser
+from .common import CommandParser
 
 __all__ = ["EPILOG", "add_options", "run"]
 

@@ -135,12 +135,13 @@ def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageErr
     from .vis import parse_names
 
     parse_names(args.visualizations)  # mistakes are found before the model is loaded
-    output, number = Path(args.output), 0
+    output = Path(args.output)
     kind = Image.registered_extensions().get(output.suffix.lower())
     if kind is None:
         raise LitepredError(f"--output {args.output!r} ends in {output.suffix!r}, which is no kind of image: try .png")
     files = _input_files(args)
-    check_targets(files, (_numbered(output, number + 1) for number in range(len(files))))
+    targets = [output.with_name(f"{output.stem}.{i + 1:04d}{output.suffix}") for i in range(len(files))]
+    check_targets(files, targets)
     predictor = _show_predictor(args)
     for file in files:
         logger.info("Processing %s", file)
@@ -149,8 +150,7 @@ def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageErr
         except ImageError as error:
             yield file, error
             continue
-        number += 1
-        target = _numbered(output, number)
+        target = targets.pop(0)
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as written:
             Image.fromarray(picture[:, :, ::-1]).save(written, format=kind)
@@ -299,10 +299,6 @@ def _input_files(args: argparse.Namespace) -> list[str]:
     if files := [file for file in files if os.path.isfile(file)]:
         return files
     raise LitepredError(f"there are no files {args.input!r}: expected an image file, a folder or a glob pattern")
-
-
-def _numbered(output: Path, number: int) -> Path:
-    return output.with_name(f"{output.stem}.{number:04d}{output.suffix}")
 
 
 def verbosity_to_level(verbosity: int | None) -> int:
