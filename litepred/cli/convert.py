@@ -39,9 +39,7 @@ def add_options(parser: CommandParser) -> None:
     parser.add_argument("source", metavar="IN", help="checkpoint to read")
     parser.add_argument("target", metavar="OUT", help="file to write, whole or not at all")
     parser.add_argument(
-        "--config",
-        metavar="YAML",
-        help="config of the model, or its name in the zoo; default: what comes with IN",
+        "--config", metavar="YAML", help="config of the model, or its name in the zoo; default: what comes with IN"
     )
     parser.add_argument(
         "--class-names",

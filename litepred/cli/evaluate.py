@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,16 @@ def run(arguments: argparse.Namespace) -> int:
             PanopticEvaluator(arguments.panoptic_annotations, arguments.panoptic_folder, predictor.metadata)
         )
     images = {one["id"]: str(folder / one["file_name"]) for one in evaluators[0].images}
-    missed = _predict_all(predictor, images, evaluators)
+    missed = 0
+    with progress_bar(len(images), "image") as bar:
+        for image_id, _, answer in predict_files(predictor, images, lambda image_id: images[image_id], None):
+            if isinstance(answer, ImageError):
+                missed += 1
+                bar.write(f"litepred: error: {answer}", file=sys.stderr)
+            else:
+                for evaluator in evaluators:
+                    evaluator.process([{"image_id": image_id}], [answer])
+            bar.update()
     results = {task: figures for evaluator in evaluators for task, figures in evaluator.evaluate().items()}
     if arguments.json:
         plain = {task: {key: None if math.isnan(v) else v for key, v in row.items()} for task, row in results.items()}
@@ -103,23 +112,6 @@ def _metadata(predictor: Predictor) -> Metadata | None:
     kind, number = class_kind(predictor.cfg)
     numbered = kind == "thing_classes" and len(dataset_ids(predictor.metadata)) == number
     return predictor.metadata if numbered else None
-
-
-def _predict_all(
-    predictor: Predictor, images: Mapping[int | str, str], evaluators: Sequence[COCOEvaluator | PanopticEvaluator]
-) -> int:
-    """Run the model over the images, and return how many could not be read."""
-    missed = 0
-    with progress_bar(len(images), "image") as bar:
-        for image_id, _, answer in predict_files(predictor, images, lambda image_id: images[image_id], None):
-            if isinstance(answer, ImageError):
-                missed += 1
-                bar.write(f"litepred: error: {answer}", file=sys.stderr)
-            else:
-                for evaluator in evaluators:
-                    evaluator.process([{"image_id": image_id}], [answer])
-            bar.update()
-    return missed
 
 
 def _tables(results: Mapping[str, Mapping[str, float]]) -> Iterator[str]:

@@ -45,9 +45,7 @@ _NUMBER = re.compile(r"(?<=\.)[0-9]{1,9}(?![^.])")  # a part of a dotted name th
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument(
-        "file",
-        metavar="FILE",
-        help="checkpoint or its address, or a config: a YAML file or a name in the zoo",
+        "file", metavar="FILE", help="checkpoint or its address, or a config: a YAML file or a name in the zoo"
     )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs to read")
 

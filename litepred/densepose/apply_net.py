@@ -240,22 +240,13 @@ def load_predictor(config: str, weights: str, opts: Sequence[str] = ()) -> Predi
         ConfigError: The config cannot be read, or does not describe a model.
         CheckpointError: The checkpoint cannot be read safely, or does not fit the model.
     """
-    return _kept_predictor(os.getcwd(), config, weights, tuple(opts), _stamp(config), _stamp(weights))
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    """Return what changes when a file does, or ``None`` where there is no file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
+    found = [os.stat(path) if os.path.exists(path) else None for path in (config, weights)]
+    stamps = [status and (status.st_mtime_ns, status.st_size) for status in found]  # which change when the files do
+    return _kept_predictor(os.getcwd(), config, weights, tuple(opts), *stamps)
 
 
 @functools.lru_cache(maxsize=1)
-def _kept_predictor(
-    folder: str, config: str, weights: str, opts: tuple[str, ...], *stamps: tuple[int, int] | None
-) -> Predictor:
+def _kept_predictor(folder: str, config: str, weights: str, opts: tuple[str, ...], *stamps: object) -> Predictor:
     from ..predictor import Predictor
     from ..resolve import named_config
     from .config import add_densepose_config
