@@ -1,8 +1,10 @@
 """DensePose's heads, which turn pooled boxes into features, and its predictors, which turn those into maps.
 
-The maps are of segmentation, of coordinates and of confidences in both (Güler et al. 2018). D detections over all
-images, S × S cells of a pooled box, C channels, M × M = 2·s·S × 2·s·S map cells, s being the upscaling. All of them are
-built from a config, whose ``MODEL.ROI_DENSEPOSE_HEAD`` describes them, and from the number of their input's channels.
+The maps are of segmentation, of coordinates and of confidences in both (Güler et al. 2018). Each class is built from a
+config, whose ``MODEL.ROI_DENSEPOSE_HEAD`` describes it, and from the number of its input's channels.
+
+D detections over all images, S × S cells of a pooled box, C channels, M × M = 2·s·S × 2·s·S map cells, s being the
+upscaling.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class DensePoseDeepLabHead(DensePoseV1ConvXHead):
     """An atrous spatial pyramid, as in DeepLabv3 (Chen et al. 2017), and after it a stack of convolutions.
 
     Raises:
-        ConfigError: the norm of the convolutions is another one than the pyramid's.
+        ConfigError: ``DEEPLAB.NORM``, the norm of the convolutions, is neither GN nor empty.
     """
 
     def __init__(self, cfg: CfgNode, input_channels: int) -> None:
