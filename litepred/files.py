@@ -1,23 +1,24 @@
-"""Write files that are whole or absent, tell addresses from paths, and read the package's own tables."""
+"""Write files that are whole or absent and over no file that is read, tell addresses from paths, and read tables."""
 
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from .errors import WriteError
+from .errors import LitepredError, WriteError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["is_address", "read_rows", "whole_file"]
+__all__ = ["check_targets", "is_address", "read_rows", "whole_file"]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
 
@@ -30,6 +31,34 @@ def is_address(name: str) -> bool:
 def read_rows(path: Path) -> list[list[str]]:
     """Read a table of the package: a row in each line, with two spaces between its fields."""
     return [line.split("  ") for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def check_targets(sources: Iterable[str | os.PathLike[str]], targets: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuse to write over a file that is read, or twice to one file, whatever they are called.
+
+    A target's folder need not exist yet.
+
+    Raises:
+        LitepredError: a target is the same file as a source, or as another target.
+    """
+    real_path = functools.cache(os.path.realpath)
+
+    def place(path: str | os.PathLike[str]) -> tuple[object, object]:
+        """Return the same value for all names of a file, such as IMG.PNG and IMG.png on a Mac's usual disk."""
+        status = os.stat(path) if os.path.exists(path) else None
+        if status is not None and status.st_ino:  # which is 0 on network drives that do not number their files
+            return status.st_dev, status.st_ino
+        folder, name = os.path.split(path)
+        return real_path(folder), name
+
+    read, written = {place(source) for source in sources}, set()
+    for target in targets:
+        where = place(target)
+        if where in read:
+            raise LitepredError(f"{str(target)!r} is both read and written: choose another name or folder to write to")
+        if where in written:
+            raise LitepredError(f"{str(target)!r} is to be written twice: give each option a file or folder of its own")
+        written.add(where)
 
 
 @contextmanager

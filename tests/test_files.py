@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and addresses told from paths."""
+"""Files that are whole or absent and over no file that is read, and addresses told from paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from full_disk import disk_with_room_for
 from PIL import Image
 
 from litepred.errors import LitepredError, WriteError
-from litepred.files import is_address, whole_file
+from litepred.files import check_targets, is_address, whole_file
 
 
 @pytest.mark.parametrize(
@@ -143,3 +143,42 @@ def test_a_file_that_is_to_outlive_a_power_cut_waits_for_the_disk(durable, tmp_p
     with whole_file(tmp_path / "a", durable=durable) as file:
         file.write(b"12345")
     assert waits == [5] * durable
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with a second folder, and an image that has two names."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"image")
+    (tmp_path / "out").mkdir()
+    os.link("a.png", "other.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets"),
+    [
+        ([], []),
+        (["a.png", "a.png"], []),
+        (["a.png"], ["b.png", "out/a.png"]),
+        (["nowhere.png", "camera:0"], ["a.png"]),
+    ],
+)
+def test_targets_of_their_own(sources, targets, folder):
+    check_targets(sources, targets)
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "message"),
+    [
+        (["a.png"], ["a.png"], "'a.png' is both read and written"),
+        (["a.png"], ["out/../a.png"], "'out/../a.png' is both read and written"),
+        (["a.png"], ["other.png"], "'other.png' is both read and written"),
+        (["new.png"], ["./new.png"], "'./new.png' is both read and written"),
+        ([], ["out/b.png", "out/../out/b.png"], "'out/../out/b.png' is to be written twice"),
+        ([], ["a.png", "other.png"], "'other.png' is to be written twice"),
+    ],
+)
+def test_targets_that_are_refused(sources, targets, message, folder):
+    with pytest.raises(LitepredError, match=message):
+        check_targets(sources, targets)

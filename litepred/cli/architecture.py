@@ -1,21 +1,48 @@
-"""Recognise a model by the names and shapes of its weights, without a config and without building anything."""
+"""Tell which model it is, such as a Mask R-CNN: by the names and shapes of its weights, or by its config."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..checkpoint.hints import ShapesByName, is_backbone, read_numbers
-from .families import family_of_heads
 
-__all__ = ["Architecture", "recognise"]
+if TYPE_CHECKING:
+    from ..config import CfgNode
+
+__all__ = ["Architecture", "family_of_config", "name_family", "recognise"]
 
 _TRUNK = r"(?:backbone\.)?(?:bottom_up\.)?"
 # What stands before the short names of converted Caffe2 files in Detectron2's names.
 _PLACES = (
-    (re.compile(r"(?=(?:cls_score|bbox_pred)\.)"), "roi_heads.box_predictor."),
-    (re.compile(r"(?=(?:box|mask)_head\.)"), "roi_heads."),
-    (re.compile(r"(?=fpn_)"), "backbone."),
+    (r"^(?=(?:cls_score|bbox_pred)\.)", "roi_heads.box_predictor."),
+    (r"^(?=(?:box|mask)_head\.)", "roi_heads."),
+    (r"^(?=fpn_)", "backbone."),
+)
+_WORDS = {"masks": "Mask", "keypoints": "Keypoint", "surfaces": "DensePose"}
+# What a head finds; a text, or none for the head itself; and a pattern, whose group matches what the text counts.
+_PARTS = (
+    ("proposals", "", r"(proposal_generator)\."),
+    ("boxes", "", r"(roi_heads)\.box_"),
+    ("boxes", "{} stages", r"roi_heads\.box_predictor\.(\d)\."),
+    ("boxes", "{} conv", r"roi_heads\.box_head\.(?:0\.)?(conv\d+)\."),
+    ("boxes", "{} fc", r"roi_heads\.box_head\.(?:0\.)?(fc\d+)\."),
+    ("boxes", "res5", r"roi_heads\.(res5)\."),
+    ("boxes", "", r"head\.(cls_score)\."),  # RetinaNet's
+    ("boxes", "{} conv", r"head\.cls_subnet\.(\d+)\.weight"),
+    ("masks", "", r"(roi_heads)\.mask_head\."),
+    ("masks", "{} conv", r"roi_heads\.mask_head\.(mask_fcn\d+)\."),
+    ("masks", "1 deconv", r"(roi_heads)\.mask_head\."),
+    ("keypoints", "", r"(roi_heads)\.keypoint_head\."),
+    ("keypoints", "{} conv", r"roi_heads\.keypoint_head\.(conv_fcn\d+)\."),
+    ("surfaces", "", r"(roi_heads)\.densepose_head\."),
+    ("surfaces", "DeepLab", r"roi_heads\.densepose_head\.(ASPP)\."),
+    ("surfaces", "{} conv", r"roi_heads\.densepose_head\.(body_conv_fcn\d+)\."),
+    ("surfaces", "decoder", r"roi_heads\.(decoder)\."),
+    ("stuff", "", r"(sem_seg_head)\."),
+    ("stuff", "{} levels", r"sem_seg_head\.(p\d)\."),
 )
 
 
@@ -27,31 +54,70 @@ class Architecture:
         name: such as ``Mask R-CNN``.
         meta_architecture: what ``MODEL.META_ARCHITECTURE`` calls it.
         backbone: such as ``ResNet-50, FrozenBN, FPN of 256 channels``.
-        heads: for each head, by what it finds (see `Family`), how it is made.
+        heads: how each head is made, by what it finds: ``proposals``, ``boxes``, ``masks``, ``keypoints``,
+            ``surfaces`` of bodies, ``stuff``.
         classes: the number of classes of ``things`` and of ``stuff``.
     """
 
-    name: str = ""
-    meta_architecture: str = ""
-    backbone: str = ""
-    heads: dict[str, str] = field(default_factory=dict)
-    classes: dict[str, int] = field(default_factory=dict)
+    name: str
+    meta_architecture: str
+    backbone: str
+    heads: dict[str, str]
+    classes: dict[str, int]
+
+
+def name_family(heads: Collection[str], *, cascade: bool = False, dense: bool = False) -> tuple[str, str]:
+    """Return the name of a model's family and its ``MODEL.META_ARCHITECTURE``, both empty where they are not known.
+
+    Args:
+        heads: what they find, in the words of `Architecture`.
+        cascade: whether boxes are refined in stages.
+        dense: whether boxes come straight from every cell of the feature maps, as in RetinaNet.
+    """
+    if dense:
+        return "RetinaNet", "RetinaNet"
+    if "boxes" in heads:
+        words = ["Cascade"] if cascade else []
+        if "stuff" in heads:
+            return " ".join([*words, "Panoptic FPN"]), "PanopticFPN"
+        words += [word for head, word in _WORDS.items() if head in heads]
+        words = words or ["Faster" if "proposals" in heads else "Fast"]
+        return f"{' '.join(words)} R-CNN", "GeneralizedRCNN"
+    if "stuff" in heads:
+        return "Semantic FPN", "SemanticSegmentor"
+    return ("RPN", "ProposalNetwork") if "proposals" in heads else ("", "")
+
+
+def family_of_config(cfg: CfgNode) -> tuple[str, list[str]]:
+    """Return the family of a config's model and what its heads find; an unknown kind is taken for an R-CNN."""
+    model, kind = cfg.MODEL, cfg.MODEL.META_ARCHITECTURE
+    has = {
+        "proposals": model.PROPOSAL_GENERATOR.NAME != "PrecomputedProposals",
+        "boxes": True,
+        "masks": model.MASK_ON,
+        "keypoints": model.KEYPOINT_ON,
+        "surfaces": model.get("DENSEPOSE_ON", False),
+        "stuff": kind == "PanopticFPN",
+    }
+    alone = {"RetinaNet": "boxes", "SemanticSegmentor": "stuff", "ProposalNetwork": "proposals"}
+    heads = [alone[kind]] if kind in alone else [head for head, on in has.items() if on]
+    cascade = model.ROI_HEADS.NAME == "CascadeROIHeads"
+    return name_family(heads, cascade=cascade, dense=kind == "RetinaNet")[0], heads
 
 
 def recognise(shapes: ShapesByName) -> Architecture:
-    """Guess the model from its state dict's shapes."""
+    """Guess the model from its state dict's shapes, without building anything."""
     shapes = {_full_name(key): shape for key, shape in shapes.items()}
     numbers, heads = read_numbers(shapes), _heads(shapes)
     classes = {
         "things": numbers.get("MODEL.RETINANET.NUM_CLASSES", numbers.get("MODEL.ROI_HEADS.NUM_CLASSES")),
         "stuff": numbers.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
     }
-    stages = _found(shapes, r"roi_heads\.box_predictor\.(\d)\.")
-    dense = _found(shapes, r"head\.(cls_score)\.")
-    family = family_of_heads(heads, cascade=bool(stages), dense=bool(dense))
+    stages, dense = _found(shapes, r"roi_heads\.box_predictor\.(\d)\."), _found(shapes, r"head\.(cls_score)\.")
+    name, meta_architecture = name_family(heads, cascade=bool(stages), dense=bool(dense))
     return Architecture(
-        family.name or ("a backbone alone, such as ImageNet weights" if is_backbone(shapes) else ""),
-        family.meta_architecture,
+        name or ("a backbone alone, such as ImageNet weights" if is_backbone(shapes) else ""),
+        meta_architecture,
         _backbone(shapes, heads, numbers.get("MODEL.RESNETS.DEPTH")),
         heads,
         {kind: number for kind, number in classes.items() if number is not None},
@@ -59,7 +125,7 @@ def recognise(shapes: ShapesByName) -> Architecture:
 
 
 def _full_name(key: str) -> str:
-    return next((place + key for pattern, place in _PLACES if pattern.match(key)), key)
+    return next((place + key for pattern, place in _PLACES if re.match(pattern, key)), key)
 
 
 def _found(shapes: ShapesByName, pattern: str) -> list[str]:
@@ -87,9 +153,9 @@ def _backbone(shapes: ShapesByName, heads: dict[str, str], depth: int | None) ->
 
 
 def _trunk(shapes: ShapesByName, depth: int | None) -> str:
-    squeezed = _found(shapes, _TRUNK + r"s\d\.b\d+\.f\.(se)\.")
     blocks = [len(_found(shapes, rf"{_TRUNK}s{stage}\.(b\d+)\.")) for stage in range(1, 5)]
     if any(blocks):
+        squeezed = _found(shapes, _TRUNK + r"s\d\.b\d+\.f\.(se)\.")
         return f"RegNet{'Y' if squeezed else 'X'} of {'-'.join(map(str, filter(None, blocks)))} blocks"
     conv = _found(shapes, rf"({_TRUNK}res2\.0\.conv2\.weight)$")
     if not conv or len(shapes[conv[0]]) != 4:
@@ -107,51 +173,26 @@ def _heads(shapes: ShapesByName) -> dict[str, str]:
     def rows(key: str, axis: int = 0) -> int:
         return (*shapes.get(key, ()), 0, 0)[axis]
 
-    def layers(pattern: str, word: str) -> str:
-        number = len(_found(shapes, pattern))
-        return f"{number} {word}" if number else ""
-
-    def if_found(pattern: str, word: str) -> str:
-        return word if _found(shapes, pattern) else ""
-
-    box, predictor = r"roi_heads\.box_head\.(?:0\.)?", "roi_heads.box_predictor."
+    predictor = "roi_heads.box_predictor."
     predictor += "" if f"{predictor}bbox_pred.weight" in shapes else "0."
     several_classes = rows(f"{predictor}cls_score.weight") > 2
-    agnostic_boxes = several_classes and rows(f"{predictor}bbox_pred.weight") == 4
-    agnostic_masks = several_classes and rows("roi_heads.mask_head.predictor.weight") == 1
-    heads = {  # by what they find: a pattern of their keys, and their parts
-        "proposals": (
-            r"(proposal_generator)\.",
-            f"RPN of {rows('proposal_generator.rpn_head.objectness_logits.weight')} anchors per cell",
-        ),
-        "boxes": (
-            r"(roi_heads)\.box_",
-            layers(r"roi_heads\.box_predictor\.(\d)\.", "stages"),
-            layers(box + r"(conv\d+)\.", "conv"),
-            layers(box + r"(fc\d+)\.", "fc"),
-            if_found(r"roi_heads\.(res5)\.", "res5"),
-            "class-agnostic" if agnostic_boxes else "",
-        ),
-        "masks": (
-            r"(roi_heads)\.mask_head\.",
-            layers(r"roi_heads\.mask_head\.(mask_fcn\d+)\.", "conv"),
-            "1 deconv",
-            "class-agnostic" if agnostic_masks else "",
-        ),
-        "keypoints": (
-            r"(roi_heads)\.keypoint_head\.",
-            layers(r"roi_heads\.keypoint_head\.(conv_fcn\d+)\.", "conv"),
-            f"{rows('roi_heads.keypoint_head.score_lowres.weight', 1)} keypoints",
-        ),
-        "surfaces": (
-            r"(roi_heads)\.densepose_head\.",
-            if_found(r"roi_heads\.densepose_head\.(ASPP)\.", "DeepLab"),
-            layers(r"roi_heads\.densepose_head\.(body_conv_fcn\d+)\.", "conv"),
-            if_found(r"roi_heads\.(decoder)\.", "decoder"),
-        ),
-        "stuff": (r"(sem_seg_head)\.", layers(r"sem_seg_head\.(p\d)\.", "levels")),
+    last_parts = {
+        "proposals": f"RPN of {rows('proposal_generator.rpn_head.objectness_logits.weight')} anchors per cell",
+        "keypoints": f"{rows('roi_heads.keypoint_head.score_lowres.weight', 1)} keypoints",
     }
+    if several_classes and rows(f"{predictor}bbox_pred.weight") == 4:
+        last_parts["boxes"] = "class-agnostic"
+    if several_classes and rows("roi_heads.mask_head.predictor.weight") == 1:
+        last_parts["masks"] = "class-agnostic"
     if _found(shapes, r"head\.(cls_score)\."):
-        anchors = f"{rows('head.bbox_pred.weight') // 4} anchors per cell"
-        heads["boxes"] = (r"(head)\.", layers(r"head\.cls_subnet\.(\d+)\.weight", "conv"), anchors)
-    return {head: ", ".join(filter(None, parts)) for head, (key, *parts) in heads.items() if _found(shapes, key)}
+        last_parts["boxes"] = f"{rows('head.bbox_pred.weight') // 4} anchors per cell"
+    heads: dict[str, list[str]] = {}
+    for head, text, pattern in _PARTS:
+        number = len(_found(shapes, pattern))
+        if number and not text:
+            heads[head] = []
+        elif number and head in heads:
+            heads[head].append(text.format(number))
+    for head in heads.keys() & last_parts.keys():
+        heads[head].append(last_parts[head])
+    return {head: ", ".join(parts) for head, parts in heads.items()}

@@ -1,4 +1,16 @@
-"""``litepred benchmark``: measure a model on this machine, in each way that a predictor can be made."""
+"""Measure how fast a model is on this machine and image.
+
+Each way of making the predictor is made ready and tried once; then they take
+turns, and the table shows medians in seconds:
+
+  ready   make the predictor from its files, compilation included
+  first   predict for the first time
+  read    read the image file
+  resize  resize the image to what the model takes
+  model   run the model, up to answers in the image's own size
+  total   read, resize and model together
+  ratio   how many times faster than the first row
+"""
 
 from __future__ import annotations
 
@@ -10,26 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, LitepredError
-from .common import add_model_arguments, check_targets, make_predictor, positive
+from ..files import check_targets
+from .common import CommandParser, add_model_arguments, make_predictor, positive
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
-    from .common import Commands
 
-__all__ = ["add_parser"]
+__all__ = ["add_options", "run"]
 
-_DESCRIPTION = """\
-Measure how fast a model is on this machine and image. Each way of making the
-predictor is made ready and tried once; then they take turns, and the table
-shows medians in seconds:
-
-  ready   make the predictor from its files, compilation included
-  first   predict for the first time
-  read    read the image file
-  resize  resize the image to what the model takes
-  model   run the model, up to answers in the image's own size
-  total   read, resize and model together
-  ratio   how many times faster than the first row"""
 _WAYS: dict[str, dict[str, Any]] = {
     "exact": {"exact": True},
     "float32": {},
@@ -41,12 +41,11 @@ _WAYS: dict[str, dict[str, Any]] = {
 _COLUMNS = ("ready", "first", "read", "resize", "model", "total", "ratio")
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    benchmark = commands.add_parser("benchmark", help="measure how fast a model is here", description=_DESCRIPTION)
-    benchmark.add_argument("image", nargs="?", metavar="IMAGE", help="image file; default: the example page")
-    add_model_arguments(benchmark, precision=False)
-    benchmark.add_argument(
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("image", nargs="?", metavar="IMAGE", help="image file; default: the example page")
+    add_model_arguments(parser, precision=False)
+    parser.add_argument(
         "--ways",
         nargs="+",
         choices=_WAYS,
@@ -54,13 +53,13 @@ def add_parser(commands: Commands) -> None:
         metavar="WAY",
         help=f"ways of making the predictor, out of {', '.join(_WAYS)}; default: exact float32",
     )
-    benchmark.add_argument("--runs", type=positive, default=5, help="measurements of each way; default: %(default)s")
-    benchmark.add_argument("--threads", type=positive, help="threads of the processor to use; default: one per core")
-    benchmark.add_argument("--csv", metavar="FILE", help="write the table to this file, too")
-    benchmark.set_defaults(run=_benchmark)
+    parser.add_argument("--runs", type=positive, default=5, help="measurements of each way; default: %(default)s")
+    parser.add_argument("--threads", type=positive, help="threads of the processor to use; default: one per core")
+    parser.add_argument("--csv", metavar="FILE", help="write the table to this file, too")
 
 
-def _benchmark(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     import torch
 
     from .. import __version__

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import functools
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-
-from ..errors import LitepredError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,12 +16,9 @@ if TYPE_CHECKING:
     from ..config import CfgNode
     from ..predictor import Predictor
 
-    Commands = argparse._SubParsersAction["CommandParser"]
-
 __all__ = [
     "CommandParser",
     "add_model_arguments",
-    "check_targets",
     "count_types",
     "make_predictor",
     "megabytes",
@@ -92,35 +85,6 @@ def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
 
     options = {"precision": vars(arguments).get("precision", "float32"), **options}
     return Predictor(arguments.config, weights=arguments.weights, device=arguments.device, **options)
-
-
-def check_targets(sources: Iterable[str | os.PathLike[str]], targets: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse to write over a file that is read, or twice to one file, whatever they are called.
-
-    A target's folder need not exist yet.
-
-    Raises:
-        LitepredError: a target is the same file as a source, or as another target.
-    """
-    real_path = functools.cache(os.path.realpath)
-
-    def place(path: str | os.PathLike[str]) -> tuple[object, object]:
-        """Return the same value for all names of a file, such as IMG.PNG and IMG.png on a Mac's usual disk."""
-        status = os.stat(path) if os.path.exists(path) else None
-        if status is not None and status.st_ino:  # which is 0 on network drives that do not number their files
-            return status.st_dev, status.st_ino
-        folder, name = os.path.split(path)
-        return real_path(folder), name
-
-    read = {place(source) for source in sources}
-    written = set()
-    for target in targets:
-        where = place(target)
-        if where in read:
-            raise LitepredError(f"{str(target)!r} is both read and written: choose another name or folder to write to")
-        if where in written:
-            raise LitepredError(f"{str(target)!r} is to be written twice: give each option a file or folder of its own")
-        written.add(where)
 
 
 def skeleton(cfg: CfgNode) -> nn.Module:

@@ -1,4 +1,12 @@
-"""``litepred convert``: a checkpoint of any kind in, one file for litepred or for Detectron2 out."""
+"""Write a checkpoint anew, in the format that the ending of OUT names.
+
+  .safetensors  One file with weights, config and class names, which is all that
+                Predictor("model.safetensors") needs. It can hold no code.
+  .pth, .pkl    The weights as Detectron2 loads them, without a trainer's state.
+
+IN is a checkpoint of any kind that litepred reads, the address of one, or the
+name of a model of the zoo. With a config, the weights must fit its model.
+"""
 
 from __future__ import annotations
 
@@ -8,61 +16,43 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ConfigError, LitepredError
-from ..files import is_address
-from .common import check_targets, count_types, megabytes, skeleton
+from ..files import check_targets, is_address
+from .common import CommandParser, count_types, megabytes, skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..checkpoint import Checkpoint
     from ..config import CfgNode
-    from .common import Commands
 
-__all__ = ["add_parser"]
+__all__ = ["EPILOG", "add_options", "run"]
 
-_DESCRIPTION = """\
-Write a checkpoint anew, in the format that the ending of OUT names:
-
-  .safetensors  One file with weights, config and class names, which is all that
-                Predictor("model.safetensors") needs. It can hold no code.
-  .pth, .pkl    The weights as Detectron2 loads them, without a trainer's state.
-
-IN is a checkpoint of any kind that litepred reads, the address of one, or the
-name of a model of the zoo. With a config, the weights must fit its model."""
-_EPILOG = """\
+EPILOG = """\
 examples:
   litepred convert model_final.pth model.safetensors --config config.yaml
   litepred convert COCO-Detection/retinanet_R_50_FPN_3x retinanet.safetensors
   litepred convert model.safetensors model_final.pth"""
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    convert = commands.add_parser(
-        "convert",
-        help="put weights, config and class names into one file, or write what Detectron2 loads",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("source", metavar="IN", help="checkpoint to read")
+    parser.add_argument("target", metavar="OUT", help="file to write, whole or not at all")
+    parser.add_argument(
+        "--config", metavar="YAML", help="config of the model, or its name in the zoo; default: what comes with IN"
     )
-    convert.add_argument("source", metavar="IN", help="checkpoint to read")
-    convert.add_argument("target", metavar="OUT", help="file to write, whole or not at all")
-    convert.add_argument(
-        "--config",
-        metavar="YAML",
-        help="config of the model, or its name in the zoo; default: what comes with IN",
-    )
-    convert.add_argument(
+    parser.add_argument(
         "--class-names",
         metavar="NAMES",
         help="the model's classes in order: a,b,c or a file with a name a line; default: what comes with IN, else "
         "the names of the config's data set, if it is well known",
     )
-    convert.add_argument("--half", action="store_true", help="store in float16: half the size, and slightly rounded")
-    convert.add_argument("--force", action="store_true", help="replace OUT if it is there")
-    convert.set_defaults(run=_convert)
+    parser.add_argument("--half", action="store_true", help="store in float16: half the size, and slightly rounded")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
 
 
-def _convert(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     from ..checkpoint import load_into, named_for, read_checkpoint
     from ..checkpoint.bundle import CONFIG, bundle_texts
     from ..checkpoint.naming import HEURISTICS

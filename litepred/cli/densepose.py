@@ -1,4 +1,4 @@
-"""``litepred densepose``: what DensePose's ``apply_net.py`` does, with the same arguments."""
+"""Run a DensePose model of charts, with the arguments of DensePose's apply_net.py."""
 
 from __future__ import annotations
 
@@ -7,22 +7,18 @@ import sys
 
 from ..densepose import apply_net
 from ..errors import ImageError
+from .common import CommandParser
 
-__all__ = ["add_parser"]
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    densepose = commands.add_parser(
-        "densepose",
-        help="map people in images to parts and coordinates of the body",
-        description="Run a DensePose model of charts, with the arguments of DensePose's apply_net.py.",
-    )
-    apply_net.add_actions(densepose.add_subparsers(dest="action", required=True, metavar="ACTION"))
-    densepose.set_defaults(run=_densepose)
+__all__ = ["add_options", "run"]
 
 
-def _densepose(arguments: argparse.Namespace) -> int:
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    apply_net.add_actions(parser.add_subparsers(dest="action", required=True, metavar="ACTION"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     apply_net.start_logging(arguments)
     failures = 0
     for file, outcome in (apply_net.shown_files if arguments.action == "show" else apply_net.dumped_files)(arguments):

@@ -1,4 +1,10 @@
-"""``litepred evaluate``, which compares a model with annotations, in COCO's figures."""
+"""Measure a model on annotated images, in COCO's figures.
+
+They are COCO's average precision of boxes, masks and keypoints, and panoptic
+quality, as Detectron2's evaluators give them for the same checkpoint (at most
+100 instances per image, all scores that the config lets through), so that AP
+before and after moving to litepred can be compared.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +12,22 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
-from .common import add_model_arguments, make_predictor, progress_bar
+from .common import CommandParser, add_model_arguments, make_predictor, progress_bar
 from .inputs import predict_files
 
 if TYPE_CHECKING:
     from ..data import Metadata
     from ..evaluation import COCOEvaluator, PanopticEvaluator
     from ..predictor import Predictor
-    from .common import Commands
 
-__all__ = ["add_parser"]
+__all__ = ["EPILOG", "add_options", "run"]
 
-_DESCRIPTION = """\
-Measure a model on annotated images: COCO's average precision of boxes, masks
-and keypoints, and panoptic quality. The figures are those of Detectron2's
-evaluators for the same checkpoint (at most 100 instances per image, all scores
-that the config lets through), so that AP before and after moving to litepred
-can be compared."""
-_EPILOG = """\
+EPILOG = """\
 examples:
   litepred evaluate --images val2017 --annotations instances_val2017.json \\
       --config COCO-Detection/retinanet_R_50_FPN_3x
@@ -45,30 +44,24 @@ _TITLES = {"bbox": "box", "segm": "mask", "keypoints": "keypoints"}
 _PARTS = {"all": "", "things": "_th", "stuff": "_st"}
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="measure AP and panoptic quality on annotated images",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-    )
-    evaluate.add_argument(
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument(
         "--images", metavar="DIR", required=True, help="folder that the annotations' file names begin in"
     )
-    evaluate.add_argument("--annotations", metavar="FILE", help="COCO's JSON of instances or keypoints")
-    evaluate.add_argument("--panoptic-annotations", metavar="FILE", help="COCO's panoptic JSON")
-    evaluate.add_argument(
+    parser.add_argument("--annotations", metavar="FILE", help="COCO's JSON of instances or keypoints")
+    parser.add_argument("--panoptic-annotations", metavar="FILE", help="COCO's panoptic JSON")
+    parser.add_argument(
         "--panoptic-folder",
         metavar="DIR",
         help="of the panoptic PNGs; default: the JSON's name without .json, else its folder",
     )
-    evaluate.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    add_model_arguments(evaluate)
-    evaluate.set_defaults(run=_evaluate)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_model_arguments(parser)
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     from ..evaluation import COCOEvaluator, PanopticEvaluator
 
     folder = Path(arguments.images)
@@ -86,7 +79,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             PanopticEvaluator(arguments.panoptic_annotations, arguments.panoptic_folder, predictor.metadata)
         )
     images = {one["id"]: str(folder / one["file_name"]) for one in evaluators[0].images}
-    missed = _predict_all(predictor, images, evaluators)
+    missed = 0
+    with progress_bar(len(images), "image") as bar:
+        for image_id, _, answer in predict_files(predictor, images, lambda image_id: images[image_id], None):
+            if isinstance(answer, ImageError):
+                missed += 1
+                bar.write(f"litepred: error: {answer}", file=sys.stderr)
+            else:
+                for evaluator in evaluators:
+                    evaluator.process([{"image_id": image_id}], [answer])
+            bar.update()
     results = {task: figures for evaluator in evaluators for task, figures in evaluator.evaluate().items()}
     if arguments.json:
         plain = {task: {key: None if math.isnan(v) else v for key, v in row.items()} for task, row in results.items()}
@@ -112,42 +114,22 @@ def _metadata(predictor: Predictor) -> Metadata | None:
     return predictor.metadata if numbered else None
 
 
-def _predict_all(
-    predictor: Predictor, images: Mapping[int | str, str], evaluators: Sequence[COCOEvaluator | PanopticEvaluator]
-) -> int:
-    """Run the model over the images, and return how many could not be read."""
-    missed = 0
-    with progress_bar(len(images), "image") as bar:
-        for image_id, _, answer in predict_files(predictor, images, lambda image_id: images[image_id], None):
-            if isinstance(answer, ImageError):
-                missed += 1
-                bar.write(f"litepred: error: {answer}", file=sys.stderr)
-            else:
-                for evaluator in evaluators:
-                    evaluator.process([{"image_id": image_id}], [answer])
-            bar.update()
-    return missed
-
-
 def _tables(results: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     """Yield the lines of a table of AP, one of AP per class, and one of panoptic quality."""
     precision = {_TITLES[task]: row for task, row in results.items() if task in _TITLES}
+    keys = list(dict.fromkeys(key for row in precision.values() for key in row))
+    titles, classes = ([key for key in keys if key.startswith("AP-") == of_class] for of_class in (False, True))
     if precision:
-        titles = list(dict.fromkeys(key for row in precision.values() for key in row if not key.startswith("AP-")))
         yield from _table("", titles, {name: [row.get(key) for key in titles] for name, row in precision.items()})
-    classes = list(dict.fromkeys(key for row in precision.values() for key in row if key.startswith("AP-")))
     if classes:
         yield ""
         rows = {key.removeprefix("AP-"): [row.get(key) for row in precision.values()] for key in classes}
         yield from _table("AP per class", list(precision), rows)
     if "panoptic_seg" in results:
-        row = results["panoptic_seg"]
         if precision:
             yield ""
-        names = ("PQ", "SQ", "RQ")
-        yield from _table(
-            "", list(names), {part: [row[name + suffix] for name in names] for part, suffix in _PARTS.items()}
-        )
+        row, names = results["panoptic_seg"], ["PQ", "SQ", "RQ"]
+        yield from _table("", names, {part: [row[name + end] for name in names] for part, end in _PARTS.items()})
 
 
 def _table(corner: str, titles: list[str], rows: Mapping[str, list[float | None]]) -> Iterator[str]:

@@ -1,8 +1,18 @@
-"""``litepred inspect``: what a checkpoint is, told without building a model or running code from the file."""
+"""Tell what a checkpoint is.
+
+That is its format and author, the model that its weights belong to, its
+classes, whether a trainer's state lies beside the weights, and the name and
+shape of every tensor.
+
+No code in the file is run, and only what is needed of it is read. For a file
+that is cut short, hostile or no checkpoint at all, the command says so and ends
+with status 1.
+"""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -12,23 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import is_address
-from .common import count_types, megabytes, skeleton
+from .common import CommandParser, count_types, megabytes, skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .common import Commands
 
-__all__ = ["add_parser"]
+__all__ = ["add_options", "run"]
 
-_DESCRIPTION = """\
-Tell what a checkpoint is: its format and author, the model that its weights
-belong to, its classes, whether a trainer's state lies beside the weights, and
-the name and shape of every tensor.
-
-No code in the file is run, and only what is needed of it is read. For a file
-that is cut short, hostile or no checkpoint at all, the command says so and ends
-with status 1."""
 _FORMATS = {
     "safetensors": "safetensors",
     "torch": "PyTorch (zip)",
@@ -41,21 +42,16 @@ _NAMES_SHOWN = 12
 _NUMBER = re.compile(r"(?<=\.)[0-9]{1,9}(?![^.])")  # a part of a dotted name that is a number
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    inspect = commands.add_parser(
-        "inspect", help="tell what a checkpoint is: format, model, classes, tensors", description=_DESCRIPTION
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument(
+        "file", metavar="FILE", help="checkpoint or its address, or a config: a YAML file or a name in the zoo"
     )
-    inspect.add_argument(
-        "file",
-        metavar="FILE",
-        help="checkpoint or its address, or a config: a YAML file or a name in the zoo",
-    )
-    inspect.add_argument("--json", action="store_true", help="print all of it as JSON, for programs to read")
-    inspect.set_defaults(run=_inspect)
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs to read")
 
 
-def _inspect(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     facts = _facts(arguments.file)
     if arguments.json:
         print(json.dumps(facts, indent=2))
@@ -123,16 +119,16 @@ def _weight_facts(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def _page(facts: dict[str, Any]) -> Iterator[str]:
     """Yield the lines about the file as a whole."""
     model, names = facts["model"], facts.get("class_names") or []
-    size, author = facts.get("size_bytes"), facts.get("author")
     title = f"{facts['file']}: {_FORMATS[facts['format']]}"
-    if size is not None:
-        title += f", {megabytes(size)}"
-    yield f"{title}, by {author}" if author else title
+    if "size_bytes" in facts:
+        title += f", {megabytes(facts['size_bytes'])}"
+    if facts.get("author"):
+        title += f", by {facts['author']}"
+    yield title
     types = ", ".join(f"{number} {name}" for name, number in facts["types"].items())
-    architecture = model["meta_architecture"]
+    name, architecture = model["name"] or "not recognised by its names", model["meta_architecture"]
     rows = {
-        "model": (model["name"] or "not recognised by its names")
-        + (f" (MODEL.META_ARCHITECTURE {architecture})" if architecture else ""),
+        "model": f"{name} (MODEL.META_ARCHITECTURE {architecture})" if architecture else name,
         "backbone": model["backbone"],
         **model["heads"],
         "classes": ", ".join(f"{number} {kind}" for kind, number in model["classes"].items()),
@@ -176,12 +172,7 @@ def _order(key: str) -> tuple[list[tuple[int, str]], bool, bool, str]:
 
 def _ranges(numbers: list[int]) -> str:
     """Write ascending numbers as ``{0-2, 5}``, or a single one as it is."""
-    if len(numbers) == 1:
-        return str(numbers[0])
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return "{" + ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs) + "}"
+    distances = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])  # which are the same in a run
+    runs = [[number for _, number in run] for _, run in distances]
+    texts = ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return texts if len(numbers) == 1 else f"{{{texts}}}"

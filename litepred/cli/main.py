@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from typing import TextIO
+from typing import Any, TextIO
 
 from .. import __version__
 from ..errors import LitepredError
@@ -21,14 +21,28 @@ from .common import CommandParser
 
 __all__ = ["main"]
 
+_COMMANDS: dict[Any, str] = {  # each is a module with add_options and run, and an EPILOG to its help if it has one
+    predict: "find things in images and videos, and write pictures and result files",
+    evaluate: "measure AP and panoptic quality on annotated images",
+    zoo: "list the models that are known by name",
+    inspect: "tell what a checkpoint is: format, model, classes, tensors",
+    convert: "put weights, config and class names into one file, or write what Detectron2 loads",
+    benchmark: "measure how fast a model is here",
+    densepose: "map people in images to parts and coordinates of the body",
+    run: "run a Python program that imports detectron2, without Detectron2",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's own arguments); returns its exit status."""
     parser = CommandParser(prog="litepred", description="Run Detectron2-style models without Detectron2.")
     parser.add_argument("--version", action="version", version=f"litepred {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose, run):
-        command.add_parser(commands)
+    for command, told in _COMMANDS.items():
+        name, epilog = command.__name__.rpartition(".")[2], getattr(command, "EPILOG", None)
+        options = commands.add_parser(name, help=told, description=command.__doc__, epilog=epilog)
+        options.set_defaults(run=command.run)
+        command.add_options(options)
     with _streams():
         arguments = parser.parse_args(argv)
     if arguments.command == "run":  # the program's warnings, errors and signals are its own

@@ -112,44 +112,39 @@ def check_needs(options: argparse.Namespace, outputs: Outputs) -> None:
 
 
 class RunFiles:
-    """The files of a run, which are written in a ``with`` block.
+    """The files of a run.
 
-    Files of one image appear one after another. Files of all images appear at the end of the block, and not at all when
-    an error or Ctrl-C ends it.
+    Files of one image appear one after another. Files of all images appear when ``stack`` closes, and not at all when
+    an error or Ctrl-C closes it.
 
     Args:
         options: those of ``litepred predict``.
         metadata: gives the classes their names, colours and ids.
+        stack: holds the files of all images open.
     """
 
-    def __init__(self, options: argparse.Namespace, metadata: Metadata) -> None:
+    def __init__(self, options: argparse.Namespace, metadata: Metadata, stack: ExitStack) -> None:
+        from ..results import csv_table, json_list, panoptic_categories
+
         self._options, self._metadata = options, metadata
         self._count = 0  # of images and frames
         self._panoptic_images: list[dict[str, Any]] = []
-
-    def __enter__(self) -> RunFiles:
-        from ..results import csv_table, json_list, panoptic_categories
-
-        options = self._options
-        if options.save_images or options.json:
-            _make_folder(options.output, "--output")
-        if options.labels is not None:
-            _make_folder(options.labels, "--labels")
-        with ExitStack() as stack:
-            if options.coco is not None:
-                self._add_coco = stack.enter_context(json_list(options.coco))
-            if options.csv is not None:
-                self._add_csv = stack.enter_context(csv_table(options.csv))
-            if options.panoptic is not None:
-                _make_folder(options.panoptic, "--panoptic")
-                rest = {"images": self._panoptic_images, "categories": panoptic_categories(self._metadata)}
-                file = json_list(options.panoptic / "panoptic.json", "annotations", rest)
-                self._add_panoptic = stack.enter_context(file)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
+        folders = ["output"] if options.save_images or options.json else []
+        for option in (*folders, "labels", "panoptic"):
+            folder = getattr(options, option)
+            try:
+                if folder is not None:
+                    folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LitepredError(f"cannot make the folder --{option} {str(folder)!r}: {error.strerror}") from error
+        if options.coco is not None:
+            self._add_coco = stack.enter_context(json_list(options.coco))
+        if options.csv is not None:
+            self._add_csv = stack.enter_context(csv_table(options.csv))
+        if options.panoptic is not None:
+            rest = {"images": self._panoptic_images, "categories": panoptic_categories(metadata)}
+            file = json_list(options.panoptic / "panoptic.json", "annotations", rest)
+            self._add_panoptic = stack.enter_context(file)
 
     def add_image(self, item: Item, image: np.ndarray, outputs: Outputs) -> list[Path]:
         """Write what was found in an image; return the files of its own in the folder ``--output``."""
@@ -189,8 +184,8 @@ class RunFiles:
                         add_picture = stack.enter_context(video_file(paths[".mp4"], reader.fps, one.frame.shape[:2]))
                     if "instances" in outputs:
                         found = outputs["instances"].to("cpu")
-                        rgb = visualizer.draw_instance_predictions(one.frame[:, :, ::-1], found).get_image()
-                        picture = rgb[:, :, ::-1]
+                        drawn = visualizer.draw_instance_predictions(one.frame[:, :, ::-1], found)
+                        picture = drawn.get_image()[:, :, ::-1]
                     else:
                         picture = self._draw(one.frame, outputs)
                     # a camera is faster than the model: each picture stays until the next one came
@@ -257,10 +252,3 @@ class RunFiles:
             self._panoptic_images.append({"id": image_id, **where, "width": width, "height": height})
         if options.labels is not None:
             write_labels(options.labels / file_name, outputs["sem_seg"])
-
-
-def _make_folder(folder: Path, option: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LitepredError(f"cannot make the folder {option} {str(folder)!r}: {error.strerror}") from error

@@ -1,4 +1,12 @@
-"""``litepred predict``: find things in images and videos, print a line for each, and write pictures and results."""
+"""Find things in images and videos.
+
+For each, a line says what was found, and a picture (of a video, an MP4) shows
+it.
+
+IMAGE is a file; a folder, for the images and videos in it; a pattern such as
+'scans/**/*.tif'; a video; or camera:0, until Ctrl-C. Without one: the example
+page that comes with litepred.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +17,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
-from .common import add_model_arguments, check_targets, make_predictor, positive, progress_bar
+from ..files import check_targets
+from .common import CommandParser, add_model_arguments, make_predictor, positive, progress_bar
 from .inputs import expand, is_video, predict_files
 from .outputs import Item, RunFiles, all_files, check_needs, item_files, name_items
 
@@ -24,18 +33,10 @@ if TYPE_CHECKING:
     from ..data import Metadata
     from ..predictor import Predictor
     from ..structures import Outputs
-    from .common import Commands
 
-__all__ = ["add_parser"]
+__all__ = ["EPILOG", "add_options", "run"]
 
-_DESCRIPTION = """\
-Find things in images and videos. For each, a line says what was found, and a
-picture (of a video, an MP4) shows it.
-
-IMAGE is a file; a folder, for the images and videos in it; a pattern such as
-'scans/**/*.tif'; a video; or camera:0, until Ctrl-C. Without one: the example
-page that comes with litepred."""
-_EPILOG = """\
+EPILOG = """\
 examples:
   litepred predict
   litepred predict page.png photo.jpg --threshold 0.7
@@ -55,23 +56,17 @@ tells which image is meant, here and in the other files. It is the file's name,
 or its path as given if two images have the same name."""
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    predict = commands.add_parser(
-        "predict",
-        help="find things in images and videos, and write pictures and result files",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-    )
-    predict.add_argument("images", nargs="*", metavar="IMAGE", help="file, folder, pattern, video, or camera:0")
-    model = add_model_arguments(predict)
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="file, folder, pattern, video, or camera:0")
+    model = add_model_arguments(parser)
     model.add_argument(
         "--batch-size",
         type=positive,
         metavar="N",
         help="images of one size that run together; default: 1 on the CPU, else 4",
     )
-    choice = predict.add_argument_group("what counts")
+    choice = parser.add_argument_group("what counts")
     choice.add_argument(
         "--threshold",
         type=_score,
@@ -80,7 +75,7 @@ def add_parser(commands: Commands) -> None:
         help="leave out instances that score less; default: %(default)s",
     )
     choice.add_argument("--classes", metavar="NAMES", help="keep only these classes: a,b,c, or their numbers from 0")
-    files = predict.add_argument_group("what is written")
+    files = parser.add_argument_group("what is written")
     files.add_argument(
         "--output",
         type=Path,
@@ -108,7 +103,6 @@ def add_parser(commands: Commands) -> None:
     files.add_argument(
         "--skip-existing", action="store_true", help="leave out images whose files in --output are there already"
     )
-    predict.set_defaults(run=_predict)
 
 
 def _score(text: str) -> float:
@@ -121,7 +115,8 @@ def _score(text: str) -> float:
     return value
 
 
-def _predict(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our own errors say what OpenCV cannot open
     from ..default_model import example_page
 
@@ -130,30 +125,28 @@ def _predict(arguments: argparse.Namespace) -> int:
     found = list(expand(arguments.images or [str(example_page())]))
     items = name_items([name for name in found if isinstance(name, str)])
     check_targets([item.source for item in items], all_files(arguments, items))
-    todo = [item for item in items if not (arguments.skip_existing and _is_done(arguments, item))]
+    todo = items
+    if arguments.skip_existing:
+        todo = [item for item in items if not all(path.is_file() for path in item_files(arguments, item))]
     skipped = len(items) - len(todo)
     predictor = make_predictor(arguments)
-    with RunFiles(arguments, predictor.metadata) as files, progress_bar(len(todo), "image") as bar:
-        run = _Run(predictor, arguments, files, bar)
+    with ExitStack() as stack, progress_bar(len(todo), "image") as bar:
+        work = _Run(predictor, arguments, RunFiles(arguments, predictor.metadata, stack), bar)
         for error in found:
             if isinstance(error, ImageError):
-                run.report(error)
+                work.report(error)
         start = time.perf_counter()
         for video, group in itertools.groupby(todo, lambda item: is_video(item.source)):
-            if video:
-                for item in group:
-                    run.video(item)
-            else:
-                run.images(group)
+            (work.videos if video else work.images)(group)
     if len(todo) > 1 or skipped:
         elapsed_s = time.perf_counter() - start
-        told = [f"{run.done} of {run.done + run.failed} images and frames in {elapsed_s:.1f} s"]
-        if run.failed:
-            told.append(f"{run.failed} could not be read")
+        told = [f"{work.done} of {work.done + work.failed} images and frames in {elapsed_s:.1f} s"]
+        if work.failed:
+            told.append(f"{work.failed} could not be read")
         if skipped:
             told.append(f"{skipped} skipped")
         print(f"litepred: {', '.join(told)}", file=sys.stderr)
-    return 1 if run.failed else 0
+    return 1 if work.failed else 0
 
 
 def _check_skipping(arguments: argparse.Namespace) -> None:
@@ -162,10 +155,6 @@ def _check_skipping(arguments: argparse.Namespace) -> None:
         raise LitepredError(f"--skip-existing would leave images out of {', '.join(whole)}: drop one or the other")
     if not arguments.save_images and not arguments.json:
         raise LitepredError("--skip-existing looks for pictures or JSON files, and none are written: add --json")
-
-
-def _is_done(arguments: argparse.Namespace, item: Item) -> bool:
-    return all(path.is_file() for path in item_files(arguments, item))
 
 
 class _Run:
@@ -204,28 +193,32 @@ class _Run:
             self.bar.update()
             start = time.perf_counter()
 
-    def video(self, item: Item) -> None:
-        """Predict on the frames of a video or camera; a camera goes on until Ctrl-C."""
+    def videos(self, items: Iterable[Item]) -> None:
+        """Predict on the frames of videos and cameras; a camera goes on until Ctrl-C."""
+        for item in items:
+            start, before = time.perf_counter(), self.done
+            try:
+                self._frames(item)
+            except ImageError as error:
+                self.report(error)
+                continue
+            text = f"{item.name}: {self.done - before} frames in {time.perf_counter() - start:.2f} s"
+            self.tell(text, item_files(self.arguments, item))
+
+    def _frames(self, item: Item) -> None:
         from ..data import VideoReader
 
-        start, before = time.perf_counter(), self.done
-        try:
-            with VideoReader(item.source) as reader:
-                if self.bar.total is not None:
-                    self.bar.total = None if reader.frame_count is None else self.bar.total + reader.frame_count - 1
-                with (
-                    self.files.video(item, reader) as add_frame,
-                    suppress(KeyboardInterrupt) if reader.is_camera else nullcontext(),
-                ):
-                    for one in self.predictor.stream(reader, self.arguments.batch_size):
-                        add_frame(one, self._selected(one.outputs))
-                        self.done += 1
-                        self.bar.update()
-        except ImageError as error:
-            self.report(error)
-            return
-        elapsed_s = time.perf_counter() - start
-        self.tell(f"{item.name}: {self.done - before} frames in {elapsed_s:.2f} s", item_files(self.arguments, item))
+        with VideoReader(item.source) as reader:
+            if self.bar.total is not None:
+                self.bar.total = None if reader.frame_count is None else self.bar.total + reader.frame_count - 1
+            with (
+                self.files.video(item, reader) as add_frame,
+                suppress(KeyboardInterrupt) if reader.is_camera else nullcontext(),
+            ):
+                for one in self.predictor.stream(reader, self.arguments.batch_size):
+                    add_frame(one, self._selected(one.outputs))
+                    self.done += 1
+                    self.bar.update()
 
     def _selected(self, outputs: Outputs) -> Outputs:
         """Leave out instances that score too little or are of other classes."""

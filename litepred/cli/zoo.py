@@ -1,51 +1,46 @@
-"""``litepred zoo``: list the models that are known by name."""
+"""List the models that litepred knows by name.
+
+A line has a model's family, what it finds, and where its checkpoint lies: in a
+file on this machine if it was downloaded, else at its address; "none" where
+only the config was released.
+
+A name is what Predictor("…"), --config and litepred convert take.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, LitepredError
-from .families import family_of_config
+from .common import CommandParser
 
-if TYPE_CHECKING:
-    from .common import Commands
+__all__ = ["EPILOG", "add_options", "run"]
 
-__all__ = ["add_parser"]
-
-_DESCRIPTION = """\
-List the models that litepred knows by name, with their family, what they find,
-and where their checkpoint lies: in a file on this machine if it was downloaded,
-else at its address; "none" where only the config was released.
-
-A name is what Predictor("…"), --config and litepred convert take."""
-_EPILOG = """\
+EPILOG = """\
 examples:
   litepred zoo
   litepred zoo keypoint
   litepred zoo mask fpn 3x --json"""
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the subparsers of ``litepred``."""
-    zoo = commands.add_parser(
-        "zoo", help="list the models that are known by name", description=_DESCRIPTION, epilog=_EPILOG
-    )
-    zoo.add_argument("text", nargs="*", metavar="TEXT", help="only models whose line has all of these, in any case")
-    zoo.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    zoo.set_defaults(run=_zoo)
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="only models whose line has all of these, in any case")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def _zoo(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
     from .. import model_zoo
+    from .architecture import family_of_config
 
     rows: list[tuple[str, str, str, str | None]] = []
     for name in model_zoo.list():
-        family = family_of_config(model_zoo.get_config(name))
-        finds = ", ".join([head for head in family.heads if head != "proposals"] or family.heads)
-        if all(text.lower() in f"{name} {family.name} {finds}".lower() for text in arguments.text):
-            rows.append((name, family.name, finds, _checkpoint(name)))
+        family, heads = family_of_config(model_zoo.get_config(name))
+        finds = ", ".join([head for head in heads if head != "proposals"] or heads)
+        if all(text.lower() in f"{name} {family} {finds}".lower() for text in arguments.text):
+            rows.append((name, family, finds, _checkpoint(name)))
     if not rows:
         raise LitepredError(f"no model of the zoo has {' and '.join(map(repr, arguments.text))} in its line")
     if arguments.json:

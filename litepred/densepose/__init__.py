@@ -13,8 +13,12 @@ from .. import extensions
 
 if TYPE_CHECKING:
     from .config import add_densepose_config
-    from .converters import ToChartResultConverter, ToChartResultConverterWithConfidences, ToMaskConverter
-    from .extractor import DensePoseResultExtractor
+    from .converters import (
+        DensePoseResultExtractor,
+        ToChartResultConverter,
+        ToChartResultConverterWithConfidences,
+        ToMaskConverter,
+    )
     from .roi_heads import DensePoseROIHeads
     from .structures import (
         DensePoseChartPredictorOutput,
@@ -52,7 +56,7 @@ extensions.announce(
     },
 )
 
-_HOMES = ("config", "converters", "extractor", "roi_heads", "structures", "vis")
+_HOMES = ("config", "converters", "roi_heads", "structures", "vis")
 
 
 def __getattr__(name: str) -> Any:

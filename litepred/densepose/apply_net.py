@@ -11,12 +11,12 @@ import glob
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, ImageError, LitepredError
-from ..files import whole_file
+from ..files import check_targets, whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +60,19 @@ def add_actions(actions: argparse._SubParsersAction) -> None:
         help="draw what is found, a picture for each image",
         description="Draw what a DensePose model finds. Image number 1 becomes NAME.0001.png if --output is NAME.png.",
     )
-    _add_model(shown)
-    shown.add_argument("input", nargs="?", metavar="<input>", help="image file, folder or glob pattern")
+    dumped = actions.add_parser(
+        "dump",
+        help="store what is found in one file",
+        description="Store what a DensePose model finds: a list with a dict for each image, as torch.load reads it "
+        "after import litepred.densepose.structures. The config's score threshold holds, which is mostly 0.05.",
+    )
+    for parser in (shown, dumped):
+        add = parser.add_argument
+        add("-v", "--verbosity", action="count", help="say more on standard error: -v, -vv")
+        add("cfg", metavar="<config>", help="YAML file, or a model of the zoo: DensePose/densepose_rcnn_…")
+        add("model", metavar="<model>", help="checkpoint: a file or an address")
+        number = "?" if parser is shown else None  # a program that calls `show` may have the image already
+        add("input", nargs=number, metavar="<input>", help="image file, folder or glob pattern")
     shown.add_argument(
         "visualizations",
         metavar="<visualizations>",
@@ -83,35 +94,16 @@ def add_actions(actions: argparse._SubParsersAction) -> None:
         choices=("densepose", "idm-vton"),
         help="idm-vton: dp_segm opaque on black, of the instance with the lowest score alone; default: densepose",
     )
-    _add_opts(shown)
-    shown.set_defaults(func=show)
-    dumped = actions.add_parser(
-        "dump",
-        help="store what is found in one file",
-        description="Store what a DensePose model finds: a list with a dict for each image, as torch.load reads it "
-        "after import litepred.densepose.structures. The config's score threshold holds, which is mostly 0.05.",
-    )
-    _add_model(dumped)
-    dumped.add_argument("input", metavar="<input>", help="image file, folder or glob pattern")
     dumped.add_argument("--output", metavar="<dump_file>", default="results.pkl", help="default: %(default)s")
-    _add_opts(dumped)
-    dumped.set_defaults(func=dump)
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-v", "--verbosity", action="count", help="say more on standard error: -v, -vv")
-    parser.add_argument("cfg", metavar="<config>", help="YAML file, or a model of the zoo: DensePose/densepose_rcnn_…")
-    parser.add_argument("model", metavar="<model>", help="checkpoint: a file or an address")
-
-
-def _add_opts(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="config keys and their values, to the end of the line: it must come last",
-    )
+    for parser, run in ((shown, show), (dumped, dump)):
+        parser.set_defaults(func=run)
+        parser.add_argument(
+            "--opts",
+            nargs=argparse.REMAINDER,
+            default=[],
+            metavar="KEY VALUE",
+            help="config keys and their values, to the end of the line: it must come last",
+        )
 
 
 def show(args: argparse.Namespace, image: ImageLike | None = None) -> np.ndarray | None:
@@ -132,10 +124,7 @@ def show(args: argparse.Namespace, image: ImageLike | None = None) -> np.ndarray
     """
     if image is not None:
         return _picture(args, _show_predictor(args), image, args.style or "idm-vton")
-    for _, written in shown_files(args):
-        if isinstance(written, ImageError):
-            raise written
-        logger.info("Output saved to %s", written)
+    _finish(shown_files(args))
     return None
 
 
@@ -146,12 +135,13 @@ def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageErr
     from .vis import parse_names
 
     parse_names(args.visualizations)  # mistakes are found before the model is loaded
-    output, number = Path(args.output), 0
+    output = Path(args.output)
     kind = Image.registered_extensions().get(output.suffix.lower())
     if kind is None:
         raise LitepredError(f"--output {args.output!r} ends in {output.suffix!r}, which is no kind of image: try .png")
     files = _input_files(args)
-    _check_targets([_numbered(output, number + 1) for number in range(len(files))], files)
+    targets = [output.with_name(f"{output.stem}.{i + 1:04d}{output.suffix}") for i in range(len(files))]
+    check_targets(files, targets)
     predictor = _show_predictor(args)
     for file in files:
         logger.info("Processing %s", file)
@@ -160,9 +150,11 @@ def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageErr
         except ImageError as error:
             yield file, error
             continue
-        number += 1
-        target = _numbered(output, number)
-        _write(target, functools.partial(Image.fromarray(picture[:, :, ::-1]).save, format=kind))
+        target = targets.pop(0)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(target) as written:
+            Image.fromarray(picture[:, :, ::-1]).save(written, format=kind)
+        logger.info("Output saved to %s", target)
         yield file, target
 
 
@@ -176,10 +168,13 @@ def dump(args: argparse.Namespace) -> None:
     Raises:
         LitepredError: A config, a checkpoint or an image cannot be read, or the file cannot be written.
     """
-    for _, problem in dumped_files(args):
-        if isinstance(problem, ImageError):
-            raise problem
-    logger.info("Output saved to %s", args.output)
+    _finish(dumped_files(args))
+
+
+def _finish(outcomes: Iterator[tuple[str, Path | ImageError]]) -> None:
+    for _, outcome in outcomes:
+        if isinstance(outcome, ImageError):
+            raise outcome
 
 
 def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageError]]:
@@ -189,11 +184,11 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageEr
     """
     import torch
 
-    from .extractor import DensePoseResultExtractor
+    from .converters import DensePoseResultExtractor
 
     results: list[dict[str, Any]] = []
     target, files = Path(args.output), _input_files(args)
-    _check_targets([target], files)
+    check_targets(files, [target])
     predictor = load_predictor(args.cfg, args.model, args.opts)
     for file in files:
         logger.info("Processing %s", file)
@@ -209,7 +204,10 @@ def dumped_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageEr
             found["pred_densepose"] = [result.to("cpu") for result in converted or []]
         results.append(found)
         yield file, target
-    _write(target, lambda file: torch.save(results, file))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(target) as written:
+        torch.save(results, written)
+    logger.info("Output saved to %s", target)
 
 
 def _picture(args: argparse.Namespace, predictor: Predictor, image: ImageLike, style: str) -> np.ndarray:
@@ -242,22 +240,13 @@ def load_predictor(config: str, weights: str, opts: Sequence[str] = ()) -> Predi
         ConfigError: The config cannot be read, or does not describe a model.
         CheckpointError: The checkpoint cannot be read safely, or does not fit the model.
     """
-    return _kept_predictor(os.getcwd(), config, weights, tuple(opts), _stamp(config), _stamp(weights))
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    """Return what changes when a file does, or ``None`` where there is no file."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
+    found = [os.stat(path) if os.path.exists(path) else None for path in (config, weights)]
+    stamps = [status and (status.st_mtime_ns, status.st_size) for status in found]  # which change when the files do
+    return _kept_predictor(os.getcwd(), config, weights, tuple(opts), *stamps)
 
 
 @functools.lru_cache(maxsize=1)
-def _kept_predictor(
-    folder: str, config: str, weights: str, opts: tuple[str, ...], *stamps: tuple[int, int] | None
-) -> Predictor:
+def _kept_predictor(folder: str, config: str, weights: str, opts: tuple[str, ...], *stamps: object) -> Predictor:
     from ..predictor import Predictor
     from ..resolve import named_config
     from .config import add_densepose_config
@@ -301,24 +290,6 @@ def _input_files(args: argparse.Namespace) -> list[str]:
     if files := [file for file in files if os.path.isfile(file)]:
         return files
     raise LitepredError(f"there are no files {args.input!r}: expected an image file, a folder or a glob pattern")
-
-
-def _numbered(output: Path, number: int) -> Path:
-    return output.with_name(f"{output.stem}.{number:04d}{output.suffix}")
-
-
-def _check_targets(targets: list[Path], files: list[str]) -> None:
-    """Refuse to write over an image that is to be read, such as the picture of an earlier run."""
-    sources = {os.path.realpath(file) for file in files}
-    both = next((target for target in targets if os.path.realpath(target) in sources), None)
-    if both is not None:
-        raise LitepredError(f"{str(both)!r} is both read and written: choose another folder with --output")
-
-
-def _write(target: Path, write: Callable[[BinaryIO], Any]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(target) as file:
-        write(file)
 
 
 def verbosity_to_level(verbosity: int | None) -> int:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..config import CfgNode, configurable
+from ..config import CfgNode
 from ..errors import ConfigError
 from ..layers import ShapeSpec
 from ..modeling.build import ROI_HEADS_REGISTRY, named_shapes
@@ -19,8 +19,7 @@ from ..modeling.roi_heads import StandardROIHeads
 from ..modeling.roi_heads.standard import build_pooler
 from ..modeling.semantic import SemSegFPNHead
 from ..structures import Boxes, Instances
-from .heads import ROI_DENSEPOSE_HEAD_REGISTRY
-from .predictors import DENSEPOSE_PREDICTOR_REGISTRY
+from .heads import DENSEPOSE_PREDICTOR_REGISTRY, ROI_DENSEPOSE_HEAD_REGISTRY
 
 __all__ = ["Decoder", "DensePoseROIHeads"]
 
@@ -81,48 +80,51 @@ class Decoder(SemSegFPNHead):
 
 @ROI_HEADS_REGISTRY.register()
 class DensePoseROIHeads(StandardROIHeads):
-    """`StandardROIHeads` that also give each detection its ``pred_densepose``.
-
-    Args:
-        densepose_pooler: pools boxes to (D, C, S, S); ``None`` leaves out the whole branch.
-        densepose_head: turns pooled boxes into features.
-        densepose_predictor: turns features into a ``DensePoseChartPredictorOutput``.
-        decoder: turns the feature maps into the one that boxes are pooled from; with ``None``, boxes are pooled from
-            the feature maps themselves.
-        **kwargs: see `StandardROIHeads`.
+    """`StandardROIHeads` that also give each detection its ``pred_densepose``, unless ``MODEL.DENSEPOSE_ON`` is false.
 
     Attributes:
+        decoder: turns the feature maps into the one that boxes are pooled from; with ``None``, boxes are pooled from
+            the feature maps themselves.
         exact: whether the decoder computes its whole map, or just what lies around boxes, to rounding the same.
+
+    Raises:
+        ConfigError: the config lacks DensePose's keys, or describes a model that litepred does not run.
     """
 
     dense_parts = (*StandardROIHeads.dense_parts, "decoder", "densepose_head", "densepose_predictor")
     exact = True
 
-    @configurable
-    def __init__(
-        self,
-        *,
-        densepose_pooler: nn.Module | None = None,
-        densepose_head: nn.Module | None = None,
-        densepose_predictor: nn.Module | None = None,
-        decoder: Decoder | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.densepose_on = densepose_pooler is not None
-        if self.densepose_on:
-            self.use_decoder = decoder is not None
-            if decoder is not None:
-                self.decoder: Any = decoder
-            self.densepose_pooler: Any = densepose_pooler
-            self.densepose_head: Any = densepose_head
-            self.densepose_predictor: Any = densepose_predictor
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec] | None = None) -> dict[str, Any]:
-        """Translate the sections of the ROI heads into arguments."""
-        arguments = super().from_config(cfg, input_shape)
-        return arguments | _densepose_branch(cfg, input_shape or {})
+    def __init__(self, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> None:
+        super().__init__(cfg, input_shape)
+        if "ROI_DENSEPOSE_HEAD" not in cfg.MODEL:
+            raise ConfigError(
+                "MODEL.ROI_HEADS.NAME is 'DensePoseROIHeads', but the config has no MODEL.ROI_DENSEPOSE_HEAD: call "
+                "litepred.densepose.add_densepose_config(cfg) after get_cfg()"
+            )
+        self.densepose_on = bool(cfg.MODEL.DENSEPOSE_ON)
+        if not self.densepose_on:
+            return
+        section, names = cfg.MODEL.ROI_DENSEPOSE_HEAD, cfg.MODEL.ROI_HEADS.IN_FEATURES
+        if embedders := section.CSE.get("EMBEDDERS"):
+            raise ConfigError(
+                f"MODEL.ROI_DENSEPOSE_HEAD.CSE.EMBEDDERS has {', '.join(embedders)}: models of continuous "
+                "surface embeddings (CSE) are not supported, only those of charts (IUV) are"
+            )
+        shapes = named_shapes(input_shape, names, "MODEL.ROI_HEADS.IN_FEATURES")
+        self.decoder: Decoder | None = None
+        channels = shapes[0].channels
+        if section.DECODER_ON:
+            if shapes[0].stride != section.DECODER_COMMON_STRIDE:
+                raise ConfigError(
+                    f"MODEL.ROI_DENSEPOSE_HEAD.DECODER_COMMON_STRIDE is {section.DECODER_COMMON_STRIDE}: expected the "
+                    f"stride {shapes[0].stride} of {names[0]}, the first of MODEL.ROI_HEADS.IN_FEATURES"
+                )
+            dims, channels, norm = section.DECODER_CONV_DIMS, section.DECODER_NUM_CLASSES, section.DECODER_NORM
+            self.decoder = Decoder(dict(zip(names, shapes)), conv_dim=dims, out_channels=channels, norm=norm)
+        self.densepose_pooler = build_pooler(section, input_shape, names[:1] if section.DECODER_ON else names)
+        self.densepose_head = ROI_DENSEPOSE_HEAD_REGISTRY.get(section.NAME)(cfg, channels)
+        predictor = DENSEPOSE_PREDICTOR_REGISTRY.get(section.PREDICTOR_NAME)
+        self.densepose_predictor = predictor(cfg, self.densepose_head.n_out_channels)
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
         """Add masks, keypoints and ``pred_densepose`` to ``instances``, which have boxes and classes."""
@@ -133,9 +135,9 @@ class DensePoseROIHeads(StandardROIHeads):
         if not self.densepose_on or not sum(sizes):  # as in DensePose, a batch without detections gets no field
             return instances
         maps, boxes = [features[name] for name in self.in_features], [one.pred_boxes for one in instances]
-        if self.use_decoder and self.exact:
+        if self.decoder is not None and self.exact:
             maps = [self.decoder(maps)]
-        elif self.use_decoder:
+        elif self.decoder is not None:
             window = self.decoder.window_around(boxes, maps[-1])
             maps = [self.decoder(maps, window)]
             (top, left), _ = window
@@ -148,40 +150,3 @@ class DensePoseROIHeads(StandardROIHeads):
             one.pred_densepose = output[start : start + size]
             start += size
         return instances
-
-
-def _densepose_branch(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-    if "ROI_DENSEPOSE_HEAD" not in cfg.MODEL:
-        raise ConfigError(
-            "MODEL.ROI_HEADS.NAME is 'DensePoseROIHeads', but the config has no MODEL.ROI_DENSEPOSE_HEAD: call "
-            "litepred.densepose.add_densepose_config(cfg) after get_cfg()"
-        )
-    if not cfg.MODEL.DENSEPOSE_ON:
-        return {}
-    section, names = cfg.MODEL.ROI_DENSEPOSE_HEAD, cfg.MODEL.ROI_HEADS.IN_FEATURES
-    if embedders := section.CSE.get("EMBEDDERS"):
-        raise ConfigError(
-            f"MODEL.ROI_DENSEPOSE_HEAD.CSE.EMBEDDERS has {', '.join(embedders)}: models of continuous "
-            "surface embeddings (CSE) are not supported, only those of charts (IUV) are"
-        )
-    shapes = named_shapes(input_shape, names, "MODEL.ROI_HEADS.IN_FEATURES")
-    branch: dict[str, Any] = {}
-    if section.DECODER_ON:
-        if shapes[0].stride != section.DECODER_COMMON_STRIDE:
-            raise ConfigError(
-                f"MODEL.ROI_DENSEPOSE_HEAD.DECODER_COMMON_STRIDE is {section.DECODER_COMMON_STRIDE}: expected the "
-                f"stride {shapes[0].stride} of {names[0]}, the first of MODEL.ROI_HEADS.IN_FEATURES"
-            )
-        branch["decoder"] = Decoder(
-            dict(zip(names, shapes)),
-            conv_dim=section.DECODER_CONV_DIMS,
-            out_channels=section.DECODER_NUM_CLASSES,
-            norm=section.DECODER_NORM,
-        )
-    channels = section.DECODER_NUM_CLASSES if section.DECODER_ON else shapes[0].channels
-    head = ROI_DENSEPOSE_HEAD_REGISTRY.get(section.NAME)(cfg, channels)
-    return branch | {
-        "densepose_pooler": build_pooler(section, input_shape, names[:1] if section.DECODER_ON else names),
-        "densepose_head": head,
-        "densepose_predictor": DENSEPOSE_PREDICTOR_REGISTRY.get(section.PREDICTOR_NAME)(cfg, head.n_out_channels),
-    }

@@ -7,7 +7,7 @@ H × W pixels of a box.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,8 +31,8 @@ class _TensorFields:
     """A dataclass of tensors, any of which may be ``None``."""
 
     def _map(self: _Self, function: Callable[[Tensor], Tensor]) -> _Self:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return type(self)(**{name: None if value is None else function(value) for name, value in values.items()})
+        values = vars(self).items()
+        return type(self)(**{name: None if value is None else function(value) for name, value in values})
 
     def to(self: _Self, *args: Any, **kwargs: Any) -> _Self:
         """Return a copy whose tensors went through their ``to(*args, **kwargs)``."""
@@ -70,12 +70,24 @@ class DensePoseChartPredictorOutput(_TensorFields):
     @classmethod
     def cat(cls: type[_Output], outputs: Sequence[_Output]) -> _Output:
         """Join the instances of several outputs, which must have the same maps."""
-        names = [field.name for field in fields(cls) if getattr(outputs[0], field.name) is not None]
+        names = [name for name, value in vars(outputs[0]).items() if value is not None]
         return cls(**{name: torch.cat([getattr(output, name) for output in outputs]) for name in names})
 
 
 @dataclass
-class DensePoseChartPredictorOutputWithConfidences(DensePoseChartPredictorOutput):
+class _Confidences(_TensorFields):
+    """What the two classes of results with confidences add to those without."""
+
+    sigma_1: Tensor | None = None
+    sigma_2: Tensor | None = None
+    kappa_u: Tensor | None = None
+    kappa_v: Tensor | None = None
+    fine_segm_confidence: Tensor | None = None
+    coarse_segm_confidence: Tensor | None = None
+
+
+@dataclass
+class DensePoseChartPredictorOutputWithConfidences(_Confidences, DensePoseChartPredictorOutput):
     """The maps together with how sure the model is of them; a confidence that the model does not have is ``None``.
 
     Attributes:
@@ -86,13 +98,6 @@ class DensePoseChartPredictorOutputWithConfidences(DensePoseChartPredictorOutput
         fine_segm_confidence: (N, 1, M, M) float32, positive; ``fine_segm`` is already multiplied by it.
         coarse_segm_confidence: (N, 1, M, M) float32, positive; ``coarse_segm`` is already multiplied by it.
     """
-
-    sigma_1: Tensor | None = None
-    sigma_2: Tensor | None = None
-    kappa_u: Tensor | None = None
-    kappa_v: Tensor | None = None
-    fine_segm_confidence: Tensor | None = None
-    coarse_segm_confidence: Tensor | None = None
 
 
 @dataclass
@@ -109,24 +114,12 @@ class DensePoseChartResult(_TensorFields):
 
 
 @dataclass
-class DensePoseChartResultWithConfidences(DensePoseChartResult):
-    """The labels and coordinates with the confidences that the model has; the others are ``None``.
+class DensePoseChartResultWithConfidences(_Confidences, DensePoseChartResult):
+    """The labels and coordinates with the confidences that the model has, (H, W) float32; the others are ``None``.
 
-    Attributes:
-        sigma_1: always ``None``.
-        sigma_2: (H, W) float32, the value of the pixel's part, 0 on background.
-        kappa_u: (H, W) float32, the value of the pixel's part, 0 on background.
-        kappa_v: (H, W) float32, the value of the pixel's part, 0 on background.
-        fine_segm_confidence: (H, W) float32, on background too.
-        coarse_segm_confidence: (H, W) float32, on background too.
+    ``sigma_2``, ``kappa_u`` and ``kappa_v`` are those of the pixel's part, and 0 on background, where
+    ``fine_segm_confidence`` and ``coarse_segm_confidence`` have values too; ``sigma_1`` is always ``None``.
     """
-
-    sigma_1: Tensor | None = None
-    sigma_2: Tensor | None = None
-    kappa_u: Tensor | None = None
-    kappa_v: Tensor | None = None
-    fine_segm_confidence: Tensor | None = None
-    coarse_segm_confidence: Tensor | None = None
 
 
 @dataclass

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..data import image_to_array
 from ..errors import ImageError, LitepredError
 from ..structures import Instances
-from .extractor import (
+from .converters import (
     CompoundExtractor,
     DensePoseResultExtractor,
     extract_boxes_xywh_from_instances,

@@ -1,4 +1,4 @@
-"""What is told from names and shapes alone, on the state dicts of Detectron2's zoo."""
+"""What is told from names and shapes alone, on the state dicts of Detectron2's zoo, and from configs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from golden_answers import ASSETS
 
 from litepred import model_zoo
-from litepred.cli.architecture import recognise
+from litepred.cli.architecture import family_of_config, name_family, recognise
+from litepred.config import get_cfg
 
 ZOO = {
     name: {key: tuple(shape) for key, shape in shapes.items()}
@@ -133,3 +134,28 @@ def test_short_names_of_converted_caffe2_files():
         short[next((key.removeprefix(start) for start in starts if key.startswith(start)), key)] = shape
     assert len(short) == len(shapes)
     assert recognise(short) == recognise(shapes)
+
+
+@pytest.mark.parametrize(
+    ("heads", "options", "name", "meta_architecture"),
+    [
+        ([], {}, "", ""),
+        (["proposals"], {}, "RPN", "ProposalNetwork"),
+        (["stuff"], {}, "Semantic FPN", "SemanticSegmentor"),
+        (["boxes"], {}, "Fast R-CNN", "GeneralizedRCNN"),
+        (["boxes"], {"dense": True}, "RetinaNet", "RetinaNet"),
+        (["proposals", "boxes"], {}, "Faster R-CNN", "GeneralizedRCNN"),
+        (["proposals", "boxes"], {"cascade": True}, "Cascade R-CNN", "GeneralizedRCNN"),
+        (["boxes", "masks", "keypoints"], {"cascade": True}, "Cascade Mask Keypoint R-CNN", "GeneralizedRCNN"),
+        (["proposals", "boxes", "surfaces"], {}, "DensePose R-CNN", "GeneralizedRCNN"),
+        (["proposals", "boxes", "masks", "stuff"], {"cascade": True}, "Cascade Panoptic FPN", "PanopticFPN"),
+    ],
+)
+def test_name_family(heads, options, name, meta_architecture):
+    assert name_family(heads, **options) == (name, meta_architecture)
+
+
+def test_a_meta_architecture_of_the_users_own_is_taken_for_an_r_cnn():
+    cfg = get_cfg()
+    cfg.MODEL.META_ARCHITECTURE = "MyModel"
+    assert family_of_config(cfg) == ("Faster R-CNN", ["proposals", "boxes"])

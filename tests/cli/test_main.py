@@ -171,7 +171,7 @@ def test_names_that_the_output_cannot_spell(encoding, monkeypatch):
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding, errors="strict") for _ in range(2))
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    monkeypatch.setattr(convert, "_convert", lambda given: print(given.source) or main(["inspect", "\u4e2d.pth"]))
+    monkeypatch.setattr(convert, "run", lambda given: print(given.source) or main(["inspect", "\u4e2d.pth"]))
     assert main(["convert", "\u4e2d\udcff", "b.pth"]) == 1
     for stream, text in ((out, "\u4e2d\udcff"), (err, "there is no checkpoint file \u4e2d.pth")):
         assert stream.errors == "strict"

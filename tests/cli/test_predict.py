@@ -22,10 +22,10 @@ from tiny_models import golden, tiny_cfg
 
 from litepred import Predictor
 from litepred.cli import inputs, main, predict
-from litepred.cli.common import check_targets
 from litepred.cli.outputs import all_files, name_items
 from litepred.data import VideoReader, video_file
 from litepred.errors import ImageError
+from litepred.files import check_targets
 from litepred.results import rgb_to_id
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"

@@ -4,20 +4,38 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from litepred.densepose.heads import DensePoseDeepLabHead, DensePoseV1ConvXHead, _NonLocalBlock
-from litepred.densepose.predictors import DensePoseChartPredictor, DensePoseChartWithConfidencePredictor
+from litepred.config import CfgNode, get_cfg
+from litepred.densepose import add_densepose_config
+from litepred.densepose.heads import (
+    DensePoseChartPredictor,
+    DensePoseChartWithConfidencePredictor,
+    DensePoseDeepLabHead,
+    DensePoseV1ConvXHead,
+    _NonLocalBlock,
+)
+
+
+def cfg(**changes: object) -> CfgNode:
+    """Return a config with small heads; ``A__B`` is the key ``A.B`` of the section of DensePose's heads."""
+    cfg = get_cfg()
+    add_densepose_config(cfg)
+    small = {"CONV_HEAD_DIM": 64, "NUM_STACKED_CONVS": 2, "DEEPLAB__NORM": ""}
+    for key, value in (small | changes).items():
+        cfg.merge_from_list([f"MODEL.ROI_DENSEPOSE_HEAD.{key.replace('__', '.')}", value])
+    return cfg
+
 
 HEADS = {
     "plain": (
-        lambda: DensePoseV1ConvXHead(64, conv_dim=64, num_convs=2),
+        lambda: DensePoseV1ConvXHead(cfg(), 64),
         {"body_conv_fcn1.weight", "body_conv_fcn1.bias"},
     ),
     "deeplab": (
-        lambda: DensePoseDeepLabHead(64, conv_dim=64, num_convs=2, norm="GN"),
+        lambda: DensePoseDeepLabHead(cfg(DEEPLAB__NORM="GN"), 64),
         {"body_conv_fcn1.weight", "body_conv_fcn1.norm.weight", "body_conv_fcn1.norm.bias"},
     ),
     "deeplab without norm": (
-        lambda: DensePoseDeepLabHead(64, conv_dim=64, num_convs=2),
+        lambda: DensePoseDeepLabHead(cfg(), 64),
         {"body_conv_fcn1.weight", "body_conv_fcn1.bias"},
     ),
 }
@@ -35,7 +53,7 @@ def test_heads(kind, number):
 
 
 def test_names_in_the_pyramid():
-    head = DensePoseDeepLabHead(32, conv_dim=64, num_convs=1, norm="GN", nonlocal_on=True)
+    head = DensePoseDeepLabHead(cfg(NUM_STACKED_CONVS=1, DEEPLAB__NORM="GN", DEEPLAB__NONLOCAL_ON=1), 32)
     keys = {key for key in head.state_dict() if not key.startswith("body") and not key.endswith("bias")}
     assert keys == {
         *(f"ASPP.convs.{i}.{j}.weight" for i in range(4) for j in (0, 1)),
@@ -45,7 +63,7 @@ def test_names_in_the_pyramid():
 
 
 def test_the_widest_ring_sees_the_centre_alone():
-    head = DensePoseDeepLabHead(32, conv_dim=64, num_convs=1).requires_grad_(False)
+    head = DensePoseDeepLabHead(cfg(NUM_STACKED_CONVS=1), 32).requires_grad_(False)
     x, ring = torch.randn(1, 32, 28, 28), head.ASPP.convs[3][0]
     torch.testing.assert_close(ring(x), F.conv2d(x, ring.weight[:, :, 1:2, 1:2]), rtol=1e-4, atol=1e-5)
 
@@ -68,14 +86,17 @@ def test_each_cell_looks_at_all():
     ("options", "maps"),
     [
         ({}, set()),
-        ({"uv_confidence": "iid_iso"}, {"sigma_2"}),
-        ({"uv_confidence": "indep_aniso"}, {"sigma_2", "kappa_u", "kappa_v"}),
-        ({"segm_epsilon": 0.01}, {"fine_segm_confidence", "coarse_segm_confidence"}),
+        ({"UV_CONFIDENCE__ENABLED": True, "UV_CONFIDENCE__TYPE": "iid_iso"}, {"sigma_2"}),
+        (
+            {"UV_CONFIDENCE__ENABLED": True, "UV_CONFIDENCE__TYPE": "indep_aniso"},
+            {"sigma_2", "kappa_u", "kappa_v"},
+        ),
+        ({"SEGM_CONFIDENCE__ENABLED": True}, {"fine_segm_confidence", "coarse_segm_confidence"}),
     ],
 )
 def test_confidences(options, maps, number):
     torch.manual_seed(0)
-    predictor = DensePoseChartWithConfidencePredictor(16, **options).requires_grad_(False)
+    predictor = DensePoseChartWithConfidencePredictor(cfg(**options), 16).requires_grad_(False)
     output = predictor(torch.randn(number, 16, 7, 7))
     always = {"coarse_segm", "fine_segm", "u", "v"}
     there = {name: value for name, value in vars(output).items() if value is not None}
@@ -88,8 +109,9 @@ def test_confidences(options, maps, number):
 
 def test_confidences_of_coordinates_are_raw_and_those_of_segmentation_are_multiplied_in():
     torch.manual_seed(0)
-    sure = DensePoseChartWithConfidencePredictor(16, uv_confidence="iid_iso", segm_epsilon=0.5).requires_grad_(False)
-    plain = DensePoseChartPredictor(16).requires_grad_(False)
+    options = {"UV_CONFIDENCE__ENABLED": True, "SEGM_CONFIDENCE__ENABLED": True, "SEGM_CONFIDENCE__EPSILON": 0.5}
+    sure = DensePoseChartWithConfidencePredictor(cfg(**options), 16).requires_grad_(False)
+    plain = DensePoseChartPredictor(cfg(), 16).requires_grad_(False)
     plain.load_state_dict({key: value for key, value in sure.state_dict().items() if key in plain.state_dict()})
     x = torch.randn(2, 16, 7, 7)
     with_confidence, without = sure(x), plain(x)
@@ -101,7 +123,7 @@ def test_confidences_of_coordinates_are_raw_and_those_of_segmentation_are_multip
 
 
 def test_predictors_have_the_same_names_without_confidences():
-    plain, other = DensePoseChartPredictor(16), DensePoseChartWithConfidencePredictor(16)
+    plain, other = DensePoseChartPredictor(cfg(), 16), DensePoseChartWithConfidencePredictor(cfg(), 16)
     assert list(plain.state_dict()) == list(other.state_dict())
     assert {key.split(".")[0] for key in plain.state_dict()} == {
         *("ann_index_lowres", "index_uv_lowres", "u_lowres", "v_lowres")
