@@ -1,12 +1,6 @@
-"""Data structures of one image or one batch: boxes, instances, padded images, masks, keypoints."""
+"""What is found in an image, and the images of a batch: boxes, instances, masks, keypoints, padded images."""
 
-from .boxes import (
-    Boxes,
-    BoxMode,
-    pairwise_intersection,
-    pairwise_ioa,
-    pairwise_iou,
-)
+from .boxes import Boxes, BoxMode, pairwise_intersection, pairwise_ioa, pairwise_iou
 from .image_list import ImageList
 from .instances import Instances
 from .keypoints import heatmaps_to_keypoints

@@ -1,6 +1,6 @@
-"""Axis-aligned boxes of one image.
+"""Axis-aligned boxes of one image, and what they have in common with masks.
 
-N, M boxes; a row is x1 y1 x2 y2 in absolute pixels, float32, and a box is x2 - x1 wide (no + 1).
+There are N or M boxes. A row is x1 y1 x2 y2 in absolute pixels, float32, and a box is x2 - x1 wide, without + 1.
 Sizes are (height, width), points are (x, y).
 """
 
@@ -16,23 +16,17 @@ import torch
 from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
 
-__all__ = [
-    "BoxMode",
-    "Boxes",
-    "pairwise_intersection",
-    "pairwise_ioa",
-    "pairwise_iou",
-]
+__all__ = ["BoxMode", "Boxes", "PerInstance", "pairwise_intersection", "pairwise_ioa", "pairwise_iou"]
 
-_Self = TypeVar("_Self", bound="Boxes")
+_Self = TypeVar("_Self", bound="PerInstance")
 
 
 @unique
 class BoxMode(IntEnum):
-    """The ways to write a box; the integers are part of annotation files.
+    """The ways to write a box; annotation files hold their numbers.
 
-    ``ABS`` modes are in pixels, ``REL`` modes in fractions of the image (named, but not convertible).
-    ``XYWH`` starts at the top left corner; ``XYWHA`` at the centre, with an angle in degrees counter-clockwise.
+    ``ABS`` modes are in pixels. ``REL`` modes are in fractions of the image; they have names, but are not converted.
+    ``XYWH`` starts at the top left corner, ``XYWHA`` at the centre, with an angle in degrees counter-clockwise.
     """
 
     XYXY_ABS = 0
@@ -51,8 +45,8 @@ class BoxMode(IntEnum):
             to_mode: the mode to return.
 
         Returns:
-            The boxes in the type and dtype that came (``box`` itself when the modes are equal, else a new object).
-            Rotated boxes become their upright bounding rectangles. Floats in a list have float32 precision.
+            The boxes in the type and dtype in which they came: ``box`` itself when the modes are equal, else a new
+            object. A rotated box becomes the upright rectangle around it. Floats in a list keep float32 precision.
 
         Raises:
             AssertionError: for a relative mode.
@@ -101,14 +95,69 @@ def _convert(box: Tensor, source: BoxMode, target: BoxMode) -> Tensor:
     raise NotImplementedError(f"no conversion from {source.name} to {target.name}: go through XYWH_ABS or XYXY_ABS")
 
 
-class Boxes:
-    """N boxes of one image.
+class PerInstance:
+    """What belongs to N instances of one image, in a tensor whose first dimension counts them.
 
-    Iterating gives (4,) tensors; indexing gives ``Boxes`` that share storage wherever the indexing of a tensor does.
+    Iterating gives rows of the tensor. Indexing gives an object of the same class, which shares storage wherever the
+    indexing of a tensor does.
+    """
+
+    tensor: Tensor
+    _dtype: torch.dtype | None = None  # that of the tensor; None for the one that comes
+
+    def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
+        device = tensor.device if isinstance(tensor, Tensor) else "cpu"
+        self.tensor = torch.as_tensor(tensor, dtype=self._dtype, device=device)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the tensor."""
+        return self.tensor.device
+
+    def to(self: _Self, *args: Any, **kwargs: Any) -> _Self:
+        """Return an object whose tensor went through ``Tensor.to``; the class decides on its dtype."""
+        return type(self)(self.tensor.to(*args, **kwargs))
+
+    @classmethod
+    def cat(cls: type[_Self], parts: Sequence[_Self]) -> _Self:
+        """Join at least one object of this class into a new one, which never shares storage with its parts.
+
+        Raises:
+            AssertionError: when the argument is not a list or tuple, is empty, or holds anything else.
+        """
+        if not isinstance(parts, (list, tuple)) or not parts or not all(isinstance(part, cls) for part in parts):
+            name = cls.__name__
+            raise AssertionError(
+                f"{name}.cat expects a list or tuple of {name} only, at least one: wrap raw tensors in {name} first"
+            )
+        return cls(torch.cat([part.tensor for part in parts]))
+
+    def __getitem__(self: _Self, item: Any) -> _Self:
+        """Select instances by int (gives one), slice, list, ndarray, or bool or integer tensor."""
+        selected = self.tensor[item][None] if isinstance(item, int) else self.tensor[item]
+        if selected.ndim != self.tensor.ndim:
+            raise AssertionError(
+                f"index {item!r} selects a tensor of shape {tuple(selected.shape)} instead of rows: "
+                "use a Python int, a slice, or a one-dimensional list, array or tensor"
+            )
+        return type(self)(selected)
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield from self.tensor
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(num_instances={len(self)})"
+
+
+class Boxes(PerInstance):
+    """N boxes of one image.
 
     Args:
         tensor: (N, 4) x1 y1 x2 y2 in pixels. A float32 tensor is kept without a copy; another dtype, a list or an
-            ndarray becomes float32 (on the CPU for the last two). Anything without elements becomes (0, 4).
+            ndarray becomes float32. Anything without elements becomes (0, 4).
 
     Attributes:
         tensor: (N, 4) float32.
@@ -118,27 +167,19 @@ class Boxes:
         AssertionError: for any other shape.
     """
 
-    tensor: Tensor
     layout: tuple[str, ...] = ("x1", "y1", "x2", "y2")
+    _dtype = torch.float32
 
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
-        if isinstance(tensor, Tensor):
-            tensor = tensor.to(torch.float32)
-        else:
-            tensor = torch.as_tensor(tensor, dtype=torch.float32, device="cpu")
+        super().__init__(tensor)
         columns = len(self.layout)
-        if tensor.numel() == 0:
-            tensor = tensor.reshape(-1, columns)
-        if tensor.ndim != 2 or tensor.shape[1] != columns:
+        if self.tensor.numel() == 0:
+            self.tensor = self.tensor.reshape(-1, columns)
+        if self.tensor.ndim != 2 or self.tensor.shape[1] != columns:
             raise AssertionError(
-                f"boxes came with shape {tuple(tensor.shape)}: expected (N, {columns}), {' '.join(self.layout)} per row"
+                f"boxes came with shape {tuple(self.tensor.shape)}: expected (N, {columns}), "
+                f"{' '.join(self.layout)} per row"
             )
-        self.tensor = tensor
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the tensor."""
-        return self.tensor.device
 
     def clone(self: _Self) -> _Self:
         """Return a copy with its own storage."""
@@ -146,7 +187,7 @@ class Boxes:
 
     def to(self: _Self, device: torch.device | str | int) -> _Self:
         """Return the boxes on ``device``; they stay float32, so no dtype is taken."""
-        return type(self)(self.tensor.to(device=device))
+        return super().to(device=device)
 
     def area(self) -> Tensor:
         """Return the areas, (N,) float32, in square pixels; negative when one side is inverted."""
@@ -161,7 +202,7 @@ class Boxes:
     def clip(self, box_size: tuple[int, int]) -> None:
         """Limit x to [0, width] and y to [0, height].
 
-        ``self.tensor`` becomes a new tensor; one that was shared with others keeps its values.
+        ``self.tensor`` becomes a new tensor; the old one, which other objects may share, keeps its values.
 
         Args:
             box_size: (height, width) of the image in pixels.
@@ -176,19 +217,16 @@ class Boxes:
         self.tensor = clip_boxes_to_image(self.tensor, box_size)
 
     def scale(self, scale_x: float, scale_y: float) -> None:
-        """Multiply the coordinates in place, in the storage that other objects may share."""
+        """Multiply the coordinates in place; objects that share the tensor change with it."""
         self.tensor[:, 0::2] *= scale_x
         self.tensor[:, 1::2] *= scale_y
 
     def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> Tensor:
-        """Tell which boxes lie inside an image.
+        """Tell which boxes lie inside an image, as (N,) bool.
 
         Args:
             box_size: (height, width) of the image in pixels.
             boundary_threshold: how many pixels a box may stick out. The right and bottom limits are exclusive.
-
-        Returns:
-            (N,) bool.
         """
         height, width = box_size
         x1, y1, x2, y2 = self.tensor.unbind(1)
@@ -200,42 +238,14 @@ class Boxes:
         return (self.tensor[:, :2] + self.tensor[:, 2:]) / 2
 
     @classmethod
-    def cat(cls: type[_Self], boxes_list: Sequence[Boxes]) -> _Self:
-        """Join boxes into a new object that never shares storage with its parts.
-
-        Args:
-            boxes_list: a list or tuple of boxes of this class; an empty one gives no boxes.
-
-        Raises:
-            AssertionError: when the argument is not a list or tuple, or holds anything else.
-        """
-        if not isinstance(boxes_list, (list, tuple)) or not all(isinstance(boxes, cls) for boxes in boxes_list):
-            name = cls.__name__
-            raise AssertionError(f"{name}.cat expects a list or tuple of {name} only: wrap raw tensors in {name} first")
-        return cls(torch.cat([boxes.tensor for boxes in boxes_list]) if boxes_list else torch.empty(0))
+    def cat(cls: type[_Self], parts: Sequence[_Self]) -> _Self:
+        """Join boxes of this class into a new object, as `PerInstance.cat` does; an empty list gives no boxes."""
+        return super().cat(parts or [cls([])])
 
     def _sides(self) -> tuple[Tensor, Tensor]:
         """Return the widths and the heights in pixels, (N,) each."""
         x1, y1, x2, y2 = self.tensor.unbind(1)
         return x2 - x1, y2 - y1
-
-    def __getitem__(self: _Self, item: Any) -> _Self:
-        """Select boxes by int (gives one box), slice, list, ndarray, or bool or integer tensor."""
-        selected = self.tensor[item]
-        if isinstance(item, int):
-            selected = selected[None]
-        if selected.ndim != 2:
-            raise AssertionError(
-                f"index {item!r} selects a tensor of shape {tuple(selected.shape)} instead of rows: "
-                "use a Python int, a slice, or a one-dimensional list, array or tensor"
-            )
-        return type(self)(selected)
-
-    def __len__(self) -> int:
-        return self.tensor.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        yield from self.tensor
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.tensor})"
