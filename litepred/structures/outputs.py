@@ -1,6 +1,6 @@
 """The dict that a model answers with for one image, as type checkers see it.
 
-H × W pixels, C classes of stuff.
+The image has H × W pixels, and there are C classes of stuff.
 """
 
 from __future__ import annotations
