@@ -14,10 +14,11 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..errors import CheckpointError
 from ..files import is_address, whole_file
+from .bundle import Checkpoint
 from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
 from .naming import by_suffix, split_query
-from .readers import Checkpoint, read_checkpoint
+from .readers import read_checkpoint
 from .torchvision_names import from_torchvision
 from .writers import SUFFIXES, write_checkpoint
 

@@ -10,15 +10,16 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files import read_rows
+from .bundle import Checkpoint
 
-__all__ = ["CAFFE2", "HEURISTICS", "FoundState", "by_suffix", "find_state", "from_caffe2", "split_query"]
+__all__ = ["CAFFE2", "HEURISTICS", "by_suffix", "find_state", "from_caffe2", "split_query"]
 
 CAFFE2 = "Caffe2"
 HEURISTICS = "matching_heuristics"
@@ -45,24 +46,8 @@ def split_query(path: str) -> tuple[str, bool]:
     return f"{bare}?{rest}" if rest else bare, asked in parts
 
 
-class FoundState(NamedTuple):
-    """The weights that were found in a file, and what else it holds.
-
-    Attributes:
-        state: the state dict as it is in the file.
-        extra: the file's other top-level entries.
-        author: who made the file, such as ``"Caffe2"``; empty where it is not known.
-        matching_heuristics: whether the names may be short, so that `by_suffix` is to complete them.
-    """
-
-    state: Mapping[Any, Any]
-    extra: dict[str, Any]
-    author: str
-    matching_heuristics: bool
-
-
-def find_state(data: Any) -> FoundState:
-    """Find the weights among a file's top-level entries.
+def find_state(data: Any) -> Checkpoint:
+    """Find the weights among a file's top-level entries, and return them as they are, with the other entries.
 
     Detectron2 and most others keep them in ``model`` or ``state_dict``, pycls in ``model_state``, Detectron1 in
     ``blobs``, and bare state dicts are nothing but weights. A running average (``ema_state``, ``model_ema`` ...) is
@@ -89,25 +74,23 @@ def find_state(data: Any) -> FoundState:
             f"no weights found in it: its entries are {shown or 'none'}, but expected a dict under 'model' or "
             "'state_dict', or tensors only"
         )
-    state = data[entry] if entry else data
+    state: Any = data[entry] if entry else data
     extra = {key: value for key, value in data.items() if key != entry} if entry else {}
-    if entry == "blobs" or (not entry and _has_caffe2_names(state)):
+    names = [str(key) for key in state]
+    has_caffe2_names = any(name.endswith("_w") for name in names) and not any("." in name for name in names)
+    if entry == "blobs" or (not entry and has_caffe2_names):
         state = {key: value for key, value in state.items() if not str(key).endswith("_momentum")}
-        return FoundState(state, extra, CAFFE2, True)
+        return Checkpoint(state, extra=extra, author=CAFFE2, matching_heuristics=True)
     if entry == "model_state":
         state = {key: value for key, value in state.items() if not str(key).endswith("num_batches_tracked")}
-        return FoundState(state, extra, "pycls", True)
-    return FoundState(state, extra, str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True)
+        return Checkpoint(state, extra=extra, author="pycls", matching_heuristics=True)
+    author, heuristics = str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True
+    return Checkpoint(state, extra=extra, author=author, matching_heuristics=heuristics)
 
 
 def _only_arrays(value: Any) -> bool:
     arrays = (Tensor, np.ndarray)
     return isinstance(value, Mapping) and len(value) > 0 and all(isinstance(one, arrays) for one in value.values())
-
-
-def _has_caffe2_names(state: Mapping[Any, Any]) -> bool:
-    names = [str(key) for key in state]
-    return any(name.endswith("_w") for name in names) and not any("." in name for name in names)
 
 
 def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
