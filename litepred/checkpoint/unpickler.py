@@ -54,23 +54,17 @@ class _DType:
         return np.dtype(self.order + self.code)
 
 
-class _Array(np.ndarray):
-    """An array under construction, which takes its state only after a look at every part of it."""
-
-    def __new__(cls) -> _Array:
-        return super().__new__(cls, (0,), np.uint8)
-
-    def __setstate__(self, state: Any) -> None:
-        *_, shape, dtype, fortran, raw = state
-        if not isinstance(dtype, _DType) or not all(type(size) is int and size >= 0 for size in shape):
-            raise pickle.UnpicklingError("an array's description is malformed")
-        # Resolve first: for an array of Python objects `raw` is a list, and the type is what the message should name.
-        resolved = dtype.resolve()
-        checked: Any = (1, tuple(shape), resolved, bool(fortran), _as_bytes(raw))
-        super().__setstate__(checked)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return np.asarray(self).view(np.ndarray).__reduce_ex__(protocol)
+def _fill(array: np.ndarray[Any, Any], state: Any) -> None:
+    """Give an array that was just made its state, after a look at every part of it."""
+    *_, shape, dtype, fortran, raw = state
+    if not isinstance(dtype, _DType) or not all(type(size) is int and size >= 0 for size in shape):
+        raise pickle.UnpicklingError("an array's description is malformed")
+    if array.size:  # its memory would be freed, and parts of it may be in use
+        raise pickle.UnpicklingError("an array is filled twice")
+    # Resolve first: for an array of Python objects `raw` is a list, and the type is what the message should name.
+    resolved = dtype.resolve()
+    checked: Any = (1, tuple(shape), resolved, bool(fortran), _as_bytes(raw))
+    array.__setstate__(checked)
 
 
 def _as_bytes(raw: Any) -> bytes:
@@ -81,7 +75,11 @@ def _as_bytes(raw: Any) -> bytes:
     return raw
 
 
-def _from_buffer(buffer: bytes, dtype: _DType, shape: Any, order: str, axes: Any = None) -> np.ndarray[Any, Any]:
+def _from_buffer(
+    buffer: bytes | bytearray, dtype: _DType, shape: Any, order: str, axes: Any = None
+) -> np.ndarray[Any, Any]:
+    if not isinstance(buffer, (bytes, bytearray)):
+        raise pickle.UnpicklingError(f"expected an array's bytes, got {type(buffer).__name__}")
     array = np.frombuffer(buffer, dtype.resolve())
     if axes is not None:
         return array.reshape(shape).transpose(axes)
@@ -144,22 +142,13 @@ class _Call:
         self.call = call
 
 
-_STORAGES = {
-    "Float": torch.float32,
-    "Double": torch.float64,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
-    "ComplexFloat": torch.complex64,
-    "ComplexDouble": torch.complex128,
-}
+# PyTorch gives most storages the name of an element type, with capitals.
+_LIKE_TYPES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Bool")
+_STORAGES = {name: getattr(torch, name.lower()) for name in _LIKE_TYPES}
+_STORAGES |= {"Char": torch.int8, "Byte": torch.uint8}
+_STORAGES |= {"ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "numpy._core.multiarray._reconstruct": lambda *_: _Array(),
+    "numpy._core.multiarray._reconstruct": lambda *_: np.empty(0, np.uint8),
     "numpy._core.multiarray.scalar": _scalar,
     "numpy._core.numeric._frombuffer": _from_buffer,
     "numpy.dtype": _DType,
@@ -277,11 +266,15 @@ class _Unpickler(pickle._Unpickler):
 
     def _load_build(self: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, (_Array, _DType)):
-            self._spend(state)
-            target.__setstate__(state)
-        elif not isinstance(target, dict):  # the attributes that a state dict may have are ignored
+        if isinstance(target, dict):  # the attributes that a state dict may have are ignored
+            return
+        if not isinstance(target, (np.ndarray, _DType)):
             raise pickle.UnpicklingError(f"a state for a {type(target).__name__}")
+        self._spend(state)
+        if isinstance(target, np.ndarray):
+            _fill(target, state)
+        else:
+            target.__setstate__(state)
 
     def _load_object(self: Any, *_: object) -> None:
         raise pickle.UnpicklingError("an object of a class")
@@ -332,17 +325,12 @@ def load_pickle(stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Ten
 
 
 def stored_tensor(buffer: mmap.mmap | bytearray, dtype: torch.dtype, numel: int, start: int, end: int) -> Tensor:
-    """Return numbers in a buffer as a tensor (numel,), which shares the buffer's memory where they are aligned.
+    """Return ``numel`` little-endian numbers in ``buffer[start:end]`` as a tensor, which keeps the buffer alive.
 
-    Args:
-        buffer: a writable buffer, which the tensor keeps alive.
-        dtype: type of the numbers, which are in little-endian order.
-        numel: how many numbers to take.
-        start: offset of the first byte.
-        end: offset up to which the buffer may be read.
+    It shares the buffer's memory, which must be writable, where the numbers are aligned.
 
     Raises:
-        UnpicklingError: the buffer has fewer bytes.
+        UnpicklingError: there are fewer bytes.
     """
     size = numel * dtype.itemsize
     if not 0 <= start <= start + size <= end <= len(buffer):
