@@ -101,14 +101,9 @@ def read_numbers(shapes: ShapesByName) -> dict[str, int]:
 
 
 def infer_class_counts(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Read from a state dict how many classes, and keypoints, its model tells apart.
+    """Read from a state dict, by config key, how many classes and keypoints each of its heads tells apart.
 
-    Args:
-        state: names as in Detectron2, or as `from_caffe2` leaves them.
-
-    Returns:
-        Values by config key: ``MODEL.ROI_HEADS.NUM_CLASSES``, ``MODEL.SEM_SEG_HEAD.NUM_CLASSES``,
-        ``MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS`` and ``MODEL.RETINANET.NUM_CLASSES``, as far as there are such heads.
+    The names are Detectron2's, or as `from_caffe2` leaves them.
     """
     numbers = read_numbers({key: tuple(value.shape) for key, value in state.items()})
     return {key: number for key, number in numbers.items() if key != "MODEL.RESNETS.DEPTH"}
@@ -130,12 +125,9 @@ def number_hints(checkpoint: ShapesByName, model: ShapesByName) -> dict[str, str
 
 
 def explain_misfit(checkpoint: ShapesByName, model: ShapesByName, missing: Collection[str]) -> list[str]:
-    """Return what likely happened, in a sentence each, the most telling first; empty if nothing is recognised.
+    """Return what likely happened, in a sentence each, the most telling first; nothing where nothing is recognised.
 
-    Args:
-        checkpoint: shapes by name in the file.
-        model: shapes by name in the model.
-        missing: names of the model that the file lacks.
+    The shapes are those in the file and in the model; ``missing`` names what the file lacks.
     """
     heads_missing = any(not _BACKBONE_KEY.match(key) for key in missing)
     if heads_missing and is_backbone(checkpoint):

@@ -55,11 +55,7 @@ def refuse_optimized(model: nn.Module) -> None:
 
 
 def check_state_dict(state: Mapping[Any, Any], source: str) -> None:
-    """Check that a mapping is a state dict.
-
-    Args:
-        state: the mapping.
-        source: what to call it in messages.
+    """Check that a mapping is a state dict; messages call it ``source``.
 
     Raises:
         CheckpointError: its keys are not names, or its values not dense tensors of real numbers.
@@ -103,7 +99,12 @@ def load_into(
     refuse_optimized(model)
     check_state_dict(state, source)
     targets = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
-    _refuse_integers(targets, state, source)
+    for key, target in targets.items():
+        if key in state and key not in _FROM_CONFIG and target.dtype.is_floating_point > state[key].is_floating_point():
+            raise CheckpointError(
+                f"{source} has {state[key].dtype} as {key}, where the model has {target.dtype}: expected "
+                "floating-point weights. Nothing was loaded; if they were quantized, export them before that"
+            )
     defaults = {key: 0.0 if key.endswith("mean") else 1.0 for key in _frozen_statistics(model) if key not in state}
     optional = defaults.keys() | {key for key in targets if key in _FROM_CONFIG or key.endswith(_COUNTER)}
     report = LoadReport(
@@ -142,15 +143,6 @@ def load_into(
     if warning:
         warnings.warn(f"{source} {warning}", UserWarning, stacklevel=2)
     return report
-
-
-def _refuse_integers(targets: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
-    for key, target in targets.items():
-        if key in state and key not in _FROM_CONFIG and target.dtype.is_floating_point > state[key].is_floating_point():
-            raise CheckpointError(
-                f"{source} has {state[key].dtype} as {key}, where the model has {target.dtype}: expected "
-                "floating-point weights. Nothing was loaded; if they were quantized, export them before that"
-            )
 
 
 def _is_unused(key: str) -> bool:

@@ -34,11 +34,7 @@ _BACKGROUND_ROWS = {"bbox_pred.": 4, "mask_head.predictor.": 1}
 
 
 def split_query(path: str) -> tuple[str, bool]:
-    """Split ``matching_heuristics=True`` off the query of a path or address.
-
-    Returns:
-        The path or address without it, and whether it was there.
-    """
+    """Return a path or address without ``matching_heuristics=True`` in its query, and whether that was there."""
     bare, _, query = path.partition("?")
     asked = f"{HEURISTICS}=True"
     parts = query.split("&")
@@ -94,13 +90,10 @@ def _only_arrays(value: Any) -> bool:
 
 
 def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of a Caffe2 or Detectron1 model, and put the background where Detectron2 has it.
+    """Return the weights of a Caffe2 or Detectron1 model by short names, which `by_suffix` completes.
 
     The background's row of the class scores moves from the first place to the last. Box deltas and masks lose the
     background's rows, unless they have no others. RetinaNet's heads keep names that no model has.
-
-    Returns:
-        The weights by short names, which are the ends of Detectron2's names; `by_suffix` completes them.
 
     Raises:
         CheckpointError: two names become the same.
@@ -124,10 +117,6 @@ def by_suffix(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> dict[
 
     Where several short names are the end of one of the model's names, the longest gets it. A weight of another shape
     gets the name too, so that the report tells of it. A name that is the end of none stays.
-
-    Args:
-        state: weights by their names in the file.
-        model: the model's state dict.
 
     Raises:
         CheckpointError: a short name is the end of two names whose weights have its shape.

@@ -116,7 +116,7 @@ def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     """Turn an array into a tensor of the same shape and type, which shares its memory where possible.
 
     Raises:
-        CheckpointError: for an element type that weights do not have (unsigned 16 bit, text, objects, ...).
+        CheckpointError: for an element type that weights do not have, such as text.
     """
     if array.dtype.name not in _DTYPES:
         raise CheckpointError(f"an array of type {array.dtype} is not weights: expected one of {', '.join(_DTYPES)}")

@@ -115,31 +115,23 @@ def _ordered(pairs: list[list[Any]] | None = None) -> OrderedDict[Any, Any]:
     return OrderedDict(zip(_checked_keys(key for key, _ in pairs or ()), (value for _, value in pairs or ())))
 
 
-def _rebuild_tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: object) -> Tensor:
-    return storage.as_strided(size, stride, offset)  # checks that this lies in the storage
-
-
-def _rebuild_tensor_of_type(
-    storage: Tensor, offset: int, size: Any, stride: Any, _grad: bool, _hooks: Any, dtype: torch.dtype, *_: object
-) -> Tensor:
-    return _rebuild_tensor(storage.view(dtype), offset, size, stride)
+def _rebuild_tensor(storage: Tensor, offset: int, size: Any, stride: Any, *rest: Any) -> Tensor:
+    dtype = next((one for one in rest if isinstance(one, torch.dtype)), storage.dtype)  # newer files tell it here
+    return storage.view(dtype).as_strided(size, stride, offset)  # checks that this lies in the storage
 
 
 def _rebuild_with_attributes(rebuild: _Call, _type: object, arguments: tuple[Any, ...], _state: object) -> Tensor:
-    if rebuild.call not in (_rebuild_tensor, _rebuild_tensor_of_type, _first):
+    if rebuild.func not in (_rebuild_tensor, _first):
         raise pickle.UnpicklingError("a tensor made by something else")
-    return rebuild.call(*arguments)
+    return rebuild(*arguments)
 
 
 def _first(value: Any, *_: object) -> Any:
     return value
 
 
-class _Call:
+class _Call(partial[Any]):
     """A function that files may call."""
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self.call = call
 
 
 # PyTorch gives most storages the name of an element type, with capitals.
@@ -162,7 +154,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.Counter": lambda counts: Counter({**counts}),
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_of_type,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._tensor._rebuild_from_type_v2": _rebuild_with_attributes,
@@ -262,7 +254,7 @@ class _Unpickler(pickle._Unpickler):
         if not isinstance(function, _Call):
             raise pickle.UnpicklingError("a call of what is no function")
         self._spend(arguments)
-        self.append(function.call(*arguments))
+        self.append(function(*arguments))
 
     def _load_build(self: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
@@ -308,14 +300,10 @@ class _Unpickler(pickle._Unpickler):
 
 
 def load_pickle(stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Tensor] | None = None) -> Any:
-    """Read a plain pickle of any protocol. Text and bytes of Python 2 become ``str``.
+    """Read a plain pickle of any protocol from where a file stands.
 
-    Args:
-        stream: a file that stands at the beginning of the pickle.
-        storage: called as ``storage(dtype, key, numel)``, returns the numbers of a torch file's tensors.
-
-    Returns:
-        The object in the pickle, made of containers, numbers, text, ``np.ndarray`` (some not writable) and CPU tensors.
+    ``storage(dtype, key, numel)`` returns the numbers of a torch file's tensors. What comes back is made of containers,
+    numbers, text, ``np.ndarray`` (some not writable) and CPU tensors. Text and bytes of Python 2 become ``str``.
 
     Raises:
         CheckpointError: the file names anything else; no code of it has run.

@@ -25,9 +25,11 @@ def write_checkpoint(
 ) -> None:
     """Write a checkpoint; a file that is there stays as it is until the new one is whole.
 
+    The path's ending, one of `SUFFIXES`, chooses the format: ``.pth`` (torch), ``.pkl`` (NumPy arrays as in
+    Detectron2's model zoo) or ``.safetensors``. Detectron2 loads the first two.
+
     Args:
-        path: ends in one of `SUFFIXES`, which chooses the format: ``.pth`` (torch), ``.pkl`` (NumPy arrays as in
-            Detectron2's model zoo) or ``.safetensors``. Detectron2 loads the first two.
+        path: of the file.
         state: name to CPU tensor.
         rest: further top-level entries; text, numbers and truth values only in a safetensors file.
         header: texts for the header of a safetensors file, by key; the other formats have no place for them.
