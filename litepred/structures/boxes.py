@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
 
-__all__ = ["BoxMode", "Boxes", "PerInstance", "pairwise_intersection", "pairwise_ioa", "pairwise_iou"]
+__all__ = ["BoxMode", "Boxes", "Rows", "pairwise_intersection", "pairwise_ioa", "pairwise_iou"]
 
-_Self = TypeVar("_Self", bound="PerInstance")
+_Self = TypeVar("_Self", bound="Rows")
 
 
 @unique
@@ -95,15 +95,15 @@ def _convert(box: Tensor, source: BoxMode, target: BoxMode) -> Tensor:
     raise NotImplementedError(f"no conversion from {source.name} to {target.name}: go through XYWH_ABS or XYXY_ABS")
 
 
-class PerInstance:
-    """What belongs to N instances of one image, in a tensor whose first dimension counts them.
+class Rows:
+    """A tensor whose first dimension has a row for each of N instances of one image.
 
-    Iterating gives rows of the tensor. Indexing gives an object of the same class, which shares storage wherever the
-    indexing of a tensor does.
+    Iterating gives the rows. Indexing gives an object of the same class, which shares storage wherever the indexing of
+    a tensor does.
     """
 
     tensor: Tensor
-    _dtype: torch.dtype | None = None  # that of the tensor; None for the one that comes
+    _dtype: torch.dtype | None = torch.float32  # what the tensor becomes; None leaves the type that comes
 
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
         device = tensor.device if isinstance(tensor, Tensor) else "cpu"
@@ -113,6 +113,10 @@ class PerInstance:
     def device(self) -> torch.device:
         """The device of the tensor."""
         return self.tensor.device
+
+    def clone(self: _Self) -> _Self:
+        """Return a copy with its own storage."""
+        return type(self)(self.tensor.clone())
 
     def to(self: _Self, *args: Any, **kwargs: Any) -> _Self:
         """Return an object whose tensor went through ``Tensor.to``; the class decides on its dtype."""
@@ -152,7 +156,7 @@ class PerInstance:
         return f"{type(self).__name__}(num_instances={len(self)})"
 
 
-class Boxes(PerInstance):
+class Boxes(Rows):
     """N boxes of one image.
 
     Args:
@@ -168,7 +172,6 @@ class Boxes(PerInstance):
     """
 
     layout: tuple[str, ...] = ("x1", "y1", "x2", "y2")
-    _dtype = torch.float32
 
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
         super().__init__(tensor)
@@ -180,10 +183,6 @@ class Boxes(PerInstance):
                 f"boxes came with shape {tuple(self.tensor.shape)}: expected (N, {columns}), "
                 f"{' '.join(self.layout)} per row"
             )
-
-    def clone(self: _Self) -> _Self:
-        """Return a copy with its own storage."""
-        return type(self)(self.tensor.clone())
 
     def to(self: _Self, device: torch.device | str | int) -> _Self:
         """Return the boxes on ``device``; they stay float32, so no dtype is taken."""
@@ -239,7 +238,7 @@ class Boxes(PerInstance):
 
     @classmethod
     def cat(cls: type[_Self], parts: Sequence[_Self]) -> _Self:
-        """Join boxes of this class into a new object, as `PerInstance.cat` does; an empty list gives no boxes."""
+        """Join boxes of this class into a new object, as `Rows.cat` does; an empty list gives no boxes."""
         return super().cat(parts or [cls([])])
 
     def _sides(self) -> tuple[Tensor, Tensor]:

@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..layers.paste import paste_masks_in_image
-from .boxes import Boxes, PerInstance
+from .boxes import Boxes, Rows
 
 __all__ = ["BitMasks", "ROIMasks", "as_polygon", "polygons_to_bitmask"]
 
 _SUBPIXELS = 5  # a COCO polygon is traced on a grid this many times finer than the pixels
 
 
-class BitMasks(PerInstance):
+class BitMasks(Rows):
     """Full-image bitmaps of N instances.
 
     Args:
@@ -68,7 +68,7 @@ class BitMasks(PerInstance):
         return BitMasks(torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.bool))
 
 
-class ROIMasks(PerInstance):
+class ROIMasks(Rows):
     """Masks of N instances, each relative to a box that is kept elsewhere.
 
     Args:
@@ -77,6 +77,8 @@ class ROIMasks(PerInstance):
     Raises:
         ValueError: for another number of dimensions.
     """
+
+    _dtype = None
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__(tensor)
