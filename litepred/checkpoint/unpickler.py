@@ -191,7 +191,7 @@ def _refusal(name: str) -> CheckpointError:
     )
 
 
-def _keyed(opcode: bytes, keys: slice, container: type = object) -> tuple[int, Callable[[Any], None]]:
+def _keyed(opcode: bytes, keys: slice, container: type = object) -> dict[int, Callable[[Any], None]]:
     """Put a check before an inherited step: of the keys on the stack, and of the container that the items go into."""
     step = pickle._Unpickler.dispatch[opcode[0]]
 
@@ -202,7 +202,7 @@ def _keyed(opcode: bytes, keys: slice, container: type = object) -> tuple[int, C
             raise pickle.UnpicklingError(f"items for a {type(target).__name__}")
         step(unpickler)
 
-    return opcode[0], checked
+    return {opcode[0]: checked}
 
 
 # It derives from the unpickler that is written in Python. The one in C reserves as much memory as a damaged file asks
@@ -287,15 +287,11 @@ class _Unpickler(pickle._Unpickler):
         pickle.NEWOBJ_EX[0]: _load_object,
         pickle.FRAME[0]: _load_frame,
         pickle.BYTEARRAY8[0]: _load_byte_array,
-        **dict(
-            (
-                _keyed(pickle.SETITEM, slice(-2, -1), dict),
-                _keyed(pickle.SETITEMS, slice(0, None, 2), dict),
-                _keyed(pickle.ADDITEMS, slice(None), set),
-                _keyed(pickle.DICT, slice(0, None, 2)),
-                _keyed(pickle.FROZENSET, slice(None)),
-            )
-        ),
+        **_keyed(pickle.SETITEM, slice(-2, -1), dict),
+        **_keyed(pickle.SETITEMS, slice(0, None, 2), dict),
+        **_keyed(pickle.ADDITEMS, slice(None), set),
+        **_keyed(pickle.DICT, slice(0, None, 2)),
+        **_keyed(pickle.FROZENSET, slice(None)),
     }
 
 

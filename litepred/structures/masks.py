@@ -56,12 +56,9 @@ class BitMasks(Rows):
 
     @staticmethod
     def from_polygon_masks(polygon_masks: Any, height: int, width: int) -> BitMasks:
-        """Draw polygons into an image of ``height`` × ``width`` pixels (COCO's rule).
+        """Draw polygons into an image of ``height`` × ``width`` pixels, as `polygons_to_bitmask` does.
 
-        Args:
-            polygon_masks: a list of polygons for each instance, or Detectron2's ``PolygonMasks``, which holds it.
-            height: of the image, in pixels.
-            width: of the image, in pixels.
+        ``polygon_masks`` is a list of polygons for each instance, or Detectron2's ``PolygonMasks``, which holds it.
         """
         polygons = getattr(polygon_masks, "polygons", polygon_masks)
         masks = [torch.from_numpy(polygons_to_bitmask(one, height, width)) for one in polygons]
@@ -86,16 +83,15 @@ class ROIMasks(Rows):
             raise ValueError(f"ROI masks came with shape {tuple(tensor.shape)}: expected (N, M, M)")
 
     def to_bitmasks(self, boxes: Boxes, height: int, width: int, threshold: float = 0.5) -> BitMasks:
-        """Paste the masks into full images.
+        """Paste the masks into full images of ``height`` × ``width`` pixels.
+
+        They are on the device of this object, or on the CPU where the device's memory does not suffice.
 
         Args:
             boxes: the N boxes that the masks lie in.
-            height: of the image, in pixels.
-            width: of the image, in pixels.
+            height: of the image.
+            width: of the image.
             threshold: a pixel is set where the probability at its centre is at least this.
-
-        Returns:
-            The (N, H, W) masks, on the device of this object, or on the CPU where the device's memory does not suffice.
         """
         try:
             return BitMasks(paste_masks_in_image(self.tensor, boxes.tensor, (height, width), threshold))
@@ -105,12 +101,12 @@ class ROIMasks(Rows):
 
 
 def polygons_to_bitmask(polygons: Sequence[Any], height: int, width: int) -> np.ndarray:
-    """Fill the union of polygons, with the same pixels as the COCO mask API.
+    """Fill the union of polygons in an image of ``height`` × ``width`` pixels, with the pixels of the COCO mask API.
 
     Args:
         polygons: flat vectors of an even number of coordinates, at least 6, in pixels; or none.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        height: of the image.
+        width: of the image.
 
     Returns:
         (H, W) bool ndarray.
