@@ -106,8 +106,10 @@ class Rows:
     _dtype: torch.dtype | None = torch.float32  # what the tensor becomes; None leaves the type that comes
 
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
-        device = tensor.device if isinstance(tensor, Tensor) else "cpu"
-        self.tensor = torch.as_tensor(tensor, dtype=self._dtype, device=device)
+        if isinstance(tensor, Tensor):
+            self.tensor = tensor.to(self._dtype or tensor.dtype)
+        else:
+            self.tensor = torch.as_tensor(tensor, dtype=self._dtype, device="cpu")
 
     @property
     def device(self) -> torch.device:
@@ -176,7 +178,7 @@ class Boxes(Rows):
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
         super().__init__(tensor)
         columns = len(self.layout)
-        if self.tensor.numel() == 0:
+        if self.tensor.shape[1:] != (columns,) and self.tensor.numel() == 0:
             self.tensor = self.tensor.reshape(-1, columns)
         if self.tensor.ndim != 2 or self.tensor.shape[1] != columns:
             raise AssertionError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 __all__ = ["ImageList"]
 
@@ -84,12 +85,16 @@ class ImageList:
             height = width = square
         divisor = constraints.get("size_divisibility", size_divisibility)
         if divisor > 1:
-            height, width = -(-height // divisor) * divisor, -(-width // divisor) * divisor
-        if sizes == [(height, width)]:
-            return ImageList(first[None].contiguous(), sizes)
-        batch = first.new_full((len(tensors), *first.shape[:-2], height, width), pad_value)
-        for padded, image in zip(batch, tensors):
-            padded[..., : image.shape[-2], : image.shape[-1]].copy_(image[..., :height, :width])
+            height, width = ((side + divisor - 1) // divisor * divisor for side in (height, width))
+        if len(tensors) > 1:
+            batch = first.new_full((len(tensors), *first.shape[:-2], height, width), pad_value)
+            for padded, image in zip(batch, tensors):
+                padded[..., : image.shape[-2], : image.shape[-1]].copy_(image)
+        elif sizes[0] == (height, width):
+            batch = first[None].contiguous()
+        else:
+            padding = (0, width - sizes[0][1], 0, height - sizes[0][0])
+            batch = F.pad(first, padding, value=pad_value)[None].contiguous()
         return ImageList(batch, sizes)
 
     def __len__(self) -> int:

@@ -1,10 +1,10 @@
-"""The instances (detections, proposals) of one image, as named fields of equal length."""
+"""What models answer: the instances (detections, proposals) of one image, and the dict of all that was found in it."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from .boxes import Boxes
 
-__all__ = ["Instances"]
+__all__ = ["Instances", "Outputs", "SegmentInfo"]
 
 
 class Instances:
@@ -168,3 +168,43 @@ def _cat_field(name: str, values: list[Any]) -> Any:
     if hasattr(kind, "cat"):
         return kind.cat(values)
     raise ValueError(f"field {name!r} is of type {kind.__name__}: only tensors, lists and types with cat can be joined")
+
+
+class _EverySegment(TypedDict):
+    id: int
+    isthing: bool
+    category_id: int
+
+
+class SegmentInfo(_EverySegment, total=False):
+    """A segment of a panoptic segmentation.
+
+    Attributes:
+        id: its number in the map of segments, from 1.
+        isthing: whether it is a thing, or else stuff.
+        category_id: its class; things and stuff are numbered apart.
+        score: of a thing, 0 to 1.
+        instance_id: of a thing, its index in the instances.
+        area: of stuff, in pixels.
+    """
+
+    score: float
+    instance_id: int
+    area: int
+
+
+class Outputs(TypedDict, total=False):
+    """What a model finds in an image, in the image's own height and width; each key only if the model finds such.
+
+    Attributes:
+        instances: with ``pred_boxes``, ``scores`` and ``pred_classes``; of some models ``pred_masks``,
+            ``pred_keypoints`` or ``pred_densepose``.
+        sem_seg: logits (C, H, W) of C classes of stuff.
+        panoptic_seg: the segment's number for each pixel, (H, W) int32, 0 for none, and a description of each segment.
+        proposals: with ``proposal_boxes`` and ``objectness_logits``.
+    """
+
+    instances: Instances
+    sem_seg: Tensor
+    panoptic_seg: tuple[Tensor, list[SegmentInfo]]
+    proposals: Instances
