@@ -15,8 +15,8 @@ from .checkpoint import Checkpoint, read_checkpoint
 from .checkpoint.bundle import CONFIG, read_class_names
 from .checkpoint.hints import infer_class_counts
 from .checkpoint.loading import check_state_dict
+from .checkpoint.naming import config_of_torchvision, from_torchvision
 from .checkpoint.readers import is_safetensors
-from .checkpoint.torchvision_names import config_of_torchvision, from_torchvision
 from .config import CfgNode, get_cfg
 from .data import Metadata, MetadataCatalog
 from .default_model import default_config
@@ -90,21 +90,16 @@ def resolve_model(
     if cfg.MODEL.WEIGHTS:
         checkpoint = bundle if bundle and weights is None else read_checkpoint(cfg.MODEL.WEIGHTS)
     if infer_num_classes and checkpoint:
-        _set_class_counts(cfg, checkpoint.model)
+        before = cfg.clone()
+        for key, number in infer_class_counts(from_torchvision(checkpoint.model)).items():
+            cfg.merge_from_list([key, number])
+        if cfg != before:  # its classes are not those of the data set
+            cfg.DATASETS.TEST = ()
     if frozen:
         cfg.freeze()
     if class_names is None:
         class_names = _names_that_came_along(cfg, checkpoint, bundle)
     return ResolvedModel(cfg, checkpoint, class_metadata(cfg, class_names))
-
-
-def _set_class_counts(cfg: CfgNode, state: Mapping[str, Tensor]) -> None:
-    """Take the numbers of classes from a state dict; where one changes, the data set's names are no longer its own."""
-    before = cfg.clone()
-    for key, number in infer_class_counts(from_torchvision(state)).items():
-        cfg.merge_from_list([key, number])
-    if cfg != before:
-        cfg.DATASETS.TEST = ()
 
 
 def _names_that_came_along(

@@ -17,9 +17,8 @@ from ..files import is_address, whole_file
 from .bundle import Checkpoint
 from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
-from .naming import by_suffix, split_query
+from .naming import by_suffix, from_torchvision, split_query
 from .readers import read_checkpoint
-from .torchvision_names import from_torchvision
 from .writers import SUFFIXES, write_checkpoint
 
 __all__ = ["DetectionCheckpointer", "named_for", "resolve_path"]

@@ -196,21 +196,14 @@ class CfgNode(dict[str, Any]):
             elif key in section:
                 yield section, key, _coerce(value, section[key], full_key)
             elif not section.is_new_allowed():
-                raise self._unknown_key(full_key, value)
+                # What is in a section says more about what was meant.
+                raise _unknown_key(next(dotted_items({full_key: value}))[0], [known for known, _ in dotted_items(self)])
             elif isinstance(value, dict):
                 added = type(self)(value, names)
                 added.set_new_allowed(True)
                 yield section, key, added
             else:
                 yield section, key, copy.deepcopy(_checked(full_key, value))
-
-    def _unknown_key(self, full_key: str, value: Any) -> _UnknownKeyError:
-        full_key = next(dotted_items({full_key: value}))[0]  # what is in a section says more about what was meant
-        advice = _suggestion(full_key, [key for key, _ in dotted_items(self)])
-        return _UnknownKeyError(
-            f"unknown config key {full_key}. {advice} If a project of your own defines it, add it to the config first, "
-            "or call cfg.set_new_allowed(True) before merging"
-        )
 
 
 CN = CfgNode
@@ -236,10 +229,8 @@ _DefaultsLoader.add_constructor(
 )
 
 
-def _suggestion(full_key: str, known: list[str]) -> str:
+def _unknown_key(full_key: str, known: list[str]) -> _UnknownKeyError:
     """Name the keys most like a wrong one: in its own section, else of the same name elsewhere, else of any kind."""
-    if full_key in RENAMED:
-        return f"It is the old name of {RENAMED[full_key]}."
     wrong = full_key.upper()
     section, _, leaf = wrong.rpartition(".")
     siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == section}
@@ -247,7 +238,13 @@ def _suggestion(full_key: str, known: list[str]) -> str:
     namesakes = [key for key in known if key.rpartition(".")[2] == leaf and key not in close]
     close += get_close_matches(wrong, namesakes, n=2, cutoff=0)
     close = close or get_close_matches(wrong, known, n=2)
-    return f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."
+    advice = f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."
+    if full_key in RENAMED:
+        advice = f"It is the old name of {RENAMED[full_key]}."
+    return _UnknownKeyError(
+        f"unknown config key {full_key}. {advice} If a project of your own defines it, add it to the config first, "
+        "or call cfg.set_new_allowed(True) before merging"
+    )
 
 
 def _is_section(value: Any) -> bool:

@@ -163,7 +163,14 @@ def read_yaml_with_base(path: str | os.PathLike[str]) -> dict[Any, Any]:
 def _read_chain(path: Path, chain: tuple[str, ...], budget: Iterator[int]) -> dict[Any, Any]:
     if next(budget, None) is None:
         raise ConfigError(f"{path}: more than {_MAX_FILES} files are named by _BASE_")
-    content = _read_file(path)
+    if not os.path.isfile(path):  # Path.is_file raises where a folder may not be entered
+        problem = "is not a file" if os.path.exists(path) else "does not exist"
+        raise ConfigError(f"config {path} {problem}; expected the path of a YAML file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_LENGTH + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
     real = os.path.realpath(path)
     if real in chain:
         raise ConfigError("_BASE_ runs in a circle: " + " -> ".join((*chain, real)))
@@ -183,14 +190,3 @@ def _local_path(path: str | os.PathLike[str]) -> Path:
     if is_address(text):
         raise ConfigError(f"{text}: configs are read from disk only; download it and give the path of the copy")
     return Path(text)
-
-
-def _read_file(path: Path) -> bytes:
-    if not os.path.isfile(path):  # Path.is_file raises where a folder may not be entered
-        problem = "is not a file" if os.path.exists(path) else "does not exist"
-        raise ConfigError(f"config {path} {problem}; expected the path of a YAML file")
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_LENGTH + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
