@@ -77,7 +77,7 @@ def check_state_dict(state: Mapping[Any, Any], source: str) -> None:
 def load_into(
     model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True, source: str = "the checkpoint"
 ) -> LoadReport:
-    """Copy a state dict into a model, casting to the model's types (float16 files into float32 weights).
+    """Copy a state dict into a model, cast to the model's types (float16 to float32), and return how they differ.
 
     Frozen norms without statistics in the state dict get mean 0 and variance 1, as Detectron2 gives them. A warning
     names the keys that the model does not use, and the setting that they hint at.
@@ -88,9 +88,6 @@ def load_into(
         strict: raise if a key is missing or mis-shaped, or if the ResNets differ in depth, and leave the model as it
             is. Otherwise copy what fits and warn about the rest.
         source: what to call the state dict in messages.
-
-    Returns:
-        The differences.
 
     Raises:
         CheckpointError: ``strict`` is true and the state dict does not fit, and the message says what likely happened;

@@ -124,10 +124,8 @@ def polygons_to_mask(polygons: Sequence[Sequence[float]], image_size: tuple[int,
 def instance_mask(instances: Instances, index: int) -> Tensor:
     """Return the full-size mask of one instance, (H, W) bool, whichever format ``pred_masks`` has.
 
-    Args:
-        instances: with ``pred_masks`` as a (N, H, W) tensor, `ROIMasks` (which need ``pred_boxes``), a list of COCO's
-            run lengths, or a list of polygon lists.
-        index: which one.
+    That is a tensor (N, H, W), `ROIMasks` (which need ``pred_boxes``), a list of COCO's run lengths, or a list of
+    polygon lists.
     """
     masks = instances.pred_masks
     if isinstance(masks, ROIMasks):
