@@ -15,8 +15,8 @@ from .checkpoint import Checkpoint, read_checkpoint
 from .checkpoint.bundle import CONFIG, read_class_names
 from .checkpoint.hints import infer_class_counts
 from .checkpoint.loading import check_state_dict
+from .checkpoint.naming import config_of_torchvision, from_torchvision
 from .checkpoint.readers import is_safetensors
-from .checkpoint.torchvision_names import config_of_torchvision, from_torchvision
 from .config import CfgNode, get_cfg
 from .data import Metadata, MetadataCatalog
 from .default_model import default_config
@@ -63,7 +63,7 @@ def resolve_model(
 ) -> ResolvedModel:
     """Look up what the arguments of `Predictor` of the same names lead to.
 
-    A config that is frozen stays frozen. Class names come from the user; else from the file of the weights, or from
+    A frozen config stays frozen. Class names come from the user; else from the file of the weights, or from
     that of the config; else from what is known of the config's data set.
 
     Raises:
@@ -71,7 +71,7 @@ def resolve_model(
             are names; or ``weights`` is neither a path nor a state dict.
         CheckpointError: the checkpoint cannot be read, or the state dict holds something else than weights.
     """
-    cfg, bundle = _config_of_its_own(cfg, trained=weights is None)
+    cfg, bundle = _read_config(cfg, trained=weights is None)
     checkpoint = None
     frozen = cfg.is_frozen()
     cfg.defrost()
@@ -90,32 +90,16 @@ def resolve_model(
     if cfg.MODEL.WEIGHTS:
         checkpoint = bundle if bundle and weights is None else read_checkpoint(cfg.MODEL.WEIGHTS)
     if infer_num_classes and checkpoint:
-        _set_class_counts(cfg, checkpoint.model)
+        before = cfg.clone()
+        for key, number in infer_class_counts(from_torchvision(checkpoint.model)).items():
+            cfg.merge_from_list([key, number])
+        if cfg != before:  # its classes are not those of the data set
+            cfg.DATASETS.TEST = ()
     if frozen:
         cfg.freeze()
     if class_names is None:
         class_names = _names_that_came_along(cfg, checkpoint, bundle)
     return ResolvedModel(cfg, checkpoint, class_metadata(cfg, class_names))
-
-
-def _config_of_its_own(cfg: ConfigLike | None, trained: bool) -> tuple[CfgNode, Checkpoint | None]:
-    """Read or copy a config; with it comes the safetensors file that it was in, if it was in one."""
-    if cfg is None:
-        return default_config(), None
-    if isinstance(cfg, (str, os.PathLike)):
-        return _read_named_config(os.fspath(cfg), trained)
-    if isinstance(cfg, CfgNode):
-        return cfg.clone(), None
-    raise ConfigError(f"{type(cfg).__name__} is not a config: expected a CfgNode from get_cfg(), or a YAML file's path")
-
-
-def _set_class_counts(cfg: CfgNode, state: Mapping[str, Tensor]) -> None:
-    """Take the numbers of classes from a state dict; where one changes, the data set's names are no longer its own."""
-    before = cfg.clone()
-    for key, number in infer_class_counts(from_torchvision(state)).items():
-        cfg.merge_from_list([key, number])
-    if cfg != before:
-        cfg.DATASETS.TEST = ()
 
 
 def _names_that_came_along(
@@ -131,19 +115,25 @@ def _names_that_came_along(
 def named_config(name: str, trained: bool = False) -> CfgNode:
     """Read a YAML file, or the config in a safetensors file; where there is no such file, take a model of the zoo.
 
-    Args:
-        name: path, or name of a model of the zoo.
-        trained: set ``MODEL.WEIGHTS`` to the safetensors file, or to the zoo's checkpoint.
+    With ``trained``, ``MODEL.WEIGHTS`` becomes the safetensors file, or the address of the zoo's checkpoint.
 
     Raises:
         ConfigError: there is neither, or it holds no config.
         CheckpointError: the safetensors file is damaged.
     """
-    return _read_named_config(name, trained)[0]
+    return _read_config(name, trained)[0]
 
 
-def _read_named_config(name: str, trained: bool) -> tuple[CfgNode, Checkpoint | None]:
-    """Return the config that is meant, and the safetensors file that it was in."""
+def _read_config(config: ConfigLike | None, trained: bool) -> tuple[CfgNode, Checkpoint | None]:
+    """Read or copy a config; with it comes the safetensors file that it was in, if it was in one."""
+    if config is None:
+        return default_config(), None
+    if isinstance(config, CfgNode):
+        return config.clone(), None
+    if not isinstance(config, (str, os.PathLike)):
+        kind = type(config).__name__
+        raise ConfigError(f"{kind} is not a config: expected a CfgNode from get_cfg(), or a YAML file's path")
+    name = os.fspath(config)
     if not os.path.exists(name):
         try:
             return model_zoo.get_config(name, trained), None

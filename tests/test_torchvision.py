@@ -13,7 +13,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from litepred import CheckpointError, ConfigError, Predictor, model_zoo
-from litepred.checkpoint.torchvision_names import from_torchvision
+from litepred.checkpoint.naming import from_torchvision
 from litepred.modeling import without_random_init
 
 SIZES = {"min_size": 192, "max_size": 300, "rpn_post_nms_top_n_test": 60, "box_detections_per_img": 25}

@@ -1,9 +1,10 @@
 """Read checkpoints of any kind safely, load them into a model with a report, and save them."""
 
+from .bundle import Checkpoint
 from .checkpointer import DetectionCheckpointer, named_for, resolve_path
 from .hints import infer_class_counts
 from .loading import LoadReport, load_into
-from .readers import Checkpoint, read_checkpoint
+from .readers import read_checkpoint
 
 __all__ = [
     "Checkpoint",

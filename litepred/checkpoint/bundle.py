@@ -1,17 +1,43 @@
-"""A model in one file: its config and class names as texts in the header of a safetensors file."""
+"""What a checkpoint holds: the weights and, in a safetensors file of ``litepred convert``, config and class names."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
 
 from ..errors import CheckpointError
-from .readers import Checkpoint
 
-__all__ = ["CLASS_NAMES", "CONFIG", "bundle_texts", "read_class_names"]
+__all__ = ["CLASS_NAMES", "CONFIG", "Checkpoint", "bundle_texts", "read_class_names"]
 
 CONFIG = "litepred.config"  # the config, as YAML
 CLASS_NAMES = "litepred.class_names"  # a JSON list
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        model: state dict, name to CPU tensor; a prefix ``module.`` that all names had is gone.
+        name: path of the file, or what messages call a state dict that came without a file.
+        extra: the other top-level entries, such as ``iteration`` or ``__author__``.
+        header: the texts in the header of a safetensors file, by key.
+        format: ``"safetensors"``, ``"torch"``, ``"torch-legacy"`` or ``"pickle"``; empty without a file.
+        author: who made the file, such as ``"Caffe2"``; empty where it is not known.
+        matching_heuristics: whether the names may be short, so that `by_suffix` is to complete them for a model.
+    """
+
+    model: dict[str, Tensor]
+    name: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+    header: dict[str, str] = field(default_factory=dict)
+    format: str = ""
+    author: str = ""
+    matching_heuristics: bool = False
 
 
 def bundle_texts(config: str | None = None, class_names: Sequence[str] | None = None) -> dict[str, str]:

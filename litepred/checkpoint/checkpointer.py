@@ -14,11 +14,11 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..errors import CheckpointError
 from ..files import is_address, whole_file
+from .bundle import Checkpoint
 from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
-from .naming import by_suffix, split_query
-from .readers import Checkpoint, read_checkpoint
-from .torchvision_names import from_torchvision
+from .naming import by_suffix, from_torchvision, split_query
+from .readers import read_checkpoint
 from .writers import SUFFIXES, write_checkpoint
 
 __all__ = ["DetectionCheckpointer", "named_for", "resolve_path"]
@@ -52,10 +52,7 @@ class DetectionCheckpointer:
         model: the model; the one inside, if it is wrapped for several devices.
         save_dir: folder to save into. Where it is empty, nothing is saved.
         save_to_disk: ``False`` makes ``save`` do nothing.
-        **checkpointables: none, since only the model is loaded and saved. Detectron2 takes a trainer's objects here.
-
-    Raises:
-        CheckpointError: an object is given besides the model.
+        **checkpointables: none. Detectron2 takes a trainer's objects here; one of them is a CheckpointError.
 
     Attributes:
         last_report: how the last checkpoint that was loaded and the model differ.
@@ -78,16 +75,12 @@ class DetectionCheckpointer:
     def load(
         self, path: str | PathLike[str], checkpointables: Iterable[str] | None = None, *, strict: bool = True
     ) -> dict[str, Any]:
-        """Load a checkpoint into the model.
+        """Load a checkpoint into the model, and return what else it holds, such as ``iteration`` or ``__author__``.
 
         Args:
             path: of a file, or its address (see `read_checkpoint`). Where it is empty, nothing is loaded.
-            checkpointables: names of a trainer's objects that Detectron2 loads along with the model: ``None`` or empty,
-                since only the model is loaded here.
+            checkpointables: none. Detectron2 takes the names of a trainer's objects here.
             strict: refuse a checkpoint that does not fit, and leave the model as it is.
-
-        Returns:
-            What else the file holds, such as ``iteration`` or ``__author__``.
 
         Raises:
             CheckpointError: the file cannot be read safely or does not fit; also a ``FileNotFoundError`` where there
@@ -128,13 +121,10 @@ class DetectionCheckpointer:
     def save(self, name: str, **extra: Any) -> None:
         """Write the model to ``save_dir``, whole or not at all, and note it as the last checkpoint.
 
-        The ending of the name chooses the format: ``.pth`` (torch; added where there is none of the three), ``.pkl``
-        (NumPy arrays as in Detectron2's model zoo) or ``.safetensors``. Detectron2 loads the first two.
-
         Args:
-            name: file name without a folder, such as ``"model_final"``.
-            **extra: further top-level entries, such as ``iteration=999``. A safetensors file takes text, numbers and
-                truth values only.
+            name: file name without a folder, whose ending chooses the format as in `write_checkpoint`; where it has
+                none of those endings, ``.pth`` is added.
+            **extra: further top-level entries, such as ``iteration=999``.
 
         Raises:
             CheckpointError: the name has a folder in it, the format cannot hold a value, or `Predictor` has

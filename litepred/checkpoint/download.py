@@ -1,4 +1,4 @@
-"""Download checkpoints into the cache folder.
+"""Spell out the addresses of checkpoints, and download them into the cache folder.
 
 A file of the cache is whole and checked, or absent. Processes that want the same file at once each download it to a
 temporary file of their own, and the last one to finish replaces the others' file, which has the same bytes. That needs
@@ -12,25 +12,27 @@ import logging
 import os
 import re
 import ssl
+import string
 import sys
 import time
 from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ..errors import CheckpointError, WriteError
-from ..files import whole_file
-from .addresses import resolve_url
+from ..files import read_rows, whole_file
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["cache_folder", "cached_file", "download"]
+__all__ = ["cache_folder", "cached_file", "download", "resolve_url"]
 
 _OFFICIAL = "https://dl.fbaipublicfiles.com/"
+_PREFIXES = {"detectron2": f"{_OFFICIAL}detectron2/", "http": "http://", "https": "https://"}
+_CATALOG = dict(read_rows(Path(__file__).parent / "catalog.txt"))  # the end of an address by its short name
 _SUFFIXES = (".pkl", ".pth", ".pt", ".pyth", ".safetensors")
 _TIMEOUT_S = 30.0  # without a single byte
 _TRIES = 4
@@ -54,26 +56,42 @@ class _FailedError(Exception):
         self.retry = retry
 
 
-def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progress: bool = True) -> Path:
-    """Return the local file of an address, downloading it first unless it is in the cache.
+def resolve_url(url: str) -> str:
+    """Spell out an address as configs give it, and return one that begins with http or https.
 
     Args:
-        url: whatever `resolve_url` takes.
-        cache_dir: the folder to look in and to download to; ``None`` for `cache_folder`, after which Detectron2's own
-            cache is looked into as well.
-        progress: show a progress bar on stderr, if that is a terminal.
+        url: ``https://…``, ``http://…``, ``detectron2://…`` for a file that Detectron2 released,
+            ``catalog://ImageNetPretrained/…`` or ``catalog://Caffe2Detectron/COCO/…``.
 
-    Returns:
-        The path of a file whose md5 begins with the hash in its name, if there is one (``model_final_280758.pkl``) and
-        the file was downloaded here. Files that were in the cache are taken as they are.
+    Raises:
+        CheckpointError: when the address begins in another way, or the catalog has no such entry.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme.lower() == "catalog":
+        if rest not in _CATALOG:
+            raise CheckpointError(f"{url} is not known: expected catalog:// and one of {', '.join(_CATALOG)}")
+        return f"{_OFFICIAL}detectron/{_CATALOG[rest]}"
+    if scheme.lower() not in _PREFIXES or not rest:
+        raise CheckpointError(
+            f"{url!r} is no address to download from: expected https://, http://, detectron2:// or catalog://. "
+            "A file on this machine is given by its plain path"
+        )
+    return quote(_PREFIXES[scheme.lower()] + rest, safe=string.punctuation)
+
+
+def download(url: str) -> Path:
+    """Return the local file of an address, as `resolve_url` takes it, downloading it first unless it is in the cache.
+
+    The md5 of a file that is downloaded begins with the hash in its name, where there is one
+    (``model_final_280758.pkl``). Files that are in the cache already, or in Detectron2's, are taken as they are.
 
     Raises:
         CheckpointError: when the address cannot be used or reached, the server does not answer with the whole file,
             what it answers is not weights, or the folder cannot be written.
     """
     address = resolve_url(url)
-    target = (Path(cache_dir) if cache_dir else cache_folder()).absolute() / _place(address)
-    cached = _first_file([target] if cache_dir else [target, _detectron2_file(address)])
+    target = cache_folder().absolute() / _place(address)
+    cached = cached_file(url)
     if cached is not None:
         _logger.info("%s is cached in %s", address, cached)
         return cached
@@ -81,7 +99,7 @@ def download(url: str, *, cache_dir: str | os.PathLike[str] | None = None, progr
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(target, durable=True) as file:
-            _fetch(address, file, target.name, progress)
+            _fetch(address, file, target.name)
             file.flush()
             _check(Path(file.name), target.name)
     except _FailedError as error:
@@ -105,10 +123,7 @@ def cached_file(url: str) -> Path | None:
         CheckpointError: when the address cannot be used.
     """
     address = resolve_url(url)
-    return _first_file([cache_folder().absolute() / _place(address), _detectron2_file(address)])
-
-
-def _first_file(files: list[Path]) -> Path | None:
+    files = (cache_folder().absolute() / _place(address), _detectron2_file(address))
     return next((file for file in files if os.path.isfile(file)), None)  # Path.is_file() raises where it may not look
 
 
@@ -118,19 +133,17 @@ def cache_folder() -> Path:
     Raises:
         CheckpointError: it is below the home folder, and that is not known.
     """
-    if chosen := os.environ.get("LITEPRED_CACHE"):
-        return _expanded(Path(chosen))
-    if sys.platform == "darwin":
-        return _expanded(Path("~/Library/Caches/litepred"))
-    if sys.platform == "win32":
-        return _expanded(Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "litepred", "Cache"))
     xdg = os.environ.get("XDG_CACHE_HOME", "")
-    return _expanded(Path(xdg if os.path.isabs(xdg) else "~/.cache", "litepred"))
-
-
-def _expanded(path: Path) -> Path:
+    if chosen := os.environ.get("LITEPRED_CACHE"):
+        folder = Path(chosen)
+    elif sys.platform == "darwin":
+        folder = Path("~/Library/Caches/litepred")
+    elif sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "litepred", "Cache")
+    else:
+        folder = Path(xdg if os.path.isabs(xdg) else "~/.cache", "litepred")
     try:
-        return path.expanduser()
+        return folder.expanduser()
     except RuntimeError as error:
         raise CheckpointError(
             f"there is no folder for downloads ({error}): set LITEPRED_CACHE to one that can be written"
@@ -160,11 +173,11 @@ def _detectron2_file(address: str) -> Path:
     return Path(root, *folder, address.rsplit("/", 1)[-1])
 
 
-def _fetch(address: str, file: BinaryIO, name: str, progress: bool) -> None:
+def _fetch(address: str, file: BinaryIO, name: str) -> None:
     """Fill an empty file; after a trouble that may pass, start again."""
     from tqdm import tqdm
 
-    hidden = None if progress and sys.stderr is not None else True  # a program of Windows without a console has none
+    hidden = True if sys.stderr is None else None  # Windows programs without a console have none
     with tqdm(desc=name, unit="B", unit_scale=True, unit_divisor=1024, disable=hidden) as bar:
         for tries in range(1, _TRIES + 1):
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,13 +13,12 @@ from ..files import read_rows
 
 __all__ = [
     "ShapesByName",
-    "depth_hint",
     "explain_misfit",
-    "explain_missing",
-    "explain_unexpected",
     "group_keys",
     "infer_class_counts",
     "is_backbone",
+    "number_hints",
+    "parts_only_in",
     "read_numbers",
 ]
 
@@ -30,7 +29,7 @@ _BLOCKS_OF_RES4 = {2: 18, 6: 50, 23: 101, 36: 152}
 _BACKBONE_KEY = re.compile(r"(backbone\.|bottom_up\.|(roi_heads\.)?res[2-5]\.|stem\.|s[1-4]\.b\d|linear\.|fc\d*\.)")
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """An optional part of a model: a pattern of its keys, the setting that adds it, and the one that removes it."""
 
     keys: re.Pattern[str]
@@ -39,14 +38,11 @@ class _Part(NamedTuple):
 
 
 # A key that belongs to several parts counts for the first.
-_PARTS = [_Part(re.compile(keys), on, off) for keys, on, off in read_rows(Path(__file__).parent / "model_parts.txt")]
+_PARTS = [Part(re.compile(keys), on, off) for keys, on, off in read_rows(Path(__file__).parent / "model_parts.txt")]
 
 
 def group_keys(keys: Iterable[str]) -> list[str]:
-    """Put names with a common prefix into one line, ``a.fc1.{bias, weight}``: at most 40 lines, then one for the rest.
-
-    That last line tells how many names are left out.
-    """
+    """Put names with a common prefix into one line, ``a.fc1.{bias, weight}``; after 40 lines, one counts the rest."""
     groups: dict[str, list[str]] = {}
     for key in sorted(keys):
         prefix, dot, leaf = key.rpartition(".")
@@ -60,17 +56,8 @@ def group_keys(keys: Iterable[str]) -> list[str]:
     return lines
 
 
-def explain_unexpected(unexpected: Collection[str], model: Collection[str]) -> list[str]:
-    """Name the settings that would give the model the parts to which the checkpoint's unused keys belong."""
-    return [part.on for part in _parts_only_in(unexpected, model)]
-
-
-def explain_missing(missing: Collection[str], checkpoint: Collection[str]) -> list[str]:
-    """Name the settings that would free the model of the parts for which the checkpoint has no keys."""
-    return [part.off for part in _parts_only_in(missing, checkpoint)]
-
-
-def _parts_only_in(keys: Collection[str], other: Collection[str]) -> list[_Part]:
+def parts_only_in(keys: Collection[str], other: Collection[str]) -> list[Part]:
+    """Return the parts of a model to which some keys belong, but none of the others."""
     found, open_keys = [], list(keys)
     for part in _PARTS:
         belonging = {key for key in open_keys if part.keys.match(key)}
@@ -86,53 +73,37 @@ def _rows(shapes: ShapesByName, pattern: str, axis: int = 0) -> int:
     return found[axis] if len(found) > axis else 0
 
 
-# Each of the following reads a number from shapes, and returns 0, -1 or None where the parts that it counts are
-# missing. Files of Detectron1 have names without "roi_heads." and the like in front.
-def _box_classes(shapes: ShapesByName) -> int:
-    background = 1
-    return _rows(shapes, r"((roi_heads\.)?box_predictor\.)?(0\.)?cls_score\.weight") - background
-
-
-def _retinanet_classes(shapes: ShapesByName) -> int:
-    anchors = _rows(shapes, r"head\.bbox_pred\.weight") // 4
-    return _rows(shapes, r"head\.cls_score\.weight") // anchors if anchors else 0
-
-
-def _depth(shapes: Iterable[str]) -> int | None:
-    keys = [
-        match for key in shapes if (match := re.match(r"(?:backbone\.)?(?:bottom_up\.)?res4\.(\d{1,3})\.(.*)", key))
-    ]
-    depth = _BLOCKS_OF_RES4.get(1 + max((int(match[1]) for match in keys), default=-1))
+def _depth(shapes: Iterable[str]) -> int:
+    """Return the depth of a ResNet by the blocks of its fourth stage, 0 where there is none that is known."""
+    pattern = r"(?:backbone\.)?(?:bottom_up\.)?res4\.(\d{1,3})\.(.*)"
+    keys = [match for key in shapes if (match := re.match(pattern, key))]
+    depth = _BLOCKS_OF_RES4.get(1 + max((int(match[1]) for match in keys), default=-1), 0)
     basic_blocks = not any(match[2].startswith("conv3.") for match in keys)
     return 34 if depth == 50 and basic_blocks else depth
 
 
-_NUMBERS: tuple[tuple[str, Callable[[ShapesByName], int | None]], ...] = (
-    ("MODEL.ROI_HEADS.NUM_CLASSES", _box_classes),
-    ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", lambda shapes: _rows(shapes, r"sem_seg_head\.predictor\.weight")),
-    (
-        "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS",
-        lambda shapes: _rows(shapes, r"(roi_heads\.)?keypoint_head\.score_lowres\.weight", axis=1),
-    ),
-    ("MODEL.RETINANET.NUM_CLASSES", _retinanet_classes),
-    ("MODEL.RESNETS.DEPTH", _depth),
-)
-
-
 def read_numbers(shapes: ShapesByName) -> dict[str, int]:
-    """Read from shapes, by config key, the numbers of classes and keypoints and the depth of a ResNet."""
-    return {key: number for key, read in _NUMBERS if (number := read(shapes)) and number > 0}
+    """Read from shapes, by config key, the numbers of classes and keypoints and the depth of a ResNet.
+
+    Files of Detectron1 have names without ``roi_heads.`` and the like in front.
+    """
+    boxes = _rows(shapes, r"((roi_heads\.)?box_predictor\.)?(0\.)?cls_score\.weight")
+    keypoints = _rows(shapes, r"(roi_heads\.)?keypoint_head\.score_lowres\.weight", axis=1)
+    anchors = _rows(shapes, r"head\.bbox_pred\.weight") // 4
+    numbers = {
+        "MODEL.ROI_HEADS.NUM_CLASSES": boxes - 1,  # one row is the background's
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": _rows(shapes, r"sem_seg_head\.predictor\.weight"),
+        "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS": keypoints,
+        "MODEL.RETINANET.NUM_CLASSES": _rows(shapes, r"head\.cls_score\.weight") // anchors if anchors else 0,
+        "MODEL.RESNETS.DEPTH": _depth(shapes),
+    }
+    return {key: number for key, number in numbers.items() if number > 0}
 
 
 def infer_class_counts(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Read from a state dict how many classes, and keypoints, its model tells apart.
+    """Read from a state dict, by config key, how many classes and keypoints each of its heads tells apart.
 
-    Args:
-        state: names as in Detectron2, or as `from_caffe2` leaves them.
-
-    Returns:
-        Values by config key: ``MODEL.ROI_HEADS.NUM_CLASSES``, ``MODEL.SEM_SEG_HEAD.NUM_CLASSES``,
-        ``MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS`` and ``MODEL.RETINANET.NUM_CLASSES``, as far as there are such heads.
+    The names are Detectron2's, or as `from_caffe2` leaves them.
     """
     numbers = read_numbers({key: tuple(value.shape) for key, value in state.items()})
     return {key: number for key, number in numbers.items() if key != "MODEL.RESNETS.DEPTH"}
@@ -143,7 +114,8 @@ def is_backbone(keys: Collection[str]) -> bool:
     return bool(keys) and all(_BACKBONE_KEY.match(key) for key in keys)
 
 
-def _number_hints(checkpoint: ShapesByName, model: ShapesByName) -> dict[str, str]:
+def number_hints(checkpoint: ShapesByName, model: ShapesByName) -> dict[str, str]:
+    """Say, by config key, which numbers differ. Of a model whose ResNet is the smaller one, no key is missing."""
     wanted = read_numbers(checkpoint)
     return {
         key: f"{key} is {have} but the checkpoint has {wanted[key]}: set it to {wanted[key]}"
@@ -152,18 +124,10 @@ def _number_hints(checkpoint: ShapesByName, model: ShapesByName) -> dict[str, st
     }
 
 
-def depth_hint(checkpoint: ShapesByName, model: ShapesByName) -> str | None:
-    """Say so if the two are ResNets of different depth. If the model is the smaller one, no missing key shows that."""
-    return _number_hints(checkpoint, model).get("MODEL.RESNETS.DEPTH")
-
-
 def explain_misfit(checkpoint: ShapesByName, model: ShapesByName, missing: Collection[str]) -> list[str]:
-    """Return what likely happened, in a sentence each, the most telling first; empty if nothing is recognised.
+    """Return what likely happened, in a sentence each, the most telling first; nothing where nothing is recognised.
 
-    Args:
-        checkpoint: shapes by name in the file.
-        model: shapes by name in the model.
-        missing: names of the model that the file lacks.
+    The shapes are those in the file and in the model; ``missing`` names what the file lacks.
     """
     heads_missing = any(not _BACKBONE_KEY.match(key) for key in missing)
     if heads_missing and is_backbone(checkpoint):
@@ -187,11 +151,12 @@ def explain_misfit(checkpoint: ShapesByName, model: ShapesByName, missing: Colle
         return [
             f"this checkpoint is for another architecture: its keys look like {theirs}; this model's look like {ours}"
         ]
-    has = explain_unexpected(checkpoint.keys() - model.keys(), model)
+    has = [part.on for part in parts_only_in(checkpoint.keys() - model.keys(), model)]
     # Keys of another architecture explain what is missing; settings for the missing parts would only lead astray.
-    lacks = [] if any("META_ARCHITECTURE" in setting for setting in has) else explain_missing(missing, checkpoint)
+    other_architecture = any("META_ARCHITECTURE" in setting for setting in has)
+    lacks = [] if other_architecture else [part.off for part in parts_only_in(missing, checkpoint)]
     return [
-        *_number_hints(checkpoint, model).values(),
+        *number_hints(checkpoint, model).values(),
         *(f"the checkpoint has keys that fit {setting}" for setting in has),
         *(f"the checkpoint lacks keys, which fits {setting}" for setting in lacks),
     ]

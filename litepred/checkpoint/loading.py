@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .hints import depth_hint, explain_misfit, explain_unexpected, group_keys
+from .hints import explain_misfit, group_keys, number_hints, parts_only_in
 
 __all__ = ["LoadReport", "check_state_dict", "load_into", "refuse_optimized"]
 
 # A model takes its pixel mean and deviation from the config, never from a file.
 _FROM_CONFIG = ("pixel_mean", "pixel_std")
 _COUNTER = "num_batches_tracked"
+_SHAPES_SHOWN = 40
 _UNUSED_ENDINGS = (*_FROM_CONFIG, _COUNTER, "fed_loss_cls_weights")
 
 
@@ -54,11 +55,7 @@ def refuse_optimized(model: nn.Module) -> None:
 
 
 def check_state_dict(state: Mapping[Any, Any], source: str) -> None:
-    """Check that a mapping is a state dict.
-
-    Args:
-        state: the mapping.
-        source: what to call it in messages.
+    """Check that a mapping is a state dict; messages call it ``source``.
 
     Raises:
         CheckpointError: its keys are not names, or its values not dense tensors of real numbers.
@@ -80,7 +77,7 @@ def check_state_dict(state: Mapping[Any, Any], source: str) -> None:
 def load_into(
     model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True, source: str = "the checkpoint"
 ) -> LoadReport:
-    """Copy a state dict into a model, casting to the model's types (float16 files into float32 weights).
+    """Copy a state dict into a model, cast to the model's types (float16 to float32), and return how they differ.
 
     Frozen norms without statistics in the state dict get mean 0 and variance 1, as Detectron2 gives them. A warning
     names the keys that the model does not use, and the setting that they hint at.
@@ -92,9 +89,6 @@ def load_into(
             is. Otherwise copy what fits and warn about the rest.
         source: what to call the state dict in messages.
 
-    Returns:
-        The differences.
-
     Raises:
         CheckpointError: ``strict`` is true and the state dict does not fit, and the message says what likely happened;
             ``state`` is not a state dict of floating-point weights; or `Predictor` has optimized the model.
@@ -102,14 +96,28 @@ def load_into(
     refuse_optimized(model)
     check_state_dict(state, source)
     targets = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
-    _refuse_integers(targets, state, source)
-    report = _compare(targets, state)
+    for key, target in targets.items():
+        if key in state and key not in _FROM_CONFIG and target.dtype.is_floating_point > state[key].is_floating_point():
+            raise CheckpointError(
+                f"{source} has {state[key].dtype} as {key}, where the model has {target.dtype}: expected "
+                "floating-point weights. Nothing was loaded; if they were quantized, export them before that"
+            )
     defaults = {key: 0.0 if key.endswith("mean") else 1.0 for key in _frozen_statistics(model) if key not in state}
-    report = replace(report, missing=tuple(key for key in report.missing if key not in defaults))
+    optional = defaults.keys() | {key for key in targets if key in _FROM_CONFIG or key.endswith(_COUNTER)}
+    report = LoadReport(
+        missing=tuple(key for key in targets if key not in state and key not in optional),
+        unexpected=tuple(key for key in state if key not in targets and not _is_unused(key)),
+        mismatched=tuple(
+            (key, tuple(state[key].shape), tuple(target.shape))
+            for key, target in targets.items()
+            if key in state and key not in optional and state[key].shape != target.shape
+        ),
+    )
     checkpoint_shapes = {key: tuple(value.shape) for key, value in state.items() if not _is_unused(key)}
     model_shapes = {key: tuple(value.shape) for key, value in targets.items()}
-    misfit = ""
-    if report.missing or report.mismatched or depth_hint(checkpoint_shapes, model_shapes):
+    misfit = warning = ""
+    depth_differs = "MODEL.RESNETS.DEPTH" in number_hints(checkpoint_shapes, model_shapes)
+    if report.missing or report.mismatched or depth_differs:
         misfit = _describe(report, explain_misfit(checkpoint_shapes, model_shapes, report.missing))
     if misfit and strict:
         raise CheckpointError(
@@ -123,41 +131,19 @@ def load_into(
             elif key in state and key not in _FROM_CONFIG and state[key].shape == target.shape:
                 target.copy_(state[key])
     if misfit:
-        text = f"{source} fits the model only in part: what fits was loaded, and predictions will be wrong.\n{misfit}"
-        warnings.warn(text, UserWarning, stacklevel=2)
+        warning = f"fits the model only in part: what fits was loaded, and predictions will be wrong.\n{misfit}"
     elif report.unexpected:
-        settings = explain_unexpected(report.unexpected, model_shapes)
-        hint = f"; they hint at {', '.join(settings)}" if settings else ""
+        settings = ", ".join(part.on for part in parts_only_in(report.unexpected, model_shapes))
+        hint = f"; they hint at {settings}" if settings else ""
         keys = "\n  ".join(group_keys(report.unexpected))
-        text = f"{source} has {len(report.unexpected)} keys that the model does not use{hint}:\n  {keys}"
-        warnings.warn(text, UserWarning, stacklevel=2)
+        warning = f"has {len(report.unexpected)} keys that the model does not use{hint}:\n  {keys}"
+    if warning:
+        warnings.warn(f"{source} {warning}", UserWarning, stacklevel=2)
     return report
-
-
-def _refuse_integers(targets: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
-    for key, target in targets.items():
-        if key in state and key not in _FROM_CONFIG and target.dtype.is_floating_point > state[key].is_floating_point():
-            raise CheckpointError(
-                f"{source} has {state[key].dtype} as {key}, where the model has {target.dtype}: expected "
-                "floating-point weights. Nothing was loaded; if they were quantized, export them before that"
-            )
 
 
 def _is_unused(key: str) -> bool:
     return key.endswith(_UNUSED_ENDINGS) or "anchor_generator.cell_anchors." in key
-
-
-def _compare(targets: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> LoadReport:
-    optional = {key for key in targets if key in _FROM_CONFIG or key.endswith(_COUNTER)}
-    return LoadReport(
-        missing=tuple(key for key in targets if key not in state and key not in optional),
-        unexpected=tuple(key for key in state if key not in targets and not _is_unused(key)),
-        mismatched=tuple(
-            (key, tuple(state[key].shape), tuple(target.shape))
-            for key, target in targets.items()
-            if key in state and key not in optional and state[key].shape != target.shape
-        ),
-    )
 
 
 def _frozen_statistics(model: nn.Module) -> set[str]:
@@ -170,21 +156,14 @@ def _frozen_statistics(model: nn.Module) -> set[str]:
     return names
 
 
-def _listing(title: str, lines: Collection[str]) -> list[str]:
-    return [title, *(f"  {line}" for line in lines)] if lines else []
-
-
-def _describe(report: LoadReport, causes: Iterable[str]) -> str:
-    by_key = {key: f"checkpoint {file}, model {model}" for key, file, model in report.mismatched}
-    shown = {key: by_key[key] for key in list(by_key)[:40]}
-    shapes = [f"{key}: {text}" for key, text in shown.items()]
-    if len(by_key) > len(shown):
-        shapes.append(f"... and {len(by_key) - len(shown)} more")
-    return "\n".join(
-        [
-            *_listing("What likely happened:", list(causes)),
-            *_listing(f"Missing in the checkpoint ({len(report.missing)} keys):", group_keys(report.missing)),
-            *_listing(f"Of another shape ({len(by_key)} keys):", shapes),
-            *_listing(f"Not used by the model ({len(report.unexpected)} keys):", group_keys(report.unexpected)),
-        ]
-    )
+def _describe(report: LoadReport, causes: list[str]) -> str:
+    shapes = [f"{key}: checkpoint {file}, model {model}" for key, file, model in report.mismatched]
+    if len(shapes) > _SHAPES_SHOWN:
+        shapes[_SHAPES_SHOWN:] = [f"... and {len(shapes) - _SHAPES_SHOWN} more"]
+    sections = {
+        "What likely happened:": causes,
+        f"Missing in the checkpoint ({len(report.missing)} keys):": group_keys(report.missing),
+        f"Of another shape ({len(report.mismatched)} keys):": shapes,
+        f"Not used by the model ({len(report.unexpected)} keys):": group_keys(report.unexpected),
+    }
+    return "\n".join("\n  ".join([title, *lines]) for title, lines in sections.items() if lines)

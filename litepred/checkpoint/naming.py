@@ -1,4 +1,4 @@
-"""Find the weights in other projects' files, and give them the names that Detectron2 has for them.
+"""Find the weights in other projects' files, and give them the names and the order of classes that Detectron2 has.
 
 A short name (``res2.0.conv1.weight``) belongs to the model's name that ends with it
 (``backbone.bottom_up.res2.0.conv1.weight``). Files with short names say so: ``matching_heuristics`` is true in them.
@@ -10,15 +10,27 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files import read_rows
+from .bundle import Checkpoint
 
-__all__ = ["CAFFE2", "HEURISTICS", "FoundState", "by_suffix", "find_state", "from_caffe2", "split_query"]
+__all__ = [
+    "CAFFE2",
+    "HEURISTICS",
+    "by_suffix",
+    "config_of_torchvision",
+    "find_state",
+    "from_caffe2",
+    "from_torchvision",
+    "is_torchvision",
+    "split_query",
+]
 
 CAFFE2 = "Caffe2"
 HEURISTICS = "matching_heuristics"
@@ -28,16 +40,15 @@ _logger = logging.getLogger(__name__)
 
 # Patterns in Caffe2's names and what replaces them, one after another; underscores have become dots before.
 _CAFFE2 = dict(read_rows(Path(__file__).parent / "caffe2_names.txt"))
+# Patterns at the start of torchvision's names, of which the first that matches counts, and what replaces them. In that,
+# {+2} is the first group of the match plus two, {half} its half plus one.
+_TORCHVISION = dict(read_rows(Path(__file__).parent / "torchvision_names.txt"))
 # How many rows of a weight belong to the background, for which Detectron2 has none.
 _BACKGROUND_ROWS = {"bbox_pred.": 4, "mask_head.predictor.": 1}
 
 
 def split_query(path: str) -> tuple[str, bool]:
-    """Split ``matching_heuristics=True`` off the query of a path or address.
-
-    Returns:
-        The path or address without it, and whether it was there.
-    """
+    """Return a path or address without ``matching_heuristics=True`` in its query, and whether that was there."""
     bare, _, query = path.partition("?")
     asked = f"{HEURISTICS}=True"
     parts = query.split("&")
@@ -45,24 +56,8 @@ def split_query(path: str) -> tuple[str, bool]:
     return f"{bare}?{rest}" if rest else bare, asked in parts
 
 
-class FoundState(NamedTuple):
-    """The weights that were found in a file, and what else it holds.
-
-    Attributes:
-        state: the state dict as it is in the file.
-        extra: the file's other top-level entries.
-        author: who made the file, such as ``"Caffe2"``; empty where it is not known.
-        matching_heuristics: whether the names may be short, so that `by_suffix` is to complete them.
-    """
-
-    state: Mapping[Any, Any]
-    extra: dict[str, Any]
-    author: str
-    matching_heuristics: bool
-
-
-def find_state(data: Any) -> FoundState:
-    """Find the weights among a file's top-level entries.
+def find_state(data: Any) -> Checkpoint:
+    """Find the weights among a file's top-level entries, and return them as they are, with the other entries.
 
     Detectron2 and most others keep them in ``model`` or ``state_dict``, pycls in ``model_state``, Detectron1 in
     ``blobs``, and bare state dicts are nothing but weights. A running average (``ema_state``, ``model_ema`` ...) is
@@ -89,15 +84,18 @@ def find_state(data: Any) -> FoundState:
             f"no weights found in it: its entries are {shown or 'none'}, but expected a dict under 'model' or "
             "'state_dict', or tensors only"
         )
-    state = data[entry] if entry else data
+    state: Any = data[entry] if entry else data
     extra = {key: value for key, value in data.items() if key != entry} if entry else {}
-    if entry == "blobs" or (not entry and _has_caffe2_names(state)):
+    names = [str(key) for key in state]
+    has_caffe2_names = any(name.endswith("_w") for name in names) and not any("." in name for name in names)
+    if entry == "blobs" or (not entry and has_caffe2_names):
         state = {key: value for key, value in state.items() if not str(key).endswith("_momentum")}
-        return FoundState(state, extra, CAFFE2, True)
+        return Checkpoint(state, extra=extra, author=CAFFE2, matching_heuristics=True)
     if entry == "model_state":
         state = {key: value for key, value in state.items() if not str(key).endswith("num_batches_tracked")}
-        return FoundState(state, extra, "pycls", True)
-    return FoundState(state, extra, str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True)
+        return Checkpoint(state, extra=extra, author="pycls", matching_heuristics=True)
+    author, heuristics = str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True
+    return Checkpoint(state, extra=extra, author=author, matching_heuristics=heuristics)
 
 
 def _only_arrays(value: Any) -> bool:
@@ -105,19 +103,11 @@ def _only_arrays(value: Any) -> bool:
     return isinstance(value, Mapping) and len(value) > 0 and all(isinstance(one, arrays) for one in value.values())
 
 
-def _has_caffe2_names(state: Mapping[Any, Any]) -> bool:
-    names = [str(key) for key in state]
-    return any(name.endswith("_w") for name in names) and not any("." in name for name in names)
-
-
 def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the weights of a Caffe2 or Detectron1 model, and put the background where Detectron2 has it.
+    """Return the weights of a Caffe2 or Detectron1 model by short names, which `by_suffix` completes.
 
     The background's row of the class scores moves from the first place to the last. Box deltas and masks lose the
     background's rows, unless they have no others. RetinaNet's heads keep names that no model has.
-
-    Returns:
-        The weights by short names, which are the ends of Detectron2's names; `by_suffix` completes them.
 
     Raises:
         CheckpointError: two names become the same.
@@ -142,10 +132,6 @@ def by_suffix(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> dict[
     Where several short names are the end of one of the model's names, the longest gets it. A weight of another shape
     gets the name too, so that the report tells of it. A name that is the end of none stays.
 
-    Args:
-        state: weights by their names in the file.
-        model: the model's state dict.
-
     Raises:
         CheckpointError: a short name is the end of two names whose weights have its shape.
     """
@@ -165,3 +151,73 @@ def by_suffix(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> dict[
             )
         renamed[(fitting or names)[0]] = value
     return renamed
+
+
+def is_torchvision(state: Mapping[str, Tensor]) -> bool:
+    """Tell whether a state dict is that of a ResNet-FPN R-CNN of torchvision."""
+    return "backbone.body.conv1.weight" in state and "roi_heads.box_predictor.cls_score.weight" in state
+
+
+def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a torchvision model with Detectron2's names, and with background as the last class.
+
+    The models are ``fasterrcnn_resnet50_fpn``, ``maskrcnn_resnet50_fpn``, ``keypointrcnn_resnet50_fpn`` and their
+    ``_v2``, with any number of classes. Weights of any other are returned as they are.
+    """
+    if not is_torchvision(state):
+        return dict(state)
+    single_conv = not any(key.startswith("rpn.head.conv.1.") for key in state)
+    converted = {}
+    for key, value in state.items():
+        name = _rename(key)
+        if single_conv:
+            name = name.replace("rpn_head.conv.conv0.", "rpn_head.conv.")
+        if "box_predictor.cls_score." in name:
+            value = torch.cat([value[1:], value[:1]])
+        elif "box_predictor.bbox_pred." in name:
+            value = value[4:]
+        elif "mask_head.predictor." in name:
+            value = value[1:]
+        converted[name] = value
+    return converted
+
+
+def _rename(key: str) -> str:
+    for pattern, replacement in _TORCHVISION.items():
+        match = re.match(pattern, key)
+        if match is None:
+            continue
+        start = match.expand(replacement)
+        if "{" in start:
+            number = int(match[1])
+            start = re.sub(r"\{([+-]\d)\}", lambda step, n=number: str(n + int(step[1])), start)  # type: ignore[misc]
+            start = start.replace("{half}", str(number // 2 + 1))
+        return start + key[match.end() :]
+    return key
+
+
+def config_of_torchvision(state: Mapping[str, Tensor]) -> tuple[str, list[object]]:
+    """Return the zoo's config for a state dict of torchvision, and the keys and values to merge into it as a list.
+
+    A file without batch counters is taken for one of the released detectors, whose frozen norms have no epsilon.
+
+    Raises:
+        CheckpointError: when the state dict belongs to none of the models that litepred has.
+    """
+    if not is_torchvision(state):
+        some = ", ".join(list(state)[:3]) or "nothing"
+        raise CheckpointError(
+            "this is no state dict of torchvision's fasterrcnn_, maskrcnn_ or keypointrcnn_resnet50_fpn (or _v2): "
+            f"it has {some} …; expected backbone.body.conv1.weight and so on"
+        )
+    keypoints = state.get("roi_heads.keypoint_predictor.kps_score_lowres.weight")
+    masks = "roi_heads.mask_predictor.mask_fcn_logits.weight" in state
+    family = "keypointrcnn" if keypoints is not None else "maskrcnn" if masks else "fasterrcnn"
+    second = "_v2" if "roi_heads.box_head.5.weight" in state else ""
+    classes = state["roi_heads.box_predictor.cls_score.weight"].shape[0] - 1
+    options: list[object] = ["MODEL.ROI_HEADS.NUM_CLASSES", classes]
+    if keypoints is not None:
+        options += ["MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", keypoints.shape[1]]
+    if not second and any(key.endswith("bn1.num_batches_tracked") for key in state):
+        options += ["MODEL.RESNETS.NORM", "BN"]
+    return f"torchvision/{family}_resnet50_fpn{second}", options

@@ -10,12 +10,11 @@ import os
 import re
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -24,11 +23,12 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files import is_address, read_rows
+from .bundle import Checkpoint
 from .download import download
 from .naming import CAFFE2, find_state, from_caffe2, split_query
 from .unpickler import load_legacy, load_pickle, stored_tensor
 
-__all__ = ["Checkpoint", "is_safetensors", "read_checkpoint", "to_tensor"]
+__all__ = ["is_safetensors", "read_checkpoint", "to_tensor"]
 
 _HEAD_BYTES = 512
 _SAFETENSORS_HEADER_MAX = 100_000_000  # the format's own limit
@@ -47,29 +47,6 @@ _OTHER_KINDS = [
     (re.compile(pattern.encode(), re.DOTALL | re.IGNORECASE), message)
     for pattern, message in read_rows(Path(__file__).parent / "other_kinds.txt")
 ]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint holds.
-
-    Attributes:
-        model: state dict, name to CPU tensor; a prefix ``module.`` that all names had is gone.
-        name: path of the file, or what messages call a state dict that came without a file.
-        extra: the other top-level entries, such as ``iteration`` or ``__author__``.
-        header: the texts in the header of a safetensors file, by key.
-        format: ``"safetensors"``, ``"torch"``, ``"torch-legacy"`` or ``"pickle"``; empty without a file.
-        author: who made the file, such as ``"Caffe2"``; empty where it is not known.
-        matching_heuristics: whether the names may be short, so that `by_suffix` is to complete them for a model.
-    """
-
-    model: dict[str, Tensor]
-    name: str
-    extra: dict[str, Any] = field(default_factory=dict)
-    header: dict[str, str] = field(default_factory=dict)
-    format: str = ""
-    author: str = ""
-    matching_heuristics: bool = False
 
 
 class _MissingFileError(CheckpointError, FileNotFoundError):
@@ -106,9 +83,9 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
     kind = _kind(file, head, size)
     try:
-        data, header = _READERS[kind](file)
+        data, header = _read(file, kind)
         found = find_state(data)
-        model = _tensors(found.state, _EXPANDED_FREELY + _EXPANSION * size)
+        model = _tensors(found.model, _EXPANDED_FREELY + _EXPANSION * size)
         if found.author == CAFFE2 and found.matching_heuristics:
             model = from_caffe2(model)
     except CheckpointError as error:
@@ -120,7 +97,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             f"read to the end ({reason[:300]}). Download or copy it again"
         ) from error
     heuristics = heuristics or found.matching_heuristics
-    return Checkpoint(model, str(file), found.extra, header, kind, found.author, heuristics)
+    return replace(found, model=model, name=str(file), header=header, format=kind, matching_heuristics=heuristics)
 
 
 def is_safetensors(path: str | PathLike[str]) -> bool:
@@ -139,7 +116,7 @@ def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     """Turn an array into a tensor of the same shape and type, which shares its memory where possible.
 
     Raises:
-        CheckpointError: for an element type that weights do not have (unsigned 16 bit, text, objects, ...).
+        CheckpointError: for an element type that weights do not have, such as text.
     """
     if array.dtype.name not in _DTYPES:
         raise CheckpointError(f"an array of type {array.dtype} is not weights: expected one of {', '.join(_DTYPES)}")
@@ -201,9 +178,14 @@ def _kind(file: Path, head: bytes, size: int) -> str:
     )
 
 
-def _map(file: Path) -> mmap.mmap:
+def _read(file: Path, kind: str) -> tuple[Any, dict[str, str]]:
+    """Return what a file of a known format holds, and the texts in its header."""
+    if kind == "safetensors":
+        return _read_safetensors(file)
+    if kind == "torch":
+        return _read_zip(file), {}
     with file.open("rb") as stream:
-        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+        return (load_legacy if kind == "torch-legacy" else load_pickle)(stream), {}
 
 
 def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -234,8 +216,9 @@ def _json_or_text(value: str) -> Any:
         return value
 
 
-def _read_zip(file: Path) -> tuple[Any, dict[str, str]]:
-    data = _map(file)
+def _read_zip(file: Path) -> Any:
+    with file.open("rb") as stream:
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
         if any(name.endswith("constants.pkl") or "/code/" in name for name in entries):
@@ -265,20 +248,7 @@ def _read_zip(file: Path) -> tuple[Any, dict[str, str]]:
             start = entry.header_offset + 30 + sum(struct.unpack("<26xHH", header))  # of its name and its extra field
             return stored_tensor(data, dtype, numel, start, start + min(entry.file_size, entry.compress_size))
 
-        return load_pickle(io.BytesIO(archive.read(pickled)), storage), {}
-
-
-def _read_stream(load: Callable[[BinaryIO], Any], file: Path) -> tuple[Any, dict[str, str]]:
-    with file.open("rb") as stream:
-        return load(stream), {}
-
-
-_READERS: dict[str, Callable[[Path], tuple[Any, dict[str, str]]]] = {
-    "safetensors": _read_safetensors,
-    "torch": _read_zip,
-    "torch-legacy": partial(_read_stream, load_legacy),
-    "pickle": partial(_read_stream, load_pickle),
-}
+        return load_pickle(io.BytesIO(archive.read(pickled)), storage)
 
 
 def _tensors(state: Mapping[Any, Any], limit: int) -> dict[str, Tensor]:

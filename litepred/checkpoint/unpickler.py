@@ -54,23 +54,17 @@ class _DType:
         return np.dtype(self.order + self.code)
 
 
-class _Array(np.ndarray):
-    """An array under construction, which takes its state only after a look at every part of it."""
-
-    def __new__(cls) -> _Array:
-        return super().__new__(cls, (0,), np.uint8)
-
-    def __setstate__(self, state: Any) -> None:
-        *_, shape, dtype, fortran, raw = state
-        if not isinstance(dtype, _DType) or not all(type(size) is int and size >= 0 for size in shape):
-            raise pickle.UnpicklingError("an array's description is malformed")
-        # Resolve first: for an array of Python objects `raw` is a list, and the type is what the message should name.
-        resolved = dtype.resolve()
-        checked: Any = (1, tuple(shape), resolved, bool(fortran), _as_bytes(raw))
-        super().__setstate__(checked)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return np.asarray(self).view(np.ndarray).__reduce_ex__(protocol)
+def _fill(array: np.ndarray[Any, Any], state: Any) -> None:
+    """Give an array that was just made its state, after a look at every part of it."""
+    *_, shape, dtype, fortran, raw = state
+    if not isinstance(dtype, _DType) or not all(type(size) is int and size >= 0 for size in shape):
+        raise pickle.UnpicklingError("an array's description is malformed")
+    if array.size:  # its memory would be freed, and parts of it may be in use
+        raise pickle.UnpicklingError("an array is filled twice")
+    # Resolve first: for an array of Python objects `raw` is a list, and the type is what the message should name.
+    resolved = dtype.resolve()
+    checked: Any = (1, tuple(shape), resolved, bool(fortran), _as_bytes(raw))
+    array.__setstate__(checked)
 
 
 def _as_bytes(raw: Any) -> bytes:
@@ -81,7 +75,11 @@ def _as_bytes(raw: Any) -> bytes:
     return raw
 
 
-def _from_buffer(buffer: bytes, dtype: _DType, shape: Any, order: str, axes: Any = None) -> np.ndarray[Any, Any]:
+def _from_buffer(
+    buffer: bytes | bytearray, dtype: _DType, shape: Any, order: str, axes: Any = None
+) -> np.ndarray[Any, Any]:
+    if not isinstance(buffer, (bytes, bytearray)):
+        raise pickle.UnpicklingError(f"expected an array's bytes, got {type(buffer).__name__}")
     array = np.frombuffer(buffer, dtype.resolve())
     if axes is not None:
         return array.reshape(shape).transpose(axes)
@@ -117,49 +115,32 @@ def _ordered(pairs: list[list[Any]] | None = None) -> OrderedDict[Any, Any]:
     return OrderedDict(zip(_checked_keys(key for key, _ in pairs or ()), (value for _, value in pairs or ())))
 
 
-def _rebuild_tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: object) -> Tensor:
-    return storage.as_strided(size, stride, offset)  # checks that this lies in the storage
-
-
-def _rebuild_tensor_of_type(
-    storage: Tensor, offset: int, size: Any, stride: Any, _grad: bool, _hooks: Any, dtype: torch.dtype, *_: object
-) -> Tensor:
-    return _rebuild_tensor(storage.view(dtype), offset, size, stride)
+def _rebuild_tensor(storage: Tensor, offset: int, size: Any, stride: Any, *rest: Any) -> Tensor:
+    dtype = next((one for one in rest if isinstance(one, torch.dtype)), storage.dtype)  # newer files tell it here
+    return storage.view(dtype).as_strided(size, stride, offset)  # checks that this lies in the storage
 
 
 def _rebuild_with_attributes(rebuild: _Call, _type: object, arguments: tuple[Any, ...], _state: object) -> Tensor:
-    if rebuild.call not in (_rebuild_tensor, _rebuild_tensor_of_type, _first):
+    if rebuild.func not in (_rebuild_tensor, _first):
         raise pickle.UnpicklingError("a tensor made by something else")
-    return rebuild.call(*arguments)
+    return rebuild(*arguments)
 
 
 def _first(value: Any, *_: object) -> Any:
     return value
 
 
-class _Call:
+class _Call(partial[Any]):
     """A function that files may call."""
 
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self.call = call
 
-
-_STORAGES = {
-    "Float": torch.float32,
-    "Double": torch.float64,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
-    "ComplexFloat": torch.complex64,
-    "ComplexDouble": torch.complex128,
-}
+# PyTorch gives most storages the name of an element type, with capitals.
+_LIKE_TYPES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Bool")
+_STORAGES = {name: getattr(torch, name.lower()) for name in _LIKE_TYPES}
+_STORAGES |= {"Char": torch.int8, "Byte": torch.uint8}
+_STORAGES |= {"ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "numpy._core.multiarray._reconstruct": lambda *_: _Array(),
+    "numpy._core.multiarray._reconstruct": lambda *_: np.empty(0, np.uint8),
     "numpy._core.multiarray.scalar": _scalar,
     "numpy._core.numeric._frombuffer": _from_buffer,
     "numpy.dtype": _DType,
@@ -173,7 +154,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.Counter": lambda counts: Counter({**counts}),
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_of_type,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._tensor._rebuild_from_type_v2": _rebuild_with_attributes,
@@ -210,7 +191,7 @@ def _refusal(name: str) -> CheckpointError:
     )
 
 
-def _keyed(opcode: bytes, keys: slice, container: type = object) -> tuple[int, Callable[[Any], None]]:
+def _keyed(opcode: bytes, keys: slice, container: type = object) -> dict[int, Callable[[Any], None]]:
     """Put a check before an inherited step: of the keys on the stack, and of the container that the items go into."""
     step = pickle._Unpickler.dispatch[opcode[0]]
 
@@ -221,7 +202,7 @@ def _keyed(opcode: bytes, keys: slice, container: type = object) -> tuple[int, C
             raise pickle.UnpicklingError(f"items for a {type(target).__name__}")
         step(unpickler)
 
-    return opcode[0], checked
+    return {opcode[0]: checked}
 
 
 # It derives from the unpickler that is written in Python. The one in C reserves as much memory as a damaged file asks
@@ -273,15 +254,19 @@ class _Unpickler(pickle._Unpickler):
         if not isinstance(function, _Call):
             raise pickle.UnpicklingError("a call of what is no function")
         self._spend(arguments)
-        self.append(function.call(*arguments))
+        self.append(function(*arguments))
 
     def _load_build(self: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, (_Array, _DType)):
-            self._spend(state)
-            target.__setstate__(state)
-        elif not isinstance(target, dict):  # the attributes that a state dict may have are ignored
+        if isinstance(target, dict):  # the attributes that a state dict may have are ignored
+            return
+        if not isinstance(target, (np.ndarray, _DType)):
             raise pickle.UnpicklingError(f"a state for a {type(target).__name__}")
+        self._spend(state)
+        if isinstance(target, np.ndarray):
+            _fill(target, state)
+        else:
+            target.__setstate__(state)
 
     def _load_object(self: Any, *_: object) -> None:
         raise pickle.UnpicklingError("an object of a class")
@@ -302,27 +287,19 @@ class _Unpickler(pickle._Unpickler):
         pickle.NEWOBJ_EX[0]: _load_object,
         pickle.FRAME[0]: _load_frame,
         pickle.BYTEARRAY8[0]: _load_byte_array,
-        **dict(
-            (
-                _keyed(pickle.SETITEM, slice(-2, -1), dict),
-                _keyed(pickle.SETITEMS, slice(0, None, 2), dict),
-                _keyed(pickle.ADDITEMS, slice(None), set),
-                _keyed(pickle.DICT, slice(0, None, 2)),
-                _keyed(pickle.FROZENSET, slice(None)),
-            )
-        ),
+        **_keyed(pickle.SETITEM, slice(-2, -1), dict),
+        **_keyed(pickle.SETITEMS, slice(0, None, 2), dict),
+        **_keyed(pickle.ADDITEMS, slice(None), set),
+        **_keyed(pickle.DICT, slice(0, None, 2)),
+        **_keyed(pickle.FROZENSET, slice(None)),
     }
 
 
 def load_pickle(stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Tensor] | None = None) -> Any:
-    """Read a plain pickle of any protocol. Text and bytes of Python 2 become ``str``.
+    """Read a plain pickle of any protocol from where a file stands.
 
-    Args:
-        stream: a file that stands at the beginning of the pickle.
-        storage: called as ``storage(dtype, key, numel)``, returns the numbers of a torch file's tensors.
-
-    Returns:
-        The object in the pickle, made of containers, numbers, text, ``np.ndarray`` (some not writable) and CPU tensors.
+    ``storage(dtype, key, numel)`` returns the numbers of a torch file's tensors. What comes back is made of containers,
+    numbers, text, ``np.ndarray`` (some not writable) and CPU tensors. Text and bytes of Python 2 become ``str``.
 
     Raises:
         CheckpointError: the file names anything else; no code of it has run.
@@ -332,17 +309,12 @@ def load_pickle(stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Ten
 
 
 def stored_tensor(buffer: mmap.mmap | bytearray, dtype: torch.dtype, numel: int, start: int, end: int) -> Tensor:
-    """Return numbers in a buffer as a tensor (numel,), which shares the buffer's memory where they are aligned.
+    """Return ``numel`` little-endian numbers in ``buffer[start:end]`` as a tensor, which keeps the buffer alive.
 
-    Args:
-        buffer: a writable buffer, which the tensor keeps alive.
-        dtype: type of the numbers, which are in little-endian order.
-        numel: how many numbers to take.
-        start: offset of the first byte.
-        end: offset up to which the buffer may be read.
+    It shares the buffer's memory, which must be writable, where the numbers are aligned.
 
     Raises:
-        UnpicklingError: the buffer has fewer bytes.
+        UnpicklingError: there are fewer bytes.
     """
     size = numel * dtype.itemsize
     if not 0 <= start <= start + size <= end <= len(buffer):

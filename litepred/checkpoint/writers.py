@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -17,15 +17,19 @@ from ..files import whole_file
 
 __all__ = ["SUFFIXES", "write_checkpoint"]
 
+SUFFIXES = (".pth", ".pkl", ".safetensors")
+
 
 def write_checkpoint(
     path: Path, state: Mapping[str, Tensor], rest: Mapping[str, Any], header: Mapping[str, str] | None = None
 ) -> None:
     """Write a checkpoint; a file that is there stays as it is until the new one is whole.
 
+    The path's ending, one of `SUFFIXES`, chooses the format: ``.pth`` (torch), ``.pkl`` (NumPy arrays as in
+    Detectron2's model zoo) or ``.safetensors``. Detectron2 loads the first two.
+
     Args:
-        path: ends in one of `SUFFIXES`, which chooses the format: ``.pth`` (torch), ``.pkl`` (NumPy arrays as in
-            Detectron2's model zoo) or ``.safetensors``. Detectron2 loads the first two.
+        path: of the file.
         state: name to CPU tensor.
         rest: further top-level entries; text, numbers and truth values only in a safetensors file.
         header: texts for the header of a safetensors file, by key; the other formats have no place for them.
@@ -35,26 +39,29 @@ def write_checkpoint(
         WriteError: the file cannot be written.
     """
     with whole_file(path, durable=True) as file:
-        _WRITERS[path.suffix](file, state, rest, header or {})
+        if path.suffix == ".safetensors":
+            for part in _safetensors(state, rest, header or {}):
+                file.write(part)
+        elif path.suffix == ".pkl":
+            pickle.dump({"model": _arrays(state), "__author__": "litepred", **rest}, file, protocol=4)
+        else:
+            torch.save({"model": dict(state), **rest}, file)
 
 
-def _write_torch(file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], _: Mapping[str, str]) -> None:
-    torch.save({"model": dict(state), **rest}, file)
-
-
-def _write_pickle(file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], _: Mapping[str, str]) -> None:
+def _arrays(state: Mapping[str, Tensor]) -> dict[str, Any]:
     arrays = {}
     for key, value in state.items():
         try:
             arrays[key] = value.numpy()
         except TypeError as error:
             raise CheckpointError(f"{key} is {value.dtype}, which NumPy does not have: save as .pth") from error
-    pickle.dump({"model": arrays, "__author__": "litepred", **rest}, file, protocol=4)
+    return arrays
 
 
-def _write_safetensors(
-    file: BinaryIO, state: Mapping[str, Tensor], rest: Mapping[str, Any], header: Mapping[str, str]
-) -> None:
+def _safetensors(
+    state: Mapping[str, Tensor], rest: Mapping[str, Any], header: Mapping[str, str]
+) -> tuple[bytes | memoryview, ...]:
+    """Return the parts of a safetensors file."""
     unfit = [
         f"{key} ({type(value).__name__})" for key, value in rest.items() if not isinstance(value, (str, int, float))
     ]
@@ -69,13 +76,4 @@ def _write_safetensors(
     entries = {"__metadata__": {"format": "pt", **texts, **header}, **json.loads(bytes(data[8:start]))}
     written = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     written += b" " * (-len(written) % 8)  # the format aligns what follows
-    file.write(len(written).to_bytes(8, "little") + written)
-    file.write(data[start:])
-
-
-_WRITERS: dict[str, Callable[[BinaryIO, Mapping[str, Tensor], Mapping[str, Any], Mapping[str, str]], None]] = {
-    ".pth": _write_torch,
-    ".pkl": _write_pickle,
-    ".safetensors": _write_safetensors,
-}
-SUFFIXES = tuple(_WRITERS)
+    return len(written).to_bytes(8, "little"), written, data[start:]

@@ -120,7 +120,7 @@ def _source(name: str) -> tuple[str, CfgNode | None]:
 
 def _config(given: str | None, checkpoint: Checkpoint) -> CfgNode | None:
     """Read the config that is given, else the one in the checkpoint; torchvision's models have one each."""
-    from ..checkpoint.torchvision_names import is_torchvision
+    from ..checkpoint.naming import is_torchvision
     from ..resolve import embedded_config, named_config, torchvision_config
 
     if given is not None:

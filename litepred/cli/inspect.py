@@ -101,7 +101,7 @@ def _value(value: object) -> str | float:
 
 
 def _weight_facts(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    from ..checkpoint.torchvision_names import from_torchvision
+    from ..checkpoint.naming import from_torchvision
     from .architecture import recognise
 
     return {

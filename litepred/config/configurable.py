@@ -20,15 +20,8 @@ def configurable(
     On an ``__init__`` it stands without arguments, and the class has a classmethod ``from_config(cls, cfg, ...)`` that
     returns the keyword arguments of ``__init__``. A call whose first positional argument, or whose ``cfg=``, is a
     ``CfgNode`` goes through ``from_config``; keyword arguments that ``from_config`` does not take override what it
-    returned. Any other call is plain. On a function it works the same way with the given ``from_config``, which is also
-    an attribute of the result.
-
-    Args:
-        init_func: the ``__init__`` of a class.
-        from_config: for a function, the function that translates ``(cfg, ...)`` to its keyword arguments.
-
-    Returns:
-        The decorated callable, or the decorator.
+    returned. Any other call is plain. On a function it works the same way with the given ``from_config(cfg, ...)``,
+    which is also an attribute of the result.
 
     Raises:
         TypeError: It decorates something else, or (when called) ``from_config`` does not take ``cfg`` first, or is no

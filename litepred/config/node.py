@@ -118,11 +118,7 @@ class CfgNode(dict[str, Any]):
     def merge_from_file(self, cfg_filename: str | os.PathLike[str], allow_unsafe: bool = False) -> None:
         """Merge a YAML file, and the files that its ``_BASE_`` names, into this config.
 
-        Files of older format versions are upgraded. No file can run code.
-
-        Args:
-            cfg_filename: path of the file; a relative ``_BASE_`` is looked up beside it.
-            allow_unsafe: ignored, accepted for Detectron2's callers.
+        Files of older format versions are upgraded. No file can run code, so ``allow_unsafe`` makes no difference.
 
         Raises:
             ConfigError: A file cannot be read, or a key or value does not fit; nothing is merged then. An unknown key
@@ -138,10 +134,7 @@ class CfgNode(dict[str, Any]):
             raise type(error)(f"{source}: {error}") from None
 
     def merge_from_other_cfg(self, cfg_other: dict[str, Any]) -> None:
-        """Merge another config, or a plain nested dictionary, into this one.
-
-        Args:
-            cfg_other: the keys to set; it is left as it is, and shares no value with this config afterwards.
+        """Merge another config, or a plain nested dictionary, into this one, which shares no value with it afterwards.
 
         Raises:
             ConfigError: A key or value does not fit; nothing is merged then. An unknown key is a ``KeyError`` too.
@@ -151,10 +144,7 @@ class CfgNode(dict[str, Any]):
         self._merge(cfg_other)
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
-        """Merge a flat list of keys and values, such as ``["MODEL.DEVICE", "cpu"]``, into this config.
-
-        Args:
-            cfg_list: dotted keys, each followed by its value; later ones win.
+        """Merge a list of dotted keys, each followed by its value, such as ``["MODEL.DEVICE", "cpu"]``; later ones win.
 
         Raises:
             ConfigError: The list has odd length, or a key or value does not fit; nothing is merged then. An unknown
@@ -167,21 +157,12 @@ class CfgNode(dict[str, Any]):
 
     @classmethod
     def load_yaml_with_base(cls, filename: str | os.PathLike[str], allow_unsafe: bool = False) -> dict[str, Any]:
-        """Read a YAML file, and the files that its ``_BASE_`` names, as a plain dictionary; see `read_yaml_with_base`.
-
-        Nothing is merged into a config, and ``allow_unsafe`` is ignored, since reading never runs code.
-        """
+        """Read a YAML file as `read_yaml_with_base` does; ``allow_unsafe`` makes no difference."""
         return read_yaml_with_base(filename)
 
     @classmethod
     def load_cfg(cls, cfg_file_obj_or_str: str | bytes | IO[str] | IO[bytes]) -> CfgNode:
-        """Read a config from YAML text or from an open YAML file.
-
-        Args:
-            cfg_file_obj_or_str: the text, or an object with ``read()``.
-
-        Returns:
-            A config of these keys only.
+        """Return a config of the keys in a YAML text or an open YAML file, and of no others.
 
         Raises:
             ConfigError: It is no YAML mapping.
@@ -215,7 +196,8 @@ class CfgNode(dict[str, Any]):
             elif key in section:
                 yield section, key, _coerce(value, section[key], full_key)
             elif not section.is_new_allowed():
-                raise self._unknown_key(full_key, value)
+                # What is in a section says more about what was meant.
+                raise _unknown_key(next(dotted_items({full_key: value}))[0], [known for known, _ in dotted_items(self)])
             elif isinstance(value, dict):
                 added = type(self)(value, names)
                 added.set_new_allowed(True)
@@ -223,33 +205,19 @@ class CfgNode(dict[str, Any]):
             else:
                 yield section, key, copy.deepcopy(_checked(full_key, value))
 
-    def _unknown_key(self, full_key: str, value: Any) -> _UnknownKeyError:
-        full_key = next(dotted_items({full_key: value}))[0]  # what is in a section says more about what was meant
-        advice = _suggestion(full_key, [key for key, _ in dotted_items(self)])
-        return _UnknownKeyError(
-            f"unknown config key {full_key}. {advice} If a project of your own defines it, add it to the config first, "
-            "or call cfg.set_new_allowed(True) before merging"
-        )
-
 
 CN = CfgNode
 
 
 def get_cfg() -> CfgNode:
-    """Return a new config with every key of Detectron2 at its default.
-
-    Returns:
-        A config that shares nothing with those returned before.
-    """
+    """Return a new config with every key of Detectron2 at its default, which shares nothing with other configs."""
     return CfgNode(read_defaults())
 
 
 @functools.cache
 def read_defaults() -> dict[str, Any]:
     """Return every key with its default, as ``defaults.yaml`` has them; always the same dictionary, to be copied."""
-    loader = _DefaultsLoader((Path(__file__).parent / "defaults.yaml").read_bytes())
-    defaults: dict[str, Any] = loader.get_single_data()
-    return defaults
+    return _DefaultsLoader((Path(__file__).parent / "defaults.yaml").read_bytes()).get_single_data()
 
 
 class _DefaultsLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -261,10 +229,8 @@ _DefaultsLoader.add_constructor(
 )
 
 
-def _suggestion(full_key: str, known: list[str]) -> str:
+def _unknown_key(full_key: str, known: list[str]) -> _UnknownKeyError:
     """Name the keys most like a wrong one: in its own section, else of the same name elsewhere, else of any kind."""
-    if full_key in RENAMED:
-        return f"It is the old name of {RENAMED[full_key]}."
     wrong = full_key.upper()
     section, _, leaf = wrong.rpartition(".")
     siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == section}
@@ -272,7 +238,13 @@ def _suggestion(full_key: str, known: list[str]) -> str:
     namesakes = [key for key in known if key.rpartition(".")[2] == leaf and key not in close]
     close += get_close_matches(wrong, namesakes, n=2, cutoff=0)
     close = close or get_close_matches(wrong, known, n=2)
-    return f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."
+    advice = f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."
+    if full_key in RENAMED:
+        advice = f"It is the old name of {RENAMED[full_key]}."
+    return _UnknownKeyError(
+        f"unknown config key {full_key}. {advice} If a project of your own defines it, add it to the config first, "
+        "or call cfg.set_new_allowed(True) before merging"
+    )
 
 
 def _is_section(value: Any) -> bool:

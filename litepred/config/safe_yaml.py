@@ -71,11 +71,9 @@ class _DataLoader(yaml.SafeLoader):
 
     def _read_call(self, node: yaml.Node) -> list[list[float]]:
         """Read the one expression found in Detectron2's own files as the numbers that it stands for."""
-        arguments = node.value if isinstance(node, yaml.SequenceNode) else []
-        if len(arguments) == 1 and isinstance(arguments[0], yaml.ScalarNode):
-            text = arguments[0].value
-            if "".join(text.split()) == _RETINANET_SIZES:
-                return [[s, s * 2 ** (1 / 3), s * 2 ** (2 / 3)] for s in (32, 64, 128, 256, 512)]
+        texts = [argument.value for argument in node.value if isinstance(argument, yaml.ScalarNode)]
+        if len(node.value) == len(texts) == 1 and "".join(texts[0].split()) == _RETINANET_SIZES:
+            return [[s, s * 2 ** (1 / 3), s * 2 ** (2 / 3)] for s in (32, 64, 128, 256, 512)]
         return self._refuse(node)
 
     def _refuse(self, node: yaml.Node) -> Any:
@@ -115,15 +113,10 @@ _DataLoader.add_constructor(None, _DataLoader._refuse)
 
 
 def parse_yaml(content: str | bytes, source: str) -> dict[Any, Any]:
-    """Parse one YAML config without ever running code from it.
+    """Parse one YAML config, text or UTF-8, into plain Python values, without ever running code from it.
 
-    Args:
-        content: YAML, as text or in UTF-8; ``!!python/tuple``, dumped ``CfgNode`` objects and the anchor sizes of
-            Detectron2's ``Base-RetinaNet.yaml`` are read as a tuple, a dictionary and numbers.
-        source: what error messages call the config, such as the file's path.
-
-    Returns:
-        The mapping that the config is, with plain Python values.
+    ``!!python/tuple``, dumped ``CfgNode`` objects and the anchor sizes of Detectron2's ``Base-RetinaNet.yaml`` are read
+    as a tuple, a dictionary and numbers. Messages call the config ``source``.
 
     Raises:
         ConfigError: The content is empty, binary, not YAML or not a mapping, holds another tag, or is absurdly large
@@ -156,16 +149,10 @@ def parse_yaml(content: str | bytes, source: str) -> dict[Any, Any]:
 
 
 def read_yaml_with_base(path: str | os.PathLike[str]) -> dict[Any, Any]:
-    """Read a YAML config, merged over the files that its ``_BASE_`` names.
+    """Read a YAML config, merged over the files that its ``_BASE_`` names, as a plain dictionary without ``_BASE_``.
 
     ``_BASE_`` is a path or a list of paths, later ones winning; a relative one is looked up beside the file naming it.
-    Mappings merge; anything else replaces.
-
-    Args:
-        path: the file; ``~`` is expanded.
-
-    Returns:
-        A plain dictionary without ``_BASE_``.
+    ``~`` is expanded in all paths. Mappings merge; anything else replaces.
 
     Raises:
         ConfigError: A file is missing or cannot be read as a config, or the ``_BASE_`` entries run in a circle.
@@ -176,7 +163,14 @@ def read_yaml_with_base(path: str | os.PathLike[str]) -> dict[Any, Any]:
 def _read_chain(path: Path, chain: tuple[str, ...], budget: Iterator[int]) -> dict[Any, Any]:
     if next(budget, None) is None:
         raise ConfigError(f"{path}: more than {_MAX_FILES} files are named by _BASE_")
-    content = _read_file(path)
+    if not os.path.isfile(path):  # Path.is_file raises where a folder may not be entered
+        problem = "is not a file" if os.path.exists(path) else "does not exist"
+        raise ConfigError(f"config {path} {problem}; expected the path of a YAML file")
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_LENGTH + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
     real = os.path.realpath(path)
     if real in chain:
         raise ConfigError("_BASE_ runs in a circle: " + " -> ".join((*chain, real)))
@@ -196,14 +190,3 @@ def _local_path(path: str | os.PathLike[str]) -> Path:
     if is_address(text):
         raise ConfigError(f"{text}: configs are read from disk only; download it and give the path of the copy")
     return Path(text)
-
-
-def _read_file(path: Path) -> bytes:
-    if not os.path.isfile(path):  # Path.is_file raises where a folder may not be entered
-        problem = "is not a file" if os.path.exists(path) else "does not exist"
-        raise ConfigError(f"config {path} {problem}; expected the path of a YAML file")
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_LENGTH + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error

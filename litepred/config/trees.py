@@ -29,18 +29,12 @@ def nested(items: Iterable[tuple[str, Any]], source: str) -> dict[str, Any]:
 
 
 def merged_mappings(base: dict[Any, Any], child: dict[Any, Any], source: str) -> dict[Any, Any]:
-    """Lay a nested mapping over another: mappings merge, anything else replaces.
+    """Lay a nested mapping over another in a new one: mappings merge, anything else of the child replaces.
 
-    Args:
-        base: the mapping below; it is left as it is.
-        child: the mapping that wins.
-        source: what an error message calls the child's origin.
-
-    Returns:
-        A new dictionary. No mapping in it is one of the child's, which may hold the same one twice (a YAML alias).
+    No mapping in the result is one of the child's, which may hold the same one twice (a YAML alias).
 
     Raises:
-        ConfigError: The child has a mapping where the base has a plain value.
+        ConfigError: The child, which messages call ``source``, has a mapping where the base has a plain value.
     """
     merged = dict(base)
     for key, value in child.items():

@@ -18,17 +18,12 @@ RENAMED = dict(line.split() for line in Path(__file__).with_name("renamed.txt").
 
 
 def upgrade(loaded: dict[str, Any], source: str, meta_architecture: str) -> dict[str, Any]:
-    """Give the keys of a config of an older version today's names.
+    """Return the content of a file, or of an older version a new tree, with today's names of the keys.
 
-    Args:
-        loaded: the content of a file, which may be a few keys only. Without ``VERSION`` it counts as version 1 if it
-            has ``MODEL.WEIGHT`` or ``TEST.AUG_ON``, else as version 2. Keys that already carry today's name stay.
-        source: what error messages call the file.
-        meta_architecture: the model of the config that the file is merged into. It counts where the file names none,
-            since version 1 kept the anchors of RetinaNet apart from those of the RPN.
-
-    Returns:
-        ``loaded`` itself, which stays as it is, or a new tree.
+    The file may have a few keys only. Without ``VERSION`` it counts as version 1 if it has ``MODEL.WEIGHT`` or
+    ``TEST.AUG_ON``, else as version 2. Keys that already carry today's name stay. Messages call the file ``source``.
+    ``meta_architecture`` is the model of the config that the file is merged into. It counts where the file names none,
+    since version 1 kept the anchors of RetinaNet apart from those of the RPN.
 
     Raises:
         ConfigError: There is no such ``VERSION``, or a key is there under its old and its new name.

@@ -41,11 +41,11 @@ def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> 
     """
     name = _existing(path) if isinstance(path, (str, os.PathLike)) else f"the {type(path).__name__}"
     try:
-        with _open(path) as image:
+        with Image.open(path) as image:
             several = image.format == "TIFF" and getattr(image, "is_animated", False)
             array = _pil_to_array(image, format)
     except Exception as error:  # Pillow's decoders raise all sorts on damaged files
-        raise ImageError(f"{name} {_reason(error)}") from error
+        raise ImageError(f"{name} {_reason(error, path)}") from error
     if several:
         warnings.warn(f"{name} has several pages, and the first is taken: pass each as a Pillow image", stacklevel=2)
     return array
@@ -66,28 +66,23 @@ def _existing(path: str | os.PathLike[str]) -> str:
     return repr(str(path))
 
 
-def _open(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
-    try:
-        return Image.open(source)
-    except Image.UnidentifiedImageError as error:
-        with open(source, "rb") if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
-            size, _ = file.seek(0, os.SEEK_END), file.seek(0)
-            raise _UnfitError(
-                f"is not an image that Pillow knows: it has {size} bytes and starts with {file.read(16)!r}; "
-                "expected PNG, JPEG, TIFF, WebP, BMP …"
-            ) from error
-
-
 class _UnfitError(Exception):
     """The file is not an image, or it cannot be turned into an image of the wanted kind."""
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None = None) -> str:
     """Finish a sentence that begins with the name of an image that cannot be read."""
     if isinstance(error, _UnfitError):
         return str(error)
     if isinstance(error, Image.DecompressionBombError):
         return f"is too large ({error}): if the file can be trusted, raise PIL.Image.MAX_IMAGE_PIXELS"
+    if isinstance(error, Image.UnidentifiedImageError) and source is not None:
+        with open(source, "rb") if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
+            size, _ = file.seek(0, os.SEEK_END), file.seek(0)
+            return (
+                f"is not an image that Pillow knows: it has {size} bytes and starts with {file.read(16)!r}; "
+                "expected PNG, JPEG, TIFF, WebP, BMP …"
+            )
     return f"cannot be read as an image ({error}): is the file complete?"
 
 

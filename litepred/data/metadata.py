@@ -71,11 +71,7 @@ class Catalog(UserDict[str, Any]):
         return [*self.data]
 
     def remove(self, name: str) -> None:
-        """Forget a data set.
-
-        Raises:
-            KeyError: when it is not known.
-        """
+        """Forget a data set; it is a KeyError when it is not known."""
         del self.data[name]
 
     def __repr__(self) -> str:
@@ -117,10 +113,7 @@ def class_name(metadata: Metadata, index: int, kind: str = "thing") -> str:
 def dataset_ids(metadata: Metadata | None, kind: str = "thing") -> dict[int, int]:
     """Return the data set's category id for each class of the model; nothing where the metadata does not tell.
 
-    Args:
-        metadata: with ``thing_dataset_id_to_contiguous_id`` or ``stuff_dataset_id_to_contiguous_id``, whose inverse
-            this is.
-        kind: "thing" or "stuff".
+    This is the inverse of ``thing_dataset_id_to_contiguous_id``; ``kind`` is "thing" or "stuff".
     """
     known = metadata.get(f"{kind}_dataset_id_to_contiguous_id") if metadata is not None else None
     return {label: dataset_id for dataset_id, label in (known or {}).items()}

@@ -32,12 +32,8 @@ class ResizeTransform:
         """Resize an array (H, W) or (H, W, C), keeping its dtype and channels.
 
         Pillow resizes uint8 arrays, and smooths when it shrinks them. Float arrays are interpolated without smoothing.
-        Detectron2 makes the same difference, and it is visible.
-
-        Args:
-            img: the array.
-            interp: Pillow's resampling method instead of the object's own. Float arrays know the nearest one and take
-                the bilinear one for all others.
+        Detectron2 makes the same difference, and it is visible. ``interp`` is one of Pillow's resampling methods in
+        place of the object's own; float arrays know the nearest one, and take the bilinear one for all others.
 
         Raises:
             ImageError: when the array has another size than was announced, or a dtype that cannot be interpolated.

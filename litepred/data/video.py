@@ -67,11 +67,9 @@ class VideoReader:
             )
         self._capture: Any = cv2.VideoCapture(self._name if number is None else number)
         if not self._capture.isOpened():
-            expected = (
-                "is it connected, free and allowed to be used?"
-                if self.is_camera
-                else "expected MP4, AVI, MOV, MKV … that is complete, in a coding that this build of OpenCV knows"
-            )
+            expected = "expected MP4, AVI, MOV, MKV … that is complete, in a coding that this build of OpenCV knows"
+            if self.is_camera:
+                expected = "is it connected, free and allowed to be used?"
             raise ImageError(f"{self._name} cannot be opened as a video: {expected}")
         if self.is_camera:
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one of seconds ago
@@ -96,20 +94,14 @@ class VideoReader:
             ImageError: when there is not even a first one.
         """
         index, start = 0, time.perf_counter()  # whose steps are not of 16 ms, as the other clock's on Windows
-        while True:
-            there, frame = self._capture.read()
-            if not there:
-                break
+        while (frame := self._capture.read()[1]) is not None:
             yield index, time.perf_counter() - start if self.is_camera else index / self.fps, frame
             index += 1
         if not index:
             raise ImageError(f"{self._name} has no frame that can be read: is it complete?")
         if index < 0.9 * (self.frame_count or 0):  # some formats tell an estimate
-            warnings.warn(
-                f"{self._name} says that it has {self.frame_count} frames, but only {index} could be read: "
-                "is it complete?",
-                stacklevel=2,
-            )
+            told = f"{self._name} says that it has {self.frame_count} frames, but only {index} could be read"
+            warnings.warn(f"{told}: is it complete?", stacklevel=2)
 
 
 @contextmanager

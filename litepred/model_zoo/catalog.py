@@ -1,13 +1,15 @@
-"""Find a model of the zoo by its name: its config, the checkpoint released for it, and the model itself.
+"""Find a model of the zoo by its name: its config, the checkpoint that was released for it, and the model itself.
 
-A name is a config's path below ``configs/``, such as ``COCO-Detection/faster_rcnn_R_50_FPN_3x``; an ending ``.yaml``
-or ``.py`` makes no difference.
+A name is a config's path below ``configs/``, such as ``COCO-Detection/faster_rcnn_R_50_FPN_3x``. It may end in
+``.yaml`` or ``.py``, which makes no difference. An unknown one is a `ConfigError` that names the nearest ones, and a
+RuntimeError too, as callers of Detectron2's zoo expect.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,22 +24,21 @@ if TYPE_CHECKING:
 __all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file", "list_names"]
 
 _CONFIGS = Path(__file__).resolve().parent / "configs"
-_RELEASED = dict(read_rows(Path(__file__).parent / "released.txt"))  # by name, the end of the address
-_ADDRESS = "https://dl.fbaipublicfiles.com/"  # below it, DensePose/… is densepose/…, all else is in detectron2/
+_RELEASED = dict(read_rows(Path(__file__).parent / "released.txt"))  # the end of a checkpoint's address by name
+_ADDRESS = "https://dl.fbaipublicfiles.com/"  # DensePose/… lies below it in densepose/…, all else in detectron2/
 
 
 class _ZooError(ConfigError, RuntimeError):
-    """The zoo has no such model or checkpoint; callers of Detectron2's zoo catch a RuntimeError."""
+    """The zoo has no such model, or no checkpoint of it."""
 
 
 def get_config_file(name: str) -> str:
     """Return the absolute path of a config, a YAML file that comes with the package.
 
-    Args:
-        name: one of `list_names`, or one of the ``Base-`` files that those inherit from.
+    The name is one of `list_names`, or of a ``Base-`` file that those inherit from.
 
     Raises:
-        ConfigError: (also a RuntimeError) when there is no such config; it names the nearest ones.
+        ConfigError: when there is no such config.
     """
     return str(_CONFIGS / f"{_stem(name)}.yaml")
 
@@ -46,7 +47,7 @@ def get_checkpoint_url(name: str) -> str:
     """Return the address of the checkpoint that was released for a config.
 
     Raises:
-        ConfigError: (also a RuntimeError) when there is no such config, or no checkpoint of it.
+        ConfigError: when there is no such config, or no checkpoint of it.
     """
     stem = _stem(name)
     if stem.startswith("torchvision/"):
@@ -71,7 +72,7 @@ def get_config(name: str, trained: bool = False) -> CfgNode:
         trained: set ``MODEL.WEIGHTS`` to the address of the released checkpoint; otherwise it is empty.
 
     Raises:
-        ConfigError: (also a RuntimeError) when there is no such config, or no checkpoint of it where one is asked for.
+        ConfigError: when there is no such config, or no checkpoint of it where one is asked for.
     """
     cfg = get_cfg()
     cfg.merge_from_file(get_config_file(name))
@@ -81,18 +82,15 @@ def get_config(name: str, trained: bool = False) -> CfgNode:
 
 
 def get(name: str, trained: bool = True, device: str | torch.device | None = None) -> nn.Module:
-    """Build a model.
+    """Build a model in evaluation mode, ``model(list[dict]) -> list[dict]``.
 
     Args:
         name: one of `list_names`.
         trained: load the released checkpoint, downloading it if need be; otherwise the weights are random.
         device: where the model goes; ``None`` for CUDA if there is any, else the CPU.
 
-    Returns:
-        The model in evaluation mode, ``model(list[dict]) -> list[dict]``.
-
     Raises:
-        ConfigError: (also a RuntimeError) when there is no such config, or no checkpoint of it where one is asked for.
+        ConfigError: when there is no such config, or no checkpoint of it where one is asked for.
         CheckpointError: when the checkpoint cannot be downloaded or read.
     """
     import torch
@@ -102,11 +100,10 @@ def get(name: str, trained: bool = True, device: str | torch.device | None = Non
 
     cfg = get_config(name, trained)
     cfg.MODEL.DEVICE = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if not trained:
-        return build_model(cfg)
-    with without_random_init():
+    with without_random_init() if trained else nullcontext():
         model = build_model(cfg)
-    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    if trained:
+        DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
 
 

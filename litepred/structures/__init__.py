@@ -1,18 +1,11 @@
-"""Data structures of one image or one batch: boxes, instances, padded images, masks, keypoints."""
+"""What is found in an image, and the images of a batch: boxes, instances, masks, keypoints, padded images."""
 
-from .boxes import (
-    Boxes,
-    BoxMode,
-    pairwise_intersection,
-    pairwise_ioa,
-    pairwise_iou,
-)
+from .boxes import Boxes, BoxMode, pairwise_intersection, pairwise_ioa, pairwise_iou
 from .image_list import ImageList
-from .instances import Instances
+from .instances import Instances, Outputs, SegmentInfo
 from .keypoints import heatmaps_to_keypoints
 from .mask_formats import instance_mask, mask_to_polygons, mask_to_rle, polygons_to_mask, rle_to_mask
 from .masks import BitMasks, ROIMasks, polygons_to_bitmask
-from .outputs import Outputs, SegmentInfo
 
 __all__ = [
     "BitMasks",

@@ -1,6 +1,6 @@
-"""Axis-aligned boxes of one image.
+"""Axis-aligned boxes of one image, and what they have in common with masks.
 
-N, M boxes; a row is x1 y1 x2 y2 in absolute pixels, float32, and a box is x2 - x1 wide (no + 1).
+There are N or M boxes. A row is x1 y1 x2 y2 in absolute pixels, float32, and a box is x2 - x1 wide, without + 1.
 Sizes are (height, width), points are (x, y).
 """
 
@@ -16,24 +16,17 @@ import torch
 from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
 
-__all__ = [
-    "BoxMode",
-    "Boxes",
-    "Rows",
-    "pairwise_intersection",
-    "pairwise_ioa",
-    "pairwise_iou",
-]
+__all__ = ["BoxMode", "Boxes", "Rows", "pairwise_intersection", "pairwise_ioa", "pairwise_iou"]
 
 _Self = TypeVar("_Self", bound="Rows")
 
 
 @unique
 class BoxMode(IntEnum):
-    """The ways to write a box; the integers are part of annotation files.
+    """The ways to write a box; annotation files hold their numbers.
 
-    ``ABS`` modes are in pixels, ``REL`` modes in fractions of the image (named, but not convertible).
-    ``XYWH`` starts at the top left corner; ``XYWHA`` at the centre, with an angle in degrees counter-clockwise.
+    ``ABS`` modes are in pixels. ``REL`` modes are in fractions of the image; they have names, but are not converted.
+    ``XYWH`` starts at the top left corner, ``XYWHA`` at the centre, with an angle in degrees counter-clockwise.
     """
 
     XYXY_ABS = 0
@@ -52,8 +45,8 @@ class BoxMode(IntEnum):
             to_mode: the mode to return.
 
         Returns:
-            The boxes in the type and dtype that came (``box`` itself when the modes are equal, else a new object).
-            Rotated boxes become their upright bounding rectangles. Floats in a list have float32 precision.
+            The boxes in the type and dtype in which they came: ``box`` itself when the modes are equal, else a new
+            object. A rotated box becomes the upright rectangle around it. Floats in a list keep float32 precision.
 
         Raises:
             AssertionError: for a relative mode.
@@ -103,19 +96,20 @@ def _convert(box: Tensor, source: BoxMode, target: BoxMode) -> Tensor:
 
 
 class Rows:
-    """A float32 tensor with a row for each of N instances; the base of `Boxes`.
+    """A tensor whose first dimension has a row for each of N instances of one image.
 
-    Iterating gives the rows as tensors; indexing gives an object of the same type that shares storage wherever the
-    indexing of a tensor does.
+    Iterating gives the rows. Indexing gives an object of the same class, which shares storage wherever the indexing of
+    a tensor does.
     """
 
     tensor: Tensor
+    _dtype: torch.dtype | None = torch.float32  # what the tensor becomes; None leaves the type that comes
 
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
         if isinstance(tensor, Tensor):
-            self.tensor = tensor.to(torch.float32)
+            self.tensor = tensor.to(self._dtype or tensor.dtype)
         else:
-            self.tensor = torch.as_tensor(tensor, dtype=torch.float32, device="cpu")
+            self.tensor = torch.as_tensor(tensor, dtype=self._dtype, device="cpu")
 
     @property
     def device(self) -> torch.device:
@@ -126,23 +120,27 @@ class Rows:
         """Return a copy with its own storage."""
         return type(self)(self.tensor.clone())
 
+    def to(self: _Self, *args: Any, **kwargs: Any) -> _Self:
+        """Return an object whose tensor went through ``Tensor.to``; the class decides on its dtype."""
+        return type(self)(self.tensor.to(*args, **kwargs))
+
     @classmethod
-    def cat(cls: type[_Self], parts: Sequence[Rows]) -> _Self:
-        """Join a list or tuple of objects of this class into a new one that never shares storage with its parts.
+    def cat(cls: type[_Self], parts: Sequence[_Self]) -> _Self:
+        """Join at least one object of this class into a new one, which never shares storage with its parts.
 
         Raises:
-            AssertionError: when the argument is not a list or tuple, or holds anything else.
+            AssertionError: when the argument is not a list or tuple, is empty, or holds anything else.
         """
-        if not isinstance(parts, (list, tuple)) or not all(isinstance(one, cls) for one in parts):
+        if not isinstance(parts, (list, tuple)) or not parts or not all(isinstance(part, cls) for part in parts):
             name = cls.__name__
-            raise AssertionError(f"{name}.cat expects a list or tuple of {name} only: wrap raw tensors in {name} first")
-        return cls(torch.cat([one.tensor for one in parts]) if parts else torch.empty(0))
+            raise AssertionError(
+                f"{name}.cat expects a list or tuple of {name} only, at least one: wrap raw tensors in {name} first"
+            )
+        return cls(torch.cat([part.tensor for part in parts]))
 
     def __getitem__(self: _Self, item: Any) -> _Self:
-        """Select rows by int (gives one), slice, list, ndarray, or bool or integer tensor."""
-        selected = self.tensor[item]
-        if isinstance(item, int):
-            selected = selected[None]
+        """Select instances by int (gives one), slice, list, ndarray, or bool or integer tensor."""
+        selected = self.tensor[item][None] if isinstance(item, int) else self.tensor[item]
         if selected.ndim != self.tensor.ndim:
             raise AssertionError(
                 f"index {item!r} selects a tensor of shape {tuple(selected.shape)} instead of rows: "
@@ -151,13 +149,13 @@ class Rows:
         return type(self)(selected)
 
     def __len__(self) -> int:
-        return self.tensor.shape[0]
+        return len(self.tensor)
 
     def __iter__(self) -> Iterator[Tensor]:
         yield from self.tensor
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.tensor})"
+        return f"{type(self).__name__}(num_instances={len(self)})"
 
 
 class Boxes(Rows):
@@ -165,7 +163,7 @@ class Boxes(Rows):
 
     Args:
         tensor: (N, 4) x1 y1 x2 y2 in pixels. A float32 tensor is kept without a copy; another dtype, a list or an
-            ndarray becomes float32 (on the CPU for the last two). Anything without elements becomes (0, 4).
+            ndarray becomes float32. Anything without elements becomes (0, 4).
 
     Attributes:
         tensor: (N, 4) float32.
@@ -180,17 +178,17 @@ class Boxes(Rows):
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
         super().__init__(tensor)
         columns = len(self.layout)
-        if self.tensor.numel() == 0:
+        if self.tensor.shape[1:] != (columns,) and self.tensor.numel() == 0:
             self.tensor = self.tensor.reshape(-1, columns)
-        shape = tuple(self.tensor.shape)
-        if len(shape) != 2 or shape[1] != columns:
+        if self.tensor.ndim != 2 or self.tensor.shape[1] != columns:
             raise AssertionError(
-                f"boxes came with shape {shape}: expected (N, {columns}), {' '.join(self.layout)} per row"
+                f"boxes came with shape {tuple(self.tensor.shape)}: expected (N, {columns}), "
+                f"{' '.join(self.layout)} per row"
             )
 
     def to(self: _Self, device: torch.device | str | int) -> _Self:
         """Return the boxes on ``device``; they stay float32, so no dtype is taken."""
-        return type(self)(self.tensor.to(device=device))
+        return super().to(device=device)
 
     def area(self) -> Tensor:
         """Return the areas, (N,) float32, in square pixels; negative when one side is inverted."""
@@ -205,7 +203,7 @@ class Boxes(Rows):
     def clip(self, box_size: tuple[int, int]) -> None:
         """Limit x to [0, width] and y to [0, height].
 
-        ``self.tensor`` becomes a new tensor; one that was shared with others keeps its values.
+        ``self.tensor`` becomes a new tensor; the old one, which other objects may share, keeps its values.
 
         Args:
             box_size: (height, width) of the image in pixels.
@@ -220,19 +218,16 @@ class Boxes(Rows):
         self.tensor = clip_boxes_to_image(self.tensor, box_size)
 
     def scale(self, scale_x: float, scale_y: float) -> None:
-        """Multiply the coordinates in place, in the storage that other objects may share."""
+        """Multiply the coordinates in place; objects that share the tensor change with it."""
         self.tensor[:, 0::2] *= scale_x
         self.tensor[:, 1::2] *= scale_y
 
     def inside_box(self, box_size: tuple[int, int], boundary_threshold: int = 0) -> Tensor:
-        """Tell which boxes lie inside an image.
+        """Tell which boxes lie inside an image, as (N,) bool.
 
         Args:
             box_size: (height, width) of the image in pixels.
             boundary_threshold: how many pixels a box may stick out. The right and bottom limits are exclusive.
-
-        Returns:
-            (N,) bool.
         """
         height, width = box_size
         x1, y1, x2, y2 = self.tensor.unbind(1)
@@ -243,10 +238,18 @@ class Boxes(Rows):
         """Return the box centres, (N, 2) float32, x y."""
         return (self.tensor[:, :2] + self.tensor[:, 2:]) / 2
 
+    @classmethod
+    def cat(cls: type[_Self], parts: Sequence[_Self]) -> _Self:
+        """Join boxes of this class into a new object, as `Rows.cat` does; an empty list gives no boxes."""
+        return super().cat(parts or [cls([])])
+
     def _sides(self) -> tuple[Tensor, Tensor]:
         """Return the widths and the heights in pixels, (N,) each."""
         x1, y1, x2, y2 = self.tensor.unbind(1)
         return x2 - x1, y2 - y1
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.tensor})"
 
 
 def pairwise_intersection(boxes1: Boxes, boxes2: Boxes) -> Tensor:

@@ -1,6 +1,6 @@
 """Images of different sizes in one padded tensor.
 
-B images, C channels (or any leading dimensions, or none), H, W the padded height and width.
+There are B images; H and W are the padded height and width.
 """
 
 from __future__ import annotations
@@ -53,17 +53,25 @@ class ImageList:
             size_divisibility: when above 1, round the common height and width up to multiples of it.
             pad_value: the value of the padding.
             padding_constraints: ``size_divisibility`` in it overrides the argument; a positive ``square_size`` is the
-                common height and width before rounding (a single image that is larger is cropped to it).
+                common height and width before rounding; a single image that is larger is cropped to it.
 
         Returns:
-            The batch, contiguous. A single image that needs no padding shares its storage when it is contiguous.
+            The batch, contiguous. A single image that is contiguous and needs no padding shares its storage.
 
         Raises:
             AssertionError: when there is no image.
             TypeError: when the argument is not a list or tuple of tensors.
             ValueError: when the leading dimensions differ, or one of several images exceeds ``square_size``.
         """
-        _check(tensors)
+        if not isinstance(tensors, (list, tuple)) or not all(isinstance(image, Tensor) for image in tensors):
+            raise TypeError("ImageList.from_tensors expects a list or tuple of tensors: unbind a batched tensor first")
+        if not tensors:
+            raise AssertionError("ImageList.from_tensors got no image: expected at least one")
+        first, shapes = tensors[0], [tuple(image.shape) for image in tensors]
+        if any(len(shape) < 2 or shape[:-2] != first.shape[:-2] for shape in shapes):
+            raise ValueError(
+                f"images came with shapes {shapes}: expected (..., height, width) with equal leading dimensions"
+            )
         sizes = [(image.shape[-2], image.shape[-1]) for image in tensors]
         height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
         constraints = padding_constraints or {}
@@ -77,13 +85,11 @@ class ImageList:
             height = width = square
         divisor = constraints.get("size_divisibility", size_divisibility)
         if divisor > 1:
-            height, width = -(-height // divisor) * divisor, -(-width // divisor) * divisor
-
-        first = tensors[0]
+            height, width = ((side + divisor - 1) // divisor * divisor for side in (height, width))
         if len(tensors) > 1:
             batch = first.new_full((len(tensors), *first.shape[:-2], height, width), pad_value)
-            for i, image in enumerate(tensors):
-                batch[i, ..., : image.shape[-2], : image.shape[-1]].copy_(image)
+            for padded, image in zip(batch, tensors):
+                padded[..., : image.shape[-2], : image.shape[-1]].copy_(image)
         elif sizes[0] == (height, width):
             batch = first[None].contiguous()
         else:
@@ -97,16 +103,3 @@ class ImageList:
     def __getitem__(self, index: int) -> Tensor:
         height, width = self.image_sizes[index]
         return self.tensor[index, ..., :height, :width]
-
-
-def _check(tensors: Sequence[Tensor]) -> None:
-    """Refuse what cannot be one batch."""
-    if not isinstance(tensors, (list, tuple)) or not all(isinstance(image, Tensor) for image in tensors):
-        raise TypeError("ImageList.from_tensors expects a list or tuple of tensors: unbind a batched tensor first")
-    if not tensors:
-        raise AssertionError("ImageList.from_tensors got no image: expected at least one")
-    shapes = [tuple(image.shape) for image in tensors]
-    if any(len(shape) < 2 or shape[:-2] != shapes[0][:-2] for shape in shapes):
-        raise ValueError(
-            f"images came with shapes {shapes}: expected (..., height, width) with equal leading dimensions"
-        )

@@ -1,10 +1,10 @@
-"""The instances (detections, proposals) of one image, as named fields of equal length."""
+"""What models answer: the instances (detections, proposals) of one image, and the dict of all that was found in it."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -12,14 +12,14 @@ from torch import Tensor
 if TYPE_CHECKING:
     from .boxes import Boxes
 
-__all__ = ["Instances"]
+__all__ = ["Instances", "Outputs", "SegmentInfo"]
 
 
 class Instances:
     """N instances of one image; every field holds one entry per instance.
 
-    Fields are read and set as attributes. Any type with a length can be a field; to be moved, indexed or joined with
-    the others it needs ``to``, ``__getitem__`` and ``cat``. Names that start with an underscore are plain attributes.
+    Fields are read and set as attributes. A field is anything that has a length; to be moved, indexed and joined along
+    with the others it needs ``to``, ``__getitem__`` and ``cat``. Names that begin with an underscore are no fields.
 
     Args:
         image_size: (height, width) in pixels of the image that coordinates refer to.
@@ -59,21 +59,17 @@ class Instances:
             self.set(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        # reached for absent attributes only; pickle and copy ask for some before _fields exists
+        # Python calls this for absent attributes only. Pickle and copy ask for some before _fields exists.
         fields = self.__dict__.get("_fields", {})
         if name not in fields:
             raise AttributeError(f"Instances has no field {name!r}: its fields are {sorted(fields)}")
         return fields[name]
 
     def set(self, name: str, value: Any) -> None:
-        """Add or replace a field.
-
-        Args:
-            name: the field's name.
-            value: anything with a length, which must be the number of instances once there is a field.
+        """Add or replace a field, whose value may be anything that has a length.
 
         Raises:
-            AssertionError: when the length differs from that of the present fields.
+            AssertionError: when the length differs from that of the fields that are there.
             TypeError: when the value has no length.
         """
         length = len(value)
@@ -86,36 +82,33 @@ class Instances:
         return name in self._fields
 
     def get(self, name: str) -> Any:
-        """Return the field ``name``; a KeyError is raised when it is absent."""
+        """Return the field ``name``; it is a KeyError when there is none."""
         return self._fields[name]
 
     def remove(self, name: str) -> None:
-        """Delete the field ``name``; a KeyError is raised when it is absent."""
+        """Delete the field ``name``; it is a KeyError when there is none."""
         del self._fields[name]
 
     def get_fields(self) -> dict[str, Any]:
-        """Return the fields by name: the live dict, changes to it change the instances."""
+        """Return the fields by name, in the dict that holds them: changing it changes the instances."""
         return self._fields
 
     def to(self, *args: Any, **kwargs: Any) -> Instances:
-        """Return new instances whose fields went through their ``to(*args, **kwargs)``; those without it are kept."""
+        """Return new instances with each field moved by its ``to(*args, **kwargs)``; fields without it are kept."""
         moved = {k: v.to(*args, **kwargs) if hasattr(v, "to") else v for k, v in self._fields.items()}
         return _build(self._image_size, moved)
 
     @staticmethod
     def cat(instance_lists: Sequence[Instances]) -> Instances:
-        """Join instances of one image size; the fields of the first decide, further ones are dropped.
+        """Join instances of one image size, in order; the result has the fields of the first.
 
         Args:
             instance_lists: at least one ``Instances``; a single one is returned as it is.
 
-        Returns:
-            The instances in the order given.
-
         Raises:
-            AssertionError: when the list is empty, holds another type, or the image sizes differ.
+            AssertionError: when the list is empty or holds another type, or the image sizes differ.
             KeyError: when a later one lacks a field of the first.
-            ValueError: when a field is neither a tensor, a list nor of a type with ``cat``.
+            ValueError: when a field is neither a tensor nor a list, and its type has no ``cat``.
         """
         if not instance_lists or not all(isinstance(instances, Instances) for instances in instance_lists):
             raise AssertionError("Instances.cat expects at least one Instances and no other type")
@@ -128,7 +121,7 @@ class Instances:
         return _build(sizes[0], {k: _cat_field(k, [i.get(k) for i in instance_lists]) for k in first._fields})
 
     def __getitem__(self, item: Any) -> Instances:
-        """Select instances by Python int (gives one), slice, or whatever all fields take: a list, mask or indices."""
+        """Select instances by int (gives one), slice, or what all fields take: a list, a mask, indices."""
         if type(item) is int:
             length = len(self)
             if not -length <= item < length:
@@ -175,3 +168,43 @@ def _cat_field(name: str, values: list[Any]) -> Any:
     if hasattr(kind, "cat"):
         return kind.cat(values)
     raise ValueError(f"field {name!r} is of type {kind.__name__}: only tensors, lists and types with cat can be joined")
+
+
+class _EverySegment(TypedDict):
+    id: int
+    isthing: bool
+    category_id: int
+
+
+class SegmentInfo(_EverySegment, total=False):
+    """A segment of a panoptic segmentation.
+
+    Attributes:
+        id: its number in the map of segments, from 1.
+        isthing: whether it is a thing, or else stuff.
+        category_id: its class; things and stuff are numbered apart.
+        score: of a thing, 0 to 1.
+        instance_id: of a thing, its index in the instances.
+        area: of stuff, in pixels.
+    """
+
+    score: float
+    instance_id: int
+    area: int
+
+
+class Outputs(TypedDict, total=False):
+    """What a model finds in an image, in the image's own height and width; each key only if the model finds such.
+
+    Attributes:
+        instances: with ``pred_boxes``, ``scores`` and ``pred_classes``; of some models ``pred_masks``,
+            ``pred_keypoints`` or ``pred_densepose``.
+        sem_seg: logits (C, H, W) of C classes of stuff.
+        panoptic_seg: the segment's number for each pixel, (H, W) int32, 0 for none, and a description of each segment.
+        proposals: with ``proposal_boxes`` and ``objectness_logits``.
+    """
+
+    instances: Instances
+    sem_seg: Tensor
+    panoptic_seg: tuple[Tensor, list[SegmentInfo]]
+    proposals: Instances

@@ -1,6 +1,6 @@
-"""Heatmaps of a keypoint head to keypoints.
+"""Keypoints from the heatmaps that a keypoint head predicts.
 
-N instances, K keypoints per instance, S × S the resolution of a predicted heatmap.
+There are N instances with K keypoints each, and a predicted heatmap has S × S cells.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ __all__ = ["heatmaps_to_keypoints"]
 
 
 def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
-    """Locate the keypoints in predicted heatmaps (Mask R-CNN).
+    """Locate the keypoints in predicted heatmaps, as Mask R-CNN does.
 
-    Each heatmap is enlarged (bicubic) to its box in whole pixels; the keypoint is the centre of the largest cell.
-    The score is 1 / Σ exp(logit - largest enlarged logit) over the S × S logits: it can exceed 1.
+    Each heatmap is enlarged to its box in whole pixels (bicubic), and the keypoint is the centre of its largest cell.
+    The score is 1 / Σ exp(logit - largest enlarged logit) over the S × S logits, which can exceed 1.
 
     Args:
         maps: (N, K, S, S) float, logits.
@@ -36,14 +36,14 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     pixels = sides.ceil()
     cells = torch.zeros(maps.shape[0], maps.shape[1], 2, device=rois.device)  # (N, K, 2), column row
 
-    # Box sizes differ, so the enlarging goes box by box; no value is read back to the host inside the loop.
+    # Box sizes differ, so each box has its own enlarging; nothing inside the loop waits for a GPU's values.
     for i, (width, height) in enumerate(pixels.int().tolist()):
         enlarged = F.interpolate(maps[i : i + 1], size=(height, width), mode="bicubic", align_corners=False)
         flat = enlarged.flatten(2)[0]  # (K, height * width)
         best = flat.argmax(1)
         peak = flat.gather(1, best[:, None])  # (K, 1)
         keypoints[i, :, 2] = peak[:, 0]
-        # exp(0) = 1 is the numerator of a softmax at its peak
+        # This is a softmax at its peak, where the numerator is exp(0) = 1.
         keypoints[i, :, 3] = 1 / (maps[i] - peak[:, :, None]).exp_().sum((1, 2))
         cells[i, :, 0], cells[i, :, 1] = best % width, best // width
 

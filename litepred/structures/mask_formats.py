@@ -1,4 +1,4 @@
-"""Masks as COCO writes them: run lengths and polygons, from whole bitmaps or from a window of them."""
+"""Masks as COCO writes them, run lengths and polygons, made from whole bitmaps or from windows of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def mask_to_rle(
 
     Args:
         mask: (h, w) bool.
-        image_size: (height, width) of the image where ``mask`` is a window of it; nothing of that size is allocated.
+        image_size: (height, width) of the image that ``mask`` is a window of. Nothing of that size takes memory.
         corner: x, y of the window's top left pixel.
 
     Returns:
@@ -53,17 +53,15 @@ def mask_to_rle(
     window = _array(mask)
     height, width = image_size or window.shape
     x, y = corner
-    padded = np.zeros((window.shape[1], window.shape[0] + 2), np.int8)  # a column of the mask per row, ends marked
+    padded = np.zeros((window.shape[1], window.shape[0] + 2), np.int8)  # each row is a column of the mask, between 0s
     padded[:, 1:-1] = window.T
-    column, row = np.nonzero(np.diff(padded, axis=1))  # where runs begin and end, in turn
+    column, row = np.nonzero(np.diff(padded, axis=1))  # where runs begin and end, by turns
     at = (column + x) * height + (row + y)
     through = np.flatnonzero(at[1:-1:2] == at[2::2]) * 2 + 1  # a run that goes on at the top of the next column
     at = np.delete(at, np.concatenate([through, through + 1]))
     counts = np.diff(at, prepend=0, append=height * width)
-    if len(at) and at[-1] == height * width:
+    if counts[-1] == 0:  # a run reaches the end of the image, or the image has no pixels
         counts = counts[:-1]
-    if not height * width:
-        counts = counts[:0]
     size = [int(height), int(width)]
     rle = _coco().frPyObjects({"size": size, "counts": counts.tolist()}, *size)
     return {"size": size, "counts": rle["counts"].decode("ascii")}
@@ -92,8 +90,8 @@ def mask_to_polygons(mask: Tensor | np.ndarray, corner: tuple[int, int] = (0, 0)
         corner: x, y that is added to all points, where ``mask`` is a window.
 
     Returns:
-        A polygon x0 y0 x1 y1 … per outline, through pixel centres (their coordinates end in .5), holes included as
-        outlines of their own. Parts of one or two pixels, which have no area, are left out.
+        A polygon x0 y0 x1 y1 … for each outline, through the centres of pixels, whose coordinates end in .5. Holes
+        have outlines of their own. Parts of one or two pixels, whose outlines have no area, are left out.
 
     Raises:
         ValueError: when ``mask`` is not two-dimensional.
@@ -109,9 +107,9 @@ def mask_to_polygons(mask: Tensor | np.ndarray, corner: tuple[int, int] = (0, 0)
 
 
 def polygons_to_mask(polygons: Sequence[Sequence[float]], image_size: tuple[int, int]) -> np.ndarray:
-    """Fill the outlines that `mask_to_polygons` traced: (height, width) bool; a hole is empty.
+    """Fill the outlines that `mask_to_polygons` traced, and return (height, width) bool; holes stay empty.
 
-    Its outer outline comes back exactly; a hole's outline runs through the mask's own pixels, which stay.
+    The same mask comes back, less the parts that have no area.
     """
     import cv2
 
@@ -126,10 +124,8 @@ def polygons_to_mask(polygons: Sequence[Sequence[float]], image_size: tuple[int,
 def instance_mask(instances: Instances, index: int) -> Tensor:
     """Return the full-size mask of one instance, (H, W) bool, whichever format ``pred_masks`` has.
 
-    Args:
-        instances: with ``pred_masks`` as a (N, H, W) tensor, `ROIMasks` (which need ``pred_boxes``), a list of COCO's
-            run lengths, or a list of polygon lists.
-        index: which one.
+    That is a tensor (N, H, W), `ROIMasks` (which need ``pred_boxes``), a list of COCO's run lengths, or a list of
+    polygon lists.
     """
     masks = instances.pred_masks
     if isinstance(masks, ROIMasks):

@@ -1,12 +1,12 @@
-"""Masks of the instances of one image, as bitmaps and relative to their boxes, and polygons filled.
+"""Masks of the instances of one image: bitmaps, masks relative to boxes, and filled polygons.
 
-N instances, H, W height and width of the image, M × M the resolution of a mask inside its box.
+There are N instances; the image is H × W pixels, and a mask inside its box has M × M values.
 A polygon is a flat vector x0 y0 x1 y1 … in pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..layers.paste import paste_masks_in_image
-from .boxes import Boxes
+from .boxes import Boxes, Rows
 
 __all__ = ["BitMasks", "ROIMasks", "as_polygon", "polygons_to_bitmask"]
 
 _SUBPIXELS = 5  # a COCO polygon is traced on a grid this many times finer than the pixels
 
 
-class BitMasks:
+class BitMasks(Rows):
     """Full-image bitmaps of N instances.
 
     Args:
@@ -36,76 +36,36 @@ class BitMasks:
         ValueError: for another number of dimensions.
     """
 
-    tensor: Tensor
     image_size: tuple[int, int]
+    _dtype = torch.bool
 
     def __init__(self, tensor: Tensor | np.ndarray | Sequence[Any]) -> None:
-        if isinstance(tensor, Tensor):
-            tensor = tensor.to(torch.bool)
-        else:
-            tensor = torch.as_tensor(tensor, dtype=torch.bool, device="cpu")
-        if tensor.ndim != 3:
-            raise ValueError(f"bitmasks came with shape {tuple(tensor.shape)}: expected (N, H, W)")
-        self.image_size = (tensor.shape[1], tensor.shape[2])
-        self.tensor = tensor
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the tensor."""
-        return self.tensor.device
-
-    def to(self, *args: Any, **kwargs: Any) -> BitMasks:
-        """Return the masks moved by ``Tensor.to``; they stay bool."""
-        return BitMasks(self.tensor.to(*args, **kwargs))
+        super().__init__(tensor)
+        if self.tensor.ndim != 3:
+            raise ValueError(f"bitmasks came with shape {tuple(self.tensor.shape)}: expected (N, H, W)")
+        self.image_size = (self.tensor.shape[1], self.tensor.shape[2])
 
     def nonempty(self) -> Tensor:
         """Return an (N,) bool tensor: whether a mask has any pixel."""
         return self.tensor.flatten(1).any(dim=1)
 
     def get_bounding_boxes(self) -> Boxes:
-        """Return the tight boxes on the CPU: x2, y2 lie one past the last pixel, an empty mask gives zeros."""
+        """Return the tight boxes on the CPU; x2, y2 lie one past the last pixel, and an empty mask gives zeros."""
         (x1, x2), (y1, y2) = _span(self.tensor.any(dim=1)), _span(self.tensor.any(dim=2))
         return Boxes(torch.stack((x1, y1, x2, y2), dim=1).to("cpu", torch.float32))  # (N, 4)
 
     @staticmethod
     def from_polygon_masks(polygon_masks: Any, height: int, width: int) -> BitMasks:
-        """Draw polygons into an image of ``height`` × ``width`` pixels (COCO's rule).
+        """Draw polygons into an image of ``height`` × ``width`` pixels, as `polygons_to_bitmask` does.
 
-        Args:
-            polygon_masks: a list of polygons for each instance, or Detectron2's ``PolygonMasks``, which holds it.
-            height: of the image, in pixels.
-            width: of the image, in pixels.
+        ``polygon_masks`` is a list of polygons for each instance, or Detectron2's ``PolygonMasks``, which holds it.
         """
         polygons = getattr(polygon_masks, "polygons", polygon_masks)
         masks = [torch.from_numpy(polygons_to_bitmask(one, height, width)) for one in polygons]
         return BitMasks(torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.bool))
 
-    @staticmethod
-    def cat(bitmasks_list: Sequence[BitMasks]) -> BitMasks:
-        """Join masks of one image size into a new object.
 
-        Raises:
-            AssertionError: when the argument is empty or holds another type.
-        """
-        if not bitmasks_list or not all(isinstance(one, BitMasks) for one in bitmasks_list):
-            raise AssertionError("BitMasks.cat expects at least one BitMasks and no other type")
-        return type(bitmasks_list[0])(torch.cat([masks.tensor for masks in bitmasks_list]))
-
-    def __getitem__(self, item: Any) -> BitMasks:
-        """Select masks by int (gives one), slice, list, ndarray, or bool or integer tensor."""
-        return BitMasks(self.tensor[item][None] if isinstance(item, int) else self.tensor[item])
-
-    def __len__(self) -> int:
-        return self.tensor.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        yield from self.tensor
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(num_instances={len(self)})"
-
-
-class ROIMasks:
+class ROIMasks(Rows):
     """Masks of N instances, each relative to a box that is kept elsewhere.
 
     Args:
@@ -115,31 +75,23 @@ class ROIMasks:
         ValueError: for another number of dimensions.
     """
 
+    _dtype = None
+
     def __init__(self, tensor: Tensor) -> None:
+        super().__init__(tensor)
         if tensor.ndim != 3:
             raise ValueError(f"ROI masks came with shape {tuple(tensor.shape)}: expected (N, M, M)")
-        self.tensor = tensor
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the tensor."""
-        return self.tensor.device
-
-    def to(self, device: torch.device | str | int) -> ROIMasks:
-        """Return the masks on ``device``."""
-        return ROIMasks(self.tensor.to(device))
 
     def to_bitmasks(self, boxes: Boxes, height: int, width: int, threshold: float = 0.5) -> BitMasks:
-        """Paste the masks into full images.
+        """Paste the masks into full images of ``height`` × ``width`` pixels.
+
+        They are on the device of this object, or on the CPU where the device's memory does not suffice.
 
         Args:
             boxes: the N boxes that the masks lie in.
-            height: of the image, in pixels.
-            width: of the image, in pixels.
+            height: of the image.
+            width: of the image.
             threshold: a pixel is set where the probability at its centre is at least this.
-
-        Returns:
-            The (N, H, W) masks, on the device of this object unless its memory did not suffice: then on the CPU.
         """
         try:
             return BitMasks(paste_masks_in_image(self.tensor, boxes.tensor, (height, width), threshold))
@@ -147,24 +99,14 @@ class ROIMasks:
             torch.cuda.empty_cache()
         return BitMasks(paste_masks_in_image(self.tensor.cpu(), boxes.tensor.cpu(), (height, width), threshold))
 
-    def __getitem__(self, item: Any) -> ROIMasks:
-        """Select masks by slice, list, ndarray, or bool or integer tensor (an int is a ValueError)."""
-        return ROIMasks(self.tensor[item])
-
-    def __len__(self) -> int:
-        return self.tensor.shape[0]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(num_instances={len(self)})"
-
 
 def polygons_to_bitmask(polygons: Sequence[Any], height: int, width: int) -> np.ndarray:
-    """Fill the union of polygons, with the same pixels as the COCO mask API.
+    """Fill the union of polygons in an image of ``height`` × ``width`` pixels, with the pixels of the COCO mask API.
 
     Args:
-        polygons: flat vectors of an even number of at least 6 coordinates, in pixels. May be empty.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        polygons: flat vectors of an even number of coordinates, at least 6, in pixels; or none.
+        height: of the image.
+        width: of the image.
 
     Returns:
         (H, W) bool ndarray.
@@ -191,14 +133,14 @@ def _fill_polygon(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
     low, high = np.where(backward[:, None], end, start), np.where(backward[:, None], start, end)
     rise = (high - low)[edges, 1 - axis] / np.maximum(steps, 1)
 
-    edge = np.repeat(edges, steps + 1)  # one entry per outline point, in tracing order
+    edge = np.repeat(edges, steps + 1)  # one entry for each point of the outline, in the order of tracing
     step = np.arange(len(edge)) - np.repeat(np.cumsum(steps + 1) - steps - 1, steps + 1)
     step = np.where(backward[edge], steps[edge] - step, step)
     along = low[edge, axis[edge]] + step
     across = (low[edge, 1 - axis[edge]] + rise[edge] * step + 0.5).astype(np.int64)  # truncated
     x, y = np.where(steep[edge], (across, along), (along, across))
 
-    # crossings of column centres: x changes, and the smaller of both is the middle subpixel of a pixel
+    # The outline crosses the middle of a column where x changes and the smaller x is the middle subpixel of a pixel.
     left, top = np.minimum(x[1:], x[:-1]), np.minimum(y[1:], y[:-1])
     column, offset = np.divmod(left - _SUBPIXELS // 2, _SUBPIXELS)
     crosses = (x[1:] != x[:-1]) & (offset == 0) & (column >= 0) & (column < width)
@@ -208,7 +150,7 @@ def _fill_polygon(polygon: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def as_polygon(polygon: Any) -> np.ndarray:
-    """Copy a flat vector of coordinates, an ndarray, tensor or list, as float64.
+    """Copy a flat vector of coordinates (an ndarray, tensor or list) as float64.
 
     Raises:
         ValueError: when it is not flat, or has fewer than three points.

@@ -7,12 +7,11 @@ import torch
 
 from litepred.checkpoint.hints import (
     ShapesByName,
-    depth_hint,
     explain_misfit,
-    explain_missing,
-    explain_unexpected,
     group_keys,
     infer_class_counts,
+    number_hints,
+    parts_only_in,
 )
 
 
@@ -89,7 +88,7 @@ def test_numbers_that_differ(checkpoint: ShapesByName, model: ShapesByName, expe
     hints = explain_misfit({**checkpoint, **head}, {**model, **head}, [])
     assert [hint for hint in hints if expected is None or hint.startswith(expected)] == hints
     assert len(hints) == (expected is not None)
-    assert (depth_hint(checkpoint, model) is not None) == (expected is not None and "DEPTH" in expected)
+    assert list(number_hints(checkpoint, model).values()) == hints
 
 
 RCNN = ("backbone.fpn_lateral2.weight", "proposal_generator.rpn_head.conv.weight", "roi_heads.box_head.fc1.weight")
@@ -133,7 +132,7 @@ RCNN_NORM = (
     ],
 )
 def test_settings_that_unused_keys_hint_at(unexpected: list[str], model: Collection[str], expected: list[str]) -> None:
-    settings = explain_unexpected(unexpected, model)
+    settings = [part.on for part in parts_only_in(unexpected, model)]
     assert len(settings) == len(expected)
     assert all(setting.startswith(start) for setting, start in zip(settings, expected, strict=True))
 
@@ -148,7 +147,7 @@ def test_settings_that_unused_keys_hint_at(unexpected: list[str], model: Collect
     ],
 )
 def test_settings_that_missing_keys_hint_at(missing: list[str], expected: list[str]) -> None:
-    assert explain_missing(missing, RCNN) == expected
+    assert [part.off for part in parts_only_in(missing, RCNN)] == expected
 
 
 @pytest.mark.parametrize("prefix", ["", "backbone.", "backbone.bottom_up."])

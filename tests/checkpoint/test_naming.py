@@ -58,7 +58,7 @@ TWOS = {"conv.weight": torch.full((2,), 2.0)}
 )
 def test_find_state(data: Any, extra: dict[str, Any], author: str) -> None:
     found = find_state(data)
-    assert (found.state, found.extra, found.author) == (ONES, extra, author)
+    assert (found.model, found.extra, found.author) == (ONES, extra, author)
     assert found.matching_heuristics == (author in ("pycls", "Caffe2"))
 
 

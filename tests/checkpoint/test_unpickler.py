@@ -122,6 +122,22 @@ def test_arrays_come_back(name: str, protocol: int) -> None:
     np.testing.assert_array_equal(loaded, array)
 
 
+def get(number: int) -> bytes:
+    """The step that pushes what was stored under a number."""
+    return b"h" + bytes([number])
+
+
+def test_the_memory_of_an_array_is_not_freed_while_parts_of_it_are_in_use() -> None:
+    array = pickle.dumps(np.ones((2, 3)), 2)[:-1] + b"q\x64"  # its element type has the number 14, and its state 20
+    rows = b"ctorch\nSize\n" + get(100) + b"\x85R"
+    again = get(100) + get(20) + b"b0."
+    with pytest.raises(pickle.UnpicklingError, match="filled twice"):
+        load_pickle(io.BytesIO(array + rows + again))
+    view = b"cnumpy._core.numeric\n_frombuffer\n(" + get(100) + get(14) + b"K\x06\x85U\x01CtR"
+    with pytest.raises(pickle.UnpicklingError, match="expected an array's bytes, got ndarray"):
+        load_pickle(io.BytesIO(array + view + b"."))
+
+
 @pytest.mark.parametrize("core", [b"numpy._core", b"numpy.core"])
 def test_arrays_of_either_numpy(core: bytes) -> None:
     data = pickle.dumps(np.arange(3.0), 2)

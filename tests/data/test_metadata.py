@@ -305,4 +305,4 @@ step(MetadataCatalog.get("lvis_v1_val"))
 print(json.dumps(steps))
 """
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert json.loads(out) == [[], [], [], ["coco.json"], [], ["lvis_v1.json"]]
+    assert json.loads(out) == [[], [], ["page_layout.json"], ["coco.json"], [], ["lvis_v1.json"]]
