@@ -130,10 +130,11 @@ class DensePoseROIHeads(StandardROIHeads):
 
     def _forward_densepose(self, features: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
         sizes = [len(one) for one in instances]
-        if not self.densepose_on or not sum(sizes):  # as in DensePose, a batch without detections gets no field
+        compiling = torch.compiler.is_compiling()  # then values decide nothing: not the window, and not the next line
+        if not self.densepose_on or not (compiling or sum(sizes)):  # as in DensePose, without detections no field
             return instances
         maps, boxes = [features[name] for name in self.in_features], [one.pred_boxes for one in instances]
-        if self.use_decoder and self.exact:
+        if self.use_decoder and (self.exact or compiling):
             maps = [self.decoder(maps)]
         elif self.use_decoder:
             window = self.decoder.window_around(boxes, maps[-1])

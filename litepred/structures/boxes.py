@@ -127,7 +127,7 @@ class Boxes:
         else:
             tensor = torch.as_tensor(tensor, dtype=torch.float32, device="cpu")
         columns = len(self.layout)
-        if tensor.numel() == 0:
+        if tensor.shape[1:] != (columns,) and tensor.numel() == 0:
             tensor = tensor.reshape(-1, columns)
         if tensor.ndim != 2 or tensor.shape[1] != columns:
             raise AssertionError(

@@ -77,14 +77,14 @@ class ImageList:
             height = width = square
         divisor = constraints.get("size_divisibility", size_divisibility)
         if divisor > 1:
-            height, width = -(-height // divisor) * divisor, -(-width // divisor) * divisor
+            height, width = ((side + divisor - 1) // divisor * divisor for side in (height, width))
 
         first = tensors[0]
         if len(tensors) > 1:
             batch = first.new_full((len(tensors), *first.shape[:-2], height, width), pad_value)
             for i, image in enumerate(tensors):
                 batch[i, ..., : image.shape[-2], : image.shape[-1]].copy_(image)
-        elif sizes[0] == (height, width):
+        elif not torch.compiler.is_compiling() and sizes[0] == (height, width):
             batch = first[None].contiguous()
         else:
             padding = (0, width - sizes[0][1], 0, height - sizes[0][0])
