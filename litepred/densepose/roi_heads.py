@@ -131,7 +131,7 @@ class DensePoseROIHeads(StandardROIHeads):
     def _forward_densepose(self, features: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
         sizes = [len(one) for one in instances]
         compiling = torch.compiler.is_compiling()  # then values decide nothing: not the window, and not the next line
-        if not self.densepose_on or not (compiling or sum(sizes)):  # as in DensePose, without detections no field
+        if not self.densepose_on or not (compiling or any(sizes)):  # as in DensePose, without detections no field
             return instances
         maps, boxes = [features[name] for name in self.in_features], [one.pred_boxes for one in instances]
         if self.use_decoder and (self.exact or compiling):
@@ -146,7 +146,7 @@ class DensePoseROIHeads(StandardROIHeads):
         output = self.densepose_predictor(self.densepose_head(pooled))
         start = 0
         for one, size in zip(instances, sizes):
-            one.pred_densepose = output[start : start + size]
+            one.pred_densepose = output if len(instances) == 1 else output[start : start + size]
             start += size
         return instances
 

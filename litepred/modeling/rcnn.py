@@ -102,21 +102,33 @@ class MetaArch(InferenceModule):
             ImageError: when the batch is no list of dicts, an image not a (C, H, W) tensor with the model's number of
                 channels, or a wanted size no number of pixels.
         """
+        images = []
+        for image in self.checked_images(batched_inputs):
+            image = image.to(self.device, non_blocking=True).to(self.pixel_mean.dtype)
+            images.append(self.resize(self.normalize(image)))
+        return self.pad(images)
+
+    def checked_images(self, batched_inputs: Inputs) -> list[Tensor]:
+        """Return the ``image`` of each input, or raise as `preprocess_image` does."""
         if not isinstance(batched_inputs, Sequence):
             raise ImageError(
                 f"the model got a {type(batched_inputs).__name__}: expected a list of dicts, one per image, "
                 "with a tensor as 'image' in each"
             )
-        images = []
-        for i, inputs in enumerate(batched_inputs):
-            image = _checked_image(i, inputs, len(self.pixel_mean))
-            image = image.to(self.device, non_blocking=True).to(self.pixel_mean.dtype)
-            images.append(self._normalize(image))
+        return [_checked_image(i, inputs, len(self.pixel_mean)) for i, inputs in enumerate(batched_inputs)]
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """Subtract the mean from an image (C, H, W) of the model's dtype, and divide by the standard deviation."""
+        return (image - self.pixel_mean) / self.pixel_std
+
+    def resize(self, image: Tensor) -> Tensor:
+        """Bring an image (C, H, W) to the size that the network is to see, if the model does so itself."""
+        return image
+
+    def pad(self, images: Sequence[Tensor]) -> ImageList:
+        """Batch normalised images, padded at the right and bottom to one size that the backbone takes."""
         constraints = self.backbone.padding_constraints
         return ImageList.from_tensors(images, self.backbone.size_divisibility, padding_constraints=constraints)
-
-    def _normalize(self, image: Tensor) -> Tensor:
-        return (image - self.pixel_mean) / self.pixel_std
 
     @staticmethod
     def _postprocess(
@@ -315,9 +327,7 @@ class GeneralizedRCNN(MetaArch):
             raise ConfigError(f"mask_format is {mask_format!r}: expected one of {', '.join(self.mask_formats)}")
         self.mask_format = mask_format
 
-    def given_proposals(
-        self, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[Instances] | None:
+    def given_proposals(self, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]) -> list[Instances] | None:
         """Return the proposals that the inputs bring, ``None`` for a model that proposes itself.
 
         Raises:
