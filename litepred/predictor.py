@@ -74,7 +74,8 @@ class Predictor:
     Args:
         cfg: a config, of which a copy is used; or the path of a YAML file; or the path of a safetensors file that holds
             config, class names and weights, as ``litepred convert`` makes it; or the name of a model of the zoo, whose
-            released checkpoint is downloaded; or the path of an ONNX file that ``litepred export`` made. By default the model for document pages that comes with the package.
+            released checkpoint is downloaded; or the path of an ONNX file that ``litepred export`` made. By default the
+            model for document pages that comes with the package.
         weights: path of a checkpoint, or a state dict in Detectron2's names, instead of ``MODEL.WEIGHTS``.
         device: such as "cpu" or "cuda:1", instead of the config's ``MODEL.DEVICE``. Where that device does not exist
             the model runs on the CPU, with a warning.
@@ -200,7 +201,7 @@ class Predictor:
             raise ConfigError(
                 f"mask_format is {mask_format!r}, but {type(self.model).__name__} has no masks to write: leave it out"
             )
-        self.model.set_mask_format(mask_format)  # type: ignore[operator]
+        self.model.set_mask_format(mask_format)
 
     def _warm_up(self) -> None:
         """Compile for wide and tall images, with one instance and with several, so that no later image has to wait.
@@ -378,12 +379,13 @@ class Predictor:
 def _check_engine(engine: str, resolved: ResolvedModel, exact: bool, compile: bool) -> None:
     if engine == "torch" and resolved.is_exported:
         raise ConfigError(
-            f"{resolved.cfg.MODEL.WEIGHTS!r} is an exported file, which torch does not run: leave engine='torch' out, or "
-            "pass the config and checkpoint that it was made from"
+            f"{resolved.cfg.MODEL.WEIGHTS!r} is an exported file, which torch does not run: leave engine='torch' out, "
+            "or pass the config and checkpoint that it was made from"
         )
     if engine != "torch" and (exact or compile):
         raise ConfigError(
-            f"engine={engine!r} came with exact={exact} and compile={compile}, which are for torch: drop one or the other"
+            f"engine={engine!r} came with exact={exact} and compile={compile}, which are for torch: drop one or "
+            "the other"
         )
 
 

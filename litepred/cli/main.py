@@ -16,7 +16,7 @@ from typing import TextIO
 
 from .. import __version__
 from ..errors import LitepredError
-from . import benchmark, convert, densepose, evaluate, inspect, predict, run, zoo
+from . import benchmark, convert, densepose, evaluate, export, inspect, predict, run, zoo
 from .common import CommandParser
 
 __all__ = ["main"]
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = CommandParser(prog="litepred", description="Run Detectron2-style models without Detectron2.")
     parser.add_argument("--version", action="version", version=f"litepred {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (predict, evaluate, zoo, inspect, convert, benchmark, densepose, run):
+    for command in (predict, evaluate, zoo, inspect, convert, export, benchmark, densepose, run):
         command.add_parser(commands)
     with _streams():
         arguments = parser.parse_args(argv)

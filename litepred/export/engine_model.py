@@ -1,4 +1,4 @@
-"""A model that runs on another engine than torch, in the place of `Predictor.model`: the same inputs, the same answers."""
+"""A model that runs on another engine than torch, in the place of `Predictor.model`: same inputs, same answers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from .. import __version__
 from ..checkpoint.download import cache_folder
 from ..errors import ConfigError
 from ..layers import InferenceModule
-from ..modeling import build_model
+from ..modeling import GeneralizedRCNN, build_model
 from ..modeling.rcnn import Inputs, MetaArch
 from ..predictor import Predictor
 from ..resolve import ResolvedModel
+from ..structures import Instances
 from .engines import Engine, make_engine
 from .graph import unflatten
 from .metadata import onnx_module
@@ -41,7 +42,7 @@ class EngineModel(InferenceModule):
         if not hasattr(skeleton, "set_mask_format"):
             self.set_mask_format = None  # type: ignore[assignment]
         elif getattr(skeleton, "mask_format", "") is None:
-            skeleton.mask_format = "bitmask"
+            skeleton.mask_format = "bitmask"  # type: ignore[assignment]
 
     def set_mask_format(self, mask_format: str) -> None:
         """Let ``pred_masks`` come in another format; see `litepred.modeling.GeneralizedRCNN.set_mask_format`."""
@@ -59,14 +60,16 @@ class EngineModel(InferenceModule):
     def _images(self, batched_inputs: Inputs) -> Sequence[Tensor]:
         return self.skeleton.checked_images(batched_inputs)
 
+    def _proposals(self, inputs: Mapping[str, Any], size_hw: tuple[int, int]) -> list[Instances] | None:
+        if not isinstance(self.skeleton, GeneralizedRCNN):
+            return None
+        return self.skeleton.given_proposals([inputs], [size_hw])
+
     def _run(self, inputs: Mapping[str, Any], image: Tensor) -> dict[str, Any]:
         image = self.skeleton.resize(image.cpu().float()) if self.resizes_itself else image.cpu().to(torch.uint8)
         size_hw = (image.shape[1], image.shape[2])
         arrays = {"image": image.numpy()}
-        given = (
-            self.skeleton.given_proposals([inputs], [size_hw]) if hasattr(self.skeleton, "given_proposals") else None
-        )
-        if given is not None:
+        if (given := self._proposals(inputs, size_hw)) is not None:
             arrays["proposals"] = given[0].proposal_boxes.tensor.numpy()
         found = {name: torch.from_numpy(value) for name, value in self.engine.run(arrays).items()}
         return self.skeleton.postprocess(unflatten(found, size_hw), [inputs], [size_hw])[0]
@@ -116,7 +119,8 @@ def _cached_export(resolved: ResolvedModel) -> str:
     digest.update(f"{__version__} {torch.__version__} {onnx.__version__}\n{cfg.dump()}".encode())
     for name, tensor in sorted(resolved.checkpoint.model.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        values = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(memoryview(values.view(torch.uint8).numpy()))  # type: ignore[arg-type]
     folder = cache_folder() / "exported"
     path = folder / f"{digest.hexdigest()}.onnx"
     if not path.exists():

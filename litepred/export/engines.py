@@ -108,7 +108,7 @@ def make_engine(name: str, path: str, device: str, threads: int | None, precisio
         return OpenVino(path, device, threads, precision)
     if precision != "float32":
         raise ConfigError(
-            f"precision is {precision!r}, but ONNX Runtime computes in the types of its file: leave it out, export with "
-            "--int8, or take engine='openvino'"
+            f"precision is {precision!r}, but ONNX Runtime computes in the types of its file: leave it out, or take "
+            "engine='openvino'"
         )
     return OnnxRuntime(path, device, threads)

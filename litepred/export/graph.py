@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..layers import WinogradConv2d
@@ -56,6 +55,7 @@ class ImageGraph(nn.Module):
         return flatten(model.network(images, given))
 
     def forward(self, image: Tensor, proposals: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return the tensors of `raw` that have ``names``."""
         found = self.raw(image, proposals)
         return tuple(found[name] for name in self.names)
 
@@ -125,10 +125,3 @@ def without_winograd(model: nn.Module) -> nn.Module:
             if isinstance(child, WinogradConv2d):
                 setattr(parent, name, child.direct())
     return plain
-
-
-def example_answers(graph: ImageGraph, image: Tensor, proposals: Tensor | None) -> dict[str, Tensor]:
-    """Run ``graph`` in torch, on the device of its model."""
-    device = graph.model.device
-    with torch.no_grad():
-        return graph.raw(image.to(device), None if proposals is None else proposals.to(device))

@@ -112,6 +112,7 @@ def read_header(path: str) -> Checkpoint:
     header: Mapping[str, str] = {entry.key: entry.value for entry in read_onnx(path).metadata_props}
     if CONFIG not in header:
         raise CheckpointError(
-            f"{path} says nothing of its config, so that its outputs have no meaning: expected a file of litepred export"
+            f"{path} says nothing of its config, so that its outputs have no meaning: expected a file that litepred "
+            "export made"
         )
     return Checkpoint({}, name=str(path), header=dict(header))

@@ -1,7 +1,8 @@
-"""Write a predictor's model as one ONNX file, and hold the file's answers against the predictor's before it is there."""
+"""Write a predictor's model as one ONNX file, which gets its name once its answers agree with the predictor's."""
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import time
@@ -37,6 +38,7 @@ _LEAST_TRACED = 257
 # How far an answer may be from the predictor's: the tolerances of the stored answers of Detectron2.
 _TOLERANCES = {"boxes": 0.02, "proposals": 0.02, "scores": 5e-4, "masks": 5e-4}
 _RELATIVE = 1e-3  # of the largest value, for all other answers
+_TALKATIVE = ("torch.onnx", "torch.export", "torch._guards", "onnxscript", "onnx_ir")  # loggers
 _NONE_FOUND = (320, 416)
 
 
@@ -83,9 +85,10 @@ def export_onnx(
     """Write a model as an ONNX file of one piece, which takes images of any size.
 
     The input ``image`` is (C, H, W), uint8 (float32 in 0…255 for torchvision's models, whose resizing does not round),
-    resized as the file's metadata say; the graph normalises and pads it. A model that proposes nothing itself has a second input ``proposals`` (P, 4). The outputs are those of
-    `litepred.export.graph.flatten`, in pixels of the input. Config, class names and litepred's version are in the
-    file's metadata, so that ``Predictor("model.onnx")`` needs nothing else.
+    resized as the file's metadata say; the graph normalises and pads it. A model that proposes nothing itself has a
+    second input ``proposals`` (P, 4). The outputs are those of `litepred.export.graph.flatten`, in pixels of the input.
+    Config, class names and litepred's version are in the metadata, so that ``Predictor("model.onnx")`` needs nothing
+    else.
 
     The file is written under a temporary name, run by ONNX Runtime and compared with the predictor; it gets its name
     only if it agrees.
@@ -115,6 +118,7 @@ def export_onnx(
     if not images:
         raise ConfigError("check has no images: pass at least one, or leave it out")
     proto = _traced(graph, predictor, size_hw, opset)
+    _tidy(proto.graph)
     if half:
         _store_in_half(proto, onnx)
     names = predictor.metadata.get("thing_classes") or predictor.metadata.get("stuff_classes")
@@ -232,6 +236,21 @@ def _quiet() -> Iterator[None]:
     finally:
         for one, level in zip(loggers, levels):
             one.setLevel(level)
+
+
+def _tidy(graph: Any) -> None:
+    """Name each node after its module, and drop what the exporter noted about it, such as paths of this machine."""
+    del graph.value_info[:]
+    for node in graph.node:
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
+        module = scopes[-2].removeprefix("model.") if len(scopes) > 1 else ""
+        node.name = f"{module}/{node.name}" if module else node.name
+        node.doc_string = ""
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _tidy(attribute.g)
 
 
 def _store_in_half(proto: Any, onnx: Any) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import onnxscript
 import torch
-from onnxscript import opset18 as op
 from onnxscript.onnx_types import FLOAT
 
 from ..layers import nms
 from ..structures import keypoints
 
 __all__ = ["translations"]
+
+op: Any = onnxscript.opset18
 
 _MOST_GROUPS = 128  # up to so many, each group has a row of scores of its own
 _ABSENT = -3.4e38  # the score of a box in a row that is not its group's; ONNX keeps what is above the next number
@@ -37,8 +38,8 @@ def _ints(*values: int) -> Any:
 def _batched_nms(boxes: Any, scores: Any, groups: Any, iou_threshold: float, num_groups: int) -> Any:
     """Suppress within groups: as many groups as NonMaxSuppression has classes, or boxes moved apart by group.
 
-    The second way, which torchvision takes too, rounds the moved boxes; but where there are many groups, a row of scores
-    for each would take too much memory.
+    The second way, which torchvision takes too, rounds the moved boxes; but where there are many groups, a row of
+    scores for each would take too much memory.
     """
     if num_groups <= _MOST_GROUPS:
         numbers = op.Constant(
@@ -59,6 +60,7 @@ def _batched_nms(boxes: Any, scores: Any, groups: Any, iou_threshold: float, num
         op.Constant(value_float=_LEAST_SCORE),
     )  # (kept, 3): image, group, box
     kept = op.Reshape(op.Slice(selected, _ints(2), _ints(3), _ints(1)), _ints(-1))
+    kept, _ = op.TopK(kept, op.Shape(kept), axis=0, largest=0)  # of equal scores, the first comes first, as in torch
     kept_scores = op.Gather(scores, kept)
     _, order = op.TopK(kept_scores, op.Shape(kept_scores), axis=0)
     return op.Gather(kept, order)
