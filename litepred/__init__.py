@@ -9,7 +9,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import densepose as densepose  # it announces its parts; nothing of it is imported before it is used
+from . import densepose as densepose  # they announce their parts; nothing of them is imported before it is used
+from . import export as export
 from .environment import set_variables
 from .errors import CheckpointError, ConfigError, ImageError, LitepredError, WriteError
 
@@ -72,7 +73,7 @@ __all__ = [
     "show",
 ]
 
-_MODULES = ("densepose", "evaluation", "model_zoo", "results")
+_MODULES = ("densepose", "evaluation", "export", "model_zoo", "results")
 _HOMES = {
     "checkpoint": ("DetectionCheckpointer",),
     "config": ("CfgNode", "get_cfg"),

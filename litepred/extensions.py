@@ -1,4 +1,4 @@
-"""The hook for parts of models and configs that live outside litepred's core, in a room of its own or in your package.
+"""The hook for what lives outside litepred's core, in a room of its own or in your package.
 
 A package announces what it has without importing it. Its modules are imported when a config first names a part.
 """
@@ -9,17 +9,21 @@ import importlib
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
-__all__ = ["announce", "config_functions", "import_component", "refusal"]
+__all__ = ["announce", "config_functions", "engine", "engines", "import_component", "model_file_reader", "refusal"]
 
 _COMPONENTS: dict[str, str] = {}
 _CONFIG_SECTIONS: dict[str, str] = {}
 _REFUSED: dict[str, str] = {}
+_MODEL_FILES: dict[str, str] = {}
+_ENGINES: dict[str, str] = {}
 
 
 def announce(
     components: Mapping[str, str] | None = None,
     config_sections: Mapping[str, str] | None = None,
     refused: Mapping[str, str] | None = None,
+    model_files: Mapping[str, str] | None = None,
+    engines: Mapping[str, str] | None = None,
 ) -> None:
     """Tell litepred which parts a package has.
 
@@ -30,7 +34,14 @@ def announce(
             defaults to a config, as "package.module:function". It is called when a whole config without the section
             is merged with one that has it.
         refused: for each name that no registry has, the reason, as the rest of a sentence that begins with the name.
+        model_files: for the ending of each kind of file that holds a whole model but no weights to load, such as
+            ".onnx", the function that reads what the file says of its model, as "package.module:function". It takes the
+            path and returns a `Checkpoint` whose header has the texts of `litepred.checkpoint.bundle`.
+        engines: for the name of each engine besides torch, the function that builds a model for `Predictor` on it, as
+            "package.module:function". It takes the `ResolvedModel` and the arguments ``engine`` and ``precision``.
     """
+    _MODEL_FILES.update(model_files or {})
+    _ENGINES.update(engines or {})
     _COMPONENTS.update(components or {})
     _CONFIG_SECTIONS.update(config_sections or {})
     _REFUSED.update(refused or {})
@@ -49,5 +60,24 @@ def refusal(name: str) -> str | None:
 
 def config_functions(keys: Container[str]) -> list[Callable[[Any], None]]:
     """Return the functions that add the announced config sections that are among some dotted keys."""
-    paths = [path.split(":") for key, path in _CONFIG_SECTIONS.items() if key in keys]
-    return [getattr(importlib.import_module(module), function) for module, function in paths]
+    return [_imported(path) for key, path in _CONFIG_SECTIONS.items() if key in keys]
+
+
+def model_file_reader(path: str) -> Callable[[str], Any] | None:
+    """Return the announced function that reads a file of this name, ``None`` where there is none."""
+    return next((_imported(place) for ending, place in _MODEL_FILES.items() if path.lower().endswith(ending)), None)
+
+
+def engines() -> list[str]:
+    """Return the names of the announced engines."""
+    return list(_ENGINES)
+
+
+def engine(name: str) -> Callable[..., Any]:
+    """Return the announced function that builds models for an engine; a KeyError is raised where there is none."""
+    return _imported(_ENGINES[name])
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from . import extensions
 from .checkpoint import load_into, named_for, read_checkpoint
 from .data import ImageLike, ResizeShortestEdge, VideoReader, image_to_array
 from .environment import prepare_process
@@ -73,7 +74,8 @@ class Predictor:
     Args:
         cfg: a config, of which a copy is used; or the path of a YAML file; or the path of a safetensors file that holds
             config, class names and weights, as ``litepred convert`` makes it; or the name of a model of the zoo, whose
-            released checkpoint is downloaded. By default the model for document pages that comes with the package.
+            released checkpoint is downloaded; or the path of an ONNX file that ``litepred export`` made. By default the
+            model for document pages that comes with the package.
         weights: path of a checkpoint, or a state dict in Detectron2's names, instead of ``MODEL.WEIGHTS``.
         device: such as "cpu" or "cuda:1", instead of the config's ``MODEL.DEVICE``. Where that device does not exist
             the model runs on the CPU, with a warning.
@@ -88,6 +90,9 @@ class Predictor:
             on standard error shows it.
         mask_format: what ``pred_masks`` are: "bitmask", (N, H, W) bool; or smaller: "roi", `ROIMasks` to be pasted when
             asked; "rle", COCO's run lengths (needs pycocotools); "polygon", a list of outlines per instance.
+        engine: what runs the model: "torch"; or "onnxruntime" or "openvino", which run a file of ``litepred export``,
+            and for which another model is exported once into the cache (see `litepred.export`). By default torch, and
+            ONNX Runtime for an ONNX file.
         threads: how many threads torch may use on the CPU, in the whole process and from now on. By default torch
             chooses, which is one per core.
 
@@ -97,6 +102,7 @@ class Predictor:
         metadata: class names and colours of the data set ``cfg.DATASETS.TEST[0]``, as far as they are known.
         aug: the resizing, a `ResizeShortestEdge`.
         input_format: order of the channels in the model's input, "BGR" or "RGB".
+        engine: what runs the model: "torch", "onnxruntime" or "openvino".
         precision: the precision in use, which `Predictor` may have changed to "float32".
 
     Raises:
@@ -116,6 +122,7 @@ class Predictor:
         precision: str = "float32",
         compile: bool = False,
         mask_format: str = "bitmask",
+        engine: str | None = None,
         threads: int | None = None,
     ) -> None:
         if exact and (compile or precision != "float32"):
@@ -123,31 +130,44 @@ class Predictor:
                 f"exact=True came with precision={precision!r} and compile={compile}: the bits of Detectron2 need "
                 "its own graph in float32, drop one or the other"
             )
+        if engine not in (None, "torch", *extensions.engines()):
+            raise ConfigError(f"engine is {engine!r}: expected one of torch, {', '.join(extensions.engines())}")
         prepare_process(_TORCH_PROCESS)
         if threads is not None:
             torch.set_num_threads(_count("threads", threads, _MOST_THREADS))
         with _collector_paused():
-            self._build(resolve_model(cfg, weights, device, class_names, infer_num_classes))
+            resolved = resolve_model(cfg, weights, device, class_names, infer_num_classes)
+            if engine is None:
+                engine = "onnxruntime" if resolved.is_exported else "torch"
+            _check_engine(engine, resolved, exact, compile)
+            self._build(resolved, engine, precision, threads)
             if mask_format != "bitmask":
                 self._set_mask_format(mask_format)
-            self.precision = "float32" if exact else optimize(self.model, precision, compile)
+            if engine != "torch":
+                self.precision = precision
+            else:
+                self.precision = "float32" if exact else optimize(self.model, precision, compile)
         if compile:
             self._warm_up()
 
-    def _build(self, resolved: ResolvedModel) -> None:
+    def _build(self, resolved: ResolvedModel, engine: str, precision: str, threads: int | None) -> None:
         """Build the model, and load its weights."""
+        self.engine = engine
         self.cfg, self.metadata = resolved.cfg, resolved.metadata
         self.input_format: str = self.cfg.INPUT.FORMAT
         if self.input_format not in ("BGR", "RGB"):
             raise ConfigError(f"INPUT.FORMAT is {self.input_format!r}: expected 'BGR' or 'RGB'")
-        checkpoint = resolved.checkpoint
-        with without_random_init() if checkpoint else nullcontext():
-            self.model = build_model(self.cfg)
+        checkpoint = resolved.checkpoint if engine == "torch" else None
+        if engine != "torch":
+            self.model = extensions.engine(engine)(resolved, engine, precision, threads)
+        else:
+            with without_random_init() if checkpoint else nullcontext():
+                self.model = build_model(self.cfg)
         short_edge = 0 if getattr(self.model, "resizes_itself", False) else self.cfg.INPUT.MIN_SIZE_TEST
         self.aug = ResizeShortestEdge(short_edge, self.cfg.INPUT.MAX_SIZE_TEST)
         if checkpoint:
             load_into(self.model, named_for(self.model, checkpoint), source=checkpoint.name)
-        else:
+        elif engine == "torch":
             warnings.warn(
                 "MODEL.WEIGHTS is empty: the model keeps its random weights and its answers mean nothing. "
                 "Pass weights='model_final.pth', or set MODEL.WEIGHTS.",
@@ -177,11 +197,11 @@ class Predictor:
         return cls(torchvision_config(state), weights=state, device=device, **kwargs)
 
     def _set_mask_format(self, mask_format: str) -> None:
-        if not hasattr(self.model, "set_mask_format"):
+        if getattr(self.model, "set_mask_format", None) is None:
             raise ConfigError(
                 f"mask_format is {mask_format!r}, but {type(self.model).__name__} has no masks to write: leave it out"
             )
-        self.model.set_mask_format(mask_format)  # type: ignore[operator]
+        self.model.set_mask_format(mask_format)
 
     def _warm_up(self) -> None:
         """Compile for wide and tall images, with one instance and with several, so that no later image has to wait.
@@ -354,6 +374,19 @@ class Predictor:
             for outputs in answers:
                 index, time_s, frame = waiting.popleft()
                 yield StreamedFrame(frame, index, time_s, outputs)
+
+
+def _check_engine(engine: str, resolved: ResolvedModel, exact: bool, compile: bool) -> None:
+    if engine == "torch" and resolved.is_exported:
+        raise ConfigError(
+            f"{resolved.cfg.MODEL.WEIGHTS!r} is an exported file, which torch does not run: leave engine='torch' out, "
+            "or pass the config and checkpoint that it was made from"
+        )
+    if engine != "torch" and (exact or compile):
+        raise ConfigError(
+            f"engine={engine!r} came with exact={exact} and compile={compile}, which are for torch: drop one or "
+            "the other"
+        )
 
 
 def _count(name: str, value: Any, most: int | None = None) -> int:

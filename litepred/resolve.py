@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from . import model_zoo
+from . import extensions, model_zoo
 from .checkpoint import Checkpoint, read_checkpoint
 from .checkpoint.bundle import CONFIG, read_class_names
 from .checkpoint.hints import infer_class_counts
@@ -47,11 +47,14 @@ class ResolvedModel:
         cfg: a config that belongs to the predictor alone, with the device that the model runs on.
         checkpoint: the weights and what came with them; ``None`` where the model keeps its random weights.
         metadata: names and colours of the classes.
+        is_exported: whether the config came with a file, now ``cfg.MODEL.WEIGHTS``, that an engine of
+            `litepred.extensions` runs, so that there are no weights to load.
     """
 
     cfg: CfgNode
     checkpoint: Checkpoint | None
     metadata: Metadata
+    is_exported: bool = False
 
 
 def resolve_model(
@@ -99,7 +102,8 @@ def resolve_model(
         cfg.freeze()
     if class_names is None:
         class_names = _names_that_came_along(cfg, checkpoint, bundle)
-    return ResolvedModel(cfg, checkpoint, class_metadata(cfg, class_names))
+    is_exported = checkpoint is not None and extensions.model_file_reader(checkpoint.name) is not None
+    return ResolvedModel(cfg, checkpoint, class_metadata(cfg, class_names), is_exported)
 
 
 def _names_that_came_along(
@@ -141,11 +145,12 @@ def _read_config(config: ConfigLike | None, trained: bool) -> tuple[CfgNode, Che
             raise ConfigError(
                 f"there is no file {name!r} in {os.getcwd()!r}, and as a model's name: {error}"
             ) from error
-    if not is_safetensors(name):
+    read = extensions.model_file_reader(name) or (read_checkpoint if is_safetensors(name) else None)
+    if read is None:
         cfg = get_cfg()
         cfg.merge_from_file(name)
         return cfg, None
-    bundle = read_checkpoint(name)
+    bundle = read(name)
     embedded = embedded_config(bundle)
     if embedded is None:
         raise ConfigError(

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from .. import __version__
 from ..errors import LitepredError
-from . import benchmark, convert, densepose, evaluate, inspect, predict, run, zoo
+from . import benchmark, convert, densepose, evaluate, export, inspect, predict, run, zoo
 from .common import CommandParser
 
 __all__ = ["main"]
@@ -27,6 +27,7 @@ _COMMANDS: dict[Any, str] = {  # each is a module with add_options and run, and 
     zoo: "list the models that are known by name",
     inspect: "tell what a checkpoint is: format, model, classes, tensors",
     convert: "put weights, config and class names into one file, or write what Detectron2 loads",
+    export: "write a model as an ONNX file, for programs without torch",
     benchmark: "measure how fast a model is here",
     densepose: "map people in images to parts and coordinates of the body",
     run: "run a Python program that imports detectron2, without Detectron2",

@@ -132,10 +132,11 @@ class DensePoseROIHeads(StandardROIHeads):
 
     def _forward_densepose(self, features: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
         sizes = [len(one) for one in instances]
-        if not self.densepose_on or not sum(sizes):  # as in DensePose, a batch without detections gets no field
+        compiling = torch.compiler.is_compiling()  # then values decide nothing: not the window, and not the next line
+        if not self.densepose_on or not (compiling or any(sizes)):  # as in DensePose, without detections no field
             return instances
         maps, boxes = [features[name] for name in self.in_features], [one.pred_boxes for one in instances]
-        if self.decoder is not None and self.exact:
+        if self.decoder is not None and (self.exact or compiling):
             maps = [self.decoder(maps)]
         elif self.decoder is not None:
             window = self.decoder.window_around(boxes, maps[-1])
@@ -147,6 +148,6 @@ class DensePoseROIHeads(StandardROIHeads):
         output = self.densepose_predictor(self.densepose_head(pooled))
         start = 0
         for one, size in zip(instances, sizes):
-            one.pred_densepose = output[start : start + size]
+            one.pred_densepose = output if len(instances) == 1 else output[start : start + size]
             start += size
         return instances

@@ -2,6 +2,7 @@
 
 from .conv import Conv2d, DeformConv, ModulatedDeformConv, add_convs
 from .module import InferenceModule
+from .nms import batched_nms
 from .norm import FrozenBatchNorm2d, LayerNorm2d, Norm, get_norm
 from .paste import paste_masks_in_image
 from .shape_spec import ShapeSpec
@@ -18,6 +19,7 @@ __all__ = [
     "ShapeSpec",
     "WinogradConv2d",
     "add_convs",
+    "batched_nms",
     "get_norm",
     "paste_masks_in_image",
 ]

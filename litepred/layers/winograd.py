@@ -57,6 +57,16 @@ class WinogradConv2d(nn.Module):
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         self.register_buffer("bias", bias)
 
+    def direct(self) -> Conv2d:
+        """Return the plain convolution, to rounding the one that this was made from."""
+        channels_in, channels_out = self.weight.shape[1:]
+        conv = Conv2d(channels_in, channels_out, 3, padding=1, activation=self.activation)
+        back = torch.linalg.pinv(_KERNEL)  # (3, 6)
+        transformed = self.weight.double().unflatten(0, (6, 6))  # (6, 6, C, K)
+        kernels = torch.einsum("ji,ilck,ml->kcjm", back, transformed, back)
+        conv.weight, conv.bias = (nn.Parameter(part.float(), requires_grad=False) for part in (kernels, self.bias))
+        return conv.eval()
+
     @staticmethod
     def suits(conv: nn.Module) -> bool:
         """Whether ``conv`` is such a convolution, and wide enough for the transforms to pay on this processor.

@@ -5,6 +5,7 @@ N images, K instances of one image, H × W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 
 from ..config import CfgNode, configurable
 from ..errors import ConfigError
-from ..structures import Instances, instance_mask
+from ..structures import ImageList, Instances, instance_mask
 from .build import META_ARCH_REGISTRY, build_sem_seg_head
-from .rcnn import GeneralizedRCNN, Inputs
-from .semantic import semantic_logits
+from .rcnn import GeneralizedRCNN, Inputs, RawOutputs
+from .semantic import enlarged_logits, padded_logits, semantic_logits
 
 __all__ = ["PanopticFPN", "combine_semantic_and_instance_outputs"]
 
@@ -75,15 +76,24 @@ class PanopticFPN(GeneralizedRCNN):
             `Instances` of all images, and the logits (N, C, H, W) at the padded input's size.
         """
         images = self.preprocess_image(batched_inputs)
+        raw = self.network(images, self.given_proposals(batched_inputs, images.image_sizes))
+        if do_postprocess:
+            return self.postprocess(raw, batched_inputs, images.image_sizes)
+        return raw["instances"], padded_logits(self.sem_seg_head, raw["sem_seg"])
+
+    def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
+        """Find instances and semantic logits in normalised, padded images; see `MetaArch.network`."""
         features = self.backbone(images.tensor)
-        proposals = self._propose(batched_inputs, images, features)
-        instances, _ = self.roi_heads(images, features, proposals, None)
-        if not do_postprocess:
-            return instances, self.sem_seg_head(features, None)[0]
-        semantic = semantic_logits(self.sem_seg_head, features, batched_inputs, images.image_sizes)
-        found = self._postprocess(instances, self._requests(batched_inputs), images.image_sizes)
+        instances = self._detect(images, features, proposals)
+        return {"instances": instances, "sem_seg": semantic_logits(self.sem_seg_head, features)}
+
+    def postprocess(
+        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Any]]:
+        """Return the three answers of `inference` for each image; see `MetaArch.postprocess`."""
+        semantic = enlarged_logits(self.sem_seg_head, raw["sem_seg"], batched_inputs, image_sizes)
         results = []
-        for sem_seg, detected in zip(semantic, found):
+        for sem_seg, detected in zip(semantic, super().postprocess(raw, batched_inputs, image_sizes)):
             panoptic_seg = combine_semantic_and_instance_outputs(
                 detected["instances"],
                 sem_seg.max(dim=0).indices,  # argmax, but for its speed on the CPU

@@ -120,19 +120,33 @@ class ROIPooler(InferenceModule):
             self.canonical_level,
             self._slack,
         )
+        if rois.device.type != "cpu":
+            return self._pool_each_level_whole(features, rois, level)
         channels_last = features[0].is_contiguous(memory_format=torch.channels_last)
         pooled = torch.empty(
             (len(rois), features[0].shape[1], *self.output_size),
             dtype=features[0].dtype,
-            device=features[0].device,
             memory_format=torch.channels_last if channels_last else torch.contiguous_format,
         ).zero_()
-        counts = torch.bincount(level, minlength=len(features)).tolist()
-        for feature, scale, index in zip(features, self.scales, level.argsort(stable=True).split(counts)):
+        for i, (feature, scale) in enumerate(zip(features, self.scales)):
+            index = torch.nonzero(level == i)[:, 0]
             pooled.index_put_((index,), self._pool(feature, rois[index], scale))
+        return pooled
+
+    def _pool_each_level_whole(self, features: Sequence[Tensor], rois: Tensor, level: Tensor) -> Tensor:
+        """Pool all ``rois`` from each level, those of other levels as empty boxes, and take each from its own.
+
+        An accelerator does so faster than its host can ask it which boxes are a level's.
+        """
+        pooled = rois.new_zeros(())
+        for i, (feature, scale) in enumerate(zip(features, self.scales)):
+            is_own = (level == i)[:, None]
+            own = torch.cat([rois[:, :1], rois[:, 1:] * is_own], dim=1)
+            pooled = torch.where(is_own[:, :, None, None], self._pool(feature, own, scale), pooled)
         return pooled
 
     def _pool(self, feature: Tensor, rois: Tensor, scale: float) -> Tensor:
         """Pool ``rois`` (R, 5), index of the image and x1 y1 x2 y2 in input pixels, out of one map."""
-        align = roi_align if self.exact or feature.device.type != "cpu" else roi_align_channels_last
+        torchvisions = self.exact or feature.device.type != "cpu" or torch.compiler.is_compiling()
+        align = roi_align if torchvisions else roi_align_channels_last
         return align(feature, rois, self.output_size, scale, self.sampling_ratio, self.aligned)

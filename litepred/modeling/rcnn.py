@@ -6,7 +6,7 @@ N images, C channels, H × W pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -21,9 +21,23 @@ from .build import META_ARCH_REGISTRY, build_backbone, build_proposal_generator,
 from .postprocess import MASK_FORMATS, detector_postprocess
 from .roi_heads import ROIHeads
 
-__all__ = ["GeneralizedRCNN", "MetaArch", "ProposalNetwork"]
+__all__ = ["GeneralizedRCNN", "MetaArch", "ProposalNetwork", "RawOutputs"]
 
 Inputs = Sequence[Mapping[str, Any]]
+
+
+class RawOutputs(TypedDict, total=False):
+    """What a network finds in N padded images, in pixels of its input; each key only if it finds such.
+
+    Attributes:
+        instances: of each image.
+        proposals: of each image, where the network only proposes.
+        sem_seg: logits (N, K, H, W), at the resolution at which the semantic head predicts.
+    """
+
+    instances: list[Instances]
+    proposals: list[Instances]
+    sem_seg: Tensor
 
 
 class MetaArch(InferenceModule):
@@ -88,21 +102,33 @@ class MetaArch(InferenceModule):
             ImageError: when the batch is no list of dicts, an image not a (C, H, W) tensor with the model's number of
                 channels, or a wanted size no number of pixels.
         """
+        images = []
+        for image in self.checked_images(batched_inputs):
+            image = image.to(self.device, non_blocking=True).to(self.pixel_mean.dtype)
+            images.append(self.resize(self.normalize(image)))
+        return self.pad(images)
+
+    def checked_images(self, batched_inputs: Inputs) -> list[Tensor]:
+        """Return the ``image`` of each input, or raise as `preprocess_image` does."""
         if not isinstance(batched_inputs, Sequence):
             raise ImageError(
                 f"the model got a {type(batched_inputs).__name__}: expected a list of dicts, one per image, "
                 "with a tensor as 'image' in each"
             )
-        images = []
-        for i, inputs in enumerate(batched_inputs):
-            image = _checked_image(i, inputs, len(self.pixel_mean))
-            image = image.to(self.device, non_blocking=True).to(self.pixel_mean.dtype)
-            images.append(self._normalize(image))
+        return [_checked_image(i, inputs, len(self.pixel_mean)) for i, inputs in enumerate(batched_inputs)]
+
+    def normalize(self, image: Tensor) -> Tensor:
+        """Subtract the mean from an image (C, H, W) of the model's dtype, and divide by the standard deviation."""
+        return (image - self.pixel_mean) / self.pixel_std
+
+    def resize(self, image: Tensor) -> Tensor:
+        """Bring an image (C, H, W) to the size that the network is to see, if the model does so itself."""
+        return image
+
+    def pad(self, images: Sequence[Tensor]) -> ImageList:
+        """Batch normalised images, padded at the right and bottom to one size that the backbone takes."""
         constraints = self.backbone.padding_constraints
         return ImageList.from_tensors(images, self.backbone.size_divisibility, padding_constraints=constraints)
-
-    def _normalize(self, image: Tensor) -> Tensor:
-        return (image - self.pixel_mean) / self.pixel_std
 
     @staticmethod
     def _postprocess(
@@ -141,6 +167,34 @@ class MetaArch(InferenceModule):
 
     def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
         """Run the model on a batch that is not empty; see `forward`."""
+        images = self.preprocess_image(batched_inputs)
+        return self.postprocess(self.network(images), batched_inputs, images.image_sizes)
+
+    def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
+        """Compute what is in normalised, padded images.
+
+        This is the part that can be compiled or exported: what it does depends on the shapes of tensors alone, not on
+        their values.
+
+        Args:
+            images: the batch.
+            proposals: of each image, for a model that proposes none itself.
+        """
+        raise NotImplementedError
+
+    def postprocess(
+        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Any]]:
+        """Bring what `network` found to the size that each input asks for.
+
+        Args:
+            raw: the answers of `network`.
+            batched_inputs: see `forward`.
+            image_sizes: unpadded (height, width) of the images that the network saw.
+
+        Returns:
+            A dict per image; see `forward`.
+        """
         raise NotImplementedError
 
 
@@ -245,16 +299,23 @@ class GeneralizedRCNN(MetaArch):
             ``{"instances": Instances}`` per image, or the raw `Instances` in pixels of the network's input.
         """
         images = self.preprocess_image(batched_inputs)
-        features = self.backbone(images.tensor)
         if detected_instances is None:
-            proposals = self._propose(batched_inputs, images, features)
-            instances, _ = self.roi_heads(images, features, proposals, None)
+            raw = self.network(images, self.given_proposals(batched_inputs, images.image_sizes))
         else:
             given = [instances.to(self.device) for instances in detected_instances]
-            instances = self.roi_heads.forward_with_given_boxes(features, given)
-        if not do_postprocess:
-            return instances
-        return self._postprocess(instances, self._requests(batched_inputs), images.image_sizes)
+            raw = {"instances": self.roi_heads.forward_with_given_boxes(self.backbone(images.tensor), given)}
+        return self.postprocess(raw, batched_inputs, images.image_sizes) if do_postprocess else raw["instances"]
+
+    def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
+        """Find instances in normalised, padded images; see `MetaArch.network`."""
+        return {"instances": self._detect(images, self.backbone(images.tensor), proposals)}
+
+    def postprocess(
+        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Any]]:
+        """Return ``{"instances": Instances}`` for each image; see `MetaArch.postprocess`."""
+        requests = [{"mask_format": self.mask_format, **inputs} for inputs in batched_inputs]
+        return self._postprocess(raw["instances"], requests, image_sizes)
 
     def set_mask_format(self, mask_format: str) -> None:
         """Let ``pred_masks`` come in another format; see `write_masks`.
@@ -266,19 +327,24 @@ class GeneralizedRCNN(MetaArch):
             raise ConfigError(f"mask_format is {mask_format!r}: expected one of {', '.join(self.mask_formats)}")
         self.mask_format = mask_format
 
-    def _propose(self, batched_inputs: Inputs, images: ImageList, features: dict[str, Tensor]) -> list[Instances]:
-        """Return what the proposal generator proposes for each image, or else the proposals that the inputs bring."""
+    def given_proposals(self, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]) -> list[Instances] | None:
+        """Return the proposals that the inputs bring, ``None`` for a model that proposes itself.
+
+        Raises:
+            LitepredError: when an input brings none, or some that belong to an image of another size.
+        """
+        if self.proposal_generator is not None:
+            return None
+        sizes = enumerate(zip(batched_inputs, image_sizes))
+        return [_given_proposals(i, inputs, size).to(self.device) for i, (inputs, size) in sizes]
+
+    def _detect(
+        self, images: ImageList, features: dict[str, Tensor], proposals: list[Instances] | None
+    ) -> list[Instances]:
         if self.proposal_generator is not None:
             proposals, _ = self.proposal_generator(images, features, None)
-            return proposals
-        return [
-            _given_proposals(i, inputs, size).to(self.device)
-            for i, (inputs, size) in enumerate(zip(batched_inputs, images.image_sizes))
-        ]
-
-    def _requests(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
-        """Return the inputs, each with the model's ``mask_format`` unless it has one of its own."""
-        return [{"mask_format": self.mask_format, **inputs} for inputs in batched_inputs]
+        instances, _ = self.roi_heads(images, features, proposals, None)
+        return instances
 
 
 def _given_proposals(index: int, inputs: Mapping[str, Any], image_size: tuple[int, int]) -> Instances:
@@ -319,12 +385,16 @@ class ProposalNetwork(MetaArch):
         shapes = arguments["backbone"].output_shape()
         return arguments | {"proposal_generator": build_proposal_generator(cfg, shapes)}
 
-    def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
+    def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
+        """Propose boxes in normalised, padded images; see `MetaArch.network`."""
+        found, _ = self.proposal_generator(images, self.backbone(images.tensor), None)
+        return {"proposals": found}
+
+    def postprocess(
+        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Any]]:
         """Return ``{"proposals": Instances}`` per image, with ``proposal_boxes`` and raw ``objectness_logits``."""
-        images = self.preprocess_image(batched_inputs)
-        features = self.backbone(images.tensor)
-        proposals, _ = self.proposal_generator(images, features, None)
         return [
             {"proposals": detector_postprocess(result, *output_size(inputs, size))}
-            for result, inputs, size in zip(proposals, batched_inputs, images.image_sizes)
+            for result, inputs, size in zip(raw["proposals"], batched_inputs, image_sizes)
         ]

@@ -10,16 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms
 
 from ..config import CfgNode, configurable
 from ..errors import number, whole_number
-from ..layers import InferenceModule, ShapeSpec, get_norm
+from ..layers import InferenceModule, ShapeSpec, batched_nms, get_norm
 from ..structures import Boxes, ImageList, Instances
 from .anchors import anchors_per_cell
 from .box_coding import Box2BoxTransform
 from .build import META_ARCH_REGISTRY, build_anchor_generator, named_shapes
-from .rcnn import Inputs, MetaArch
+from .rcnn import Inputs, MetaArch, RawOutputs
 
 __all__ = ["RetinaNet", "RetinaNetHead"]
 
@@ -183,12 +182,20 @@ class RetinaNet(MetaArch):
             `Instances` in pixels of the network's input, whose boxes may leave the image.
         """
         images = self.preprocess_image(batched_inputs)
+        raw = self.network(images)
+        return self.postprocess(raw, batched_inputs, images.image_sizes) if do_postprocess else raw["instances"]
+
+    def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
+        """Find instances in normalised, padded images; see `MetaArch.network`."""
         features = self.backbone(images.tensor)
         maps = [features[name] for name in self.head_in_features]
-        instances = self.forward_inference(images, maps, self.head(maps))
-        if not do_postprocess:
-            return instances
-        return self._postprocess(instances, batched_inputs, images.image_sizes)
+        return {"instances": self.forward_inference(images, maps, self.head(maps))}
+
+    def postprocess(
+        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Any]]:
+        """Return ``{"instances": Instances}`` for each image; see `MetaArch.postprocess`."""
+        return self._postprocess(raw["instances"], batched_inputs, image_sizes)
 
     def forward_inference(
         self, images: ImageList, features: Sequence[Tensor], predictions: Sequence[Sequence[Tensor]]
@@ -226,10 +233,11 @@ class RetinaNet(MetaArch):
             kept_scores.append(top)
             classes.append(label)
         all_boxes, all_scores, all_classes = torch.cat(boxes), torch.cat(kept_scores), torch.cat(classes)
-        finite = torch.isfinite(all_boxes).all(dim=1)  # scores are: they exceed the threshold, and are sigmoids
-        if not finite.all():
-            all_boxes, all_scores, all_classes = all_boxes[finite], all_scores[finite], all_classes[finite]
-        keep = batched_nms(all_boxes, all_scores, all_classes, self.test_nms_thresh)[: self.max_detections_per_image]
+        index = torch.nonzero(torch.isfinite(all_boxes).all(dim=1))[:, 0]  # scores are: they are sigmoids
+        keep = batched_nms(
+            all_boxes[index], all_scores[index], all_classes[index], self.test_nms_thresh, self.num_classes
+        )
+        keep = index[keep[: self.max_detections_per_image]]
         return Instances(
             image_size, pred_boxes=Boxes(all_boxes[keep]), scores=all_scores[keep], pred_classes=all_classes[keep]
         )

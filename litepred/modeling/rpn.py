@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
 from ..config import CfgNode, configurable
 from ..errors import ConfigError, number, whole_number
-from ..layers import Conv2d, InferenceModule, ShapeSpec
+from ..layers import Conv2d, InferenceModule, ShapeSpec, batched_nms
 from ..structures import Boxes, ImageList, Instances
 from .anchors import DefaultAnchorGenerator, anchors_per_cell
 from .box_coding import Box2BoxTransform
@@ -111,12 +111,11 @@ def find_top_rpn_proposals(
     all_boxes, all_logits = torch.cat(boxes, dim=1), torch.cat(logits, dim=1)  # (N, ΣB', 4), (N, ΣB')
     results = []
     for image_boxes, scores, image_size in zip(all_boxes, all_logits, image_sizes):
-        levels, candidates = level, Boxes(clip_boxes_to_image(image_boxes, image_size))
+        candidates = Boxes(clip_boxes_to_image(image_boxes, image_size))
         valid = torch.isfinite(image_boxes).all(dim=1) & torch.isfinite(scores)
-        valid &= candidates.nonempty(threshold=min_box_size)
-        if not valid.all():
-            candidates, scores, levels = candidates[valid], scores[valid], levels[valid]
-        keep = batched_nms(candidates.tensor, scores, levels, nms_thresh)[:post_nms_topk]
+        index = torch.nonzero(valid & candidates.nonempty(threshold=min_box_size))[:, 0]
+        candidates, scores = candidates[index], scores[index]
+        keep = batched_nms(candidates.tensor, scores, level[index], nms_thresh, len(boxes))[:post_nms_topk]
         results.append(Instances(image_size, proposal_boxes=candidates[keep], objectness_logits=scores[keep]))
     return results
 

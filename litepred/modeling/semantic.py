@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from ..config import CfgNode, configurable
 from ..errors import ConfigError, whole_number
 from ..layers import Conv2d, InferenceModule, Norm, ShapeSpec, get_norm
+from ..structures import ImageList, Instances
 from .build import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_sem_seg_head
 from .postprocess import sem_seg_postprocess
-from .rcnn import Inputs, MetaArch, output_size
+from .rcnn import Inputs, MetaArch, RawOutputs, output_size
 
 __all__ = ["SemSegFPNHead", "SemanticSegmentor"]
 
@@ -137,33 +138,51 @@ class SemanticSegmentor(MetaArch):
         shapes = arguments["backbone"].output_shape()
         return arguments | {"sem_seg_head": build_sem_seg_head(cfg, shapes)}
 
-    def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
+    def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
+        """Compute the semantic logits of normalised, padded images; see `MetaArch.network`."""
+        return {"sem_seg": semantic_logits(self.sem_seg_head, self.backbone(images.tensor))}
+
+    def postprocess(
+        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Any]]:
         """Return ``{"sem_seg": logits}`` per image, (K, H, W) float in the wanted size."""
-        images = self.preprocess_image(batched_inputs)
-        features = self.backbone(images.tensor)
-        return [
-            {"sem_seg": r} for r in semantic_logits(self.sem_seg_head, features, batched_inputs, images.image_sizes)
-        ]
+        logits = enlarged_logits(self.sem_seg_head, raw["sem_seg"], batched_inputs, image_sizes)
+        return [{"sem_seg": one} for one in logits]
 
 
-def semantic_logits(
-    head: nn.Module, features: Mapping[str, Tensor], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+def semantic_logits(head: nn.Module, features: Mapping[str, Tensor]) -> Tensor:
+    """Run a semantic head; returns (N, K, H, W) float.
+
+    Of a `SemSegFPNHead` they come as it predicts them, before it enlarges them; a head of another kind returns them at
+    the padded size.
+    """
+    return head.layers(features).float() if _is_pyramid_head(head) else head(features, None)[0]
+
+
+def enlarged_logits(
+    head: nn.Module, logits: Tensor, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
 ) -> list[Tensor]:
-    """Run a semantic head, and bring its logits to the size that each input wants: (K, H, W) float per image.
+    """Bring what `semantic_logits` returned to the size that each input wants: (K, H, W) float per image.
 
-    A `SemSegFPNHead` is enlarged a few classes at a time, so that only the results exist in full size; a head of
-    another kind returns the logits of all classes at the padded size.
+    The logits of a `SemSegFPNHead` are enlarged a few classes at a time, so that only the results exist in full size.
     """
     wanted = [(size, *output_size(inputs, size)) for inputs, size in zip(batched_inputs, image_sizes)]
-    if type(head).forward is not SemSegFPNHead.forward:
-        logits, _ = head(features, None)
+    if not _is_pyramid_head(head):
         return [sem_seg_postprocess(one, *sizes) for one, sizes in zip(logits, wanted)]
-    head = cast(SemSegFPNHead, head)
     results = []
-    for logits, sizes in zip(head.layers(features).float().contiguous(), wanted):
-        result = logits.new_empty(len(logits), *sizes[1:])
-        for k in range(0, len(logits), _CLASSES_AT_ONCE):
+    for one, sizes in zip(logits.contiguous(), wanted):
+        result = one.new_empty(len(one), *sizes[1:])
+        for k in range(0, len(one), _CLASSES_AT_ONCE):
             some = slice(k, k + _CLASSES_AT_ONCE)
-            result[some] = sem_seg_postprocess(head.enlarge(logits[None, some])[0], *sizes)
+            result[some] = sem_seg_postprocess(head.enlarge(one[None, some])[0], *sizes)
         results.append(result)
     return results
+
+
+def padded_logits(head: nn.Module, logits: Tensor) -> Tensor:
+    """Bring what `semantic_logits` returned, (N, K, h, w), to the padded input's size."""
+    return head.enlarge(logits) if _is_pyramid_head(head) else logits
+
+
+def _is_pyramid_head(head: nn.Module) -> TypeGuard[SemSegFPNHead]:
+    return type(head).forward is SemSegFPNHead.forward

@@ -141,9 +141,14 @@ class TorchvisionRCNN(GeneralizedRCNN):
         scale = min(self.min_size / min(height, width), self.max_size / max(height, width))
         return max(1, int(height * scale)), max(1, int(width * scale))
 
-    def _normalize(self, image: Tensor) -> Tensor:
-        image = super()._normalize(image / 255)[None]
-        return F.interpolate(image, self._resized(*image.shape[2:]), mode="bilinear", align_corners=False)[0]
+    def normalize(self, image: Tensor) -> Tensor:
+        """Normalise an image (C, H, W) in 0…255 by the mean and standard deviation of images in 0…1."""
+        return super().normalize(image / 255)
+
+    def resize(self, image: Tensor) -> Tensor:
+        """Resize an image (C, H, W) without smoothing."""
+        size_hw = self._resized(*image.shape[1:])
+        return F.interpolate(image[None], size_hw, mode="bilinear", align_corners=False)[0]
 
     def padded_size(self, image: Tensor) -> tuple[int, int]:
         """Return the (height, width) that the network sees of an image (C, H, W) alone, padding included."""

@@ -90,7 +90,7 @@ class ImageList:
             batch = first.new_full((len(tensors), *first.shape[:-2], height, width), pad_value)
             for padded, image in zip(batch, tensors):
                 padded[..., : image.shape[-2], : image.shape[-1]].copy_(image)
-        elif sizes[0] == (height, width):
+        elif not torch.compiler.is_compiling() and sizes[0] == (height, width):
             batch = first[None].contiguous()
         else:
             padding = (0, width - sizes[0][1], 0, height - sizes[0][0])

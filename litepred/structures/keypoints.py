@@ -22,6 +22,9 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
         maps: (N, K, S, S) float, logits.
         rois: (N, 4) float, x1 y1 x2 y2 in pixels; a side below 1 counts as 1.
 
+    In a graph that torch compiles or exports this is one operator, ``litepred::heatmaps_to_keypoints``, since the size
+    of an enlarged heatmap depends on the values of ``rois``.
+
     Returns:
         (N, K, 4) in the dtype of ``maps``: x, y in pixels (not clipped to any image), logit, score. Logit and score
         are 0 where the heatmap is not finite.
@@ -29,6 +32,8 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     Raises:
         ValueError: when the numbers of heatmaps and boxes differ.
     """
+    if torch.compiler.is_compiling():
+        return _heatmaps_to_keypoints(maps, rois)
     if len(maps) != len(rois):
         raise ValueError(f"{len(maps)} sets of heatmaps came with {len(rois)} boxes: expected one box for each")
     keypoints = maps.new_zeros(len(rois), maps.shape[1], 4)
@@ -50,3 +55,13 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     keypoints.masked_fill_(~torch.isfinite(keypoints).all(dim=2, keepdim=True), 0.0)
     keypoints[:, :, :2] = (cells + 0.5) * (sides / pixels)[:, None] + rois[:, None, :2]
     return keypoints
+
+
+@torch.library.custom_op("litepred::heatmaps_to_keypoints", mutates_args=())
+def _heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
+    return heatmaps_to_keypoints(maps, rois)
+
+
+@_heatmaps_to_keypoints.register_fake
+def _(maps: Tensor, rois: Tensor) -> Tensor:
+    return maps.new_empty(*maps.shape[:2], 4)

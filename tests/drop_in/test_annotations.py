@@ -57,9 +57,9 @@ def test_keypoints_cat_to_and_repr():
     assert repr(joined) == "Keypoints(num_instances=2)"
 
 
-@pytest.mark.parametrize(("value", "error"), [([], ValueError), ([torch.zeros(1, 1, 3)], AssertionError)])
-def test_keypoints_cat_refuses(value, error):
-    with pytest.raises(error):
+@pytest.mark.parametrize("value", [[], [torch.zeros(1, 1, 3)]])
+def test_keypoints_cat_refuses(value):
+    with pytest.raises(AssertionError):
         Keypoints.cat(value)
 
 

@@ -80,6 +80,18 @@ def test_each_box_from_its_level_in_its_place(pooler_type, ratio):
         assert torch.equal(result, expected[0])
 
 
+@pytest.mark.parametrize("pooler_type", ["ROIAlignV2", "ROIAlign"])
+def test_accelerators_pool_the_same_without_waiting(pooler_type):
+    features = maps(images=2)
+    rois = torch.tensor([[0, *square(224)], [0, *square(10, 3)], [1, *square(500)], [1, 3, 3, 3, 3], [0, *square(120)]])
+    pooler = ROIPooler((3, 5), SCALES, 0, pooler_type)
+    level = assign_boxes_to_levels([Boxes(rois[:, 1:])], 2, 5, 224, 4)
+    order = rois[:, 0].argsort(stable=True)
+    expected = pooler(features, [Boxes(rois[rois[:, 0] == i, 1:]) for i in range(2)])
+    assert pooler._pool_each_level_whole(features, rois, level)[order].equal(expected)
+    assert pooler._pool_each_level_whole(features, rois[:0], level[:0]).shape == (0, 2, 3, 5)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 def test_one_map_takes_boxes_of_every_size(scale):
     feature = maps()[0]

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
 from ...config import CfgNode, configurable
 from ...errors import number, switch, whole_number
-from ...layers import InferenceModule, ShapeSpec
+from ...layers import InferenceModule, ShapeSpec, batched_nms
 from ...structures import Boxes, Instances
 from ..box_coding import Box2BoxTransform
 
@@ -60,16 +60,15 @@ def fast_rcnn_inference_single_image(
         proposal that each came from, int64.
     """
     finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
-    scores = scores[:, :-1]
-    boxes = clip_boxes_to_image(boxes.reshape(-1, 4), image_shape).view(
-        len(scores), -1 if len(scores) else 1, 4
-    )  # (R, K or 1, 4)
+    scores, num_classes = scores[:, :-1], scores.shape[1] - 1
+    per_class = boxes.view(len(boxes), boxes.shape[1] // 4, 4)  # (R, K or 1, 4)
+    boxes = clip_boxes_to_image(per_class, image_shape)
 
     candidates = torch.nonzero((scores > score_thresh) & finite[:, None])  # (candidates, 2): proposal, class
     rows, classes = candidates.unbind(1)
     boxes = boxes[rows, 0] if boxes.shape[1] == 1 else boxes[rows, classes]
     scores = scores[rows, classes]
-    keep = batched_nms(boxes.float(), scores, classes, nms_thresh)
+    keep = batched_nms(boxes.float(), scores, classes, nms_thresh, num_classes)
     if topk_per_image >= 0:
         keep = keep[:topk_per_image]
     result = Instances(image_shape, pred_boxes=Boxes(boxes[keep]), scores=scores[keep], pred_classes=classes[keep])

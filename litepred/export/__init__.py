@@ -1,0 +1,34 @@
+"""Models outside of torch: written as one ONNX file, and run by ONNX Runtime or OpenVINO in `Predictor`.
+
+Needs ``pip install litepred[onnx]`` (and ``[openvino]`` for that engine). Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .. import extensions
+
+if TYPE_CHECKING:
+    from .onnx_file import ExportReport, export_onnx
+
+__all__ = ["ExportReport", "export_onnx"]
+
+extensions.announce(
+    model_files={".onnx": "litepred.export.metadata:read_header"},
+    engines={
+        "onnxruntime": "litepred.export.engine_model:build_engine_model",
+        "openvino": "litepred.export.engine_model:build_engine_model",
+    },
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module(".onnx_file", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,130 @@
+"""A model that runs on another engine than torch, in the place of `Predictor.model`: same inputs, same answers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..checkpoint.download import cache_folder
+from ..errors import ConfigError
+from ..layers import InferenceModule
+from ..modeling import GeneralizedRCNN, build_model
+from ..modeling.rcnn import Inputs, MetaArch
+from ..predictor import Predictor
+from ..resolve import ResolvedModel
+from ..structures import Instances
+from .engines import Engine, make_engine
+from .graph import unflatten
+from .metadata import onnx_module
+
+__all__ = ["EngineModel", "build_engine_model"]
+
+
+class EngineModel(InferenceModule):
+    """Run an exported graph on each image, and bring its answers to the image's size as the model itself would.
+
+    Args:
+        skeleton: the model without weights, which checks inputs and post-processes.
+        engine: the loaded file.
+    """
+
+    def __init__(self, skeleton: MetaArch, engine: Engine) -> None:
+        super().__init__()
+        self.skeleton = skeleton
+        self.engine = engine
+        self.resizes_itself = skeleton.resizes_itself
+        if not hasattr(skeleton, "set_mask_format"):
+            self.set_mask_format = None  # type: ignore[assignment]
+        elif getattr(skeleton, "mask_format", "") is None:
+            skeleton.mask_format = "bitmask"  # type: ignore[assignment]
+
+    def set_mask_format(self, mask_format: str) -> None:
+        """Let ``pred_masks`` come in another format; see `litepred.modeling.GeneralizedRCNN.set_mask_format`."""
+        self.skeleton.set_mask_format(mask_format)  # type: ignore[operator]
+
+    def padded_size(self, image: Tensor) -> tuple[int, int]:
+        """Return the (height, width) that the network sees of an image (C, H, W)."""
+        return self.skeleton.padded_size(image)
+
+    @torch.no_grad()
+    def forward(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
+        """Run the graph on one image after the other; see `litepred.modeling.MetaArch.forward`."""
+        return [self._run(inputs, image) for inputs, image in zip(batched_inputs, self._images(batched_inputs))]
+
+    def _images(self, batched_inputs: Inputs) -> Sequence[Tensor]:
+        return self.skeleton.checked_images(batched_inputs)
+
+    def _proposals(self, inputs: Mapping[str, Any], size_hw: tuple[int, int]) -> list[Instances] | None:
+        if not isinstance(self.skeleton, GeneralizedRCNN):
+            return None
+        return self.skeleton.given_proposals([inputs], [size_hw])
+
+    def _run(self, inputs: Mapping[str, Any], image: Tensor) -> dict[str, Any]:
+        image = self.skeleton.resize(image.cpu().float()) if self.resizes_itself else image.cpu().to(torch.uint8)
+        size_hw = (image.shape[1], image.shape[2])
+        arrays = {"image": image.numpy()}
+        if (given := self._proposals(inputs, size_hw)) is not None:
+            arrays["proposals"] = given[0].proposal_boxes.tensor.numpy()
+        found = {name: torch.from_numpy(value) for name, value in self.engine.run(arrays).items()}
+        return self.skeleton.postprocess(unflatten(found, size_hw), [inputs], [size_hw])[0]
+
+
+def build_engine_model(resolved: ResolvedModel, engine: str, precision: str, threads: int | None) -> EngineModel:
+    """Build what `Predictor` runs for ``engine="onnxruntime"`` or ``"openvino"``.
+
+    A model that is no exported file yet becomes one in the cache, under a name that tells config, weights and versions
+    apart, so that it is exported once.
+
+    Raises:
+        ConfigError: the engine or a package is missing, or the model cannot be exported.
+        CheckpointError: the file is damaged, or no file of litepred's.
+    """
+    cfg = resolved.cfg
+    path = cfg.MODEL.WEIGHTS if resolved.is_exported else _cached_export(resolved)
+    skeleton = _skeleton(cfg)
+    return EngineModel(skeleton, make_engine(engine, path, cfg.MODEL.DEVICE, threads, precision))
+
+
+def _skeleton(cfg: Any) -> MetaArch:
+    """Build a config's model without memory for its weights."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model: Any = build_model(cfg)
+    if not isinstance(model, MetaArch):
+        raise ConfigError(f"{type(model).__name__} has no postprocess(): expected a model of litepred's")
+    for name, values in (("pixel_mean", cfg.MODEL.PIXEL_MEAN), ("pixel_std", cfg.MODEL.PIXEL_STD)):
+        setattr(model, name, torch.tensor(values).view(-1, 1, 1))
+    return model
+
+
+def _cached_export(resolved: ResolvedModel) -> str:
+    """Export a torch model into the cache, unless it is there already; returns the path."""
+    from .onnx_file import export_onnx
+
+    if resolved.checkpoint is None:
+        raise ConfigError("MODEL.WEIGHTS is empty: an engine needs trained weights, pass weights='model_final.pth'")
+    onnx = onnx_module()
+    digest = hashlib.blake2b(digest_size=16)
+    cfg = resolved.cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = "", "cpu"
+    digest.update(f"{__version__} {torch.__version__} {onnx.__version__}\n{cfg.dump()}".encode())
+    for name, tensor in sorted(resolved.checkpoint.model.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        values = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(memoryview(values.view(torch.uint8).numpy()))  # type: ignore[arg-type]
+    folder = cache_folder() / "exported"
+    path = folder / f"{digest.hexdigest()}.onnx"
+    if not path.exists():
+        os.makedirs(folder, exist_ok=True)
+        cfg.MODEL.WEIGHTS = resolved.cfg.MODEL.WEIGHTS
+        export_onnx(Predictor(cfg, weights=None if cfg.MODEL.WEIGHTS else resolved.checkpoint.model), path)
+    return str(path)

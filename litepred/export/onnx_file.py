@@ -1,0 +1,334 @@
+"""Write a predictor's model as one ONNX file, which gets its name once its answers agree with the predictor's."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data import ImageLike
+from ..default_model import example_page
+from ..errors import ConfigError, LitepredError
+from ..files import whole_file
+from ..modeling.rcnn import MetaArch
+from ..predictor import Predictor
+from .engines import OnnxRuntime
+from .graph import ImageGraph, without_winograd
+from .metadata import header_texts, onnx_module
+
+__all__ = ["ExportReport", "export_onnx"]
+
+_MOST_BYTES = 2**31 - 2**24  # protobuf holds 2 GB; the graph itself takes some of it
+_HALF_FROM = 256  # smaller tensors stay in float32: constants of boxes and anchors, and biases
+_LARGEST_HALF = 65504
+_TRACED_SIZE = (352, 416)
+# Torch describes the strides of maps that are one cell high or wide in another way, which no result depends on. So the
+# graph that it makes for maps of two cells or more, at every stride of a pyramid, is right for smaller images too.
+_LEAST_TRACED = 257
+# How far an answer may be from the predictor's: the tolerances of the stored answers of Detectron2.
+_TOLERANCES = {"boxes": 0.02, "proposals": 0.02, "scores": 5e-4, "masks": 5e-4}
+_RELATIVE = 1e-3  # of the largest value, for all other answers
+_TALKATIVE = ("torch.onnx", "torch.export", "torch._guards", "onnxscript", "onnx_ir")  # loggers
+_NONE_FOUND = (320, 416)
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What `export_onnx` wrote, and how far it is from the predictor.
+
+    Attributes:
+        path: of the file.
+        outputs: their names, in order.
+        differences: for each output the largest difference over all images; of ``boxes`` and ``proposals`` in pixels,
+            of ``scores`` and ``masks`` in probability.
+        instances: how many instances or proposals were compared.
+        images: how many images were compared.
+        num_bytes: size of the file.
+        seconds: how long exporting and comparing took.
+    """
+
+    path: str
+    outputs: tuple[str, ...]
+    differences: dict[str, float]
+    instances: int
+    images: int
+    num_bytes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        largest = ", ".join(f"{name} {value:.2g}" for name, value in self.differences.items())
+        return (
+            f"{self.path}: {self.num_bytes / 1e6:,.1f} MB, {self.seconds:.0f} s; compared with the predictor on "
+            f"{self.images} images with {self.instances} instances, largest differences: {largest}"
+        )
+
+
+def export_onnx(
+    predictor: Predictor,
+    path: str | os.PathLike[str],
+    *,
+    size_hw: tuple[int, int] | None = None,
+    half: bool = False,
+    opset: int = 18,
+    check: Iterable[ImageLike] | None = None,
+) -> ExportReport:
+    """Write a model as an ONNX file of one piece, which takes images of any size.
+
+    The input ``image`` is (C, H, W), uint8 (float32 in 0…255 for torchvision's models, whose resizing does not round),
+    resized as the file's metadata say; the graph normalises and pads it. A model that proposes nothing itself has a
+    second input ``proposals`` (P, 4). The outputs are those of `litepred.export.graph.flatten`, in pixels of the input.
+    Config, class names and litepred's version are in the metadata, so that ``Predictor("model.onnx")`` needs nothing
+    else.
+
+    The file is written under a temporary name, run by ONNX Runtime and compared with the predictor; it gets its name
+    only if it agrees.
+
+    Args:
+        predictor: with precision "float32", on any device.
+        path: of the file, which is replaced if it is there.
+        size_hw: height and width in pixels, when images of that size alone are to be taken.
+        half: store the weights in float16, in half the space. They are still multiplied in float32.
+        opset: version of ONNX's operators.
+        check: images to compare on; by default the example page, a part of it, and an empty image.
+
+    Raises:
+        ConfigError: when this model cannot be exported, or an argument makes no sense.
+        LitepredError: when the file's answers differ from the predictor's. Nothing is written then.
+        WriteError: when the file cannot be written.
+    """
+    started = time.perf_counter()
+    onnx = onnx_module()
+    model = _exportable(predictor, half)
+    graph = ImageGraph(without_winograd(model).cpu()).eval()  # type: ignore[arg-type]
+    images = [predictor.prepare(image)["image"] for image in (_examples() if check is None else check)]
+    if model.resizes_itself:
+        images = [model.resize(image.float()) for image in images]
+    if size_hw is not None:
+        images = [_resized(image, size_hw) for image in images]
+    if not images:
+        raise ConfigError("check has no images: pass at least one, or leave it out")
+    proto = _traced(graph, predictor, size_hw, opset)
+    _tidy(proto.graph)
+    if half:
+        _store_in_half(proto, onnx)
+    names = predictor.metadata.get("thing_classes") or predictor.metadata.get("stuff_classes")
+    for key, text in header_texts(predictor.cfg, names).items():
+        proto.metadata_props.add(key=key, value=text)
+    with whole_file(path) as file:
+        file.write(proto.SerializeToString())
+        file.close()
+        engine = OnnxRuntime(file.name)
+        compared = [_compare(graph, engine, image, half) for image in images]
+        num_bytes = os.path.getsize(file.name)
+        del engine
+    differences = {name: max(one[name] for one, _ in compared) for name in graph.names}
+    return ExportReport(
+        os.fspath(path),
+        graph.names,
+        differences,
+        sum(number for _, number in compared),
+        len(images),
+        num_bytes,
+        time.perf_counter() - started,
+    )
+
+
+def _exportable(predictor: Predictor, half: bool) -> MetaArch:
+    """Return the predictor's model, or say why it cannot be exported, before any work is done."""
+    model: Any = predictor.model
+    if not isinstance(model, MetaArch) or type(model).network is MetaArch.network:
+        raise ConfigError(
+            f"{type(model).__name__} cannot be exported: expected a model of litepred, or one with a network() of its "
+            "own, from a batch of images to raw outputs"
+        )
+    if predictor.precision != "float32":
+        raise ConfigError(
+            f"the predictor computes in {predictor.precision}: build it with precision='float32' to export it, and "
+            "choose the precision of the file where it is written or run"
+        )
+    size = sum(tensor.numel() * (2 if half else 4) for tensor in model.state_dict().values())
+    if size > _MOST_BYTES:
+        advice = "export it with half=True (--half)" if not half and size < 2 * _MOST_BYTES else "it is too large"
+        raise ConfigError(f"the model has {size / 1e9:.1f} GB of weights, and an ONNX file at most 2 GB: {advice}")
+    return model
+
+
+def _examples() -> list[ImageLike]:
+    from ..data import read_image
+
+    page = read_image(example_page(), "BGR")
+    return [page, page[: page.shape[0] // 2], np.full((*_NONE_FOUND, 3), 255, np.uint8)]
+
+
+def _resized(image: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    values = torch.nn.functional.interpolate(image[None].float(), size_hw, mode="bilinear")
+    return values.round().to(image.dtype)[0]
+
+
+def _traced(graph: ImageGraph, predictor: Predictor, size_hw: tuple[int, int] | None, opset: int) -> Any:
+    """Trace ``graph`` and translate it; returns an ``onnx.ModelProto``."""
+    from .operators import translations
+
+    model = graph.model
+    height, width = size_hw or _TRACED_SIZE
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (len(model.pixel_mean), height, width), generator=generator)
+    image = image.to(torch.float32 if model.resizes_itself else torch.uint8)
+    arguments: dict[str, Tensor] = {"image": image}
+    dynamic: dict[str, Any] = {"image": None}
+    if size_hw is None:
+        side = {1: torch.export.Dim("height", min=_LEAST_TRACED), 2: torch.export.Dim("width", min=_LEAST_TRACED)}
+        dynamic = {"image": side}
+    if getattr(model, "proposal_generator", model) is None:
+        arguments["proposals"] = torch.tensor([[4.0, 4, 60, 50], [8, 16, 90, 70], [0, 0, width, height]])
+        dynamic["proposals"] = {0: torch.export.Dim("number", min=2)}
+    with torch.no_grad():
+        graph.names = tuple(graph.raw(**arguments))
+        try:
+            with _quiet():
+                exported = torch.export.export(
+                    graph,
+                    (),
+                    arguments,
+                    dynamic_shapes=dynamic,
+                    strict=True,
+                    prefer_deferred_runtime_asserts_over_guards=True,
+                )
+                program = torch.onnx.export(
+                    exported,
+                    dynamo=True,
+                    opset_version=opset,
+                    custom_translation_table=translations(),
+                    input_names=list(arguments),
+                    output_names=list(graph.names),
+                    optimize=True,
+                    verbose=False,
+                )
+        except Exception as error:  # of many kinds, from the depths of torch
+            reason = str(error).strip().split("\n")[0]
+            raise ConfigError(f"{type(model).__name__} cannot be exported: {reason:.300}") from error
+    return program.model_proto  # type: ignore[union-attr]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what torch's exporter tells of its own progress."""
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._guards", "onnxscript", "onnx_ir")
+    ]
+    levels = [one.level for one in loggers]
+    try:
+        for one in loggers:
+            one.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for one, level in zip(loggers, levels):
+            one.setLevel(level)
+
+
+def _tidy(graph: Any) -> None:
+    """Name each node after its module, and drop what the exporter noted about it, such as paths of this machine."""
+    del graph.value_info[:]
+    for node in graph.node:
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
+        module = scopes[-2].removeprefix("model.") if len(scopes) > 1 else ""
+        node.name = f"{module}/{node.name}" if module else node.name
+        node.doc_string = ""
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _tidy(attribute.g)
+
+
+def _store_in_half(proto: Any, onnx: Any) -> None:
+    """Store the weights in float16, each with a node that makes float32 of it again when the file is loaded."""
+    casts = []
+    for tensor in proto.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor) if tensor.data_type == onnx.TensorProto.FLOAT else np.zeros(0)
+        if values.size < _HALF_FROM:
+            continue
+        if np.abs(values).max() > _LARGEST_HALF:
+            raise ConfigError(
+                f"{tensor.name} has the value {np.abs(values).max():g}, but float16 ends at {_LARGEST_HALF}: export "
+                "without half=True (--half)"
+            )
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(casts + nodes)
+
+
+def _compare(graph: ImageGraph, engine: Any, image: Tensor, half: bool) -> tuple[dict[str, float], int]:
+    """Run an image in both; returns the largest difference of each output, and how many instances there are.
+
+    Raises:
+        LitepredError: when they differ by more than rounding.
+    """
+    arguments = {"image": image}
+    if getattr(graph.model, "proposal_generator", graph.model) is None:
+        height, width = image.shape[1:]
+        corners = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([width, height]) / 2
+        arguments["proposals"] = torch.cat([corners[:, 0], corners.sum(dim=1)], dim=1)
+    with torch.no_grad():
+        expected = {name: value.numpy() for name, value in graph.raw(**arguments).items()}
+    found = engine.run({name: value.numpy() for name, value in arguments.items()})
+    rows = _rows_in_common(expected, found)
+    differences = {}
+    for name, value in expected.items():
+        other = found[name]
+        if rows is not None and name != "sem_seg":
+            value, other = value[rows[0]], other[rows[1]]
+        differences[name] = float(np.abs(value.astype(np.float64) - other).max()) if value.size else 0.0
+        limit = _TOLERANCES.get(name, _RELATIVE * max(1.0, float(np.abs(value).max()) if value.size else 0.0))
+        if differences[name] > limit and not half:
+            raise LitepredError(
+                f"the exported model's {name} differ from the predictor's by {differences[name]:.3g} on an image of "
+                f"{image.shape[1]} × {image.shape[2]} pixels, expected {limit:.3g} at most: nothing was written. "
+                "Please report this with the model's config."
+            )
+    return differences, 0 if rows is None else len(rows[0])
+
+
+def _rows_in_common(expected: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Pair the instances of two answers, whose order and last members may differ where scores are equal to rounding.
+
+    Raises:
+        LitepredError: when more than those that rounding decides about are in one answer alone.
+    """
+    box = "boxes" if "boxes" in expected else "proposals"
+    if box not in expected:
+        return None
+    score = "scores" if box == "boxes" else "objectness_logits"
+    a, b = expected[box], found[box]
+    near = np.abs(a[:, None] - b[None]).max(axis=2) if len(a) and len(b) else np.ones((len(a), len(b)))
+    apart = near / _TOLERANCES["boxes"] + np.abs(expected[score][:, None] - found[score][None]) / _TOLERANCES["scores"]
+    if "classes" in expected:
+        apart = np.where(expected["classes"][:, None] == found["classes"][None], apart, np.inf)
+    pairs = []
+    for i in range(len(a)):
+        j = int(apart[i].argmin()) if len(b) else 0
+        if len(b) and np.isfinite(apart[i, j]):
+            pairs.append((i, j))
+            apart[:, j] = np.inf
+    if len(pairs) < max(len(a), len(b)) - max(1, len(a) // 50):
+        raise LitepredError(
+            f"the exported model finds {len(b)} instances and the predictor {len(a)}, of which {len(pairs)} are the "
+            "same: nothing was written. Please report this with the model's config."
+        )
+    first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return first, second

@@ -1,0 +1,66 @@
+"""What lies between a padded image and raw instances is one graph: it depends on shapes, never on values.
+
+Here ``torch.compile`` takes it whole; the tests of exporting hold the same for every family.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_models import tiny_image, tiny_model
+from torch._dynamo.testing import CompileCounter
+
+from litepred.layers import batched_nms
+from litepred.optimize import optimize
+from litepred.structures import Instances
+from litepred.structures.keypoints import heatmaps_to_keypoints
+
+FAMILIES = {
+    "mask": ("fpn", {"MASK_ON": True}),
+    "keypoint": ("fpn", {"KEYPOINT_ON": True}),
+    "cascade": ("cascade", {"MASK_ON": True}),
+    "retinanet": ("retinanet", {}),
+}
+SIZES = [(160, 224), (192, 192), (224, 160)]  # for all of which torch chooses the same kernels
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_one_graph_for_all_sizes(family, monkeypatch):
+    base, changes = FAMILIES[family]
+    model = tiny_model(base, **changes)
+    monkeypatch.setattr("litepred.layers.WinogradConv2d.suits", lambda conv: False)  # it runs outside of graphs
+    optimize(model)
+    counter = CompileCounter()
+    torch.compiler.reset()
+    compiled = torch.compile(model.network, backend=counter, fullgraph=True, dynamic=True)
+    for size in SIZES:
+        images = model.preprocess_image([{"image": tiny_image(*size)}])
+        with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+            found: Instances = compiled(images)["instances"][0]
+        expected = model.network(images)["instances"][0]
+        assert len(expected) > 1
+        assert list(found.get_fields()) == list(expected.get_fields())
+        for name, value in expected.get_fields().items():
+            pair = [getattr(one, "tensor", one) for one in (found.get(name), value)]
+            torch.testing.assert_close(*pair, atol=1e-4, rtol=1e-4)
+    assert counter.frame_count == 1
+
+
+def compiled(function):
+    torch.compiler.reset()
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        return torch.compile(function, backend="eager", fullgraph=True)
+
+
+@pytest.mark.parametrize("number", [0, 1, 40])
+def test_operators_of_graphs_are_the_functions(number):
+    generator = torch.Generator().manual_seed(number)
+    corners = torch.rand(number, 2, 2, generator=generator) * 40
+    boxes = torch.cat([corners[:, 0], corners[:, 0] + corners[:, 1]], dim=1)
+    scores, groups = torch.rand(number, generator=generator), torch.arange(number) % 3
+    arguments = (boxes, scores, groups, 0.3, 3)
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        assert compiled(batched_nms)(*arguments).equal(batched_nms(*arguments))
+        maps = torch.rand(number, 2, 6, 6, generator=generator)
+        assert compiled(heatmaps_to_keypoints)(maps, boxes).equal(heatmaps_to_keypoints(maps, boxes))
