@@ -1,7 +1,8 @@
-"""Write a model as an ONNX file of one piece, for ONNX Runtime, OpenVINO, browsers
-and other programs. It takes images of any size, and carries config, class names
-and resizing in its metadata: Predictor("model.onnx") and every command here run
-it as they run other models.
+"""Write a model as an ONNX file, for ONNX Runtime, OpenVINO, browsers and others.
+
+The file is of one piece and takes images of any size. Config, class names and
+resizing are in its metadata, so that Predictor("model.onnx") and every command
+here run it as they run other models.
 
 The file is run and compared with the predictor before it gets its name; the
 largest differences are printed, and nothing is left behind if they are more
