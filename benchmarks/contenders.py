@@ -49,7 +49,7 @@ def clock_names(part: str, modules: list[ModuleType], names: tuple[str, ...]) ->
                 setattr(module, name, clocked(part, getattr(module, name)))
 
 
-POST = ("detector_postprocess", "sem_seg_postprocess", "semantic_logits", "combine_semantic_and_instance_outputs")
+POST = ("detector_postprocess", "sem_seg_postprocess", "enlarged_logits", "combine_semantic_and_instance_outputs")
 
 
 def litepred(folder: Path, **options: Any) -> Any:
@@ -61,6 +61,21 @@ def litepred(folder: Path, **options: Any) -> Any:
     predictor = Predictor(folder / "config.yaml", weights=folder / "model.pth", device="cpu", **options)
     clock_parts(predictor)
     return predictor
+
+
+def exported(folder: Path, threads: int, engine: str, precision: str = "float32", int8: bool = False) -> Any:
+    """A `litepred.Predictor` on an exported file, which the first contender that needs it writes."""
+    from litepred import Predictor
+    from litepred.export import export_onnx, quantize_onnx
+
+    path, quantized = folder / "model.onnx", folder / "model-int8.onnx"
+    images = [str(folder / "calibration.png")]
+    if not path.exists():
+        predictor = Predictor(folder / "config.yaml", weights=folder / "model.pth", device="cpu")
+        export_onnx(predictor, path, check=images)
+    if int8 and not quantized.exists():
+        quantize_onnx(path, quantized, images)
+    return Predictor(quantized if int8 else path, engine=engine, precision=precision, threads=threads)
 
 
 def clock_parts(predictor: Any) -> None:
@@ -177,6 +192,11 @@ CONTENDERS: dict[str, Callable[[Path, int], Any]] = {
     "litepred backbone compiled": lambda folder, threads: backbone(folder, compile=True),
     "litepred backbone bfloat16": lambda folder, threads: backbone(folder, precision="bfloat16"),
     "ONNX Runtime backbone": onnxruntime_backbone,
+    "litepred on ONNX Runtime": lambda folder, threads: exported(folder, threads, "onnxruntime"),
+    "litepred on ONNX Runtime int8": lambda folder, threads: exported(folder, threads, "onnxruntime", int8=True),
+    "litepred on OpenVINO": lambda folder, threads: exported(folder, threads, "openvino"),
+    "litepred on OpenVINO bfloat16": lambda folder, threads: exported(folder, threads, "openvino", "bfloat16"),
+    "litepred on OpenVINO int8": lambda folder, threads: exported(folder, threads, "openvino", int8=True),
 }
 
 

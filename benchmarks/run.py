@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -48,7 +49,15 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {  # key: model, contenders, of w
         ("ONNX Runtime backbone", "litepred backbone", "litepred backbone compiled", "litepred backbone bfloat16"),
     ),
 }
-NEEDS = {"Detectron2": "detectron2", "ONNX Runtime backbone": "onnxruntime"}
+ENGINES = ("ONNX Runtime", "ONNX Runtime int8", "OpenVINO", "OpenVINO bfloat16", "OpenVINO int8")
+ON_ENGINES = tuple(f"litepred on {engine}" for engine in ENGINES)
+ROWS["engines"] = (MASK, ("Detectron2", "litepred", "litepred bfloat16", *ON_ENGINES))
+ROWS["page-engines"] = ("the default page model", ("Detectron2", "litepred", "litepred bfloat16", *ON_ENGINES))
+NEEDS = {
+    "Detectron2": "detectron2",
+    "ONNX Runtime backbone": "onnxruntime",
+    **{contender: "openvino" if "OpenVINO" in contender else "onnxruntime" for contender in ON_ENGINES},
+}
 BATCH_SIZES, BATCH_IMAGES = (1, 4), 8
 
 
@@ -115,7 +124,7 @@ def measure_row(key: str, arguments: argparse.Namespace) -> list[dict[str, Any]]
     if missing := [c for c in contenders if c not in present]:
         print(f"{name}: without {', '.join(missing)}, which cannot be imported", file=sys.stderr)
     image = arguments.image or HERE.parent / (
-        "weights/example_page.png" if key == "page" else "tests/assets/images/coffee.png"
+        "weights/example_page.png" if key.startswith("page") else "tests/assets/images/coffee.png"
     )
     measured: dict[str, dict[str, list[float]]] = {c: defaultdict(list) for c in present}
 
@@ -125,6 +134,7 @@ def measure_row(key: str, arguments: argparse.Namespace) -> list[dict[str, Any]]
 
     with tempfile.TemporaryDirectory() as folder:
         write_model(name, Path(folder))
+        shutil.copy(image, Path(folder) / "calibration.png")
         workers: dict[str, Worker] = {}
         for start in range(arguments.starts):  # those of the last round stay
             for contender in present:

@@ -68,6 +68,11 @@ def add_model_arguments(parser: CommandParser, *, precision: bool = True) -> arg
         help="config of the model, a file of litepred convert, or a name in the zoo; default: the document-page model",
     )
     model.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
+    model.add_argument(
+        "--engine",
+        choices=("torch", "onnxruntime", "openvino"),
+        help="what runs the model; default: torch, and onnxruntime for a file of litepred export",
+    )
     model.add_argument("--device", help="cpu, cuda or the like, instead of the config's MODEL.DEVICE")
     if precision:
         model.add_argument(
@@ -84,6 +89,7 @@ def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
     from ..predictor import Predictor
 
     options = {"precision": vars(arguments).get("precision", "float32"), **options}
+    options["engine"] = arguments.engine
     return Predictor(arguments.config, weights=arguments.weights, device=arguments.device, **options)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..evaluation import COCOEvaluator, PanopticEvaluator
     from ..predictor import Predictor
 
-__all__ = ["EPILOG", "add_options", "run"]
+__all__ = ["EPILOG", "add_options", "class_numbering", "run"]
 
 EPILOG = """\
 examples:
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     evaluators: list[COCOEvaluator | PanopticEvaluator] = []
     if arguments.annotations is not None:
         sigmas = predictor.cfg.TEST.KEYPOINT_OKS_SIGMAS
-        evaluators.append(COCOEvaluator(arguments.annotations, _metadata(predictor), kpt_oks_sigmas=sigmas))
+        evaluators.append(COCOEvaluator(arguments.annotations, class_numbering(predictor), kpt_oks_sigmas=sigmas))
     if arguments.panoptic_annotations is not None:
         evaluators.append(
             PanopticEvaluator(arguments.panoptic_annotations, arguments.panoptic_folder, predictor.metadata)
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
-def _metadata(predictor: Predictor) -> Metadata | None:
+def class_numbering(predictor: Predictor) -> Metadata | None:
     """Return the data set's metadata, but nothing where its numbering is not that of the model's classes."""
     from ..data import dataset_ids
     from ..resolve import class_kind

@@ -12,11 +12,19 @@ than rounding. Needs pip install 'litepred[onnx]'.
 from __future__ import annotations
 
 import argparse
+import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import LitepredError
 from ..files import check_targets
 from .common import CommandParser, positive
+from .evaluate import class_numbering
+from .inputs import expand, is_video
+
+if TYPE_CHECKING:
+    from ..predictor import Predictor
 
 __all__ = ["EPILOG", "add_options", "run"]
 
@@ -25,6 +33,7 @@ examples:
   litepred export page.onnx
   litepred export config.yaml model.onnx --weights model_final.pth
   litepred export COCO-Detection/retinanet_R_50_FPN_3x retinanet.onnx --half
+  litepred export page.onnx --int8 --calibrate pages
   litepred predict photos --config model.onnx"""
 
 
@@ -46,6 +55,17 @@ def add_options(parser: CommandParser) -> None:
         help="take images of this size alone, in pixels after resizing; default: any size",
     )
     parser.add_argument("--half", action="store_true", help="store the weights in float16: half the size, and rounded")
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="quantise convolutions and matrix products, and report what that costs; needs --calibrate",
+    )
+    parser.add_argument(
+        "--calibrate", metavar="DIR", help="folder of images to quantise on, some ten to a hundred like the model's own"
+    )
+    parser.add_argument(
+        "--annotations", metavar="FILE", help="COCO's JSON of the images in --calibrate: report AP before and after"
+    )
     parser.add_argument("--opset", type=positive, default=18, help="version of ONNX's operators; default: %(default)s")
     parser.add_argument(
         "--check",
@@ -68,16 +88,60 @@ def run(arguments: argparse.Namespace) -> int:
     if target.exists() and not (arguments.force and target.is_file()):
         advice = "choose another name" + (", or replace it with --force" if target.is_file() else "")
         raise LitepredError(f"OUT.onnx is {str(target)!r}, which is there already: {advice}")
+    calibration = _calibration_images(arguments)
     sources = [one for one in (arguments.model, arguments.weights) if one is not None and Path(one).is_file()]
-    check_targets(sources, [target])
-    from ..export import export_onnx
+    check_targets([*sources, *calibration], [target])
+    from ..export import export_onnx, quantize_onnx
     from ..predictor import Predictor
 
     predictor = Predictor(arguments.model, weights=arguments.weights, device="cpu")
     size_hw = None if arguments.size is None else (arguments.size[0], arguments.size[1])
-    print(
-        export_onnx(
-            predictor, target, size_hw=size_hw, half=arguments.half, opset=arguments.opset, check=arguments.check
+    with tempfile.TemporaryDirectory() as folder:
+        written = str(Path(folder) / "model.onnx") if arguments.int8 else str(target)
+        report = export_onnx(
+            predictor, written, size_hw=size_hw, half=arguments.half, opset=arguments.opset, check=arguments.check
         )
-    )
+        print(replace(report, path=str(target)) if not arguments.int8 else f"in float: {report}")
+        if arguments.int8:
+            print(quantize_onnx(written, target, calibration))
+            if arguments.annotations is not None:
+                for told, file in (("before", written), ("after", str(target))):
+                    print(f"AP {told}: {_average_precision(Predictor(file), arguments)}")
     return 0
+
+
+def _calibration_images(arguments: argparse.Namespace) -> list[str]:
+    """Return the paths of the images to quantise on.
+
+    Raises:
+        LitepredError: the options contradict one another, or there is no image.
+    """
+    if not arguments.int8:
+        if arguments.calibrate is not None or arguments.annotations is not None:
+            raise LitepredError("--calibrate and --annotations are for --int8: pass it too, or leave them out")
+        return []
+    if arguments.calibrate is None or not Path(arguments.calibrate).is_dir():
+        raise LitepredError(
+            f"--int8 came with --calibrate {arguments.calibrate}: expected a folder with some ten to a hundred images "
+            "like those that the model will see"
+        )
+    if arguments.annotations is not None:
+        from ..evaluation import COCOEvaluator
+
+        evaluator = COCOEvaluator(arguments.annotations)
+        return [str(Path(arguments.calibrate) / one["file_name"]) for one in evaluator.images]
+    images = [one for one in expand([arguments.calibrate]) if isinstance(one, str) and not is_video(one)]
+    if not images:
+        raise LitepredError(f"the folder {arguments.calibrate!r} has no image in it to quantise on")
+    return images
+
+
+def _average_precision(predictor: Predictor, arguments: argparse.Namespace) -> str:
+    """Measure a model on the annotated images, in COCO's AP of boxes, masks and keypoints."""
+    from ..evaluation import COCOEvaluator
+
+    evaluator = COCOEvaluator(arguments.annotations, class_numbering(predictor))
+    for image in evaluator.images:
+        outputs = predictor(str(Path(arguments.calibrate) / image["file_name"]))
+        evaluator.process([{"image_id": image["id"]}], [outputs])
+    return ", ".join(f"{task} {figures['AP']:.2f}" for task, figures in evaluator.evaluate().items())

@@ -12,8 +12,9 @@ from .. import extensions
 
 if TYPE_CHECKING:
     from .onnx_file import ExportReport, export_onnx
+    from .quantize import QuantizationReport, quantize_onnx
 
-__all__ = ["ExportReport", "export_onnx"]
+__all__ = ["ExportReport", "QuantizationReport", "export_onnx", "quantize_onnx"]
 
 extensions.announce(
     model_files={".onnx": "litepred.export.metadata:read_header"},
@@ -26,7 +27,8 @@ extensions.announce(
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module(".onnx_file", __name__), name)
+        home = ".quantize" if "uanti" in name else ".onnx_file"
+        return getattr(importlib.import_module(home, __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
