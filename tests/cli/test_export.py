@@ -1,0 +1,72 @@
+"""``litepred export``, as typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+from exported_families import IMAGES
+from tiny_models import golden, tiny_cfg
+
+from litepred import LitepredError, Predictor
+from litepred.cli import main
+
+PAGE = Path(__file__).parent.parent.parent / "weights" / "example_page.png"
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["export"], "the following arguments are required: OUT.onnx"),
+        (["export", "model.pth"], "expected a name that ends in .onnx"),
+        (["export", "nowhere/model.onnx"], "there is no folder 'nowhere'"),
+        (["export", "there.onnx"], "which is there already: choose another name, or replace it with --force"),
+        (["export", "model.onnx", "--int8"], "expected a folder with some ten to a hundred images"),
+        (["export", "model.onnx", "--calibrate", "."], "are for --int8"),
+        (["export", "model.onnx", "--int8", "--calibrate", "empty"], "has no image in it to quantise on"),
+        (["export", "model.onnx", "--size", "0", "5"], "expected a whole number, 1 or more"),
+        (["export", "nothere.yaml", "model.onnx"], "there is no file 'nothere.yaml'"),
+    ],
+)
+def test_mistakes(typed, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.onnx").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    try:
+        assert main(typed) == 1
+    except SystemExit as error:
+        assert error.code == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "model.onnx").exists()
+
+
+@pytest.mark.long
+def test_from_checkpoint_to_int8(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("pycocotools")
+    monkeypatch.chdir(tmp_path)
+    cfg = tiny_cfg("retinanet")
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 160, 256
+    Path("config.yaml").write_text(cfg.dump())
+    import torch
+
+    torch.save({"model": golden(cfg).state_dict()}, "model.pth")
+    Path("images").mkdir()
+    images = []
+    for i, image in enumerate(IMAGES):
+        cv2.imwrite(f"images/{i}.png", image)
+        images.append({"id": i, "file_name": f"{i}.png", "height": image.shape[0], "width": image.shape[1]})
+    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0}
+    categories = [{"id": i, "name": str(i)} for i in (1, 2, 3)]
+    Path("boxes.json").write_text(json.dumps({"images": images, "annotations": [box], "categories": categories}))
+    typed = ["export", "config.yaml", "out.onnx", "--weights", "model.pth", "--int8", "--calibrate", "images"]
+    assert main([*typed, "--annotations", "boxes.json", "--check", "images/0.png"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in told] == ["in float", "out.onnx", "AP before", "AP after"]
+    assert Predictor("out.onnx").engine == "onnxruntime"
+    assert main(["predict", "images", "--config", "out.onnx", "--output", "pictures"]) == 0
+    assert len(list(Path("pictures").iterdir())) == 3
+    with pytest.raises(LitepredError, match="engine"):
+        Predictor("out.onnx", engine="torch")

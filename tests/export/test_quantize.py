@@ -1,0 +1,58 @@
+"""Eight bits: what is quantised, what it costs, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from exported_families import IMAGES
+
+from litepred import CheckpointError, ConfigError, Predictor
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+from litepred.export import quantize_onnx  # noqa: E402
+
+
+def test_it_is_smaller_and_finds_nearly_the_same(retinanet, tmp_path):
+    _, path = retinanet
+    report = quantize_onnx(path, tmp_path / "int8.onnx", IMAGES)
+    assert (report.images, report.num_bytes) == (3, (tmp_path / "int8.onnx").stat().st_size)
+    assert report.num_bytes < 0.7 * path.stat().st_size
+    assert report.kept >= 0.5 * report.instances > 0  # of random weights; those of the default model are all kept
+    assert 0 < report.moved <= report.moved_most < 5
+    assert {name.partition("/")[0] for name in report.in_float} == {"head.cls_score", "head.bbox_pred"}
+    quantized = {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= quantized
+    assert "instances (score 0.5 or more) are kept" in str(report)
+    assert len(Predictor(tmp_path / "int8.onnx")(IMAGES[0])["instances"])
+    assert [one.name for one in tmp_path.iterdir()] == ["int8.onnx"]
+
+
+def test_nothing_to_calibrate_on(retinanet, tmp_path):
+    with pytest.raises(ConfigError, match="no images to calibrate on"):
+        quantize_onnx(retinanet[1], tmp_path / "int8.onnx", [])
+
+
+def test_no_exported_file(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match=r"model\.onnx"):
+        quantize_onnx(tmp_path / "model.onnx", tmp_path / "int8.onnx", IMAGES)
+    assert not (tmp_path / "int8.onnx").exists()
+
+
+def test_a_broken_image_leaves_nothing_behind(retinanet, tmp_path):
+    with pytest.raises(ValueError):
+        quantize_onnx(retinanet[1], tmp_path / "int8.onnx", [tmp_path / "missing.png"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_models_that_take_proposals_are_refused(retinanet, tmp_path, monkeypatch):
+    original = Predictor.__init__
+
+    def with_proposals(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        self.cfg.defrost()
+        self.cfg.MODEL.PROPOSAL_GENERATOR.NAME = "PrecomputedProposals"
+
+    monkeypatch.setattr(Predictor, "__init__", with_proposals)
+    with pytest.raises(ConfigError, match="takes proposals"):
+        quantize_onnx(retinanet[1], tmp_path / "int8.onnx", IMAGES)
