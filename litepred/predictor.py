@@ -137,29 +137,27 @@ class Predictor:
             torch.set_num_threads(_count("threads", threads, _MOST_THREADS))
         with _collector_paused():
             resolved = resolve_model(cfg, weights, device, class_names, infer_num_classes)
-            if engine is None:
-                engine = "onnxruntime" if resolved.is_exported else "torch"
-            _check_engine(engine, resolved, exact, compile)
-            self._build(resolved, engine, precision, threads)
+            self.engine = engine or ("onnxruntime" if resolved.is_exported else "torch")
+            _check_engine(self.engine, resolved, exact, compile)
+            self._build(resolved, precision, threads)
+            del resolved  # with the weights as they were read
             if mask_format != "bitmask":
                 self._set_mask_format(mask_format)
-            if engine != "torch":
-                self.precision = precision
-            else:
-                self.precision = "float32" if exact else optimize(self.model, precision, compile)
+            if self.engine == "torch" and not exact:
+                precision = optimize(self.model, precision, compile)
+            self.precision = precision
         if compile:
             self._warm_up()
 
-    def _build(self, resolved: ResolvedModel, engine: str, precision: str, threads: int | None) -> None:
+    def _build(self, resolved: ResolvedModel, precision: str, threads: int | None) -> None:
         """Build the model, and load its weights."""
-        self.engine = engine
         self.cfg, self.metadata = resolved.cfg, resolved.metadata
         self.input_format: str = self.cfg.INPUT.FORMAT
         if self.input_format not in ("BGR", "RGB"):
             raise ConfigError(f"INPUT.FORMAT is {self.input_format!r}: expected 'BGR' or 'RGB'")
-        checkpoint = resolved.checkpoint if engine == "torch" else None
-        if engine != "torch":
-            self.model = extensions.engine(engine)(resolved, engine, precision, threads)
+        checkpoint = resolved.checkpoint if self.engine == "torch" else None
+        if self.engine != "torch":
+            self.model = extensions.engine(self.engine)(resolved, self.engine, precision, threads)
         else:
             with without_random_init() if checkpoint else nullcontext():
                 self.model = build_model(self.cfg)
@@ -167,7 +165,7 @@ class Predictor:
         self.aug = ResizeShortestEdge(short_edge, self.cfg.INPUT.MAX_SIZE_TEST)
         if checkpoint:
             load_into(self.model, named_for(self.model, checkpoint), source=checkpoint.name)
-        elif engine == "torch":
+        elif self.engine == "torch":
             warnings.warn(
                 "MODEL.WEIGHTS is empty: the model keeps its random weights and its answers mean nothing. "
                 "Pass weights='model_final.pth', or set MODEL.WEIGHTS.",

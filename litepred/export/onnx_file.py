@@ -28,6 +28,7 @@ from .metadata import header_texts, onnx_module
 
 __all__ = ["ExportReport", "export_onnx"]
 
+_LEAST_TORCH = (2, 14)
 _MOST_BYTES = 2**31 - 2**24  # protobuf holds 2 GB; the graph itself takes some of it
 _HALF_FROM = 256  # smaller tensors stay in float32: constants of boxes and anchors, and biases
 _LARGEST_HALF = 65504
@@ -146,6 +147,9 @@ def export_onnx(
 def _exportable(predictor: Predictor, half: bool) -> MetaArch:
     """Return the predictor's model, or say why it cannot be exported, before any work is done."""
     model: Any = predictor.model
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _LEAST_TORCH:
+        least = ".".join(map(str, _LEAST_TORCH))
+        raise ConfigError(f"exporting needs the exporter of torch {least} or newer, and here is {torch.__version__}")
     if not isinstance(model, MetaArch) or type(model).network is MetaArch.network:
         raise ConfigError(
             f"{type(model).__name__} cannot be exported: expected a model of litepred, or one with a network() of its "

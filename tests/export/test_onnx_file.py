@@ -63,7 +63,7 @@ def test_every_engine(retinanet):
     pytest.importorskip("openvino")
     predictor, path = retinanet
     for image in IMAGES:
-        assert_the_same(Predictor(path, engine="openvino", threads=1)(image), predictor(image))
+        assert_the_same(Predictor(path, engine="openvino", threads=2)(image), predictor(image))
 
 
 def test_an_engine_for_any_model_exports_it_once(tmp_path, monkeypatch):
