@@ -12,11 +12,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..layers import WinogradConv2d
 from ..modeling.rcnn import MetaArch, RawOutputs
 from ..structures import Boxes, Instances
 
-__all__ = ["ImageGraph", "flatten", "unflatten", "without_winograd"]
+__all__ = ["ImageGraph", "flatten", "plain_model", "unflatten"]
 
 # What instances call a field, and what the graph calls it. Other fields keep their names.
 _NAMES = {
@@ -111,17 +110,17 @@ def _densepose_output(values: dict[str, Tensor]) -> Any:
     )
 
 
-def without_winograd(model: nn.Module) -> nn.Module:
-    """Return ``model``, or a copy with plain convolutions in the place of those that no graph can hold.
+def plain_model(model: nn.Module) -> nn.Module:
+    """Return ``model``, or a copy with torch's own modules where ``model`` has faster ones for torch on the CPU.
 
-    The copy shares all other weights.
+    Those have a method ``plain_module``. The copy shares all other weights.
     """
-    if not any(isinstance(module, WinogradConv2d) for module in model.modules()):
+    if not any(hasattr(module, "plain_module") for module in model.modules()):
         return model
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     plain = copy.deepcopy(model, shared)
     for parent in plain.modules():
         for name, child in list(parent.named_children()):
-            if isinstance(child, WinogradConv2d):
-                setattr(parent, name, child.direct())
+            if hasattr(child, "plain_module"):
+                setattr(parent, name, child.plain_module())  # type: ignore[operator]
     return plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import logging
 import os
 import time
@@ -10,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from ..files import whole_file
 from ..modeling.rcnn import MetaArch
 from ..predictor import Predictor
 from .engines import OnnxRuntime
-from .graph import ImageGraph, without_winograd
+from .graph import ImageGraph, plain_model
 from .metadata import header_texts, onnx_module
 
 __all__ = ["ExportReport", "export_onnx"]
@@ -110,7 +111,10 @@ def export_onnx(
     started = time.perf_counter()
     onnx = onnx_module()
     model = _exportable(predictor, half)
-    graph = ImageGraph(without_winograd(model).cpu()).eval()  # type: ignore[arg-type]
+    if model.device.type != "cpu":
+        model = copy.deepcopy(model).cpu()
+    graph = ImageGraph(cast(MetaArch, plain_model(model))).eval()
+    reference = ImageGraph(model)
     images = [predictor.prepare(image)["image"] for image in (_examples() if check is None else check)]
     if model.resizes_itself:
         images = [model.resize(image.float()) for image in images]
@@ -129,7 +133,7 @@ def export_onnx(
         file.write(proto.SerializeToString())
         file.close()
         engine = OnnxRuntime(file.name)
-        compared = [_compare(graph, engine, image, half) for image in images]
+        compared = [_compare(reference, engine, image, half) for image in images]
         num_bytes = os.path.getsize(file.name)
         del engine
     differences = {name: max(one[name] for one, _ in compared) for name in graph.names}

@@ -84,6 +84,12 @@ class ChannelsLastGroupNorm(nn.Module):
         self.num_groups, self.eps = norm.num_groups, norm.eps
         self.weight, self.bias = norm.weight, norm.bias
 
+    def plain_module(self) -> nn.GroupNorm:
+        """Return torch's own norm, with the weights of this one."""
+        norm = nn.GroupNorm(self.num_groups, len(self.weight), self.eps).eval()
+        norm.weight, norm.bias = self.weight, self.bias
+        return norm
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``x`` (N, C, H, W) over each group of channels."""
         n, channels, height, width = x.shape

@@ -57,7 +57,7 @@ class WinogradConv2d(nn.Module):
         bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         self.register_buffer("bias", bias)
 
-    def direct(self) -> Conv2d:
+    def plain_module(self) -> Conv2d:
         """Return the plain convolution, to rounding the one that this was made from."""
         channels_in, channels_out = self.weight.shape[1:]
         conv = Conv2d(channels_in, channels_out, 3, padding=1, activation=self.activation)

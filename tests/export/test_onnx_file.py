@@ -15,7 +15,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 from litepred.export import export_onnx, onnx_file  # noqa: E402
-from litepred.export.graph import flatten, unflatten, without_winograd  # noqa: E402
+from litepred.export.graph import flatten, plain_model, unflatten  # noqa: E402
 
 
 def test_panoptic_fpn(tmp_path):
@@ -142,12 +142,12 @@ def test_names_of_tensors_there_and_back():
 def test_winograds_convolution_becomes_a_plain_one_again():
     conv = Conv2d(128, 130, 3, padding=1, activation=torch.relu)
     holder = torch.nn.Sequential(torch.nn.Sequential(WinogradConv2d(conv)), torch.nn.Conv2d(130, 1, 1))
-    plain = without_winograd(holder)
+    plain = plain_model(holder)
     x = torch.rand(1, 128, 9, 7)
     torch.testing.assert_close(plain(x), holder(x), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(plain[0][0].weight, conv.weight, atol=1e-6, rtol=1e-5)
     assert plain[1].weight is holder[1].weight and type(holder[0][0]) is WinogradConv2d
-    assert without_winograd(plain) is plain
+    assert plain_model(plain) is plain
 
 
 def test_engines_are_announced():
