@@ -50,18 +50,13 @@ _SMALLEST_DETECTION_PX = 1e-2
 class TorchvisionAnchorGenerator(DefaultAnchorGenerator):
     """Anchors rounded to whole pixels; their spacing is the padded image's size over the grid's, rounded down."""
 
-    @property
-    def cell_anchors(self) -> list[Tensor]:
-        """The anchors around the origin, (A, 4) per level."""
-        return [anchors.round() for anchors in super().cell_anchors]
-
     def grid(self, features: Sequence[Tensor], images: ImageList) -> list[Boxes]:
         """Return the anchors of each map (N, C, H, W) as H·W·A boxes in input pixels."""
         anchors = []
         for feature, cell in zip(features, self.cell_anchors):
             steps = [side // cells for side, cells in zip(images.tensor.shape[-2:], feature.shape[-2:])]
             y, x = (torch.arange(n, device=cell.device) * step for n, step in zip(feature.shape[-2:], steps))
-            anchors.append(anchors_around(x, y, cell))
+            anchors.append(anchors_around(x, y, cell.round()))
         return anchors
 
 
