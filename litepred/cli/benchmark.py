@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, LitepredError
+from ..extensions import model_file_reader
 from ..files import check_targets
 from .common import CommandParser, add_model_arguments, make_predictor, positive
 
@@ -37,6 +38,9 @@ _WAYS: dict[str, dict[str, Any]] = {
     "float16": {"precision": "float16"},
     "compiled": {"compile": True},
     "compiled-bfloat16": {"compile": True, "precision": "bfloat16"},
+    "onnxruntime": {"engine": "onnxruntime"},
+    "openvino": {"engine": "openvino"},
+    "openvino-bfloat16": {"engine": "openvino", "precision": "bfloat16"},
 }
 _COLUMNS = ("ready", "first", "read", "resize", "model", "total", "ratio")
 
@@ -44,14 +48,14 @@ _COLUMNS = ("ready", "first", "read", "resize", "model", "total", "ratio")
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
     parser.add_argument("image", nargs="?", metavar="IMAGE", help="image file; default: the example page")
-    add_model_arguments(parser, precision=False)
+    add_model_arguments(parser, ways=False)
     parser.add_argument(
         "--ways",
         nargs="+",
         choices=_WAYS,
-        default=["exact", "float32"],
         metavar="WAY",
-        help=f"ways of making the predictor, out of {', '.join(_WAYS)}; default: exact float32",
+        help=f"ways of making the predictor, out of {', '.join(_WAYS)}; default: exact float32, and onnxruntime for a "
+        "file of litepred export",
     )
     parser.add_argument("--runs", type=positive, default=5, help="measurements of each way; default: %(default)s")
     parser.add_argument("--threads", type=positive, help="threads of the processor to use; default: one per core")
@@ -68,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..results import csv_table
 
     path = Path(arguments.image or example_page())
+    exported = arguments.config is not None and model_file_reader(arguments.config) is not None
+    ways = arguments.ways or (["onnxruntime"] if exported else ["exact", "float32"])
     if arguments.csv:
         check_targets([path], [arguments.csv])
         if not Path(arguments.csv).parent.is_dir():
@@ -75,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     height, width = read_image(path).shape[:2]
     predictors: dict[str, Predictor] = {}
     measured: dict[str, dict[str, list[float]]] = {}
-    for way in dict.fromkeys(arguments.ways):
+    for way in dict.fromkeys(ways):
         start = time.perf_counter()
         predictor = make_predictor(arguments, threads=arguments.threads, **_WAYS[way])
         ready_s = time.perf_counter() - start
@@ -83,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
             predictors[way] = predictor
             measured[way] = {"ready": [ready_s], "first": [_measure(predictor, path)["total"]]}
     if not predictors:
-        raise ConfigError(f"none of {', '.join(arguments.ways)} is fast on this device: add exact or float32 to --ways")
+        raise ConfigError(f"none of {', '.join(ways)} is fast on this device: add exact or float32 to --ways")
     for _ in range(arguments.runs):
         for way, predictor in predictors.items():
             for part, elapsed_s in _measure(predictor, path).items():
@@ -96,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     for parts in medians.values():
         parts["ratio"] = reference / parts["total"]
     processor = torch.backends.cpu.get_cpu_capability()
-    device = next(iter(predictors.values())).model.device
+    device = next(iter(predictors.values())).cfg.MODEL.DEVICE
     print(
         f"litepred {__version__}, torch {torch.__version__}; {device}, {torch.get_num_threads()} threads, {processor}; "
         f"{path.name}, {width} × {height} pixels"

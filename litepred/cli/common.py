@@ -54,12 +54,12 @@ def positive(text: str) -> int:
     return value
 
 
-def add_model_arguments(parser: CommandParser, *, precision: bool = True) -> argparse._ArgumentGroup:
+def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse._ArgumentGroup:
     """Add the options that choose a model, for `make_predictor`; return their group.
 
     Args:
         parser: of a command.
-        precision: whether the command has the option ``--precision``.
+        ways: whether the command has the options ``--engine`` and ``--precision``.
     """
     model = parser.add_argument_group("the model")
     model.add_argument(
@@ -68,13 +68,13 @@ def add_model_arguments(parser: CommandParser, *, precision: bool = True) -> arg
         help="config of the model, a file of litepred convert, or a name in the zoo; default: the document-page model",
     )
     model.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
-    model.add_argument(
-        "--engine",
-        choices=("torch", "onnxruntime", "openvino"),
-        help="what runs the model; default: torch, and onnxruntime for a file of litepred export",
-    )
     model.add_argument("--device", help="cpu, cuda or the like, instead of the config's MODEL.DEVICE")
-    if precision:
+    if ways:
+        model.add_argument(
+            "--engine",
+            choices=("torch", "onnxruntime", "openvino"),
+            help="what runs the model; default: torch, and onnxruntime for a file of litepred export",
+        )
         model.add_argument(
             "--precision",
             choices=("float32", "bfloat16", "float16"),
@@ -88,8 +88,8 @@ def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
     """Load the model that the options of `add_model_arguments` choose; ``options`` are passed on to `Predictor`."""
     from ..predictor import Predictor
 
-    options = {"precision": vars(arguments).get("precision", "float32"), **options}
-    options["engine"] = arguments.engine
+    chosen = vars(arguments)
+    options = {"precision": chosen.get("precision", "float32"), "engine": chosen.get("engine"), **options}
     return Predictor(arguments.config, weights=arguments.weights, device=arguments.device, **options)
 
 
