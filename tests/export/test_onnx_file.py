@@ -33,8 +33,12 @@ def test_more_families(family, tmp_path):
 def test_torchvisions_models(name, tmp_path):
     cfg = model_zoo.get_config(f"torchvision/{name}")
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 320, 400
-    predictor = Predictor(cfg, weights=golden(cfg).state_dict())
-    export_onnx(predictor, tmp_path / "model.onnx", check=IMAGES)
+    state = golden(cfg).state_dict()
+    for key in state:
+        if "objectness_logits" in key:  # which else are so large that rounding decides which sigmoid is larger
+            state[key] *= 0.05
+    predictor = Predictor(cfg, weights=state)
+    export_onnx(predictor, tmp_path / "model.onnx", check=IMAGES[:2])  # an empty image would be all ties
     assert_the_same(Predictor(tmp_path / "model.onnx")(IMAGES[0]), predictor(IMAGES[0]))
 
 
