@@ -165,10 +165,16 @@ class MetaArch(InferenceModule):
             return []
         return self.inference(batched_inputs)
 
-    def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
-        """Run the model on a batch that is not empty; see `forward`."""
+    def inference(self, batched_inputs: Inputs, do_postprocess: bool = True) -> list[Any]:
+        """Run the model on a batch that is not empty.
+
+        Returns:
+            A dict per image; or, of a model that finds instances and without ``do_postprocess``, the raw `Instances` in
+            pixels of the network's input, whose boxes may leave the image.
+        """
         images = self.preprocess_image(batched_inputs)
-        return self.postprocess(self.network(images), batched_inputs, images.image_sizes)
+        raw = self.network(images)
+        return self.postprocess(raw, batched_inputs, images.image_sizes) if do_postprocess else raw["instances"]
 
     def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
         """Compute what is in normalised, padded images.
@@ -193,9 +199,11 @@ class MetaArch(InferenceModule):
             image_sizes: unpadded (height, width) of the images that the network saw.
 
         Returns:
-            A dict per image; see `forward`.
+            A dict per image: ``{"instances": Instances}``, where a subclass does not say otherwise.
         """
-        raise NotImplementedError
+        mask_format = getattr(self, "mask_format", None)  # of a model that finds masks
+        requests = [{"mask_format": mask_format, **inputs} for inputs in batched_inputs]
+        return self._postprocess(raw["instances"], requests, image_sizes)
 
 
 def _checked_image(index: int, inputs: Any, channels: int) -> Tensor:
@@ -281,11 +289,8 @@ class GeneralizedRCNN(MetaArch):
             "roi_heads": build_roi_heads(cfg, shapes),
         }
 
-    def inference(
-        self,
-        batched_inputs: Inputs,
-        detected_instances: list[Instances] | None = None,
-        do_postprocess: bool = True,
+    def inference(  # type: ignore[override]
+        self, batched_inputs: Inputs, detected_instances: list[Instances] | None = None, do_postprocess: bool = True
     ) -> list[Any]:
         """Run the model on a batch that is not empty.
 
@@ -309,13 +314,6 @@ class GeneralizedRCNN(MetaArch):
     def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
         """Find instances in normalised, padded images; see `MetaArch.network`."""
         return {"instances": self._detect(images, self.backbone(images.tensor), proposals)}
-
-    def postprocess(
-        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Any]]:
-        """Return ``{"instances": Instances}`` for each image; see `MetaArch.postprocess`."""
-        requests = [{"mask_format": self.mask_format, **inputs} for inputs in batched_inputs]
-        return self._postprocess(raw["instances"], requests, image_sizes)
 
     def set_mask_format(self, mask_format: str) -> None:
         """Let ``pred_masks`` come in another format; see `write_masks`.
@@ -394,7 +392,5 @@ class ProposalNetwork(MetaArch):
         self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
     ) -> list[dict[str, Any]]:
         """Return ``{"proposals": Instances}`` per image, with ``proposal_boxes`` and raw ``objectness_logits``."""
-        return [
-            {"proposals": detector_postprocess(result, *output_size(inputs, size))}
-            for result, inputs, size in zip(raw["proposals"], batched_inputs, image_sizes)
-        ]
+        found = super().postprocess({"instances": raw["proposals"]}, batched_inputs, image_sizes)
+        return [{"proposals": one["instances"]} for one in found]
