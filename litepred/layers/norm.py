@@ -102,11 +102,7 @@ class ChannelsLastGroupNorm(nn.Module):
 
 # The synchronised variants only differ while training: in evaluation they are plain batch normalisation.
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "BN": nn.BatchNorm2d,
-    "SyncBN": nn.BatchNorm2d,
-    "nnSyncBN": nn.BatchNorm2d,
-    "naiveSyncBN": nn.BatchNorm2d,
-    "naiveSyncBN_N": nn.BatchNorm2d,
+    **dict.fromkeys(("BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"), nn.BatchNorm2d),
     "FrozenBN": FrozenBatchNorm2d,
     "FrozenBNWithoutEps": partial(FrozenBatchNorm2d, eps=0.0),  # of torchvision's released detectors
     "GN": partial(nn.GroupNorm, 32),

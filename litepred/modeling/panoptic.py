@@ -142,15 +142,8 @@ def combine_semantic_and_instance_outputs(
         taken = area - int(visible.count_nonzero())
         if area == 0 or taken / area > overlap_threshold:
             continue
-        segments.append(
-            {
-                "id": len(segments) + 1,
-                "isthing": True,
-                "score": scores[index],
-                "category_id": classes[index],
-                "instance_id": index,
-            }
-        )
+        thing = {"score": scores[index], "category_id": classes[index], "instance_id": index}
+        segments.append({"id": len(segments) + 1, "isthing": True, **thing})
         segment_ids[visible] = len(segments)
         free &= ~mask
 

@@ -215,21 +215,16 @@ def _checked_image(index: int, inputs: Any, channels: int) -> Tensor:
     image = inputs.get("image")
     if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != channels or not image.numel():
         came = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else repr(type(image))
-        raise ImageError(
-            f"input {index} of the model has {came} as its 'image': expected a tensor of shape "
-            f"({channels}, height, width), height and width at least 1"
-        )
-    if image.is_complex() or image.is_quantized or image.is_meta or image.layout is not torch.strided:
-        raise ImageError(
-            f"input {index} of the model has as its 'image' a tensor of {image.dtype} and {image.layout} on "
-            f"{image.device}: expected real numbers from 0 to 255 in a dense tensor"
-        )
-    if image.device.type == "cpu" and not _is_finite(image):  # on an accelerator, asking would mean waiting
-        raise ImageError(
-            f"input {index} of the model has NaN or infinite values in its 'image': expected numbers from 0 to 255"
-        )
-    output_size(inputs, image.shape[1:])
-    return image
+        expected = f"a tensor of shape ({channels}, height, width), height and width at least 1"
+    elif image.is_complex() or image.is_quantized or image.is_meta or image.layout is not torch.strided:
+        came = f"a tensor of {image.dtype} and {image.layout} on {image.device}"
+        expected = "real numbers from 0 to 255 in a dense tensor"
+    elif image.device.type == "cpu" and not _is_finite(image):  # on an accelerator, asking would mean waiting
+        came, expected = "NaN or infinite values", "numbers from 0 to 255"
+    else:
+        output_size(inputs, image.shape[1:])
+        return image
+    raise ImageError(f"input {index} of the model has {came} as its 'image': expected {expected}")
 
 
 def _is_finite(image: Tensor) -> bool:

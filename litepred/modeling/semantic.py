@@ -164,17 +164,14 @@ def enlarged_logits(
 ) -> list[Tensor]:
     """Bring what `semantic_logits` returned to the size that each input wants: (K, H, W) float per image.
 
-    The logits of a `SemSegFPNHead` are enlarged a few classes at a time, so that only the results exist in full size.
+    They are enlarged a few classes at a time, so that only the results exist in full size.
     """
-    wanted = [(size, *output_size(inputs, size)) for inputs, size in zip(batched_inputs, image_sizes)]
-    if not _is_pyramid_head(head):
-        return [sem_seg_postprocess(one, *sizes) for one, sizes in zip(logits, wanted)]
     results = []
-    for one, sizes in zip(logits.contiguous(), wanted):
-        result = one.new_empty(len(one), *sizes[1:])
-        for k in range(0, len(one), _CLASSES_AT_ONCE):
-            some = slice(k, k + _CLASSES_AT_ONCE)
-            result[some] = sem_seg_postprocess(head.enlarge(one[None, some])[0], *sizes)
+    for one, inputs, size in zip(logits.contiguous(), batched_inputs, image_sizes):
+        size_hw = output_size(inputs, size)
+        result = one.new_empty(len(one), *size_hw)
+        for logits_of_some, part in zip(one.split(_CLASSES_AT_ONCE), result.split(_CLASSES_AT_ONCE)):
+            part.copy_(sem_seg_postprocess(padded_logits(head, logits_of_some[None])[0], size, *size_hw))
         results.append(result)
     return results
 

@@ -25,10 +25,10 @@ _BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: 
 def _conv_norm(
     in_channels: int, out_channels: int, kernel: int, norm: Norm, relu: bool = True, **kwargs: Any
 ) -> Conv2d:
-    """A bias-free convolution with its norm and, unless it ends a branch, ReLU."""
-    activation = F.relu_ if relu else None
+    """Make a bias-free convolution with its norm and, unless it ends a branch, ReLU; ``kind`` is its class."""
+    kind, activation = kwargs.pop("kind", Conv2d), F.relu_ if relu else None
     norm_layer = get_norm(norm, out_channels)
-    return Conv2d(in_channels, out_channels, kernel, bias=False, norm=norm_layer, activation=activation, **kwargs)
+    return kind(in_channels, out_channels, kernel, bias=False, norm=norm_layer, activation=activation, **kwargs)
 
 
 class _ResidualBlock(InferenceModule):
@@ -97,21 +97,10 @@ class BottleneckBlock(_ResidualBlock):
         self.conv1 = _conv_norm(in_channels, bottleneck_channels, 1, norm, stride=stride_1x1)
         self.conv2_offset = None
         if deform:
-            per_tap = 3 if deform == "v2" else 2
+            per_tap, kind = (3, ModulatedDeformConv) if deform == "v2" else (2, DeformConv)
             self.conv2_offset = Conv2d(bottleneck_channels, per_tap * 9 * deform_num_groups, 3, **middle)
-            self.conv2: Conv2d = (ModulatedDeformConv if deform == "v2" else DeformConv)(
-                bottleneck_channels,
-                bottleneck_channels,
-                3,
-                bias=False,
-                groups=num_groups,
-                deformable_groups=deform_num_groups,
-                norm=get_norm(norm, bottleneck_channels),
-                activation=F.relu_,
-                **middle,
-            )
-        else:
-            self.conv2 = _conv_norm(bottleneck_channels, bottleneck_channels, 3, norm, groups=num_groups, **middle)
+            middle |= {"kind": kind, "deformable_groups": deform_num_groups}
+        self.conv2 = _conv_norm(bottleneck_channels, bottleneck_channels, 3, norm, groups=num_groups, **middle)
         self.conv3 = _conv_norm(bottleneck_channels, out_channels, 1, norm, relu=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -86,14 +86,8 @@ class CascadeROIHeads(StandardROIHeads):
             stage_scores.append(predictor.predict_probs(predictions, proposals))
         # Multiplied by the reciprocal, as Detectron2 does: dividing by T gives other bits.
         scores = [sum(image_scores) * (1.0 / len(stage_scores)) for image_scores in zip(*stage_scores)]
-        detections, _ = fast_rcnn_inference(
-            boxes,
-            scores,
-            sizes,
-            predictor.test_score_thresh,
-            predictor.test_nms_thresh,
-            predictor.test_topk_per_image,
-        )
+        limits = (predictor.test_score_thresh, predictor.test_nms_thresh, predictor.test_topk_per_image)
+        detections, _ = fast_rcnn_inference(boxes, scores, sizes, *limits)
         return detections
 
 

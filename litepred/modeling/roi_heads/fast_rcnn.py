@@ -141,14 +141,9 @@ class FastRCNNOutputLayers(InferenceModule):
         self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
     ) -> tuple[list[Instances], list[Tensor]]:
         """Turn what `forward` returned for ``proposals`` into detections; see `fast_rcnn_inference`."""
-        return fast_rcnn_inference(
-            self.predict_boxes(predictions, proposals),
-            self.predict_probs(predictions, proposals),
-            [p.image_size for p in proposals],
-            self.test_score_thresh,
-            self.test_nms_thresh,
-            self.test_topk_per_image,
-        )
+        boxes, scores = self.predict_boxes(predictions, proposals), self.predict_probs(predictions, proposals)
+        limits = (self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image)
+        return fast_rcnn_inference(boxes, scores, [p.image_size for p in proposals], *limits)
 
     def predict_boxes(self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]) -> tuple[Tensor, ...]:
         """Decode the deltas: per image (Ri, 4·K or 4), unclipped."""
