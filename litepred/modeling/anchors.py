@@ -18,7 +18,7 @@ from ..layers import InferenceModule, ShapeSpec
 from ..structures import Boxes
 from .build import ANCHOR_GENERATOR_REGISTRY
 
-__all__ = ["DefaultAnchorGenerator", "anchors_around", "anchors_per_cell"]
+__all__ = ["DefaultAnchorGenerator"]
 
 
 def anchors_per_cell(generator: DefaultAnchorGenerator) -> int:

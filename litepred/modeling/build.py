@@ -33,7 +33,6 @@ __all__ = [
     "ROI_MASK_HEAD_REGISTRY",
     "RPN_HEAD_REGISTRY",
     "SEM_SEG_HEADS_REGISTRY",
-    "Registry",
     "build_anchor_generator",
     "build_backbone",
     "build_box_head",
@@ -44,7 +43,6 @@ __all__ = [
     "build_roi_heads",
     "build_rpn_head",
     "build_sem_seg_head",
-    "named_shapes",
     "resolve_device",
     "without_random_init",
 ]

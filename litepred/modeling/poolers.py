@@ -18,7 +18,7 @@ from ..layers import InferenceModule
 from ..layers.roi_align import roi_align_channels_last
 from ..structures import Boxes
 
-__all__ = ["ROIPooler", "assign_boxes_to_levels"]
+__all__ = ["ROIPooler"]
 
 
 def assign_boxes_to_levels(

@@ -21,7 +21,7 @@ from .build import META_ARCH_REGISTRY, build_backbone, build_proposal_generator,
 from .postprocess import MASK_FORMATS, detector_postprocess
 from .roi_heads import ROIHeads
 
-__all__ = ["GeneralizedRCNN", "MetaArch", "ProposalNetwork", "RawOutputs"]
+__all__ = ["GeneralizedRCNN", "MetaArch", "ProposalNetwork"]
 
 Inputs = Sequence[Mapping[str, Any]]
 

@@ -27,7 +27,7 @@ from .build import (
     named_shapes,
 )
 
-__all__ = ["RPN", "Proposals", "StandardRPNHead", "find_top_rpn_proposals"]
+__all__ = ["RPN", "StandardRPNHead", "find_top_rpn_proposals"]
 
 
 class Proposals(NamedTuple):

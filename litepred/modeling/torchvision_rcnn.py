@@ -33,14 +33,7 @@ from .rcnn import GeneralizedRCNN, Inputs, output_size
 from .roi_heads import FastRCNNOutputLayers, KRCNNConvDeconvUpsampleHead, StandardROIHeads
 from .rpn import RPN
 
-__all__ = [
-    "TorchvisionAnchorGenerator",
-    "TorchvisionKeypointHead",
-    "TorchvisionOutputLayers",
-    "TorchvisionRCNN",
-    "TorchvisionROIHeads",
-    "TorchvisionRPN",
-]
+__all__ = ["TorchvisionRCNN"]
 
 _SMALLEST_PROPOSAL_PX = 1e-3
 _SMALLEST_DETECTION_PX = 1e-2

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...errors import ConfigError
 from ...layers import InferenceModule, ShapeSpec
 
-__all__ = ["Backbone", "Stage", "StagedBackbone"]
+__all__ = ["Backbone"]
 
 
 class Backbone(InferenceModule):

@@ -17,7 +17,7 @@ from ...layers import Conv2d, DeformConv, InferenceModule, ModulatedDeformConv, 
 from ..build import BACKBONE_REGISTRY
 from .base import Stage, StagedBackbone
 
-__all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "ResNet", "bottleneck_arguments", "build_resnet_backbone"]
+__all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "ResNet", "build_resnet_backbone"]
 
 _BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 

@@ -22,7 +22,7 @@ from .fast_rcnn import FastRCNNOutputLayers
 from .keypoint_head import BaseKeypointRCNNHead
 from .mask_head import BaseMaskRCNNHead
 
-__all__ = ["AnyProposals", "Features", "ROIHeads", "StandardROIHeads", "build_pooler", "proposal_list", "task_head"]
+__all__ = ["ROIHeads", "StandardROIHeads"]
 
 Features = Mapping[str, Tensor]
 
