@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 
-__all__ = ["ChannelsLastGroupNorm", "FrozenBatchNorm2d", "LayerNorm2d", "Norm", "get_norm"]
+__all__ = ["FrozenBatchNorm2d", "LayerNorm2d", "Norm", "get_norm"]
 
 Norm = str | Callable[[int], nn.Module] | None
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["MaskWindows", "mask_windows", "paste_masks_in_image", "paste_masks_in_windows"]
+__all__ = ["paste_masks_in_image"]
 
 Window = tuple[int, int, int, int]
 MaskWindows = Callable[[Tensor, Tensor, tuple[int, int], float], Iterator[tuple[int, tuple[Window, Tensor]]]]
