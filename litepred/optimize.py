@@ -84,7 +84,7 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
 
 
 def compiling() -> AbstractContextManager[Any]:
-    """Within this, what is compiled takes the weights for constants, as `optimize` has left them."""
+    """Return a context in which compiled code takes the weights, as `optimize` has left them, for constants."""
     from torch._inductor import config  # which older versions of torch load only when asked to
 
     return config.patch(freezing=True)

@@ -36,7 +36,7 @@ class Conv2d(nn.Conv2d):
         return x if self.activation is None else self.activation(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve ``x`` (N, C, H, W), normalise, activate."""
+        """Convolve ``x`` (N, C, H, W), normalise it and activate it."""
         return self._finish(super().forward(x))
 
 
@@ -63,7 +63,7 @@ class DeformConv(Conv2d):
         self.deformable_groups = deformable_groups
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """Convolve ``x`` with ``offset`` (N, 2·G·k·k, H', W'), dy before dx for each tap, ``mask`` (N, G·k·k, …)."""
+        """Convolve ``x`` with ``offset`` (N, 2·G·k·k, H', W'), dy before dx, and ``mask`` (N, G·k·k, H', W')."""
         x = deform_conv2d(x, offset, self.weight, self.bias, self.stride, self.padding, self.dilation, mask)
         return self._finish(x)
 

@@ -35,14 +35,14 @@ def _sample(masks: Tensor, boxes: Tensor, y0: int, y1: int, x0: int, x1: int) ->
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; on the CPU the system hands out their memory only where something is written."""
+    """Return zeros, of which the system hands out memory on the CPU only where something is written."""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
     return torch.from_numpy(np.zeros(shape, bool if dtype == torch.bool else np.uint8))
 
 
 def _windows(boxes: Tensor, height: int, width: int) -> Iterator[tuple[int, Window]]:
-    """For each box that reaches into the image its index and x0, y0, x1, y1 around it, a pixel wider."""
+    """Yield the index of each box that reaches into the image, and the window x0, y0, x1, y1 one pixel around it."""
     lows = (boxes[:, :2].floor() - 1).clamp(min=0)
     highs = torch.minimum(boxes[:, 2:].ceil() + 1, boxes.new_tensor([width, height]))
     for i, (x0, y0, x1, y1) in enumerate(torch.cat([lows, highs], dim=1).to(torch.int64).tolist()):

@@ -121,7 +121,7 @@ class DefaultAnchorGenerator(InferenceModule):
 
     @property
     def num_anchors(self) -> list[int]:
-        """A, per level."""
+        """The number of anchors per cell, A, of each level."""
         return [len(anchors) for anchors in self.cell_anchors]
 
     num_cell_anchors = num_anchors

@@ -233,7 +233,7 @@ def _is_finite(image: Tensor) -> bool:
 
 
 def output_size(inputs: Mapping[str, Any], image_size: Sequence[int]) -> tuple[int, int]:
-    """The (height, width) that the answers for one input shall have.
+    """Return the (height, width) that the answers for one input shall have.
 
     Raises:
         ImageError: when one is no number of pixels.
@@ -328,8 +328,23 @@ class GeneralizedRCNN(MetaArch):
         """
         if self.proposal_generator is not None:
             return None
-        sizes = enumerate(zip(batched_inputs, image_sizes))
-        return [_given_proposals(i, inputs, size).to(self.device) for i, (inputs, size) in sizes]
+        given = []
+        for i, (inputs, size) in enumerate(zip(batched_inputs, image_sizes)):
+            proposals = inputs.get("proposals")
+            if not isinstance(proposals, Instances) or not proposals.has("proposal_boxes"):
+                raise LitepredError(
+                    f"input {i} has no 'proposals', but this model proposes none itself (MODEL.PROPOSAL_GENERATOR.NAME "
+                    "is PrecomputedProposals): expected Instances with proposal_boxes in pixels of 'image'"
+                )
+            boxes = proposals.proposal_boxes
+            if not hasattr(boxes, "tensor") or proposals.image_size != size:
+                raise LitepredError(
+                    f"the 'proposals' of input {i} have a {type(boxes).__name__} as proposal_boxes and the image size "
+                    f"{proposals.image_size}, where the image has {size}: expected Instances with Boxes as "
+                    "proposal_boxes, in pixels of 'image'"
+                )
+            given.append(proposals.to(self.device))
+        return given
 
     def _detect(
         self, images: ImageList, features: dict[str, Tensor], proposals: list[Instances] | None
@@ -338,23 +353,6 @@ class GeneralizedRCNN(MetaArch):
             proposals, _ = self.proposal_generator(images, features, None)
         instances, _ = self.roi_heads(images, features, proposals, None)
         return instances
-
-
-def _given_proposals(index: int, inputs: Mapping[str, Any], image_size: tuple[int, int]) -> Instances:
-    proposals = inputs.get("proposals")
-    expected = "expected Instances with proposal_boxes in pixels of 'image'"
-    if not isinstance(proposals, Instances) or not proposals.has("proposal_boxes"):
-        raise LitepredError(
-            f"input {index} has no 'proposals', but this model proposes none itself (MODEL.PROPOSAL_GENERATOR.NAME is "
-            f"PrecomputedProposals): {expected}"
-        )
-    boxes = proposals.proposal_boxes
-    if not hasattr(boxes, "tensor") or proposals.image_size != image_size:
-        raise LitepredError(
-            f"the 'proposals' of input {index} have a {type(boxes).__name__} as proposal_boxes and the image size "
-            f"{proposals.image_size}, where the image has {image_size}: {expected}, as Boxes"
-        )
-    return proposals
 
 
 @META_ARCH_REGISTRY.register()

@@ -205,7 +205,7 @@ class RetinaNet(MetaArch):
     def _detect_single_image(
         self, anchors: Sequence[Boxes], scores: Sequence[Tensor], deltas: Sequence[Tensor], image_size: tuple[int, int]
     ) -> Instances:
-        """Threshold and choose per level, then suppress; boxes are not clipped before (nor in Detectron2)."""
+        """Choose the best of each level and suppress among all; as in Detectron2, boxes are not clipped before."""
         boxes, kept_scores, classes = [], [], []
         for level_anchors, level_scores, level_deltas in zip(anchors, scores, deltas):
             flat = level_scores.flatten()  # (B·K,)

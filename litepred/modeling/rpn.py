@@ -94,7 +94,7 @@ def find_top_rpn_proposals(
     post_nms_topk: int,
     min_box_size: float,
 ) -> list[Instances]:
-    """Clip the candidates of all levels, suppress overlaps within each level, keep the best over all levels.
+    """Clip the candidates of all levels, suppress overlaps within each level, and keep the best over all.
 
     Args:
         boxes: candidates of each level, (N, B', 4).

@@ -223,7 +223,7 @@ def _make_stages(
         depth: of the whole ResNet.
         in_channels: of the stem's map.
         out_channels: of the map of stage 2.
-        arguments: of `ResNet.make_stage` for the stage of a number; they go before the depth's own.
+        arguments: gives `ResNet.make_stage` its arguments for the stage of a number, in place of those by default.
         last: 1 to 5; with 1 there is none.
 
     Raises:
