@@ -24,6 +24,7 @@ from .roi_heads import ROIHeads
 __all__ = ["GeneralizedRCNN", "MetaArch", "ProposalNetwork"]
 
 Inputs = Sequence[Mapping[str, Any]]
+Sizes = Sequence[tuple[int, int]]  # (height, width) of each image
 
 
 class RawOutputs(TypedDict, total=False):
@@ -132,7 +133,7 @@ class MetaArch(InferenceModule):
 
     @staticmethod
     def _postprocess(
-        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sizes
     ) -> list[dict[str, Instances]]:
         """Bring the instances of each image, whose input had one of ``image_sizes``, to the size that it asks for."""
         return [
@@ -188,9 +189,7 @@ class MetaArch(InferenceModule):
         """
         raise NotImplementedError
 
-    def postprocess(
-        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Any]]:
+    def postprocess(self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sizes) -> list[dict[str, Any]]:
         """Bring what `network` found to the size that each input asks for.
 
         Args:
@@ -320,7 +319,7 @@ class GeneralizedRCNN(MetaArch):
             raise ConfigError(f"mask_format is {mask_format!r}: expected one of {', '.join(self.mask_formats)}")
         self.mask_format = mask_format
 
-    def given_proposals(self, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]) -> list[Instances] | None:
+    def given_proposals(self, batched_inputs: Inputs, image_sizes: Sizes) -> list[Instances] | None:
         """Return the proposals that the inputs bring, ``None`` for a model that proposes itself.
 
         Raises:
@@ -381,9 +380,7 @@ class ProposalNetwork(MetaArch):
         found, _ = self.proposal_generator(images, self.backbone(images.tensor), None)
         return {"proposals": found}
 
-    def postprocess(
-        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Any]]:
+    def postprocess(self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sizes) -> list[dict[str, Any]]:
         """Return ``{"proposals": Instances}`` per image, with ``proposal_boxes`` and raw ``objectness_logits``."""
         found = super().postprocess({"instances": raw["proposals"]}, batched_inputs, image_sizes)
         return [{"proposals": one["instances"]} for one in found]
