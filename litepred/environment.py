@@ -52,23 +52,18 @@ def prepare_process(torch_process: int) -> None:
 def _prepare_process(process: int, torch_process: int) -> None:
     if _is_forbidden(os.environ):
         return
-    if process == torch_process:
-        _keep_heap(os.environ)
-    else:
+    if process != torch_process:
         import torch
 
         torch.set_num_threads(1)
-
-
-def _is_forbidden(environ: Mapping[str, str]) -> bool:
-    return environ.get(_FORBIDS, "") not in ("", "0")
-
-
-def _keep_heap(environ: Mapping[str, str]) -> None:
-    if sys.platform == "linux" and not any(name in environ for name in _HEAP_VARIABLES):
+    elif sys.platform == "linux" and not any(name in os.environ for name in _HEAP_VARIABLES):
         import ctypes  # where it is used alone: `import litepred` comes through this file
 
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
             mallopt(_M_TRIM_THRESHOLD, 256 << 20)
             mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+
+
+def _is_forbidden(environ: Mapping[str, str]) -> bool:
+    return environ.get(_FORBIDS, "") not in ("", "0")

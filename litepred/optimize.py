@@ -84,7 +84,7 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
 
 
 def compiling() -> AbstractContextManager[Any]:
-    """Within this, what is compiled takes the weights for constants, as `optimize` has left them."""
+    """Return a context in which compiled code takes the weights, as `optimize` has left them, for constants."""
     from torch._inductor import config  # which older versions of torch load only when asked to
 
     return config.patch(freezing=True)
@@ -254,9 +254,9 @@ def _reduce(model: nn.Module, dtype: torch.dtype) -> None:
     """
     for part in _dense_parts(model):
         part.to(dtype)
-        part.register_forward_pre_hook(partial(_cast_inputs, dtype=dtype))
+        part.register_forward_pre_hook(partial(_cast_last, dtype=dtype))
         if part is not getattr(model, "backbone", None):
-            part.register_forward_hook(_cast_outputs)
+            part.register_forward_hook(partial(_cast_last, dtype=torch.float32))
 
 
 def _dense_parts(model: nn.Module) -> Iterator[nn.Module]:
@@ -280,9 +280,6 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-def _cast_inputs(module: nn.Module, args: Any, dtype: torch.dtype) -> Any:
-    return _cast(args, dtype)
-
-
-def _cast_outputs(module: nn.Module, args: Any, output: Any) -> Any:
-    return _cast(output, torch.float32)
+def _cast_last(*given: Any, dtype: torch.dtype) -> Any:
+    """Cast what a hook gets last: a module's arguments before it runs, its answer afterwards."""
+    return _cast(given[-1], dtype)

@@ -36,7 +36,7 @@ class Conv2d(nn.Conv2d):
         return x if self.activation is None else self.activation(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve ``x`` (N, C, H, W), normalise, activate."""
+        """Convolve ``x`` (N, C, H, W), normalise it and activate it."""
         return self._finish(super().forward(x))
 
 
@@ -62,14 +62,8 @@ class DeformConv(Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=bias, **kwargs)
         self.deformable_groups = deformable_groups
 
-    def extra_repr(self) -> str:
-        """Show the constructor's arguments in the module's printed form."""
-        names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
-        shown = [f"{name}={getattr(self, name)}" for name in (*names, "deformable_groups")]
-        return ", ".join([*shown, f"bias={self.bias is not None}"])
-
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """Convolve ``x`` with ``offset`` (N, 2·G·k·k, H', W'), dy before dx for each tap, ``mask`` (N, G·k·k, …)."""
+        """Convolve ``x`` with ``offset`` (N, 2·G·k·k, H', W'), dy before dx, and ``mask`` (N, G·k·k, H', W')."""
         x = deform_conv2d(x, offset, self.weight, self.bias, self.stride, self.padding, self.dilation, mask)
         return self._finish(x)
 

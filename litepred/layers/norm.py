@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ..errors import ConfigError
 
-__all__ = ["ChannelsLastGroupNorm", "FrozenBatchNorm2d", "LayerNorm2d", "Norm", "get_norm"]
+__all__ = ["FrozenBatchNorm2d", "LayerNorm2d", "Norm", "get_norm"]
 
 Norm = str | Callable[[int], nn.Module] | None
 
@@ -108,11 +108,7 @@ class ChannelsLastGroupNorm(nn.Module):
 
 # The synchronised variants only differ while training: in evaluation they are plain batch normalisation.
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "BN": nn.BatchNorm2d,
-    "SyncBN": nn.BatchNorm2d,
-    "nnSyncBN": nn.BatchNorm2d,
-    "naiveSyncBN": nn.BatchNorm2d,
-    "naiveSyncBN_N": nn.BatchNorm2d,
+    **dict.fromkeys(("BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"), nn.BatchNorm2d),
     "FrozenBN": FrozenBatchNorm2d,
     "FrozenBNWithoutEps": partial(FrozenBatchNorm2d, eps=0.0),  # of torchvision's released detectors
     "GN": partial(nn.GroupNorm, 32),

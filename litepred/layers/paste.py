@@ -6,25 +6,19 @@ N masks of M × M probabilities, an image of H × W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["MaskWindows", "mask_windows", "paste_masks_in_image", "paste_masks_in_windows"]
+__all__ = ["paste_masks_in_image"]
 
 Window = tuple[int, int, int, int]
 MaskWindows = Callable[[Tensor, Tensor, tuple[int, int], float], Iterator[tuple[int, tuple[Window, Tensor]]]]
 
 _CHUNK_BYTES = 2**30  # on an accelerator: memory that one chunk of full-size masks may take
-
-
-class _Boxes(Protocol):
-    """What has its rows x1 y1 x2 y2 in ``tensor``, as `litepred.structures.Boxes`."""
-
-    tensor: Tensor
 
 
 def _sample(masks: Tensor, boxes: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
@@ -41,14 +35,14 @@ def _sample(masks: Tensor, boxes: Tensor, y0: int, y1: int, x0: int, x1: int) ->
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; on the CPU the system hands out their memory only where something is written."""
+    """Return zeros, of which the system hands out memory on the CPU only where something is written."""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
     return torch.from_numpy(np.zeros(shape, bool if dtype == torch.bool else np.uint8))
 
 
 def _windows(boxes: Tensor, height: int, width: int) -> Iterator[tuple[int, Window]]:
-    """For each box that reaches into the image its index and x0, y0, x1, y1 around it, a pixel wider."""
+    """Yield the index of each box that reaches into the image, and the window x0, y0, x1, y1 one pixel around it."""
     lows = (boxes[:, :2].floor() - 1).clamp(min=0)
     highs = torch.minimum(boxes[:, 2:].ceil() + 1, boxes.new_tensor([width, height]))
     for i, (x0, y0, x1, y1) in enumerate(torch.cat([lows, highs], dim=1).to(torch.int64).tolist()):
@@ -103,7 +97,7 @@ def paste_masks_in_windows(
 
 
 def paste_masks_in_image(
-    masks: Tensor, boxes: Tensor | _Boxes, image_shape: tuple[int, int], threshold: float = 0.5
+    masks: Tensor, boxes: Tensor | Any, image_shape: tuple[int, int], threshold: float = 0.5
 ) -> Tensor:
     """Paste masks that were predicted relative to their boxes into full images.
 

@@ -1,105 +1,28 @@
-"""Models and their parts, built by name from a config or directly from plain arguments."""
+"""Models and their parts, built by name from a config or directly from plain arguments.
 
-from .anchors import DefaultAnchorGenerator
-from .backbone import FPN, Backbone, ResNet, build_resnet_backbone
-from .box_coding import Box2BoxTransform
-from .build import (
-    ANCHOR_GENERATOR_REGISTRY,
-    BACKBONE_REGISTRY,
-    META_ARCH_REGISTRY,
-    PROPOSAL_GENERATOR_REGISTRY,
-    ROI_BOX_HEAD_REGISTRY,
-    ROI_HEADS_REGISTRY,
-    ROI_KEYPOINT_HEAD_REGISTRY,
-    ROI_MASK_HEAD_REGISTRY,
-    RPN_HEAD_REGISTRY,
-    SEM_SEG_HEADS_REGISTRY,
-    Registry,
-    build_anchor_generator,
-    build_backbone,
-    build_box_head,
-    build_keypoint_head,
-    build_mask_head,
-    build_model,
-    build_proposal_generator,
-    build_roi_heads,
-    build_rpn_head,
-    build_sem_seg_head,
-    resolve_device,
-    without_random_init,
-)
-from .panoptic import PanopticFPN, combine_semantic_and_instance_outputs
-from .poolers import ROIPooler
-from .postprocess import detector_postprocess, sem_seg_postprocess
-from .rcnn import GeneralizedRCNN, ProposalNetwork
-from .retinanet import RetinaNet
-from .roi_heads import (
-    BaseKeypointRCNNHead,
-    BaseMaskRCNNHead,
-    CascadeROIHeads,
-    FastRCNNConvFCHead,
-    FastRCNNOutputLayers,
-    KRCNNConvDeconvUpsampleHead,
-    MaskRCNNConvUpsampleHead,
-    Res5ROIHeads,
-    ROIHeads,
-    StandardROIHeads,
-)
-from .rpn import RPN, StandardRPNHead
-from .semantic import SemanticSegmentor, SemSegFPNHead
-from .torchvision_rcnn import TorchvisionRCNN
+What each file has in its ``__all__`` is public here.
+"""
 
-__all__ = [
-    "ANCHOR_GENERATOR_REGISTRY",
-    "BACKBONE_REGISTRY",
-    "FPN",
-    "META_ARCH_REGISTRY",
-    "PROPOSAL_GENERATOR_REGISTRY",
-    "ROI_BOX_HEAD_REGISTRY",
-    "ROI_HEADS_REGISTRY",
-    "ROI_KEYPOINT_HEAD_REGISTRY",
-    "ROI_MASK_HEAD_REGISTRY",
-    "RPN",
-    "RPN_HEAD_REGISTRY",
-    "SEM_SEG_HEADS_REGISTRY",
-    "Backbone",
-    "BaseKeypointRCNNHead",
-    "BaseMaskRCNNHead",
-    "Box2BoxTransform",
-    "CascadeROIHeads",
-    "DefaultAnchorGenerator",
-    "FastRCNNConvFCHead",
-    "FastRCNNOutputLayers",
-    "GeneralizedRCNN",
-    "KRCNNConvDeconvUpsampleHead",
-    "MaskRCNNConvUpsampleHead",
-    "PanopticFPN",
-    "ProposalNetwork",
-    "ROIHeads",
-    "ROIPooler",
-    "Registry",
-    "Res5ROIHeads",
-    "ResNet",
-    "RetinaNet",
-    "SemSegFPNHead",
-    "SemanticSegmentor",
-    "StandardROIHeads",
-    "StandardRPNHead",
-    "TorchvisionRCNN",
-    "build_anchor_generator",
-    "build_backbone",
-    "build_box_head",
-    "build_keypoint_head",
-    "build_mask_head",
-    "build_model",
-    "build_proposal_generator",
-    "build_resnet_backbone",
-    "build_roi_heads",
-    "build_rpn_head",
-    "build_sem_seg_head",
-    "combine_semantic_and_instance_outputs",
-    "detector_postprocess",
-    "resolve_device",
-    "sem_seg_postprocess",
-    "without_random_init",
-]
+from .anchors import *
+from .backbone.base import *
+from .backbone.fpn import *
+from .backbone.regnet import *
+from .backbone.resnet import *
+from .box_coding import *
+from .build import *
+from .panoptic import *
+from .poolers import *
+from .postprocess import *
+from .rcnn import *
+from .registry import *
+from .retinanet import *
+from .roi_heads.box_head import *
+from .roi_heads.cascade import *
+from .roi_heads.fast_rcnn import *
+from .roi_heads.keypoint_head import *
+from .roi_heads.mask_head import *
+from .roi_heads.res5 import *
+from .roi_heads.standard import *
+from .rpn import *
+from .semantic import *
+from .torchvision_rcnn import *

@@ -18,7 +18,7 @@ from ..layers import InferenceModule, ShapeSpec
 from ..structures import Boxes
 from .build import ANCHOR_GENERATOR_REGISTRY
 
-__all__ = ["DefaultAnchorGenerator", "anchors_around", "anchors_per_cell"]
+__all__ = ["DefaultAnchorGenerator"]
 
 
 def anchors_per_cell(generator: DefaultAnchorGenerator) -> int:
@@ -121,7 +121,7 @@ class DefaultAnchorGenerator(InferenceModule):
 
     @property
     def num_anchors(self) -> list[int]:
-        """A, per level."""
+        """The number of anchors per cell, A, of each level."""
         return [len(anchors) for anchors in self.cell_anchors]
 
     num_cell_anchors = num_anchors

@@ -14,15 +14,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ..config import CfgNode
 from ..errors import ConfigError
 from ..layers import ShapeSpec
 from .registry import Registry
 
 if TYPE_CHECKING:
-    from ..config import CfgNode
-    from .anchors import DefaultAnchorGenerator
     from .backbone import Backbone
-    from .roi_heads import BaseKeypointRCNNHead, BaseMaskRCNNHead, FastRCNNConvFCHead, ROIHeads
 
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
@@ -35,7 +33,6 @@ __all__ = [
     "ROI_MASK_HEAD_REGISTRY",
     "RPN_HEAD_REGISTRY",
     "SEM_SEG_HEADS_REGISTRY",
-    "Registry",
     "build_anchor_generator",
     "build_backbone",
     "build_box_head",
@@ -46,7 +43,6 @@ __all__ = [
     "build_roi_heads",
     "build_rpn_head",
     "build_sem_seg_head",
-    "named_shapes",
     "resolve_device",
     "without_random_init",
 ]
@@ -87,8 +83,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
         ConfigError: when the config names a component that is not registered, or values that do not go together.
     """
     device = resolve_device(cfg.MODEL.DEVICE)
-    model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
-    return model.to(device).eval().requires_grad_(False)
+    return META_ARCH_REGISTRY.build(cfg).to(device).requires_grad_(False)
 
 
 class without_random_init(TorchFunctionMode):
@@ -105,48 +100,24 @@ def build_backbone(cfg: CfgNode, input_shape: ShapeSpec | None = None) -> Backbo
     """Build the backbone that ``cfg.MODEL.BACKBONE.NAME`` names; the input has one channel per ``PIXEL_MEAN`` entry."""
     if input_shape is None:
         input_shape = ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN or ()))
-    return BACKBONE_REGISTRY.get(cfg.MODEL.BACKBONE.NAME)(cfg, input_shape).eval()
+    return BACKBONE_REGISTRY.build(cfg, input_shape)
 
 
 def build_proposal_generator(cfg: CfgNode, input_shape: Shapes) -> nn.Module | None:
     """Build what ``cfg.MODEL.PROPOSAL_GENERATOR.NAME`` names; ``None`` for ``PrecomputedProposals``."""
-    name = cfg.MODEL.PROPOSAL_GENERATOR.NAME
-    return None if name == "PrecomputedProposals" else PROPOSAL_GENERATOR_REGISTRY.get(name)(cfg, input_shape).eval()
+    is_precomputed = cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals"
+    return None if is_precomputed else PROPOSAL_GENERATOR_REGISTRY.build(cfg, input_shape)
 
 
-def build_roi_heads(cfg: CfgNode, input_shape: Shapes) -> ROIHeads:
-    """Build the ROI heads that ``cfg.MODEL.ROI_HEADS.NAME`` names."""
-    return ROI_HEADS_REGISTRY.get(cfg.MODEL.ROI_HEADS.NAME)(cfg, input_shape).eval()
-
-
-def build_rpn_head(cfg: CfgNode, input_shape: Sequence[ShapeSpec]) -> nn.Module:
-    """Build the head of the RPN that ``cfg.MODEL.RPN.HEAD_NAME`` names, for a list of feature maps."""
-    return RPN_HEAD_REGISTRY.get(cfg.MODEL.RPN.HEAD_NAME)(cfg, input_shape)
-
-
-def build_anchor_generator(cfg: CfgNode, input_shape: Sequence[ShapeSpec]) -> DefaultAnchorGenerator:
-    """Build what ``cfg.MODEL.ANCHOR_GENERATOR.NAME`` names, for a list of feature maps."""
-    return ANCHOR_GENERATOR_REGISTRY.get(cfg.MODEL.ANCHOR_GENERATOR.NAME)(cfg, input_shape)
-
-
-def build_box_head(cfg: CfgNode, input_shape: ShapeSpec) -> FastRCNNConvFCHead:
-    """Build what ``cfg.MODEL.ROI_BOX_HEAD.NAME`` names, which lies between pooled boxes and their predictor."""
-    return ROI_BOX_HEAD_REGISTRY.get(cfg.MODEL.ROI_BOX_HEAD.NAME)(cfg, input_shape)
-
-
-def build_mask_head(cfg: CfgNode, input_shape: ShapeSpec) -> BaseMaskRCNNHead:
-    """Build the mask head that ``cfg.MODEL.ROI_MASK_HEAD.NAME`` names, for pooled boxes."""
-    return ROI_MASK_HEAD_REGISTRY.get(cfg.MODEL.ROI_MASK_HEAD.NAME)(cfg, input_shape)
-
-
-def build_keypoint_head(cfg: CfgNode, input_shape: ShapeSpec) -> BaseKeypointRCNNHead:
-    """Build the keypoint head that ``cfg.MODEL.ROI_KEYPOINT_HEAD.NAME`` names, for pooled boxes."""
-    return ROI_KEYPOINT_HEAD_REGISTRY.get(cfg.MODEL.ROI_KEYPOINT_HEAD.NAME)(cfg, input_shape)
-
-
-def build_sem_seg_head(cfg: CfgNode, input_shape: Shapes) -> nn.Module:
-    """Build the semantic head that ``cfg.MODEL.SEM_SEG_HEAD.NAME`` names, for named feature maps."""
-    return SEM_SEG_HEADS_REGISTRY.get(cfg.MODEL.SEM_SEG_HEAD.NAME)(cfg, input_shape)
+# Each takes a config and the shape of what its component reads. That is a `ShapeSpec` for each named map for ROI heads
+# and semantic heads, a list of them for the RPN's head and for anchors, and one of a pooled box for the other heads.
+build_roi_heads = ROI_HEADS_REGISTRY.build
+build_sem_seg_head = SEM_SEG_HEADS_REGISTRY.build
+build_rpn_head = RPN_HEAD_REGISTRY.build
+build_anchor_generator = ANCHOR_GENERATOR_REGISTRY.build
+build_box_head = ROI_BOX_HEAD_REGISTRY.build
+build_mask_head = ROI_MASK_HEAD_REGISTRY.build
+build_keypoint_head = ROI_KEYPOINT_HEAD_REGISTRY.build
 
 
 def resolve_device(name: str | torch.device) -> torch.device:

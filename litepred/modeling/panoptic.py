@@ -5,7 +5,6 @@ N images, K instances of one image, H × W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from ..config import CfgNode, configurable
 from ..errors import ConfigError
 from ..structures import ImageList, Instances, instance_mask
 from .build import META_ARCH_REGISTRY, build_sem_seg_head
-from .rcnn import GeneralizedRCNN, Inputs, RawOutputs
+from .rcnn import GeneralizedRCNN, Inputs, RawOutputs, Sizes
 from .semantic import enlarged_logits, padded_logits, semantic_logits
 
 __all__ = ["PanopticFPN", "combine_semantic_and_instance_outputs"]
@@ -87,9 +86,7 @@ class PanopticFPN(GeneralizedRCNN):
         instances = self._detect(images, features, proposals)
         return {"instances": instances, "sem_seg": semantic_logits(self.sem_seg_head, features)}
 
-    def postprocess(
-        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Any]]:
+    def postprocess(self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sizes) -> list[dict[str, Any]]:
         """Return the three answers of `inference` for each image; see `MetaArch.postprocess`."""
         semantic = enlarged_logits(self.sem_seg_head, raw["sem_seg"], batched_inputs, image_sizes)
         results = []
@@ -142,15 +139,8 @@ def combine_semantic_and_instance_outputs(
         taken = area - int(visible.count_nonzero())
         if area == 0 or taken / area > overlap_threshold:
             continue
-        segments.append(
-            {
-                "id": len(segments) + 1,
-                "isthing": True,
-                "score": scores[index],
-                "category_id": classes[index],
-                "instance_id": index,
-            }
-        )
+        thing = {"score": scores[index], "category_id": classes[index], "instance_id": index}
+        segments.append({"id": len(segments) + 1, "isthing": True, **thing})
         segment_ids[visible] = len(segments)
         free &= ~mask
 

@@ -18,7 +18,7 @@ from ..layers import InferenceModule
 from ..layers.roi_align import roi_align_channels_last
 from ..structures import Boxes
 
-__all__ = ["ROIPooler", "assign_boxes_to_levels"]
+__all__ = ["ROIPooler"]
 
 
 def assign_boxes_to_levels(
@@ -112,14 +112,8 @@ class ROIPooler(InferenceModule):
         rois = rois.to(features[0].dtype)
         if len(features) == 1:
             return self._pool(features[0], rois, self.scales[0])
-        level = assign_boxes_to_levels(
-            [Boxes(rois[:, 1:])],
-            self.min_level,
-            self.max_level,
-            self.canonical_box_size,
-            self.canonical_level,
-            self._slack,
-        )
+        pyramid = (self.min_level, self.max_level, self.canonical_box_size, self.canonical_level, self._slack)
+        level = assign_boxes_to_levels([Boxes(rois[:, 1:])], *pyramid)
         if rois.device.type != "cpu":
             return self._pool_each_level_whole(features, rois, level)
         channels_last = features[0].is_contiguous(memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ from ..layers import paste_masks_in_image
 from ..layers.paste import MaskWindows, mask_windows, paste_masks_in_windows
 from ..structures import Boxes, Instances, ROIMasks, mask_to_polygons, mask_to_rle
 
-__all__ = ["MASK_FORMATS", "detector_postprocess", "sem_seg_postprocess", "write_masks"]
+__all__ = ["detector_postprocess", "sem_seg_postprocess"]
 
 MASK_FORMATS = ("bitmask", "roi", "rle", "polygon")
 

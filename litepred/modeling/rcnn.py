@@ -21,9 +21,10 @@ from .build import META_ARCH_REGISTRY, build_backbone, build_proposal_generator,
 from .postprocess import MASK_FORMATS, detector_postprocess
 from .roi_heads import ROIHeads
 
-__all__ = ["GeneralizedRCNN", "MetaArch", "ProposalNetwork", "RawOutputs"]
+__all__ = ["GeneralizedRCNN", "MetaArch", "ProposalNetwork"]
 
 Inputs = Sequence[Mapping[str, Any]]
+Sizes = Sequence[tuple[int, int]]  # (height, width) of each image
 
 
 class RawOutputs(TypedDict, total=False):
@@ -132,7 +133,7 @@ class MetaArch(InferenceModule):
 
     @staticmethod
     def _postprocess(
-        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sizes
     ) -> list[dict[str, Instances]]:
         """Bring the instances of each image, whose input had one of ``image_sizes``, to the size that it asks for."""
         return [
@@ -165,10 +166,16 @@ class MetaArch(InferenceModule):
             return []
         return self.inference(batched_inputs)
 
-    def inference(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
-        """Run the model on a batch that is not empty; see `forward`."""
+    def inference(self, batched_inputs: Inputs, do_postprocess: bool = True) -> list[Any]:
+        """Run the model on a batch that is not empty.
+
+        Returns:
+            A dict per image; or, of a model that finds instances and without ``do_postprocess``, the raw `Instances` in
+            pixels of the network's input, whose boxes may leave the image.
+        """
         images = self.preprocess_image(batched_inputs)
-        return self.postprocess(self.network(images), batched_inputs, images.image_sizes)
+        raw = self.network(images)
+        return self.postprocess(raw, batched_inputs, images.image_sizes) if do_postprocess else raw["instances"]
 
     def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
         """Compute what is in normalised, padded images.
@@ -182,9 +189,7 @@ class MetaArch(InferenceModule):
         """
         raise NotImplementedError
 
-    def postprocess(
-        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Any]]:
+    def postprocess(self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sizes) -> list[dict[str, Any]]:
         """Bring what `network` found to the size that each input asks for.
 
         Args:
@@ -193,9 +198,11 @@ class MetaArch(InferenceModule):
             image_sizes: unpadded (height, width) of the images that the network saw.
 
         Returns:
-            A dict per image; see `forward`.
+            A dict per image: ``{"instances": Instances}``, where a subclass does not say otherwise.
         """
-        raise NotImplementedError
+        mask_format = getattr(self, "mask_format", None)  # of a model that finds masks
+        requests = [{"mask_format": mask_format, **inputs} for inputs in batched_inputs]
+        return self._postprocess(raw["instances"], requests, image_sizes)
 
 
 def _checked_image(index: int, inputs: Any, channels: int) -> Tensor:
@@ -207,21 +214,16 @@ def _checked_image(index: int, inputs: Any, channels: int) -> Tensor:
     image = inputs.get("image")
     if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != channels or not image.numel():
         came = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else repr(type(image))
-        raise ImageError(
-            f"input {index} of the model has {came} as its 'image': expected a tensor of shape "
-            f"({channels}, height, width), height and width at least 1"
-        )
-    if image.is_complex() or image.is_quantized or image.is_meta or image.layout is not torch.strided:
-        raise ImageError(
-            f"input {index} of the model has as its 'image' a tensor of {image.dtype} and {image.layout} on "
-            f"{image.device}: expected real numbers from 0 to 255 in a dense tensor"
-        )
-    if image.device.type == "cpu" and not _is_finite(image):  # on an accelerator, asking would mean waiting
-        raise ImageError(
-            f"input {index} of the model has NaN or infinite values in its 'image': expected numbers from 0 to 255"
-        )
-    output_size(inputs, image.shape[1:])
-    return image
+        expected = f"a tensor of shape ({channels}, height, width), height and width at least 1"
+    elif image.is_complex() or image.is_quantized or image.is_meta or image.layout is not torch.strided:
+        came = f"a tensor of {image.dtype} and {image.layout} on {image.device}"
+        expected = "real numbers from 0 to 255 in a dense tensor"
+    elif image.device.type == "cpu" and not _is_finite(image):  # on an accelerator, asking would mean waiting
+        came, expected = "NaN or infinite values", "numbers from 0 to 255"
+    else:
+        output_size(inputs, image.shape[1:])
+        return image
+    raise ImageError(f"input {index} of the model has {came} as its 'image': expected {expected}")
 
 
 def _is_finite(image: Tensor) -> bool:
@@ -230,7 +232,7 @@ def _is_finite(image: Tensor) -> bool:
 
 
 def output_size(inputs: Mapping[str, Any], image_size: Sequence[int]) -> tuple[int, int]:
-    """The (height, width) that the answers for one input shall have.
+    """Return the (height, width) that the answers for one input shall have.
 
     Raises:
         ImageError: when one is no number of pixels.
@@ -281,11 +283,8 @@ class GeneralizedRCNN(MetaArch):
             "roi_heads": build_roi_heads(cfg, shapes),
         }
 
-    def inference(
-        self,
-        batched_inputs: Inputs,
-        detected_instances: list[Instances] | None = None,
-        do_postprocess: bool = True,
+    def inference(  # type: ignore[override]
+        self, batched_inputs: Inputs, detected_instances: list[Instances] | None = None, do_postprocess: bool = True
     ) -> list[Any]:
         """Run the model on a batch that is not empty.
 
@@ -310,13 +309,6 @@ class GeneralizedRCNN(MetaArch):
         """Find instances in normalised, padded images; see `MetaArch.network`."""
         return {"instances": self._detect(images, self.backbone(images.tensor), proposals)}
 
-    def postprocess(
-        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Any]]:
-        """Return ``{"instances": Instances}`` for each image; see `MetaArch.postprocess`."""
-        requests = [{"mask_format": self.mask_format, **inputs} for inputs in batched_inputs]
-        return self._postprocess(raw["instances"], requests, image_sizes)
-
     def set_mask_format(self, mask_format: str) -> None:
         """Let ``pred_masks`` come in another format; see `write_masks`.
 
@@ -327,7 +319,7 @@ class GeneralizedRCNN(MetaArch):
             raise ConfigError(f"mask_format is {mask_format!r}: expected one of {', '.join(self.mask_formats)}")
         self.mask_format = mask_format
 
-    def given_proposals(self, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]) -> list[Instances] | None:
+    def given_proposals(self, batched_inputs: Inputs, image_sizes: Sizes) -> list[Instances] | None:
         """Return the proposals that the inputs bring, ``None`` for a model that proposes itself.
 
         Raises:
@@ -335,8 +327,23 @@ class GeneralizedRCNN(MetaArch):
         """
         if self.proposal_generator is not None:
             return None
-        sizes = enumerate(zip(batched_inputs, image_sizes))
-        return [_given_proposals(i, inputs, size).to(self.device) for i, (inputs, size) in sizes]
+        given = []
+        for i, (inputs, size) in enumerate(zip(batched_inputs, image_sizes)):
+            proposals = inputs.get("proposals")
+            if not isinstance(proposals, Instances) or not proposals.has("proposal_boxes"):
+                raise LitepredError(
+                    f"input {i} has no 'proposals', but this model proposes none itself (MODEL.PROPOSAL_GENERATOR.NAME "
+                    "is PrecomputedProposals): expected Instances with proposal_boxes in pixels of 'image'"
+                )
+            boxes = proposals.proposal_boxes
+            if not hasattr(boxes, "tensor") or proposals.image_size != size:
+                raise LitepredError(
+                    f"the 'proposals' of input {i} have a {type(boxes).__name__} as proposal_boxes and the image size "
+                    f"{proposals.image_size}, where the image has {size}: expected Instances with Boxes as "
+                    "proposal_boxes, in pixels of 'image'"
+                )
+            given.append(proposals.to(self.device))
+        return given
 
     def _detect(
         self, images: ImageList, features: dict[str, Tensor], proposals: list[Instances] | None
@@ -345,23 +352,6 @@ class GeneralizedRCNN(MetaArch):
             proposals, _ = self.proposal_generator(images, features, None)
         instances, _ = self.roi_heads(images, features, proposals, None)
         return instances
-
-
-def _given_proposals(index: int, inputs: Mapping[str, Any], image_size: tuple[int, int]) -> Instances:
-    proposals = inputs.get("proposals")
-    expected = "expected Instances with proposal_boxes in pixels of 'image'"
-    if not isinstance(proposals, Instances) or not proposals.has("proposal_boxes"):
-        raise LitepredError(
-            f"input {index} has no 'proposals', but this model proposes none itself (MODEL.PROPOSAL_GENERATOR.NAME is "
-            f"PrecomputedProposals): {expected}"
-        )
-    boxes = proposals.proposal_boxes
-    if not hasattr(boxes, "tensor") or proposals.image_size != image_size:
-        raise LitepredError(
-            f"the 'proposals' of input {index} have a {type(boxes).__name__} as proposal_boxes and the image size "
-            f"{proposals.image_size}, where the image has {image_size}: {expected}, as Boxes"
-        )
-    return proposals
 
 
 @META_ARCH_REGISTRY.register()
@@ -390,11 +380,7 @@ class ProposalNetwork(MetaArch):
         found, _ = self.proposal_generator(images, self.backbone(images.tensor), None)
         return {"proposals": found}
 
-    def postprocess(
-        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Any]]:
+    def postprocess(self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sizes) -> list[dict[str, Any]]:
         """Return ``{"proposals": Instances}`` per image, with ``proposal_boxes`` and raw ``objectness_logits``."""
-        return [
-            {"proposals": detector_postprocess(result, *output_size(inputs, size))}
-            for result, inputs, size in zip(raw["proposals"], batched_inputs, image_sizes)
-        ]
+        found = super().postprocess({"instances": raw["proposals"]}, batched_inputs, image_sizes)
+        return [{"proposals": one["instances"]} for one in found]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from .. import extensions
+from ..config import CfgNode
 from ..errors import ConfigError
 
 __all__ = ["Registry"]
@@ -67,6 +69,19 @@ class Registry:
             f"{where}othing of that name is registered in {self._name}: expected {', '.join(near) or '(it is empty)'}. "
             f"Register a component of your own with @{self._name}.register() before the model is built."
         )
+
+    def build(self, cfg: CfgNode, *inputs: Any) -> Any:
+        """Build the component that ``cfg`` names, in evaluation mode.
+
+        Args:
+            cfg: a config that has the registry's ``config_key``.
+            *inputs: what the component is called with after ``cfg``, such as the shape of what it reads.
+
+        Raises:
+            ConfigError: There is no such component, or its own values in ``cfg`` do not go together.
+        """
+        name: Any = functools.reduce(getattr, self._config_key.split("."), cfg)
+        return self.get(name)(cfg, *inputs).eval()
 
     def __contains__(self, name: str) -> bool:
         return name in self._components

@@ -18,7 +18,7 @@ from ..structures import Boxes, ImageList, Instances
 from .anchors import anchors_per_cell
 from .box_coding import Box2BoxTransform
 from .build import META_ARCH_REGISTRY, build_anchor_generator, named_shapes
-from .rcnn import Inputs, MetaArch, RawOutputs
+from .rcnn import MetaArch, RawOutputs
 
 __all__ = ["RetinaNet", "RetinaNetHead"]
 
@@ -174,28 +174,11 @@ class RetinaNet(MetaArch):
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
-    def inference(self, batched_inputs: Inputs, do_postprocess: bool = True) -> list[Any]:
-        """Run the model on a batch that is not empty.
-
-        Returns:
-            ``{"instances": Instances}`` per image, with ``pred_boxes``, ``scores`` and ``pred_classes``; or the raw
-            `Instances` in pixels of the network's input, whose boxes may leave the image.
-        """
-        images = self.preprocess_image(batched_inputs)
-        raw = self.network(images)
-        return self.postprocess(raw, batched_inputs, images.image_sizes) if do_postprocess else raw["instances"]
-
     def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
-        """Find instances in normalised, padded images; see `MetaArch.network`."""
+        """Find instances, with ``pred_boxes``, ``scores`` and ``pred_classes``; see `MetaArch.network`."""
         features = self.backbone(images.tensor)
         maps = [features[name] for name in self.head_in_features]
         return {"instances": self.forward_inference(images, maps, self.head(maps))}
-
-    def postprocess(
-        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Any]]:
-        """Return ``{"instances": Instances}`` for each image; see `MetaArch.postprocess`."""
-        return self._postprocess(raw["instances"], batched_inputs, image_sizes)
 
     def forward_inference(
         self, images: ImageList, features: Sequence[Tensor], predictions: Sequence[Sequence[Tensor]]
@@ -222,7 +205,7 @@ class RetinaNet(MetaArch):
     def _detect_single_image(
         self, anchors: Sequence[Boxes], scores: Sequence[Tensor], deltas: Sequence[Tensor], image_size: tuple[int, int]
     ) -> Instances:
-        """Threshold and choose per level, then suppress; boxes are not clipped before (nor in Detectron2)."""
+        """Choose the best of each level and suppress among all; as in Detectron2, boxes are not clipped before."""
         boxes, kept_scores, classes = [], [], []
         for level_anchors, level_scores, level_deltas in zip(anchors, scores, deltas):
             flat = level_scores.flatten()  # (B·K,)

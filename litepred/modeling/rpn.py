@@ -27,7 +27,7 @@ from .build import (
     named_shapes,
 )
 
-__all__ = ["RPN", "Proposals", "StandardRPNHead", "find_top_rpn_proposals"]
+__all__ = ["RPN", "StandardRPNHead", "find_top_rpn_proposals"]
 
 
 class Proposals(NamedTuple):
@@ -94,7 +94,7 @@ def find_top_rpn_proposals(
     post_nms_topk: int,
     min_box_size: float,
 ) -> list[Instances]:
-    """Clip the candidates of all levels, suppress overlaps within each level, keep the best over all levels.
+    """Clip the candidates of all levels, suppress overlaps within each level, and keep the best over all.
 
     Args:
         boxes: candidates of each level, (N, B', 4).
@@ -159,11 +159,9 @@ class RPN(InferenceModule):
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
         self.pre_nms_topk = whole_number("MODEL.RPN.PRE_NMS_TOPK_TEST", pre_nms_topk, 0)
-        self.post_nms_topk = (
-            post_nms_topk
-            if post_nms_topk is None
-            else whole_number("MODEL.RPN.POST_NMS_TOPK_TEST", post_nms_topk, least=None)
-        )
+        if post_nms_topk is not None:
+            whole_number("MODEL.RPN.POST_NMS_TOPK_TEST", post_nms_topk, least=None)
+        self.post_nms_topk = post_nms_topk
         self.nms_thresh = number("MODEL.RPN.NMS_THRESH", nms_thresh)
         self.min_box_size = float(number("MODEL.PROPOSAL_GENERATOR.MIN_SIZE", min_box_size))
 
@@ -196,13 +194,9 @@ class RPN(InferenceModule):
             ``objectness_logits``, best first; and an empty dict where Detectron2 has losses.
         """
         maps = [features[name] for name in self.in_features]
-        anchors = self._anchors(images, maps)
-        logits, deltas = self.rpn_head(maps)
-        boxes, scores = [], []
-        for level_anchors, level_logits, level_deltas in zip(anchors, logits, deltas):
-            level_boxes, level_scores = self._candidates(level_anchors.tensor, level_logits, level_deltas)
-            boxes.append(level_boxes)
-            scores.append(level_scores)
+        levels = zip(self._anchors(images, maps), *self.rpn_head(maps))
+        candidates = [self._candidates(anchors.tensor, logits, deltas) for anchors, logits, deltas in levels]
+        boxes, scores = (list(of_levels) for of_levels in zip(*candidates))
         proposals = find_top_rpn_proposals(
             boxes, scores, images.image_sizes, self.nms_thresh, self.post_nms_topk, self.min_box_size
         )

@@ -6,7 +6,7 @@ N images, C channels, K classes, H × W pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from ..layers import Conv2d, InferenceModule, Norm, ShapeSpec, get_norm
 from ..structures import ImageList, Instances
 from .build import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_sem_seg_head
 from .postprocess import sem_seg_postprocess
-from .rcnn import Inputs, MetaArch, RawOutputs, output_size
+from .rcnn import Inputs, MetaArch, RawOutputs, Sizes, output_size
 
 __all__ = ["SemSegFPNHead", "SemanticSegmentor"]
 
@@ -142,9 +142,7 @@ class SemanticSegmentor(MetaArch):
         """Compute the semantic logits of normalised, padded images; see `MetaArch.network`."""
         return {"sem_seg": semantic_logits(self.sem_seg_head, self.backbone(images.tensor))}
 
-    def postprocess(
-        self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-    ) -> list[dict[str, Any]]:
+    def postprocess(self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sizes) -> list[dict[str, Any]]:
         """Return ``{"sem_seg": logits}`` per image, (K, H, W) float in the wanted size."""
         logits = enlarged_logits(self.sem_seg_head, raw["sem_seg"], batched_inputs, image_sizes)
         return [{"sem_seg": one} for one in logits]
@@ -159,22 +157,18 @@ def semantic_logits(head: nn.Module, features: Mapping[str, Tensor]) -> Tensor:
     return head.layers(features).float() if _is_pyramid_head(head) else head(features, None)[0]
 
 
-def enlarged_logits(
-    head: nn.Module, logits: Tensor, batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
-) -> list[Tensor]:
+def enlarged_logits(head: nn.Module, logits: Tensor, batched_inputs: Inputs, image_sizes: Sizes) -> list[Tensor]:
     """Bring what `semantic_logits` returned to the size that each input wants: (K, H, W) float per image.
 
-    The logits of a `SemSegFPNHead` are enlarged a few classes at a time, so that only the results exist in full size.
+    They are enlarged a few classes at a time, so that only the results exist in full size.
     """
-    wanted = [(size, *output_size(inputs, size)) for inputs, size in zip(batched_inputs, image_sizes)]
-    if not _is_pyramid_head(head):
-        return [sem_seg_postprocess(one, *sizes) for one, sizes in zip(logits, wanted)]
     results = []
-    for one, sizes in zip(logits.contiguous(), wanted):
-        result = one.new_empty(len(one), *sizes[1:])
+    for one, inputs, size in zip(logits.contiguous(), batched_inputs, image_sizes):
+        size_hw = output_size(inputs, size)
+        result = one.new_empty(len(one), *size_hw)
         for k in range(0, len(one), _CLASSES_AT_ONCE):
             some = slice(k, k + _CLASSES_AT_ONCE)
-            result[some] = sem_seg_postprocess(head.enlarge(one[None, some])[0], *sizes)
+            result[some] = sem_seg_postprocess(padded_logits(head, one[None, some])[0], size, *size_hw)
         results.append(result)
     return results
 

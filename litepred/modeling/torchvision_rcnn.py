@@ -29,18 +29,11 @@ from .build import (
     ROI_KEYPOINT_HEAD_REGISTRY,
 )
 from .postprocess import detector_postprocess
-from .rcnn import GeneralizedRCNN, Inputs, output_size
+from .rcnn import GeneralizedRCNN, Inputs, Sizes, output_size
 from .roi_heads import FastRCNNOutputLayers, KRCNNConvDeconvUpsampleHead, StandardROIHeads
 from .rpn import RPN
 
-__all__ = [
-    "TorchvisionAnchorGenerator",
-    "TorchvisionKeypointHead",
-    "TorchvisionOutputLayers",
-    "TorchvisionRCNN",
-    "TorchvisionROIHeads",
-    "TorchvisionRPN",
-]
+__all__ = ["TorchvisionRCNN"]
 
 _SMALLEST_PROPOSAL_PX = 1e-3
 _SMALLEST_DETECTION_PX = 1e-2
@@ -151,7 +144,7 @@ class TorchvisionRCNN(GeneralizedRCNN):
 
     @staticmethod
     def _postprocess(
-        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sequence[tuple[int, int]]
+        instances: Sequence[Instances], batched_inputs: Inputs, image_sizes: Sizes
     ) -> list[dict[str, Instances]]:
         """Bring the instances of each image to the size that its input asks for, or else to that of the image."""
         results = []

@@ -159,7 +159,7 @@ class TestInputs:
             ([{"image": torch.zeros(3, 9, 9)}, None], "input 1 of the model is a NoneType: expected a dict"),
             ([{"image": torch.zeros(3, 9, 9).to(torch.complex64)}], r"torch\.complex64.*expected real numbers"),
             ([{"image": torch.zeros(3, 9, 9).to_sparse()}], "torch.sparse_coo.*expected real numbers"),
-            ([{"image": torch.zeros(3, 9, 9, device="meta")}], "on meta: expected real numbers"),
+            ([{"image": torch.zeros(3, 9, 9, device="meta")}], "on meta as its 'image': expected real numbers"),
         ],
     )
     def test_what_is_no_batch(self, family, inputs, message):

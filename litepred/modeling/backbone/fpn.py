@@ -56,9 +56,8 @@ class LastLevelP6P7(InferenceModule):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Halve (N, C, H, W) once and twice; the activation lies between the two, not before them."""
-        levels = [self.p6(x)]
-        levels.append(self.p7(F.relu(levels[0])))
-        return levels
+        p6 = self.p6(x)
+        return [p6, self.p7(F.relu(p6))]
 
 
 class FPN(Backbone):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import CfgNode
-from ...errors import ConfigError
 from ...layers import InferenceModule, Norm, ShapeSpec, get_norm
 from ..build import BACKBONE_REGISTRY
-from .base import Backbone
+from .base import Stage, StagedBackbone
 from .fpn import FPN, LastLevelMaxPool, fpn_from_config
 
 __all__ = ["RegNet", "build_regnetx_4gf_dds_fpn_backbone", "build_regnety_4gf_dds_fpn_backbone"]
@@ -97,7 +97,7 @@ class _Block(InferenceModule):
         return F.relu_(shortcut + self.f(x))
 
 
-class RegNet(Backbone):
+class RegNet(StagedBackbone):
     """A stem and four stages, ``s1`` to ``s4``, of strides 4, 8, 16 and 32.
 
     Args:
@@ -111,7 +111,7 @@ class RegNet(Backbone):
         stem_width: channels of the stem.
 
     Raises:
-        ConfigError: when a wanted feature does not exist.
+        ConfigError: when no feature is wanted, or one that does not exist.
     """
 
     def __init__(
@@ -126,63 +126,31 @@ class RegNet(Backbone):
         in_channels: int = 3,
         stem_width: int = 32,
     ) -> None:
-        super().__init__()
-        self.stem = _Stem(in_channels, stem_width, norm)
-        self._stages = ["stem"]
-        self._out_feature_channels = {"stem": stem_width}
-        self._out_feature_strides = {"stem": 2}
+        stages = {"stem": Stage(_Stem(in_channels, stem_width, norm), stem_width, stride=2)}
         channels = stem_width
         for i, (depth, width) in enumerate(zip(depths, widths), 1):
-            stage = nn.Sequential()
+            blocks = nn.Sequential()
             for j in range(1, depth + 1):
-                stage.add_module(f"b{j}", _Block(channels, width, 2 if j == 1 else 1, group_width, se_ratio, norm))
+                blocks.add_module(f"b{j}", _Block(channels, width, 2 if j == 1 else 1, group_width, se_ratio, norm))
                 channels = width
-            self.add_module(f"s{i}", stage)
-            self._stages.append(f"s{i}")
-            self._out_feature_channels[f"s{i}"] = width
-            self._out_feature_strides[f"s{i}"] = 2 ** (i + 1)
-        self._out_features = list(out_features)
-        unknown = [name for name in out_features if name not in self._stages]
-        if unknown:
-            raise ConfigError(f"a RegNet has no feature {', '.join(unknown)}: expected some of {self._stages}")
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map normalised images (N, C, H, W) to the wanted feature maps."""
-        features = {}
-        for name in self._stages:
-            x = getattr(self, name)(x)
-            if name in self._out_features:
-                features[name] = x
-        return features
+            stages[f"s{i}"] = Stage(blocks, width, stride=2 ** (i + 1))
+        super().__init__(stages, out_features, "MODEL.FPN.IN_FEATURES")
 
 
-def _regnet_fpn(
-    cfg: CfgNode,
-    input_shape: ShapeSpec,
-    depths: Sequence[int],
-    widths: Sequence[int],
-    group_width: int,
-    se_ratio: float,
-) -> FPN:
-    bottom_up = RegNet(
-        depths=depths,
-        widths=widths,
-        group_width=group_width,
-        se_ratio=se_ratio,
-        norm=cfg.MODEL.RESNETS.NORM,
-        out_features=cfg.MODEL.FPN.IN_FEATURES,
-        in_channels=input_shape.channels or 3,
-    )
+def _regnet_fpn(cfg: CfgNode, input_shape: ShapeSpec, **sizes: Any) -> FPN:
+    features, channels = cfg.MODEL.FPN.IN_FEATURES or (), input_shape.channels or 3
+    bottom_up = RegNet(norm=cfg.MODEL.RESNETS.NORM, out_features=features, in_channels=channels, **sizes)
     return fpn_from_config(cfg, bottom_up, LastLevelMaxPool())
 
 
 @BACKBONE_REGISTRY.register()
 def build_regnetx_4gf_dds_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build the pyramid of ``MODEL.FPN`` on RegNetX-4GF, with the norm of ``MODEL.RESNETS``."""
-    return _regnet_fpn(cfg, input_shape, (2, 5, 14, 2), (80, 240, 560, 1360), 40, 0.0)
+    return _regnet_fpn(cfg, input_shape, depths=(2, 5, 14, 2), widths=(80, 240, 560, 1360), group_width=40)
 
 
 @BACKBONE_REGISTRY.register()
 def build_regnety_4gf_dds_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build the pyramid of ``MODEL.FPN`` on RegNetY-4GF, with the norm of ``MODEL.RESNETS``."""
-    return _regnet_fpn(cfg, input_shape, (2, 6, 12, 2), (128, 192, 512, 1088), 64, 0.25)
+    sizes = {"depths": (2, 6, 12, 2), "widths": (128, 192, 512, 1088), "group_width": 64}
+    return _regnet_fpn(cfg, input_shape, **sizes, se_ratio=0.25)

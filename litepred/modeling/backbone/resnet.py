@@ -5,7 +5,7 @@ A stage's blocks keep their resolution but for the first, which may halve it. Co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,9 +15,9 @@ from ...config import CfgNode
 from ...errors import ConfigError, switch, whole_number
 from ...layers import Conv2d, DeformConv, InferenceModule, ModulatedDeformConv, Norm, ShapeSpec, get_norm
 from ..build import BACKBONE_REGISTRY
-from .base import Backbone
+from .base import Stage, StagedBackbone
 
-__all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "ResNet", "bottleneck_arguments", "build_resnet_backbone"]
+__all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "ResNet", "build_resnet_backbone"]
 
 _BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
@@ -25,10 +25,10 @@ _BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: 
 def _conv_norm(
     in_channels: int, out_channels: int, kernel: int, norm: Norm, relu: bool = True, **kwargs: Any
 ) -> Conv2d:
-    """A bias-free convolution with its norm and, unless it ends a branch, ReLU."""
-    activation = F.relu_ if relu else None
+    """Make a bias-free convolution with its norm and, unless it ends a branch, ReLU; ``kind`` is its class."""
+    kind, activation = kwargs.pop("kind", Conv2d), F.relu_ if relu else None
     norm_layer = get_norm(norm, out_channels)
-    return Conv2d(in_channels, out_channels, kernel, bias=False, norm=norm_layer, activation=activation, **kwargs)
+    return kind(in_channels, out_channels, kernel, bias=False, norm=norm_layer, activation=activation, **kwargs)
 
 
 class _ResidualBlock(InferenceModule):
@@ -97,21 +97,10 @@ class BottleneckBlock(_ResidualBlock):
         self.conv1 = _conv_norm(in_channels, bottleneck_channels, 1, norm, stride=stride_1x1)
         self.conv2_offset = None
         if deform:
-            per_tap = 3 if deform == "v2" else 2
+            per_tap, kind = (3, ModulatedDeformConv) if deform == "v2" else (2, DeformConv)
             self.conv2_offset = Conv2d(bottleneck_channels, per_tap * 9 * deform_num_groups, 3, **middle)
-            self.conv2: Conv2d = (ModulatedDeformConv if deform == "v2" else DeformConv)(
-                bottleneck_channels,
-                bottleneck_channels,
-                3,
-                bias=False,
-                groups=num_groups,
-                deformable_groups=deform_num_groups,
-                norm=get_norm(norm, bottleneck_channels),
-                activation=F.relu_,
-                **middle,
-            )
-        else:
-            self.conv2 = _conv_norm(bottleneck_channels, bottleneck_channels, 3, norm, groups=num_groups, **middle)
+            middle |= {"kind": kind, "deformable_groups": deform_num_groups}
+        self.conv2 = _conv_norm(bottleneck_channels, bottleneck_channels, 3, norm, groups=num_groups, **middle)
         self.conv3 = _conv_norm(bottleneck_channels, out_channels, 1, norm, relu=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,7 +125,7 @@ class BasicStem(InferenceModule):
         return F.max_pool2d(self.conv1(x), kernel_size=3, stride=2, padding=1)
 
 
-class ResNet(Backbone):
+class ResNet(StagedBackbone):
     """A stem and up to four stages, ``res2`` to ``res5``.
 
     Args:
@@ -160,27 +149,18 @@ class ResNet(Backbone):
     ) -> None:
         if num_classes is not None:
             raise ConfigError(f"ResNet got num_classes {num_classes}: it is a backbone here, without a classifier")
-        super().__init__()
-        self.stem = stem
         if out_features is not None:  # no stage beyond the last one wanted
             wanted = [i for i in range(len(stages)) if f"res{i + 2}" in out_features]
             stages = stages[: max(wanted, default=-1) + 1] if wanted or "stem" in out_features else stages
-        self.stage_names = [f"res{i}" for i in range(2, 2 + len(stages))]
         channels, stride = stem.out_channels, stem.stride
-        self._out_feature_channels = {"stem": channels}
-        self._out_feature_strides = {"stem": stride}
-        for name, blocks in zip(self.stage_names, stages):
-            self.add_module(name, blocks if isinstance(blocks, nn.Sequential) else nn.Sequential(*blocks))
+        named = {"stem": Stage(stem, channels, stride)}
+        for i, blocks in enumerate(stages, 2):
             for block in blocks:
                 channels, stride = block.out_channels, stride * block.stride
-            self._out_feature_channels[name], self._out_feature_strides[name] = channels, stride
-        self._out_features = [["stem", *self.stage_names][-1]] if out_features is None else list(out_features)
-        unknown = [name for name in self._out_features if name not in self._out_feature_channels]
-        if unknown or not self._out_features:
-            raise ConfigError(
-                f"MODEL.RESNETS.OUT_FEATURES is {self._out_features}: "
-                f"expected one or more of {list(self._out_feature_channels)}"
-            )
+            module = blocks if isinstance(blocks, nn.Sequential) else nn.Sequential(*blocks)
+            named[f"res{i}"] = Stage(module, channels, stride)
+        super().__init__(named, [*named][-1:] if out_features is None else out_features, "MODEL.RESNETS.OUT_FEATURES")
+        self.stage_names = [*named][1:]
 
     @staticmethod
     def make_stage(
@@ -224,54 +204,41 @@ class ResNet(Backbone):
         Raises:
             ConfigError: for a depth that is not 18, 34, 50, 101 or 152.
         """
-        basic = depth < 50
-        stages, in_channels = [], 64
-        for i, num_blocks in enumerate(_blocks_per_stage(depth)):
-            width = 64 * 2**i
-            own = {} if basic else {"bottleneck_channels": width}
-            out_channels = width if basic else 4 * width
-            stages.append(
-                ResNet.make_stage(
-                    block_class or (BasicBlock if basic else BottleneckBlock),
-                    num_blocks,
-                    in_channels=in_channels,
-                    out_channels=out_channels,
-                    first_stride=1 if i == 0 else 2,
-                    **(own | kwargs),
-                )
-            )
-            in_channels = out_channels
-        return stages
+        own = kwargs if block_class is None else kwargs | {"block_class": block_class}
+        if depth < 50:
+            return _make_stages(depth, 64, 64, lambda stage: own)
+        return _make_stages(depth, 64, 256, lambda stage: {"bottleneck_channels": 16 * 2**stage} | own)
 
     def freeze(self, freeze_at: int = 0) -> ResNet:
         """Return itself: at inference every layer is frozen."""
         return self
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map normalised images (N, C, H, W) to the wanted feature maps.
 
-        Raises:
-            ValueError: when ``x`` is not four-dimensional.
-        """
-        if x.ndim != 4:
-            raise ValueError(f"the backbone got a tensor of shape {tuple(x.shape)}: expected a batch, (N, C, H, W)")
-        features = {}
-        for name in ["stem", *self.stage_names]:
-            x = getattr(self, name)(x)
-            if name in self._out_features:
-                features[name] = x
-        return features
+def _make_stages(
+    depth: int, in_channels: int, out_channels: int, arguments: Callable[[int], dict[str, Any]], last: int = 5
+) -> list[list[nn.Module]]:
+    """Make the stages 2 to ``last`` of a ResNet, each with twice the channels of the one before.
 
-
-def _blocks_per_stage(depth: int) -> tuple[int, ...]:
-    """Return how many blocks the four stages of a ResNet have.
+    Args:
+        depth: of the whole ResNet.
+        in_channels: of the stem's map.
+        out_channels: of the map of stage 2.
+        arguments: gives `ResNet.make_stage` its arguments for the stage of a number, in place of those by default.
+        last: 1 to 5; with 1 there is none.
 
     Raises:
         ConfigError: for a depth that is not 18, 34, 50, 101 or 152.
     """
     if depth not in _BLOCKS_PER_STAGE:
         raise ConfigError(f"MODEL.RESNETS.DEPTH is {depth!r}: expected one of {list(_BLOCKS_PER_STAGE)}")
-    return _BLOCKS_PER_STAGE[depth]
+    block_class = BasicBlock if depth < 50 else BottleneckBlock
+    stages = []
+    for stage, num_blocks in zip(range(2, last + 1), _BLOCKS_PER_STAGE[depth]):
+        own = {"block_class": block_class, "first_stride": 1 if stage == 2 else 2} | arguments(stage)
+        own |= {"num_blocks": num_blocks, "in_channels": in_channels, "out_channels": out_channels}
+        stages.append(ResNet.make_stage(**own))
+        in_channels, out_channels = out_channels, 2 * out_channels
+    return stages
 
 
 @BACKBONE_REGISTRY.register()
@@ -282,35 +249,32 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
         ConfigError: for values that no ResNet has, or switches that basic blocks do not have.
     """
     resnets = cfg.MODEL.RESNETS
-    blocks, deform = _blocks_per_stage(resnets.DEPTH), resnets.DEFORM_ON_PER_STAGE
+    deform = resnets.DEFORM_ON_PER_STAGE
     if resnets.RES5_DILATION not in (1, 2):
         raise ConfigError(f"MODEL.RESNETS.RES5_DILATION is {resnets.RES5_DILATION!r}: expected 1 or 2")
     if not isinstance(deform, (list, tuple)) or len(deform) != 4:
         raise ConfigError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE is {deform!r}: expected four switches")
+
+    def arguments(stage: int) -> dict[str, Any]:
+        dilation = resnets.RES5_DILATION if stage == 5 else 1
+        own = {"norm": resnets.NORM} | ({"first_stride": 1} if dilation > 1 else {})
+        if resnets.DEPTH >= 50:
+            return own | bottleneck_arguments(resnets, stage, dilation, deform[stage - 2])
+        values = {"NUM_GROUPS": resnets.NUM_GROUPS, "RES5_DILATION": dilation, "DEFORM_ON_PER_STAGE": deform[stage - 2]}
+        for key, value in values.items():
+            needed = False if key == "DEFORM_ON_PER_STAGE" else 1
+            if value != needed:
+                raise ConfigError(
+                    f"MODEL.RESNETS.{key} is {value!r}, but the basic blocks of DEPTH {resnets.DEPTH} need {needed}"
+                )
+        return own
+
     stage_of = {"stem": 1, "res2": 2, "res3": 3, "res4": 4, "res5": 5}
     last = max((stage_of.get(name, 5) for name in resnets.OUT_FEATURES or ()), default=5)
-    basic = resnets.DEPTH < 50
     in_channels = whole_number("MODEL.RESNETS.STEM_OUT_CHANNELS", resnets.STEM_OUT_CHANNELS)
     out_channels = whole_number("MODEL.RESNETS.RES2_OUT_CHANNELS", resnets.RES2_OUT_CHANNELS)
     stem = BasicStem(input_shape.channels or 3, in_channels, resnets.NORM)
-    stages = []
-    for stage in range(2, last + 1):
-        dilation = resnets.RES5_DILATION if stage == 5 else 1
-        if basic:
-            _check_basic_blocks(resnets, {"RES5_DILATION": dilation, "DEFORM_ON_PER_STAGE": deform[stage - 2]})
-        own = {} if basic else bottleneck_arguments(resnets, stage, dilation, deform[stage - 2])
-        stages.append(
-            ResNet.make_stage(
-                BasicBlock if basic else BottleneckBlock,
-                blocks[stage - 2],
-                in_channels=in_channels,
-                out_channels=out_channels,
-                first_stride=1 if stage == 2 or dilation > 1 else 2,
-                norm=resnets.NORM,
-                **own,
-            )
-        )
-        in_channels, out_channels = out_channels, 2 * out_channels
+    stages = _make_stages(resnets.DEPTH, in_channels, out_channels, arguments, last)
     return ResNet(stem, stages, out_features=resnets.OUT_FEATURES or ())
 
 
@@ -327,13 +291,3 @@ def bottleneck_arguments(resnets: CfgNode, stage: int, dilation: int = 1, deform
         "deform": version if deform else "",
         "deform_num_groups": whole_number("MODEL.RESNETS.DEFORM_NUM_GROUPS", resnets.DEFORM_NUM_GROUPS),
     }
-
-
-def _check_basic_blocks(resnets: CfgNode, values: dict[str, Any]) -> None:
-    """Refuse what basic blocks do not have: groups, and the values of one stage that are not 1 or ``False``."""
-    for key, value in {"NUM_GROUPS": resnets.NUM_GROUPS, **values}.items():
-        needed = False if key == "DEFORM_ON_PER_STAGE" else 1
-        if value != needed:
-            raise ConfigError(
-                f"MODEL.RESNETS.{key} is {value!r}, but the basic blocks of DEPTH {resnets.DEPTH} need {needed}"
-            )

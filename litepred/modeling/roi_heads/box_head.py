@@ -67,7 +67,7 @@ class FastRCNNConvFCHead(InferenceModule):
 
     @property
     def output_shape(self) -> ShapeSpec:
-        """What `forward` returns: channels alone behind a fully connected layer, else a map."""
+        """The shape of what `forward` returns: channels alone behind a fully connected layer, else those of a map."""
         return self._output
 
     def forward(self, x: Tensor) -> Tensor:

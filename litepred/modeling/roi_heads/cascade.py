@@ -19,7 +19,7 @@ from ...structures import Boxes, Instances
 from ..box_coding import Box2BoxTransform
 from ..build import ROI_HEADS_REGISTRY, build_box_head
 from .fast_rcnn import FastRCNNOutputLayers, fast_rcnn_inference
-from .standard import Features, StandardROIHeads, build_pooler, pooled_shape, proposal_list
+from .standard import Features, StandardROIHeads, proposal_list, task_head
 
 __all__ = ["CascadeROIHeads"]
 
@@ -58,19 +58,18 @@ class CascadeROIHeads(StandardROIHeads):
                 f"MODEL.ROI_BOX_CASCADE_HEAD has {len(cascade.BBOX_REG_WEIGHTS)} BBOX_REG_WEIGHTS and "
                 f"{len(cascade.IOUS)} IOUS: expected one of each per stage"
             )
-        in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
-        pooler = build_pooler(cfg.MODEL.ROI_BOX_HEAD, input_shape, in_features)
-        heads, predictors = [], []
-        for weights in cascade.BBOX_REG_WEIGHTS:
-            heads.append(build_box_head(cfg, pooled_shape(pooler, input_shape, in_features)))
-            shape, transform = heads[-1].output_shape, Box2BoxTransform(weights=weights)
-            predictors.append(FastRCNNOutputLayers(cfg, shape, box2box_transform=transform))
-        return {
-            "box_in_features": in_features,
-            "box_pooler": pooler,
-            "box_heads": heads,
-            "box_predictors": predictors,
-        }
+        transforms = [Box2BoxTransform(weights=weights) for weights in cascade.BBOX_REG_WEIGHTS]
+
+        def build_heads(cfg: CfgNode, shape: ShapeSpec) -> list[Any]:
+            return [build_box_head(cfg, shape) for _ in transforms]
+
+        arguments = task_head("box", cfg, cfg.MODEL.ROI_BOX_HEAD, build_heads, input_shape)
+        heads = arguments.pop("box_head")
+        predictors = [
+            FastRCNNOutputLayers(cfg, head.output_shape, box2box_transform=transform)
+            for head, transform in zip(heads, transforms)
+        ]
+        return arguments | {"box_heads": heads, "box_predictors": predictors}
 
     def _forward_box(self, features: Features, proposals: Any) -> list[Instances]:
         proposals = proposal_list(proposals)
@@ -87,14 +86,8 @@ class CascadeROIHeads(StandardROIHeads):
             stage_scores.append(predictor.predict_probs(predictions, proposals))
         # Multiplied by the reciprocal, as Detectron2 does: dividing by T gives other bits.
         scores = [sum(image_scores) * (1.0 / len(stage_scores)) for image_scores in zip(*stage_scores)]
-        detections, _ = fast_rcnn_inference(
-            boxes,
-            scores,
-            sizes,
-            predictor.test_score_thresh,
-            predictor.test_nms_thresh,
-            predictor.test_topk_per_image,
-        )
+        limits = (predictor.test_score_thresh, predictor.test_nms_thresh, predictor.test_topk_per_image)
+        detections, _ = fast_rcnn_inference(boxes, scores, sizes, *limits)
         return detections
 
 

@@ -29,7 +29,7 @@ def fast_rcnn_inference(
     nms_thresh: float,
     topk_per_image: int,
 ) -> tuple[list[Instances], list[Tensor]]:
-    """Call `fast_rcnn_inference_single_image` for each image; returns the detections and their proposals' indices."""
+    """Call `fast_rcnn_inference_single_image` for each image; return all detections, and all proposals' indices."""
     results = [
         fast_rcnn_inference_single_image(b, s, shape, score_thresh, nms_thresh, topk_per_image)
         for b, s, shape in zip(boxes, scores, image_shapes)
@@ -45,7 +45,7 @@ def fast_rcnn_inference_single_image(
     nms_thresh: float,
     topk_per_image: int,
 ) -> tuple[Instances, Tensor]:
-    """Threshold, suppress overlaps within each class, keep the best.
+    """Choose the detections of an image by a threshold, by suppression within each class, and by their scores.
 
     Args:
         boxes: (R, 4·K) float, or (R, 4) when all classes share a box.
@@ -141,22 +141,17 @@ class FastRCNNOutputLayers(InferenceModule):
         self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
     ) -> tuple[list[Instances], list[Tensor]]:
         """Turn what `forward` returned for ``proposals`` into detections; see `fast_rcnn_inference`."""
-        return fast_rcnn_inference(
-            self.predict_boxes(predictions, proposals),
-            self.predict_probs(predictions, proposals),
-            [p.image_size for p in proposals],
-            self.test_score_thresh,
-            self.test_nms_thresh,
-            self.test_topk_per_image,
-        )
+        boxes, scores = self.predict_boxes(predictions, proposals), self.predict_probs(predictions, proposals)
+        limits = (self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image)
+        return fast_rcnn_inference(boxes, scores, [p.image_size for p in proposals], *limits)
 
     def predict_boxes(self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]) -> tuple[Tensor, ...]:
-        """Decode the deltas: per image (Ri, 4·K or 4), unclipped."""
+        """Decode the deltas to unclipped boxes, (Ri, 4·K or 4) per image."""
         boxes = torch.cat([p.proposal_boxes.tensor for p in proposals])
         return self.box2box_transform.apply_deltas(predictions[1], boxes).split([len(p) for p in proposals])
 
     def predict_probs(self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]) -> tuple[Tensor, ...]:
-        """Return the class scores: per image (Ri, K + 1), background last."""
+        """Return the class scores, (Ri, K + 1) per image, with the background last."""
         logits = predictions[0]
         scores = logits.sigmoid() if self.use_sigmoid_ce else logits.softmax(dim=-1)
         return scores.split([len(p) for p in proposals])

@@ -91,11 +91,8 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         """Translate ``MODEL.ROI_KEYPOINT_HEAD`` into arguments."""
-        head = cfg.MODEL.ROI_KEYPOINT_HEAD
-        return super().from_config(cfg, input_shape) | {
-            "input_shape": input_shape,
-            "conv_dims": head.CONV_DIMS,
-        }
+        own = {"input_shape": input_shape, "conv_dims": cfg.MODEL.ROI_KEYPOINT_HEAD.CONV_DIMS}
+        return super().from_config(cfg, input_shape) | own
 
     def layers(self, x: Tensor) -> Tensor:
         """Map pooled boxes (D, C, S, S) to logits (D, K, 4·S, 4·S)."""

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from ...config import CfgNode, configurable
 from ...errors import ConfigError, whole_number
 from ...layers import ShapeSpec
-from ...structures import Boxes, ImageList, Instances
+from ...structures import Boxes, Instances
 from ..backbone.resnet import BottleneckBlock, ResNet, bottleneck_arguments
 from ..build import ROI_HEADS_REGISTRY, build_mask_head
 from ..poolers import ROIPooler
 from .fast_rcnn import FastRCNNOutputLayers
 from .mask_head import BaseMaskRCNNHead
-from .standard import AnyProposals, Features, ROIHeads, build_pooler, proposal_list
+from .standard import Features, ROIHeads, build_pooler
 
 __all__ = ["Res5ROIHeads"]
 
@@ -108,12 +108,6 @@ class Res5ROIHeads(ROIHeads):
     def _shared_roi_transform(self, features: Sequence[Tensor], boxes: Sequence[Boxes]) -> Tensor:
         return self.res5(self.pooler(features, boxes))
 
-    def forward(
-        self, images: ImageList, features: dict[str, Tensor], proposals: AnyProposals, targets: object = None
-    ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Detect in each image; see `StandardROIHeads.forward`."""
-        return self.forward_with_given_boxes(features, self._forward_box(features, proposals)), {}
-
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
         """Add masks to ``instances``, which have ``pred_boxes`` and ``pred_classes``."""
         if not self.mask_on:
@@ -121,10 +115,5 @@ class Res5ROIHeads(ROIHeads):
         maps = [features[name] for name in self.in_features]
         return self.mask_head(self._shared_roi_transform(maps, [i.pred_boxes for i in instances]), instances)
 
-    def _forward_box(self, features: Features, proposals: AnyProposals) -> list[Instances]:
-        proposals = proposal_list(proposals)
-        maps = [features[name] for name in self.in_features]
-        regions = self._shared_roi_transform(maps, [p.proposal_boxes for p in proposals])
-        predictions = self.box_predictor(regions.mean(dim=(2, 3)))
-        detections, _ = self.box_predictor.inference(predictions, proposals)
-        return detections
+    def _box_features(self, features: Features, boxes: Sequence[Boxes]) -> Tensor:
+        return self._shared_roi_transform([features[name] for name in self.in_features], boxes).mean(dim=(2, 3))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...config import CfgNode, configurable
 from ...errors import whole_number
 from ...layers import InferenceModule, ShapeSpec
-from ...structures import ImageList, Instances
+from ...structures import Boxes, ImageList, Instances
 from ..build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head, named_shapes
 from ..poolers import ROIPooler
 from ..rpn import Proposals
@@ -22,7 +22,7 @@ from .fast_rcnn import FastRCNNOutputLayers
 from .keypoint_head import BaseKeypointRCNNHead
 from .mask_head import BaseMaskRCNNHead
 
-__all__ = ["AnyProposals", "Features", "ROIHeads", "StandardROIHeads", "build_pooler", "pooled_shape", "proposal_list"]
+__all__ = ["ROIHeads", "StandardROIHeads"]
 
 Features = Mapping[str, Tensor]
 
@@ -57,6 +57,7 @@ class ROIHeads(InferenceModule):
     """
 
     dense_parts: tuple[str, ...] = ("box_head", "box_predictor", "mask_head", "keypoint_head")
+    box_predictor: FastRCNNOutputLayers
 
     @configurable
     def __init__(self, *, num_classes: int) -> None:
@@ -71,11 +72,32 @@ class ROIHeads(InferenceModule):
     def forward(
         self, images: ImageList, features: dict[str, Tensor], proposals: AnyProposals, targets: object = None
     ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Detect; returns per image an `Instances`, and an empty dict where Detectron2 has losses."""
-        raise NotImplementedError
+        """Detect in each image.
+
+        Args:
+            images: unused; part of the contract.
+            features: maps (N, C, H, W) by name.
+            proposals: per image an `Instances` with ``proposal_boxes``, or what the proposal generator returned.
+            targets: accepted for Detectron2's signature and ignored.
+
+        Returns:
+            Per image an `Instances` with ``pred_boxes`` in pixels of the network's input, ``scores``,
+            ``pred_classes`` and what the other heads add; and an empty dict where Detectron2 has losses.
+        """
+        return self.forward_with_given_boxes(features, self._forward_box(features, proposals)), {}
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
         """Add what the heads predict for boxes and classes that are given."""
+        raise NotImplementedError
+
+    def _forward_box(self, features: Features, proposals: AnyProposals) -> list[Instances]:
+        proposals = proposal_list(proposals)
+        box_features = self._box_features(features, [one.proposal_boxes for one in proposals])
+        detections, _ = self.box_predictor.inference(self.box_predictor(box_features), proposals)
+        return detections
+
+    def _box_features(self, features: Features, boxes: Sequence[Boxes]) -> Tensor:
+        """Return what ``box_predictor`` reads of R boxes, which come image by image: (R, D)."""
         raise NotImplementedError
 
 
@@ -98,7 +120,6 @@ class StandardROIHeads(ROIHeads):
     """
 
     box_head: nn.Module
-    box_predictor: FastRCNNOutputLayers
 
     @configurable
     def __init__(
@@ -145,56 +166,27 @@ class StandardROIHeads(ROIHeads):
 
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
-        pooler = build_pooler(cfg.MODEL.ROI_BOX_HEAD, input_shape, in_features)
-        box_head = build_box_head(cfg, pooled_shape(pooler, input_shape, in_features))
-        return {
-            "box_in_features": in_features,
-            "box_pooler": pooler,
-            "box_head": box_head,
-            "box_predictor": FastRCNNOutputLayers(cfg, box_head.output_shape),
-        }
+        arguments = task_head("box", cfg, cfg.MODEL.ROI_BOX_HEAD, build_box_head, input_shape)
+        return arguments | {"box_predictor": FastRCNNOutputLayers(cfg, arguments["box_head"].output_shape)}
 
     @classmethod
     def _init_mask_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         if not cfg.MODEL.MASK_ON:
             return {}
-        return _task_head("mask", cfg, cfg.MODEL.ROI_MASK_HEAD, build_mask_head, input_shape)
+        return task_head("mask", cfg, cfg.MODEL.ROI_MASK_HEAD, build_mask_head, input_shape)
 
     @classmethod
     def _init_keypoint_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         if not cfg.MODEL.KEYPOINT_ON:
             return {}
-        return _task_head("keypoint", cfg, cfg.MODEL.ROI_KEYPOINT_HEAD, build_keypoint_head, input_shape)
-
-    def forward(
-        self, images: ImageList, features: dict[str, Tensor], proposals: AnyProposals, targets: object = None
-    ) -> tuple[list[Instances], dict[str, Tensor]]:
-        """Detect in each image.
-
-        Args:
-            images: unused; part of the contract.
-            features: maps (N, C, H, W) by name.
-            proposals: per image an `Instances` with ``proposal_boxes``, or what the proposal generator returned.
-            targets: accepted for Detectron2's signature and ignored.
-
-        Returns:
-            Per image an `Instances` with ``pred_boxes`` in pixels of the network's input, ``scores``,
-            ``pred_classes`` and what the other heads add; and an empty dict where Detectron2 has losses.
-        """
-        return self.forward_with_given_boxes(features, self._forward_box(features, proposals)), {}
+        return task_head("keypoint", cfg, cfg.MODEL.ROI_KEYPOINT_HEAD, build_keypoint_head, input_shape)
 
     def forward_with_given_boxes(self, features: dict[str, Tensor], instances: list[Instances]) -> list[Instances]:
         """Add masks and keypoints to ``instances``, which have ``pred_boxes`` and ``pred_classes``."""
         return self._forward_keypoint(features, self._forward_mask(features, instances))
 
-    def _forward_box(self, features: Features, proposals: AnyProposals) -> list[Instances]:
-        proposals = proposal_list(proposals)
-        maps = [features[name] for name in self.box_in_features]
-        pooled = self.box_pooler(maps, [p.proposal_boxes for p in proposals])
-        predictions = self.box_predictor(self.box_head(pooled))
-        detections, _ = self.box_predictor.inference(predictions, proposals)
-        return detections
+    def _box_features(self, features: Features, boxes: Sequence[Boxes]) -> Tensor:
+        return self.box_head(self.box_pooler([features[name] for name in self.box_in_features], boxes))
 
     def _forward_mask(self, features: Features, instances: list[Instances]) -> list[Instances]:
         if not self.mask_on:
@@ -209,24 +201,16 @@ class StandardROIHeads(ROIHeads):
         return self.keypoint_head(self.keypoint_pooler(maps, [one.pred_boxes for one in instances]), instances)
 
 
-def pooled_shape(pooler: ROIPooler, input_shape: Mapping[str, ShapeSpec], in_features: Sequence[str]) -> ShapeSpec:
-    """Return the shape of what ``pooler`` makes of one box."""
-    height, width = pooler.output_size
-    return ShapeSpec(channels=input_shape[in_features[0]].channels, height=height, width=width)
-
-
-def _task_head(
+def task_head(
     task: str,
     cfg: CfgNode,
     section: CfgNode,
-    build: Callable[[CfgNode, ShapeSpec], nn.Module],
+    build: Callable[[CfgNode, ShapeSpec], Any],
     input_shape: Mapping[str, ShapeSpec],
 ) -> dict[str, Any]:
-    """Return the arguments of `StandardROIHeads` for the pooler and the head of "mask" or "keypoint"."""
+    """Return the arguments of `StandardROIHeads` for the pooler and the head of "box", "mask" or "keypoint"."""
     in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
     pooler = build_pooler(section, input_shape, in_features)
-    return {
-        f"{task}_in_features": in_features,
-        f"{task}_pooler": pooler,
-        f"{task}_head": build(cfg, pooled_shape(pooler, input_shape, in_features)),
-    }
+    height, width = pooler.output_size
+    shape = ShapeSpec(channels=input_shape[in_features[0]].channels, height=height, width=width)
+    return {f"{task}_in_features": in_features, f"{task}_pooler": pooler, f"{task}_head": build(cfg, shape)}

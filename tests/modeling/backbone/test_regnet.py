@@ -75,7 +75,9 @@ def test_shapes():
 
 
 def test_unknown_feature():
-    with pytest.raises(ConfigError, match=r"no feature res2: expected some of \['stem', 's1', 's2'\]"):
+    with pytest.raises(
+        ConfigError, match=r"IN_FEATURES is \['s1', 'res2'\]: expected one or more of \['stem', 's1', 's2'\]"
+    ):
         build(out_features=["s1", "res2"])
 
 
