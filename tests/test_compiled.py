@@ -1,0 +1,25 @@
+"""``Predictor(compile=True)``: the same answers to rounding, from code that torch makes for this machine."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from process_worker import SIZES, tiny_predictor
+from tiny_models import tiny_image
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch compiles with a C++ compiler")
+def test_compiled_answers_are_the_same_to_rounding():
+    torch.compiler.reset()
+    plain, compiled = tiny_predictor(), tiny_predictor(compile=True)
+    for i, size in enumerate(SIZES):
+        image = tiny_image(*size, seed=i).permute(1, 2, 0).numpy()
+        expected, found = (predictor(image)["instances"] for predictor in (plain, compiled))
+        assert len(found) == len(expected) > 0
+        torch.testing.assert_close(found.pred_boxes.tensor, expected.pred_boxes.tensor, atol=0.02, rtol=0)
+        torch.testing.assert_close(found.scores, expected.scores, atol=5e-4, rtol=0)
+        assert found.pred_classes.equal(expected.pred_classes)
+        assert (found.pred_masks != expected.pred_masks).float().mean() < 1e-3
