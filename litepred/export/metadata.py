@@ -11,7 +11,8 @@ from .. import __version__
 from ..checkpoint import Checkpoint
 from ..checkpoint.bundle import CONFIG, bundle_texts
 from ..config import CfgNode
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError
+from .engines import package
 
 __all__ = ["EXPORTED_BY", "RESIZING", "header_texts", "onnx_module", "read_header", "read_onnx"]
 
@@ -36,22 +37,16 @@ def header_texts(cfg: CfgNode, class_names: Sequence[str] | None) -> dict[str, s
     }
 
 
-def onnx_module():  # type: ignore[no-untyped-def]
+def onnx_module() -> Any:
     """Return the package ``onnx``.
 
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ConfigError(
-            f"reading and writing ONNX files needs the package {error.name or 'onnx'}: pip install 'litepred[onnx]'"
-        ) from error
-    return onnx
+    return package("onnx", "onnx", "reading and writing ONNX files")
 
 
-def read_onnx(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
+def read_onnx(path: str | os.PathLike[str]) -> Any:
     """Read an ONNX file that stands alone: it may name no other file, and no operators but ONNX's own.
 
     Returns:

@@ -22,7 +22,7 @@ from ..errors import ConfigError, LitepredError
 from ..files import whole_file
 from ..modeling.rcnn import MetaArch
 from ..predictor import Predictor
-from .engines import OnnxRuntime
+from .engines import OnnxRuntime, package
 from .graph import ImageGraph, without_winograd
 from .metadata import header_texts, onnx_module
 
@@ -108,6 +108,8 @@ def export_onnx(
     """
     started = time.perf_counter()
     onnx = onnx_module()
+    for name in ("onnxscript", "onnxruntime"):  # of which the first translates, and the second compares at the end
+        package(name, "onnx", "writing an ONNX file")
     model = _exportable(predictor, half)
     graph = ImageGraph(without_winograd(model).cpu()).eval()  # type: ignore[arg-type]
     images = [predictor.prepare(image)["image"] for image in (_examples() if check is None else check)]
