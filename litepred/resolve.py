@@ -74,6 +74,11 @@ def resolve_model(
             are names; or ``weights`` is neither a path nor a state dict.
         CheckpointError: the checkpoint cannot be read, or the state dict holds something else than weights.
     """
+    if weights is not None and isinstance(cfg, (str, os.PathLike)) and extensions.model_file_reader(os.fspath(cfg)):
+        raise ConfigError(
+            f"weights came with {os.fspath(cfg)!r}, an exported file, which holds its own: leave weights out, or pass "
+            "the config that the file was made from"
+        )
     cfg, bundle = _read_config(cfg, trained=weights is None)
     checkpoint = None
     frozen = cfg.is_frozen()

@@ -19,7 +19,7 @@ from ..modeling.rcnn import Inputs, MetaArch
 from ..predictor import Predictor
 from ..resolve import ResolvedModel
 from ..structures import Instances
-from .engines import Engine, make_engine
+from .engines import Engine, check_engine, make_engine
 from .graph import unflatten
 from .metadata import onnx_module
 
@@ -85,6 +85,7 @@ def build_engine_model(resolved: ResolvedModel, engine: str, precision: str, thr
         ConfigError: the engine or a package is missing, or the model cannot be exported.
         CheckpointError: the file is damaged, or no file of litepred's.
     """
+    check_engine(engine, precision)
     cfg = resolved.cfg
     path = cfg.MODEL.WEIGHTS if resolved.is_exported else _cached_export(resolved)
     skeleton = _skeleton(cfg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -10,7 +11,28 @@ import numpy as np
 
 from ..errors import CheckpointError, ConfigError
 
-__all__ = ["Engine", "OnnxRuntime", "OpenVino", "make_engine"]
+__all__ = ["Engine", "OnnxRuntime", "OpenVino", "check_engine", "make_engine", "package"]
+
+_OPENVINO_TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+
+
+def package(name: str, extra: str, user: str) -> Any:
+    """Import an optional package.
+
+    Args:
+        name: of the package.
+        extra: of litepred's, which installs it.
+        user: what needs it, as the beginning of a sentence.
+
+    Raises:
+        ConfigError: it is not installed, or cannot be imported.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        missing = error.name or name
+        reason = f"the package {missing}" if isinstance(error, ModuleNotFoundError) else f"{missing} ({error!s:.200})"
+        raise ConfigError(f"{user} needs {reason}: pip install 'litepred[{extra}]'") from error
 
 
 class Engine(Protocol):
@@ -31,12 +53,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str = "cpu", threads: int | None = None) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ConfigError(
-                f"the engine 'onnxruntime' needs the package {error.name}: pip install 'litepred[onnx]'"
-            ) from error
+        onnxruntime = package("onnxruntime", "onnx", "the engine 'onnxruntime'")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -73,21 +90,17 @@ class OpenVino:
         threads: int | None = None,
         precision: str = "float32",
     ) -> None:
-        try:
-            import openvino
-        except ImportError as error:
-            raise ConfigError(
-                f"the engine 'openvino' needs the package {error.name}: pip install 'litepred[openvino]'"
-            ) from error
-        hint = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16, "float16": openvino.Type.f16}[precision]
+        openvino = package("openvino", "openvino", "the engine 'openvino'")
+        hint = getattr(openvino.Type, _OPENVINO_TYPES[precision])
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
             core = openvino.Core()
             self._model = core.compile_model(os.fspath(path), device.partition(":")[0].upper(), options)
-        except Exception as error:  # RuntimeError with a page of text
-            raise CheckpointError(f"OpenVINO cannot load {os.fspath(path)!r}: {error!s:.300}") from error
+        except Exception as error:  # RuntimeError with a page of text, which begins with places in OpenVINO's code
+            lines = [line for line in str(error).splitlines() if not line.startswith(("Exception from", "Check "))]
+            raise CheckpointError(f"OpenVINO cannot load {os.fspath(path)!r}: {' '.join(lines):.300}") from error
         self._request = self._model.create_infer_request()
         self._names = [output.any_name for output in self._model.outputs]
 
@@ -97,18 +110,29 @@ class OpenVino:
         return {name: np.array(found[name]) for name in self._names}
 
 
-def make_engine(name: str, path: str, device: str, threads: int | None, precision: str) -> Engine:
-    """Load a file with the engine of this name.
+def check_engine(name: str, precision: str) -> None:
+    """Check, before any work is done, that an engine is installed and computes in a precision.
 
     Raises:
-        ConfigError: the engine is not installed, or has no such precision.
-        CheckpointError: the engine cannot load the file.
+        ConfigError: it is not, or does not.
     """
     if name == "openvino":
-        return OpenVino(path, device, threads, precision)
+        if precision not in _OPENVINO_TYPES:
+            raise ConfigError(f"precision is {precision!r}: expected one of {', '.join(_OPENVINO_TYPES)}")
+        package("openvino", "openvino", "the engine 'openvino'")
+        return
     if precision != "float32":
         raise ConfigError(
             f"precision is {precision!r}, but ONNX Runtime computes in the types of its file: leave it out, or take "
             "engine='openvino'"
         )
-    return OnnxRuntime(path, device, threads)
+    package("onnxruntime", "onnx", "the engine 'onnxruntime'")
+
+
+def make_engine(name: str, path: str, device: str, threads: int | None, precision: str) -> Engine:
+    """Load a file with the engine of this name, which `check_engine` has checked.
+
+    Raises:
+        CheckpointError: the engine cannot load the file.
+    """
+    return OpenVino(path, device, threads, precision) if name == "openvino" else OnnxRuntime(path, device, threads)

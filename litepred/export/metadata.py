@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from .. import __version__
 from ..checkpoint import Checkpoint
 from ..checkpoint.bundle import CONFIG, bundle_texts
 from ..config import CfgNode
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError
+from .engines import package
 
 __all__ = ["EXPORTED_BY", "RESIZING", "header_texts", "onnx_module", "read_header", "read_onnx"]
 
 RESIZING = "litepred.resizing"  # a JSON dict, for programs that have no litepred
 EXPORTED_BY = "litepred.version"
 _DOMAINS = {"", "ai.onnx", "com.microsoft"}  # of ONNX itself, and of ONNX Runtime's own operators
+_PROGRAMS = {"EPContext"}  # an operator of ONNX Runtime that loads compiled code, from another file perhaps
+_MOST_TEXT = 10_000_000  # bytes of metadata
 _MOST_BYTES = 2**31  # what protobuf holds, and so a file without external data
 
 
@@ -33,86 +37,106 @@ def header_texts(cfg: CfgNode, class_names: Sequence[str] | None) -> dict[str, s
     }
 
 
-def onnx_module():  # type: ignore[no-untyped-def]
+def onnx_module() -> Any:
     """Return the package ``onnx``.
 
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ConfigError(
-            f"reading and writing ONNX files needs the package {error.name}: pip install 'litepred[onnx]'"
-        ) from error
-    return onnx
+    return package("onnx", "onnx", "reading and writing ONNX files")
 
 
-def read_onnx(path: str | os.PathLike[str]):  # type: ignore[no-untyped-def]
+def read_onnx(path: str | os.PathLike[str]) -> Any:
     """Read an ONNX file that stands alone: it may name no other file, and no operators but ONNX's own.
 
     Returns:
         An ``onnx.ModelProto``.
 
     Raises:
+        ConfigError: the package ``onnx`` is missing.
         CheckpointError: the file cannot be read, is damaged, or is not such a file.
     """
     onnx = onnx_module()
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        kind = "is a folder or a device" if os.path.exists(name) else "does not exist"
+        raise CheckpointError(f"{name} {kind}: expected an ONNX file that litepred export made")
     try:
-        if os.path.getsize(path) > _MOST_BYTES:
-            raise CheckpointError(f"{path} has more than 2 GB, which no ONNX file of one piece has: export it anew")
-        model = onnx.load(path, load_external_data=False)
+        if os.path.getsize(name) > _MOST_BYTES:
+            raise CheckpointError(f"{name} has more than 2 GB, which no ONNX file of one piece has: export it anew")
+        model = onnx.load(name, format="protobuf", load_external_data=False)
+        if not model.graph.output or not model.opset_import:
+            raise CheckpointError(
+                f"{name} holds no ONNX model: expected a graph with outputs, as litepred export makes it"
+            )
+        _check_alone(model, name, onnx)
     except CheckpointError:
         raise
-    except Exception as error:  # of protobuf's, whose kinds differ between its versions
-        raise CheckpointError(f"{path} cannot be read as an ONNX model ({error}): export it anew") from error
-    if not model.graph.output or not model.opset_import:
-        raise CheckpointError(f"{path} holds no ONNX model: expected a graph with outputs, as litepred export makes it")
-    for graph in _graphs(model.graph):
-        for tensor in _tensors(graph):
-            if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-                raise CheckpointError(
-                    f"{path} keeps the tensor {tensor.name!r} in another file, which a model from elsewhere could make "
-                    "read any file: expected a file of one piece, as litepred export makes it"
-                )
-    nodes = [node for graph in (*_graphs(model.graph), *model.functions) for node in graph.node]
-    foreign = {node.domain for node in nodes} - {function.domain for function in model.functions} - _DOMAINS
-    if foreign:
+    except Exception as error:  # of protobuf's, whose kinds differ between its versions; texts are decoded when read
         raise CheckpointError(
-            f"{path} needs operators of {', '.join(sorted(foreign))}, which would be code of their own: expected "
-            "ONNX's operators alone"
-        )
+            f"{name} cannot be read as an ONNX model ({error!s:.200}): expected a whole file of litepred export, copy "
+            "it again or export it anew"
+        ) from error
     return model
 
 
-def _graphs(graph):  # type: ignore[no-untyped-def]
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g, *attribute.graphs] if attribute.HasField("g") else attribute.graphs:
-                yield from _graphs(inner)
+def _check_alone(model: Any, name: str, onnx: Any) -> None:
+    """Refuse a model that needs other files, or operators that are not ONNX's."""
+    own = {(function.domain, function.name) for function in model.functions}
+    for part in _parts(model, onnx.TensorProto):
+        if isinstance(part, onnx.TensorProto):
+            if part.data_location == onnx.TensorProto.EXTERNAL or part.external_data:
+                raise CheckpointError(
+                    f"{name} keeps the tensor {part.name!r} in another file, which a model from elsewhere could make "
+                    "read any file: expected a file of one piece, as litepred export makes it"
+                )
+        elif isinstance(part, onnx.NodeProto):
+            is_onnx = part.domain in _DOMAINS and part.op_type not in _PROGRAMS
+            if not is_onnx and (part.domain, part.op_type) not in own:
+                raise CheckpointError(
+                    f"{name} needs the operator {part.op_type!r} of {part.domain!r}, which would be code of its own: "
+                    "expected ONNX's operators alone, as litepred export writes them"
+                )
 
 
-def _tensors(graph):  # type: ignore[no-untyped-def]
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
+def _parts(message: Any, leaf: type) -> Iterator[Any]:
+    """Yield a protobuf message and all that are in it, wherever they are, but none inside of a ``leaf``."""
+    yield message
+    if isinstance(message, leaf):
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in value if isinstance(value, Sequence) or hasattr(value, "add") else [value]:
+                yield from _parts(part, leaf)
 
 
 def read_header(path: str) -> Checkpoint:
     """Read what an exported file says of its model: a checkpoint with the texts as its header, and without weights.
 
     Raises:
+        ConfigError: the package ``onnx`` is missing.
         CheckpointError: the file is damaged, or no model that litepred exported.
     """
-    header: Mapping[str, str] = {entry.key: entry.value for entry in read_onnx(path).metadata_props}
-    if CONFIG not in header:
+    entries = read_onnx(path).metadata_props
+    if sum(entry.ByteSize() for entry in entries) > _MOST_TEXT:
         raise CheckpointError(
-            f"{path} says nothing of its config, so that its outputs have no meaning: expected a file that litepred "
+            f"{path} has more than {_MOST_TEXT:,} bytes of texts about its model: expected a file that litepred "
             "export made"
         )
-    return Checkpoint({}, name=str(path), header=dict(header))
+    try:
+        header = {entry.key: entry.value for entry in entries}
+        damaged = [text for pair in header.items() for text in pair if not isinstance(text, str)]
+    except UnicodeDecodeError as error:  # of some versions of protobuf; others give bytes
+        damaged = [error.object]
+    if damaged:
+        raise CheckpointError(
+            f"{path} has metadata that are no text, such as {damaged[0][:40]!r}: expected a whole file of litepred "
+            "export, copy it again or export it anew"
+        )
+    missing = {CONFIG, EXPORTED_BY} - header.keys()  # the last is the end of a whole file
+    if missing:
+        raise CheckpointError(
+            f"{path} has no {' and no '.join(sorted(missing))} in its metadata, so that its outputs have no meaning: "
+            "expected a file that litepred export made, whole"
+        )
+    return Checkpoint({}, name=str(path), header=header)

@@ -23,7 +23,7 @@ from ..errors import ConfigError, LitepredError
 from ..files import whole_file
 from ..modeling.rcnn import MetaArch
 from ..predictor import Predictor
-from .engines import OnnxRuntime
+from .engines import OnnxRuntime, package
 from .graph import ImageGraph, plain_model
 from .metadata import header_texts, onnx_module
 
@@ -111,6 +111,8 @@ def export_onnx(
     """
     started = time.perf_counter()
     onnx = onnx_module()
+    for name in ("onnxscript", "onnxruntime"):  # of which the first translates, and the second compares at the end
+        package(name, "onnx", "writing an ONNX file")
     model = _exportable(predictor, half)
     if model.device.type != "cpu":
         model = copy.deepcopy(model).cpu()

@@ -1,0 +1,225 @@
+"""What cannot work with an engine or an exported file is refused at once, in words that say what to do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import golden, tiny_cfg
+
+from litepred import CheckpointError, ConfigError, DetectionCheckpointer, Predictor
+from litepred.checkpoint import read_checkpoint
+from litepred.cli import main
+from litepred.default_model import default_config
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+from litepred.export import engine_model, export_onnx, onnx_file  # noqa: E402
+from litepred.export.metadata import header_texts  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def cfg():
+    return tiny_cfg()
+
+
+@pytest.fixture(scope="module")
+def weights(cfg):
+    return golden(cfg).state_dict()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, cfg):
+    """A file in the form of an exported Faster R-CNN, which finds nothing."""
+    make, types = onnx.helper, onnx.TensorProto
+    outputs = {"boxes": np.zeros((0, 4), np.float32), "scores": np.zeros(0, np.float32), "classes": np.zeros(0, int)}
+    kinds = {"boxes": types.FLOAT, "scores": types.FLOAT, "classes": types.INT64}
+    graph = make.make_graph(
+        [make.make_node("Identity", [f"no_{name}"], [name]) for name in outputs],
+        "nothing",
+        [make.make_tensor_value_info("image", types.UINT8, [3, "height", "width"])],
+        [make.make_tensor_value_info(name, kinds[name], values.shape) for name, values in outputs.items()],
+        [onnx.numpy_helper.from_array(values, f"no_{name}") for name, values in outputs.items()],
+    )
+    proto = make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=10)
+    for key, text in header_texts(cfg, ["a", "b", "c"]).items():
+        proto.metadata_props.add(key=key, value=text)
+    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    onnx.save(proto, path)
+    return path
+
+
+@pytest.fixture
+def no_export(monkeypatch):
+    """Nothing may be exported before the mistake is told."""
+    monkeypatch.setattr(onnx_file, "_traced", lambda *_: pytest.fail("the model was exported"))
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Return a function that makes packages as good as not installed."""
+
+    def forget(*names):
+        for name in names:
+            for loaded in [key for key in sys.modules if key.startswith(f"{name}.")]:
+                monkeypatch.delitem(sys.modules, loaded)
+            monkeypatch.setitem(sys.modules, name, None)
+
+    return forget
+
+
+def test_without_mistakes_it_runs(model):
+    predictor = Predictor(model)
+    assert (predictor.engine, predictor.precision, predictor.cfg.MODEL.WEIGHTS) == (
+        "onnxruntime",
+        "float32",
+        str(model),
+    )
+    outputs = predictor(np.zeros((40, 50, 3), np.uint8))
+    assert len(outputs["instances"]) == 0
+    assert predictor.metadata.thing_classes == ["a", "b", "c"]
+
+
+class TestWeights:
+    def test_with_a_file_that_has_its_own(self, model, weights, tmp_path):
+        for other in (weights, "model_final.pth", tmp_path, model, {}):
+            for path in (model, str(model), str(model).upper()):
+                with pytest.raises(ConfigError, match=r"weights came with .*an exported file.*leave weights out, or"):
+                    Predictor(path, weights=other)
+                with pytest.raises(ConfigError, match="weights came with"):
+                    Predictor(path, weights=other, engine="torch")
+
+    def test_an_exported_file_as_weights(self, model, cfg, tmp_path):
+        match = r"model\.onnx is an ONNX model: expected the weights .* pass it alone: Predictor\('model\.onnx'\)"
+        (tmp_path / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
+        named = cfg.clone()
+        named.MODEL.WEIGHTS = str(model)
+        (tmp_path / "named.yaml").write_text(named.dump(), encoding="utf-8")
+        for engine in (None, "torch", "onnxruntime", "openvino"):
+            for config in (cfg, tmp_path / "config.yaml", None):
+                with pytest.raises(CheckpointError, match=match):
+                    Predictor(config, weights=model, engine=engine)
+            for config in (named, str(tmp_path / "named.yaml")):
+                with pytest.raises(CheckpointError, match=match):
+                    Predictor(config, engine=engine)
+        with pytest.raises(CheckpointError, match=match):
+            Predictor.from_torchvision(model)
+        with pytest.raises(CheckpointError, match=match):
+            read_checkpoint(model)
+        with pytest.raises(CheckpointError, match=match):
+            DetectionCheckpointer(golden(cfg)).load(str(model))
+
+    def test_files_that_are_not_there(self, cfg, tmp_path):
+        with pytest.raises(ConfigError, match=r"there is no file .*none\.onnx"):
+            Predictor(tmp_path / "none.onnx")
+        with pytest.raises(CheckpointError, match=r"there is no checkpoint file .*none\.onnx"):
+            Predictor(cfg, weights=tmp_path / "none.onnx")
+
+    def test_no_weights(self, cfg, no_export):
+        with pytest.raises(ConfigError, match=r"MODEL\.WEIGHTS is empty: an engine needs trained weights"):
+            Predictor(cfg, engine="onnxruntime")
+
+    def test_on_the_command_line(self, model, tmp_path, capsys):
+        page = Path(default_config().MODEL.WEIGHTS).parent / "example_page.png"
+        arguments = ["predict", "--config", str(model), "--weights", "model.pth", "--output", str(tmp_path), str(page)]
+        assert main(arguments) != 0
+        assert "leave weights out" in capsys.readouterr().err
+
+
+class TestEngines:
+    @pytest.mark.parametrize("engine", ["tensorrt", "", "Torch", "onnx", 3, ["onnxruntime"], b"torch"])
+    def test_unknown(self, model, engine):
+        for config in (model, None):
+            with pytest.raises(ConfigError, match=r"engine is .*: expected one of torch, onnxruntime, openvino"):
+                Predictor(config, engine=engine)
+
+    def test_torch_with_an_exported_file(self, model):
+        with pytest.raises(ConfigError, match=r"model\.onnx' is an exported file, which torch does not run: leave"):
+            Predictor(model, engine="torch")
+
+    @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+    @pytest.mark.parametrize("option", ["exact", "compile"])
+    def test_what_is_for_torch(self, model, cfg, weights, engine, option, no_export):
+        for arguments in ({"cfg": model}, {"cfg": cfg, "weights": weights}):
+            with pytest.raises(ConfigError, match=rf"engine='{engine}' came with .*{option}=True.*drop one"):
+                Predictor(**arguments, engine=engine, **{option: True})
+        with pytest.raises(ConfigError, match=rf"engine='onnxruntime' came with .*{option}=True.*drop one"):
+            Predictor(model, **{option: True})
+
+    @pytest.mark.parametrize("precision", ["bfloat16", "float16", "int8", "", None])
+    def test_precision(self, model, cfg, weights, precision, no_export):
+        for arguments in ({"cfg": model}, {"cfg": cfg, "weights": weights, "engine": "onnxruntime"}):
+            with pytest.raises(ConfigError, match=r"precision is .*ONNX Runtime computes in the types of its file"):
+                Predictor(**arguments, precision=precision)
+        if precision in ("int8", "", None):
+            for arguments in ({"cfg": model}, {"cfg": cfg, "weights": weights}):
+                with pytest.raises(ConfigError, match=r"precision is .*: expected one of float32, bfloat16, float16"):
+                    Predictor(**arguments, engine="openvino", precision=precision)
+
+    def test_other_arguments(self, model):
+        for changes, match in [
+            ({"threads": 0}, "threads is 0: expected 1 or more"),
+            ({"device": "nonsense"}, "'nonsense' is not a device"),
+            ({"class_names": ["a"]}, "class_names has 1 names"),
+        ]:
+            with pytest.raises(ConfigError, match=match):
+                Predictor(model, **changes)
+
+    @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+    def test_a_file_that_the_engine_cannot_load(self, model, tmp_path, engine):
+        pytest.importorskip(engine)
+        proto = onnx.load(model)
+        proto.graph.node[0].op_type = "NoSuchOperator"
+        onnx.save(proto, tmp_path / "model.onnx")
+        with pytest.raises(CheckpointError, match=r"(ONNX Runtime|OpenVINO) cannot load .*model\.onnx.*NoSuchOperator"):
+            Predictor(tmp_path / "model.onnx", engine=engine)
+
+
+class TestMissingPackages:
+    def test_onnx(self, model, cfg, weights, without):
+        without("onnx")
+        match = r"^reading and writing ONNX files needs the package onnx: pip install 'litepred\[onnx\]'$"
+        for arguments in ({"cfg": model}, {"cfg": cfg, "weights": weights, "engine": "onnxruntime"}):
+            with pytest.raises(ConfigError, match=match):
+                Predictor(**arguments)
+
+    def test_onnxruntime(self, model, cfg, weights, without, no_export):
+        without("onnxruntime")
+        match = r"^the engine 'onnxruntime' needs the package onnxruntime: pip install 'litepred\[onnx\]'$"
+        for arguments in ({"cfg": model}, {"cfg": cfg, "weights": weights, "engine": "onnxruntime"}):
+            with pytest.raises(ConfigError, match=match):
+                Predictor(**arguments)
+
+    def test_openvino(self, model, cfg, weights, without, no_export):
+        without("openvino")
+        match = r"^the engine 'openvino' needs the package openvino: pip install 'litepred\[openvino\]'$"
+        for arguments in ({"cfg": model}, {"cfg": cfg, "weights": weights}):
+            with pytest.raises(ConfigError, match=match):
+                Predictor(**arguments, engine="openvino")
+
+    @pytest.mark.parametrize("name", ["onnx", "onnxscript", "onnxruntime"])
+    def test_writing(self, cfg, weights, tmp_path, without, no_export, name):
+        predictor = Predictor(cfg, weights=weights)
+        without(name)
+        with pytest.raises(ConfigError, match=rf"ONNX files? needs the package {name}: pip install 'litepred"):
+            export_onnx(predictor, tmp_path / "model.onnx")
+        assert not list(tmp_path.iterdir())
+
+    def test_onnxscript_is_not_needed_to_run(self, model, without):
+        without("onnxscript")
+        assert Predictor(model).engine == "onnxruntime"
+
+    def test_a_package_that_cannot_be_imported(self, model, tmp_path, monkeypatch, without):
+        without("onnxruntime")
+        (tmp_path / "onnxruntime.py").write_text("raise ImportError('the library of C++ is too old')")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "onnxruntime")
+        with pytest.raises(ConfigError, match=r"needs onnxruntime \(the library of C\+\+ is too old\): pip install"):
+            Predictor(model)
+
+    def test_torch_needs_none_of_them(self, cfg, weights, without):
+        without("onnx", "onnxruntime", "onnxscript", "openvino")
+        assert Predictor(cfg, weights=weights).engine == "torch"
+        assert "build_engine_model" in engine_model.__all__
