@@ -115,7 +115,7 @@ def test_boxes_and_names(tab, page_predictor, path):
     assert_as_predicted(tab, page_predictor, path)
 
 
-def test_photograph(tab, page_predictor):
+def test_warped_jpeg(tab, page_predictor):
     path = LAYOUTS / "ltnews_2col_warped.jpg"
     choose(tab, path)
     keep_screenshot(tab, f"{path.stem}.png")
