@@ -38,7 +38,7 @@ _TRACED_SIZE = (352, 416)
 # graph that it makes for maps of two cells or more, at every stride of a pyramid, is right for smaller images too.
 _LEAST_TRACED = 257
 # How far an answer may be from the predictor's: the tolerances of the stored answers of Detectron2.
-_TOLERANCES = {"boxes": 0.02, "proposals": 0.02, "scores": 5e-4, "masks": 5e-4}
+_TOLERANCES = {"boxes": 0.02, "proposals": 0.02, "scores": 5e-4}
 _SAME_WITHIN = 50  # tolerances of box and score together; farther ones are two different instances
 _RELATIVE = 1e-3  # of the largest value, for all other answers
 _TALKATIVE = ("torch.onnx", "torch.export", "torch._guards", "onnxscript", "onnx_ir")  # loggers
