@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from exported_families import check_family
+
+if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 14):  # whose exporter is asked for
+    collect_ignore_glob = ["test_*.py"]
 
 
 @pytest.fixture(scope="session")
