@@ -33,7 +33,7 @@ _LEAST_TORCH = (2, 14)
 _MOST_BYTES = 2**31 - 2**24  # protobuf holds 2 GB; the graph itself takes some of it
 _HALF_FROM = 256  # smaller tensors stay in float32: constants of boxes and anchors, and biases
 _LARGEST_HALF = 65504
-_TRACED_SIZE = (352, 416)
+_TRACED_SIZE = (352, 448)
 # Torch describes the strides of maps that are one cell high or wide in another way, which no result depends on. So the
 # graph that it makes for maps of two cells or more, at every stride of a pyramid, is right for smaller images too.
 _LEAST_TRACED = 257
@@ -42,7 +42,7 @@ _TOLERANCES = {"boxes": 0.02, "proposals": 0.02, "scores": 5e-4}
 _SAME_WITHIN = 50  # tolerances of box and score together; farther ones are two different instances
 _RELATIVE = 1e-3  # of the largest value, for all other answers
 _TALKATIVE = ("torch.onnx", "torch.export", "torch._guards", "onnxscript", "onnx_ir")  # loggers
-_NONE_FOUND = (320, 416)
+_NONE_FOUND = (320, 448)
 
 
 @dataclass(frozen=True)
