@@ -6,25 +6,27 @@ import argparse
 import difflib
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import LitepredError
+
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
     from tqdm import tqdm
 
-    from ..config import CfgNode
     from ..predictor import Predictor
 
 __all__ = [
     "CommandParser",
     "add_model_arguments",
+    "check_output",
     "count_types",
     "make_predictor",
     "megabytes",
     "positive",
     "progress_bar",
-    "skeleton",
 ]
 
 
@@ -93,21 +95,25 @@ def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
     return Predictor(arguments.config, weights=arguments.weights, device=arguments.device, **options)
 
 
-def skeleton(cfg: CfgNode) -> nn.Module:
-    """Build a config's model on the meta device: names and shapes, no memory.
+def check_output(name: str, target: Path, suffixes: Sequence[str], force: bool) -> None:
+    """Check, before any work is done, that a command may write its one file.
+
+    Args:
+        name: what the command's help calls the file.
+        target: the file.
+        suffixes: the endings that it may have.
+        force: whether it may replace a file.
 
     Raises:
-        ConfigError: the config describes no model.
+        LitepredError: it may not, or cannot.
     """
-    import torch
-
-    from ..modeling import build_model
-
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.DEVICE = "meta"
-    with torch.device("meta"):
-        return build_model(cfg)
+    if target.suffix not in suffixes:
+        raise LitepredError(f"{name} is {str(target)!r}: expected a name that ends in {', '.join(suffixes)}")
+    if not target.parent.is_dir():
+        raise LitepredError(f"{name} is {str(target)!r}, but there is no folder {str(target.parent)!r}: make it first")
+    if target.exists() and not (force and target.is_file()):
+        advice = "choose another name" + (", or replace it with --force" if target.is_file() else "")
+        raise LitepredError(f"{name} is {str(target)!r}, which is there already: {advice}")
 
 
 def count_types(tensors: Iterable[Tensor]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ConfigError, LitepredError
 from ..files import check_targets, is_address
-from .common import CommandParser, count_types, megabytes, skeleton
+from .common import CommandParser, check_output, count_types, megabytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,10 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ..checkpoint import load_into, named_for, read_checkpoint
     from ..checkpoint.bundle import CONFIG, bundle_texts
     from ..checkpoint.naming import HEURISTICS
-    from ..checkpoint.writers import write_checkpoint
+    from ..checkpoint.writers import SUFFIXES, write_checkpoint
+    from ..modeling.build import build_skeleton
 
     target = Path(arguments.target)
-    _check_target(target, arguments)
+    check_output("OUT", target, SUFFIXES, arguments.force)
+    if arguments.class_names is not None and target.suffix != ".safetensors":
+        raise LitepredError(f"a {target.suffix} file has no place for class names: leave --class-names out")
     source, cfg = _source(arguments.source)
     checkpoint = read_checkpoint(source)
     check_targets([checkpoint.name], [target])
@@ -67,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     state = checkpoint.model
     entries: dict[str, str | bool] = {"__author__": "litepred"}
     if cfg is not None:
-        model = skeleton(cfg)
+        model = build_skeleton(cfg)
         state = named_for(model, checkpoint)
         load_into(model, state, source=source)
     elif checkpoint.matching_heuristics:
@@ -92,20 +95,6 @@ def run(arguments: argparse.Namespace) -> int:
         told.append("no config in it")
     print(", ".join(told))
     return 0
-
-
-def _check_target(target: Path, arguments: argparse.Namespace) -> None:
-    from ..checkpoint.writers import SUFFIXES
-
-    if target.suffix not in SUFFIXES:
-        raise LitepredError(f"OUT is {str(target)!r}: expected a name that ends in {', '.join(SUFFIXES)}")
-    if not target.parent.is_dir():
-        raise LitepredError(f"OUT is {str(target)!r}, but there is no folder {str(target.parent)!r}: make it first")
-    if target.exists() and not (arguments.force and target.is_file()):
-        advice = "choose another name" + (", or replace it with --force" if target.is_file() else "")
-        raise LitepredError(f"OUT is {str(target)!r}, which is there already: {advice}")
-    if arguments.class_names is not None and target.suffix != ".safetensors":
-        raise LitepredError(f"a {target.suffix} file has no place for class names: leave --class-names out")
 
 
 def _source(name: str) -> tuple[str, CfgNode | None]:

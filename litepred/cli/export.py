@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import LitepredError
 from ..files import check_targets
-from .common import CommandParser, positive
+from .common import CommandParser, check_output, positive
 from .evaluate import class_numbering
 from .inputs import expand, is_video
 
@@ -79,15 +79,7 @@ def add_options(parser: CommandParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     target = Path(arguments.target)
-    if target.suffix != ".onnx":
-        raise LitepredError(f"OUT.onnx is {str(target)!r}: expected a name that ends in .onnx")
-    if not target.parent.is_dir():
-        raise LitepredError(
-            f"OUT.onnx is {str(target)!r}, but there is no folder {str(target.parent)!r}: make it first"
-        )
-    if target.exists() and not (arguments.force and target.is_file()):
-        advice = "choose another name" + (", or replace it with --force" if target.is_file() else "")
-        raise LitepredError(f"OUT.onnx is {str(target)!r}, which is there already: {advice}")
+    check_output("OUT.onnx", target, (".onnx",), arguments.force)
     calibration = _calibration_images(arguments)
     sources = [one for one in (arguments.model, arguments.weights) if one is not None and Path(one).is_file()]
     check_targets([*sources, *calibration], [target])

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import is_address
-from .common import CommandParser, count_types, megabytes, skeleton
+from .common import CommandParser, count_types, megabytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +70,9 @@ def _facts(name: str) -> dict[str, Any]:
         from ..resolve import named_config
 
         cfg = named_config(name)
-        return {"file": name, "format": "config", **_weight_facts(skeleton(cfg).state_dict())}
+        from ..modeling.build import build_skeleton
+
+        return {"file": name, "format": "config", **_weight_facts(build_skeleton(cfg).state_dict())}
     checkpoint = read_checkpoint(name)
     entries = {str(key): value for key, value in checkpoint.extra.items()}
     entries.pop("__author__", None)

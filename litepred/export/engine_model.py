@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .. import __version__
 from ..checkpoint.download import cache_folder
-from ..errors import ConfigError
+from ..errors import ConfigError, ImageError
 from ..layers import InferenceModule
-from ..modeling import GeneralizedRCNN, build_model
+from ..modeling import GeneralizedRCNN
+from ..modeling.build import build_skeleton
 from ..modeling.rcnn import Inputs, MetaArch
 from ..predictor import Predictor
 from ..resolve import ResolvedModel
-from ..structures import Instances
 from .engines import Engine, check_engine, make_engine
 from .graph import unflatten
 from .metadata import onnx_module
@@ -55,24 +56,32 @@ class EngineModel(InferenceModule):
     @torch.no_grad()
     def forward(self, batched_inputs: Inputs) -> list[dict[str, Any]]:
         """Run the graph on one image after the other; see `litepred.modeling.MetaArch.forward`."""
-        return [self._run(inputs, image) for inputs, image in zip(batched_inputs, self._images(batched_inputs))]
+        answers = []
+        for inputs, image in zip(batched_inputs, self.skeleton.checked_images(batched_inputs)):
+            arrays = self.arrays(inputs, image)
+            size_hw = (arrays["image"].shape[1], arrays["image"].shape[2])
+            found = {name: torch.from_numpy(value) for name, value in self.engine.run(arrays).items()}
+            answers += self.skeleton.postprocess(unflatten(found, size_hw), [inputs], [size_hw])
+        return answers
 
-    def _images(self, batched_inputs: Inputs) -> Sequence[Tensor]:
-        return self.skeleton.checked_images(batched_inputs)
+    def arrays(self, inputs: Mapping[str, Any], image: Tensor) -> dict[str, np.ndarray]:
+        """Return what the graph takes for one input of the model, whose image (C, H, W) has been checked.
 
-    def _proposals(self, inputs: Mapping[str, Any], size_hw: tuple[int, int]) -> list[Instances] | None:
-        if not isinstance(self.skeleton, GeneralizedRCNN):
-            return None
-        return self.skeleton.given_proposals([inputs], [size_hw])
-
-    def _run(self, inputs: Mapping[str, Any], image: Tensor) -> dict[str, Any]:
-        image = self.skeleton.resize(image.cpu().float()) if self.resizes_itself else image.cpu().to(torch.uint8)
-        size_hw = (image.shape[1], image.shape[2])
-        arrays = {"image": image.numpy()}
-        if (given := self._proposals(inputs, size_hw)) is not None:
-            arrays["proposals"] = given[0].proposal_boxes.tensor.numpy()
-        found = {name: torch.from_numpy(value) for name, value in self.engine.run(arrays).items()}
-        return self.skeleton.postprocess(unflatten(found, size_hw), [inputs], [size_hw])[0]
+        Raises:
+            ImageError: when the image is not of uint8 where the graph takes nothing else.
+        """
+        if self.resizes_itself:
+            image = self.skeleton.resize(image.cpu().float())
+        elif image.dtype != torch.uint8:
+            raise ImageError(
+                f"the exported model got an image of {image.dtype}: expected uint8, as predictor.prepare gives it"
+            )
+        arrays = {"image": image.cpu().numpy()}
+        if isinstance(self.skeleton, GeneralizedRCNN):
+            given = self.skeleton.given_proposals([inputs], [(image.shape[1], image.shape[2])])
+            if given is not None:
+                arrays["proposals"] = given[0].proposal_boxes.tensor.numpy()
+        return arrays
 
 
 def build_engine_model(resolved: ResolvedModel, engine: str, precision: str, threads: int | None) -> EngineModel:
@@ -93,12 +102,8 @@ def build_engine_model(resolved: ResolvedModel, engine: str, precision: str, thr
 
 
 def _skeleton(cfg: Any) -> MetaArch:
-    """Build a config's model without memory for its weights."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.DEVICE = "meta"
-    with torch.device("meta"):
-        model: Any = build_model(cfg)
+    """Build a config's model without memory for its weights; mean and deviation are there."""
+    model: Any = build_skeleton(cfg)
     if not isinstance(model, MetaArch):
         raise ConfigError(f"{type(model).__name__} has no postprocess(): expected a model of litepred's")
     for name, values in (("pixel_mean", cfg.MODEL.PIXEL_MEAN), ("pixel_std", cfg.MODEL.PIXEL_STD)):

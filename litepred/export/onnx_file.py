@@ -100,7 +100,8 @@ def export_onnx(
         predictor: with precision "float32", on any device.
         path: of the file, which is replaced if it is there.
         size_hw: height and width in pixels, when images of that size alone are to be taken.
-        half: store the weights in float16, in half the space. They are still multiplied in float32.
+        half: store the weights in float16, in half the space. They are still multiplied in float32. The differences
+            that their rounding makes are told and not limited; that the same instances are found is.
         opset: version of ONNX's operators.
         check: images to compare on; by default the example page, a part of it, and an empty image.
 
@@ -174,6 +175,10 @@ def _exportable(predictor: Predictor, half: bool) -> MetaArch:
     return model
 
 
+def _takes_proposals(model: MetaArch) -> bool:
+    return getattr(model, "proposal_generator", model) is None
+
+
 def _examples() -> list[ImageLike]:
     from ..data import read_image
 
@@ -200,7 +205,7 @@ def _traced(graph: ImageGraph, predictor: Predictor, size_hw: tuple[int, int] | 
     if size_hw is None:
         side = {1: torch.export.Dim("height", min=_LEAST_TRACED), 2: torch.export.Dim("width", min=_LEAST_TRACED)}
         dynamic = {"image": side}
-    if getattr(model, "proposal_generator", model) is None:
+    if _takes_proposals(model):
         arguments["proposals"] = torch.tensor([[4.0, 4, 60, 50], [8, 16, 90, 70], [0, 0, width, height]])
         dynamic["proposals"] = {0: torch.export.Dim("number", min=2)}
     with torch.no_grad():
@@ -234,9 +239,7 @@ def _traced(graph: ImageGraph, predictor: Predictor, size_hw: tuple[int, int] | 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep to itself what torch's exporter tells of its own progress."""
-    loggers = [
-        logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._guards", "onnxscript", "onnx_ir")
-    ]
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [one.level for one in loggers]
     try:
         for one in loggers:
@@ -291,7 +294,7 @@ def _compare(graph: ImageGraph, engine: Any, image: Tensor, half: bool) -> tuple
         LitepredError: when they differ by more than rounding.
     """
     arguments = {"image": image}
-    if getattr(graph.model, "proposal_generator", graph.model) is None:
+    if _takes_proposals(graph.model):
         height, width = image.shape[1:]
         corners = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([width, height]) / 2
         arguments["proposals"] = torch.cat([corners[:, 0], corners.sum(dim=1)], dim=1)

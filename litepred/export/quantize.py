@@ -7,10 +7,9 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from ..errors import ConfigError
 from ..files import whole_file
 from ..predictor import Predictor
 from ..structures import Instances, pairwise_iou
+from .engines import package
 from .metadata import read_onnx
 
 __all__ = ["QuantizationReport", "quantize_onnx"]
@@ -70,9 +70,8 @@ def quantize_onnx(
 ) -> QuantizationReport:
     """Quantise a file of `export_onnx`: weights per channel, activations by the range that they have on some images.
 
-    The convolutions and matrix products are quantised but for the last ones, which predict scores and coordinates. They
-    were quantised one head at a time: on the default model those of the RPN cost 0.6 AP50, and the others save no time
-    that could be measured.
+    The convolutions and matrix products are quantised but for the last ones, which predict scores and coordinates. On
+    the default model those of the RPN cost 0.6 AP50 in eight bits, those of the other heads less than 0.1.
 
     Args:
         source: the file in float.
@@ -85,10 +84,7 @@ def quantize_onnx(
         WriteError: ``target`` cannot be written.
     """
     started = time.perf_counter()
-    try:
-        from onnxruntime import quantization
-    except ImportError as error:
-        raise ConfigError(f"quantising needs the package {error.name}: pip install 'litepred[onnx]'") from error
+    quantization = package("onnxruntime.quantization", "onnx", "quantising")
     images = list(images)
     if not images:
         raise ConfigError("there are no images to calibrate on: pass some ten of the kind that the model will see")
@@ -98,17 +94,18 @@ def quantize_onnx(
     layers = [node.name for node in read_onnx(source).graph.node if node.op_type in _LAYERS]
     in_float = tuple(name for name in layers if any(part in name.rpartition("/")[0] for part in _IN_FLOAT))
 
-    class Reader(quantization.CalibrationDataReader):
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
         def __init__(self) -> None:
-            self.inputs: Iterator[Any] = (exact.prepare(image)["image"].numpy() for image in images)
+            self.inputs = (exact.prepare(image) for image in images)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            image = next(self.inputs, None)
-            return None if image is None else {"image": image}
+            inputs = next(self.inputs, None)
+            return None if inputs is None else exact.model.arrays(inputs, inputs["image"])
 
     with tempfile.TemporaryDirectory() as folder, whole_file(target) as file:
         written = Path(folder) / "model.onnx"
-        logging.disable(logging.WARNING)  # it advises a preparation that the exporter has done
+        disabled = logging.root.manager.disable
+        logging.disable(max(disabled, logging.WARNING))  # it advises a preparation that the exporter has done
         try:
             quantization.quantize_static(
                 str(source),
@@ -122,7 +119,7 @@ def quantize_onnx(
                 weight_type=quantization.QuantType.QInt8,
             )
         finally:
-            logging.disable(logging.NOTSET)
+            logging.disable(disabled)
         instances, distances = _compare(exact, Predictor(str(written)), images)
         num_bytes = written.stat().st_size
         file.write(written.read_bytes())

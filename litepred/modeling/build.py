@@ -86,6 +86,19 @@ def build_model(cfg: CfgNode) -> nn.Module:
     return META_ARCH_REGISTRY.build(cfg).to(device).requires_grad_(False)
 
 
+def build_skeleton(cfg: CfgNode) -> nn.Module:
+    """Build a config's model on the meta device: its names and shapes, without memory for its weights.
+
+    Raises:
+        ConfigError: as `build_model` does.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        return build_model(cfg)
+
+
 class without_random_init(TorchFunctionMode):
     """A context in which layers are built without drawing random weights, for models that are loaded right after."""
 

@@ -15,8 +15,8 @@ from litepred import ConfigError, Predictor, model_zoo
 from litepred.checkpoint import read_checkpoint
 from litepred.checkpoint.bundle import CLASS_NAMES, CONFIG
 from litepred.cli import main
-from litepred.cli.common import skeleton
 from litepred.default_model import default_config
+from litepred.modeling.build import build_skeleton
 from litepred.resolve import torchvision_config
 
 
@@ -224,7 +224,7 @@ def test_a_model_of_the_zoo_by_name(folder, monkeypatch, capsys):
     monkeypatch.setenv("LITEPRED_CACHE", str(folder / "empty"))
     path = folder / "cache" / model_zoo.get_checkpoint_url(name).split("/", 3)[3]
     path.parent.mkdir(parents=True)
-    shapes = skeleton(model_zoo.get_config(name)).state_dict()
+    shapes = build_skeleton(model_zoo.get_config(name)).state_dict()
     arrays = {key: torch.zeros(value.shape, dtype=torch.float16).numpy() for key, value in shapes.items()}
     path.write_bytes(pickle.dumps({"model": arrays, "__author__": "Detectron2 Model Zoo"}))
     assert convert(name, "rpn.safetensors") == 0

@@ -15,7 +15,7 @@ from torch import Tensor
 from litepred.checkpoint.bundle import bundle_texts
 from litepred.checkpoint.writers import write_checkpoint
 from litepred.cli import main
-from litepred.cli.common import skeleton
+from litepred.modeling.build import build_skeleton
 
 WEIGHTS = ASSETS.parent.parent / "weights"
 
@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def state(family: str = "fpn", dtype: torch.dtype = torch.float32, **changes) -> dict[str, Tensor]:
-    shapes = skeleton(tiny_cfg(family, **changes)).state_dict()
+    shapes = build_skeleton(tiny_cfg(family, **changes)).state_dict()
     return {key: torch.zeros(value.shape, dtype=dtype) for key, value in shapes.items()}
 
 
