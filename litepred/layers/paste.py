@@ -6,7 +6,7 @@ N masks of M × M probabilities, an image of H × W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,12 @@ Window = tuple[int, int, int, int]
 MaskWindows = Callable[[Tensor, Tensor, tuple[int, int], float], Iterator[tuple[int, tuple[Window, Tensor]]]]
 
 _CHUNK_BYTES = 2**30  # on an accelerator: memory that one chunk of full-size masks may take
+
+
+class _Boxes(Protocol):
+    """What has its rows x1 y1 x2 y2 in ``tensor``, as `litepred.structures.Boxes`."""
+
+    tensor: Tensor
 
 
 def _sample(masks: Tensor, boxes: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
@@ -97,7 +103,7 @@ def paste_masks_in_windows(
 
 
 def paste_masks_in_image(
-    masks: Tensor, boxes: Tensor | Any, image_shape: tuple[int, int], threshold: float = 0.5
+    masks: Tensor, boxes: Tensor | _Boxes, image_shape: tuple[int, int], threshold: float = 0.5
 ) -> Tensor:
     """Paste masks that were predicted relative to their boxes into full images.
 

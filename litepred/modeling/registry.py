@@ -81,7 +81,9 @@ class Registry:
             ConfigError: There is no such component, or its own values in ``cfg`` do not go together.
         """
         name: Any = functools.reduce(getattr, self._config_key.split("."), cfg)
-        return self.get(name)(cfg, *inputs).eval()
+        component = self.get(name)(cfg, *inputs)
+        component.eval()  # not returned: a module of the user's may override train() and return nothing from it
+        return component
 
     def __contains__(self, name: str) -> bool:
         return name in self._components

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_models import golden, tiny_cfg
 
-from litepred import CheckpointError, ConfigError, DetectionCheckpointer, Predictor
+from litepred import CheckpointError, ConfigError, DetectionCheckpointer, ImageError, Predictor
 from litepred.checkpoint import read_checkpoint
 from litepred.cli import main
 from litepred.default_model import default_config
@@ -223,3 +224,9 @@ class TestMissingPackages:
         without("onnx", "onnxruntime", "onnxscript", "openvino")
         assert Predictor(cfg, weights=weights).engine == "torch"
         assert "build_engine_model" in engine_model.__all__
+
+
+def test_an_image_of_another_type_than_the_graph_takes(retinanet):
+    model = Predictor(retinanet[1]).model
+    with pytest.raises(ImageError, match=r"image of torch\.float32: expected uint8"):
+        model([{"image": torch.zeros(3, 64, 80)}])

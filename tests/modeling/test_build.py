@@ -10,6 +10,7 @@ from litepred.errors import ConfigError
 from litepred.layers import ShapeSpec
 from litepred.modeling import (
     FPN,
+    ROI_HEADS_REGISTRY,
     RPN,
     StandardROIHeads,
     build_backbone,
@@ -208,3 +209,21 @@ def test_sub_models():
     assert build_proposal_generator(tiny_cfg("precomputed"), shapes) is None
     assert build_backbone(cfg, ShapeSpec(channels=5)).bottom_up.stem.conv1.weight.shape[1] == 5
     assert build_backbone(tiny_cfg("c4", PIXEL_MEAN=[1.0, 2.0])).stem.conv1.weight.shape[1] == 2
+
+
+def test_a_component_whose_train_returns_nothing_is_built():
+    class Quiet(torch.nn.Module):
+        def __init__(self, cfg, input_shape):
+            super().__init__()
+
+        def train(self, mode=True):
+            self.training = mode
+
+    ROI_HEADS_REGISTRY.register(Quiet)
+    try:
+        cfg = tiny_cfg()
+        cfg.MODEL.ROI_HEADS.NAME = "Quiet"
+        heads = build_roi_heads(cfg, {})
+    finally:
+        ROI_HEADS_REGISTRY._components.pop("Quiet")
+    assert type(heads) is Quiet and not heads.training
