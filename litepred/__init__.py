@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .data import ImageLike, MetadataCatalog, read_image
     from .drop_in import as_detectron2
     from .drop_in.annotations import Keypoints, PolygonMasks
+    from .drop_in.lazy import LazyCall, LazyConfig, allow_targets, instantiate
     from .modeling import build_backbone, build_model, build_roi_heads
     from .predictor import DefaultPredictor, Predictor
     from .structures import (
@@ -53,6 +54,8 @@ __all__ = [
     "ImageList",
     "Instances",
     "Keypoints",
+    "LazyCall",
+    "LazyConfig",
     "LitepredError",
     "MetadataCatalog",
     "Outputs",
@@ -62,12 +65,14 @@ __all__ = [
     "VideoVisualizer",
     "Visualizer",
     "WriteError",
+    "allow_targets",
     "as_detectron2",
     "build_backbone",
     "build_model",
     "build_roi_heads",
     "draw",
     "get_cfg",
+    "instantiate",
     "pairwise_iou",
     "read_image",
     "show",
@@ -80,6 +85,7 @@ _HOMES = {
     "data": ("ImageLike", "MetadataCatalog", "read_image"),
     "drop_in": ("as_detectron2",),
     "drop_in.annotations": ("Keypoints", "PolygonMasks"),
+    "drop_in.lazy": ("LazyCall", "LazyConfig", "allow_targets", "instantiate"),
     "modeling": ("build_backbone", "build_model", "build_roi_heads"),
     "predictor": ("DefaultPredictor", "Predictor"),
     "structures": (

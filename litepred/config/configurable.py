@@ -11,6 +11,33 @@ from .node import CfgNode
 
 __all__ = ["configurable"]
 
+# What constructors of Detectron2 take for training alone. Litepred's leave them out wherever they come from: a lazy
+# config, or a subclass that passes on what it was given.
+_FOR_TRAINING = frozenset(
+    (
+        "anchor_boundary_thresh",
+        "anchor_matcher",
+        "batch_size_per_image",
+        "box_reg_loss_type",
+        "fed_loss_num_classes",
+        "focal_loss_alpha",
+        "focal_loss_gamma",
+        "get_fed_loss_cls_weights",
+        "ignore_value",
+        "loss_normalizer",
+        "loss_weight",
+        "positive_fraction",
+        "prior_prob",
+        "proposal_append_gt",
+        "proposal_matcher",
+        "proposal_matchers",
+        "smooth_l1_beta",
+        "train_on_pred_boxes",
+        "use_fed_loss",
+        "vis_period",
+    )
+)
+
 
 def configurable(
     init_func: Callable[..., Any] | None = None, *, from_config: Callable[..., dict[str, Any]] | None = None
@@ -21,7 +48,8 @@ def configurable(
     returns the keyword arguments of ``__init__``. A call whose first positional argument, or whose ``cfg=``, is a
     ``CfgNode`` goes through ``from_config``; keyword arguments that ``from_config`` does not take override what it
     returned. Any other call is plain. On a function it works the same way with the given ``from_config(cfg, ...)``,
-    which is also an attribute of the result.
+    which is also an attribute of the result. A constructor of litepred's may be given what Detectron2's takes for
+    training alone, such as ``anchor_matcher``, and does not look at it.
 
     Raises:
         TypeError: It decorates something else, or (when called) ``from_config`` does not take ``cfg`` first, or is no
@@ -39,12 +67,14 @@ def _wrapped(
     function: Callable[..., Any], from_config: Callable[..., dict[str, Any]] | None = None
 ) -> Callable[..., Any]:
     own = 1 if from_config is None else 0  # the ``self`` of an __init__
+    is_ours = own and function.__module__.partition(".")[0] == __name__.partition(".")[0]
+    left_out = _FOR_TRAINING - inspect.signature(function).parameters.keys() if is_ours else frozenset()
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         translate = from_config or type(args[0]).from_config
         if not isinstance(args[own] if len(args) > own else kwargs.get("cfg"), CfgNode):
-            return function(*args, **kwargs)
+            return function(*args, **{key: value for key, value in kwargs.items() if key not in left_out})
         parameters = inspect.signature(translate).parameters
         if next(iter(parameters), None) != "cfg":
             name, names = translate.__qualname__, ", ".join(parameters)

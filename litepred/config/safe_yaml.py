@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..files import is_address
 from .trees import merged_mappings
 
-__all__ = ["parse_yaml", "read_yaml_with_base"]
+__all__ = ["DataLoader", "parse_yaml", "read_yaml_with_base"]
 
 _MAX_LENGTH = 1_000_000
 _MAX_NODES = 50_000
@@ -38,18 +38,20 @@ def _refusal(problem: str, node_or_event: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node_or_event.start_mark)
 
 
-class _DataLoader(yaml.SafeLoader):
+class DataLoader(yaml.SafeLoader):
     """A safe loader with bounds, which also reads the tags of Detectron2's own files."""
 
     _composed = 0  # values so far
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose one value, unless there are too many."""
         self._composed += 1
         if self._composed > _MAX_NODES:
             raise _refusal(f"more than {_MAX_NODES} values", self.peek_event())
         return super().compose_node(parent, index)
 
     def compose_document(self) -> yaml.Node | None:
+        """Compose a document, and measure it with its aliases expanded."""
         document = super().compose_document()
         _measure(document, {})
         return document
@@ -105,18 +107,18 @@ def _measure(node: yaml.Node | None, known: dict[yaml.Node | None, tuple[int, in
     return extent
 
 
-_DataLoader.add_constructor(f"{_TAG}python/tuple", _DataLoader._read_tuple)
-_DataLoader.add_constructor(f"{_TAG}python/object/apply:eval", _DataLoader._read_call)
-_DataLoader.add_multi_constructor(f"{_TAG}python/object/new:", _DataLoader._read_instance)
-_DataLoader.add_multi_constructor(f"{_TAG}python/object:", _DataLoader._read_instance)
-_DataLoader.add_constructor(None, _DataLoader._refuse)
+DataLoader.add_constructor(f"{_TAG}python/tuple", DataLoader._read_tuple)
+DataLoader.add_constructor(f"{_TAG}python/object/apply:eval", DataLoader._read_call)
+DataLoader.add_multi_constructor(f"{_TAG}python/object/new:", DataLoader._read_instance)
+DataLoader.add_multi_constructor(f"{_TAG}python/object:", DataLoader._read_instance)
+DataLoader.add_constructor(None, DataLoader._refuse)
 
 
-def parse_yaml(content: str | bytes, source: str) -> dict[Any, Any]:
+def parse_yaml(content: str | bytes, source: str, loader: type[DataLoader] = DataLoader) -> dict[Any, Any]:
     """Parse one YAML config, text or UTF-8, into plain Python values, without ever running code from it.
 
     ``!!python/tuple``, dumped ``CfgNode`` objects and the anchor sizes of Detectron2's ``Base-RetinaNet.yaml`` are read
-    as a tuple, a dictionary and numbers. Messages call the config ``source``.
+    as a tuple, a dictionary and numbers. Messages call the config ``source``; a ``loader`` may read more tags.
 
     Raises:
         ConfigError: The content is empty, binary, not YAML or not a mapping, holds another tag, or is absurdly large
@@ -127,7 +129,7 @@ def parse_yaml(content: str | bytes, source: str) -> dict[Any, Any]:
     if len(content) > _MAX_LENGTH:
         raise ConfigError(f"{source}: larger than {_MAX_LENGTH} characters, which no config is; is it a checkpoint?")
     try:
-        loaded = _DataLoader(content.decode("utf-8-sig") if isinstance(content, bytes) else content).get_single_data()
+        loaded = loader(content.decode("utf-8-sig") if isinstance(content, bytes) else content).get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import RoIAlign
 from torchvision.ops import batched_nms as _batched_nms
 
@@ -29,6 +29,13 @@ class CNNBlockBase(InferenceModule):
         """Make batch norms constant and take the gradients away; returns the block itself."""
         FrozenBatchNorm2d.convert_frozen_batchnorm(self)
         return self.requires_grad_(False)
+
+
+class NaiveSyncBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation whose statistics come from all processes while training; ``stats_mode`` says how."""
+
+    def __init__(self, *args: Any, stats_mode: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
 
 
 class ROIAlign(RoIAlign):

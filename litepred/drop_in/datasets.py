@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..config import CfgNode
+from ..config import CfgNode, configurable
 from ..data import MetadataCatalog, ResizeShortestEdge
 from ..data import read_image as _read_image
 from ..data.datasets import BUILTIN_NAMES
@@ -212,16 +212,39 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[Any]:
     return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
 
 
+def create_keypoint_hflip_indices(dataset_names: str | Sequence[str]) -> list[int]:
+    """Return, for each keypoint of a registered data set, the index of that which a mirrored image has in its place.
+
+    Raises:
+        AttributeError: the data set has no keypoints.
+    """
+    metadata = MetadataCatalog.get(dataset_names if isinstance(dataset_names, str) else dataset_names[0])
+    names, pairs = list(metadata.keypoint_names), metadata.keypoint_flip_map
+    mirrored = {**dict(pairs), **{right: left for left, right in pairs}}
+    return [names.index(mirrored.get(name, name)) for name in names]
+
+
 class DatasetMapper:
     """A record of a data set to a model's input: the image is read and resized, annotations are left out.
 
-    ``cfg.INPUT`` says how images are resized, unless there are ``augmentations``, and the order of their channels.
+    Args:
+        is_train: changes nothing.
+        augmentations: what is done to the image; from a config, the resizing of ``cfg.INPUT``.
+        image_format: the order of the channels, such as "BGR"; from a config, ``cfg.INPUT.FORMAT``.
+        **for_annotations: what Detectron2's mapper takes for annotations, such as ``use_instance_mask``.
     """
 
-    def __init__(self, cfg: CfgNode, is_train: bool = False, *, augmentations: Sequence[Any] | None = None) -> None:
-        by_config = build_augmentation(cfg, is_train)
-        self.augmentations = AugmentationList(by_config if augmentations is None else augmentations)
-        self.image_format, self.is_train = cfg.INPUT.FORMAT, False
+    @configurable
+    def __init__(
+        self, is_train: bool = False, *, augmentations: Sequence[Any], image_format: str, **for_annotations: Any
+    ) -> None:
+        self.augmentations = AugmentationList(augmentations)
+        self.image_format, self.is_train = image_format, False
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = False) -> dict[str, Any]:
+        """Translate ``cfg.INPUT`` into arguments."""
+        return {"augmentations": build_augmentation(cfg, is_train), "image_format": cfg.INPUT.FORMAT}
 
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Return the record with ``image``, (C, H, W) in the type of the file, and without annotations.

@@ -129,8 +129,9 @@ class RPN(InferenceModule):
         head: maps features to logits and deltas.
         anchor_generator: maps features to anchors.
         box2box_transform: decodes deltas.
-        pre_nms_topk: candidates per level that enter NMS.
-        post_nms_topk: proposals per image, over all levels.
+        pre_nms_topk: candidates per level that enter NMS; of a pair, which Detectron2 gives, the second one counts, as
+            the first is for training.
+        post_nms_topk: proposals per image, over all levels; a pair is read in the same way.
         nms_thresh: IoU above which the lower-scored of two boxes of a level goes.
         min_box_size: both sides of a proposal must be longer, in pixels.
 
@@ -148,8 +149,8 @@ class RPN(InferenceModule):
         head: nn.Module,
         anchor_generator: DefaultAnchorGenerator,
         box2box_transform: Box2BoxTransform,
-        pre_nms_topk: int,
-        post_nms_topk: int,
+        pre_nms_topk: int | Sequence[int],
+        post_nms_topk: int | Sequence[int],
         nms_thresh: float = 0.7,
         min_box_size: float = 0.0,
     ) -> None:
@@ -158,6 +159,7 @@ class RPN(InferenceModule):
         self.rpn_head = head
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
+        pre_nms_topk, post_nms_topk = (n[1] if isinstance(n, Sequence) else n for n in (pre_nms_topk, post_nms_topk))
         self.pre_nms_topk = whole_number("MODEL.RPN.PRE_NMS_TOPK_TEST", pre_nms_topk, 0)
         if post_nms_topk is not None:
             whole_number("MODEL.RPN.POST_NMS_TOPK_TEST", post_nms_topk, least=None)

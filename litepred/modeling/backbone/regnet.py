@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -14,7 +15,13 @@ from ..build import BACKBONE_REGISTRY
 from .base import Stage, StagedBackbone
 from .fpn import FPN, LastLevelMaxPool, fpn_from_config
 
-__all__ = ["RegNet", "build_regnetx_4gf_dds_fpn_backbone", "build_regnety_4gf_dds_fpn_backbone"]
+__all__ = [
+    "RegNet",
+    "ResBottleneckBlock",
+    "SimpleStem",
+    "build_regnetx_4gf_dds_fpn_backbone",
+    "build_regnety_4gf_dds_fpn_backbone",
+]
 
 
 def _norm(norm: Norm, channels: int) -> nn.Module:
@@ -25,17 +32,18 @@ def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, gro
     return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
-class _Stem(InferenceModule):
-    """One 3×3 convolution of stride 2."""
+class SimpleStem(InferenceModule):
+    """One 3×3 convolution of stride 2, from ``w_in`` to ``w_out`` channels; ``activation_class`` is always ReLU."""
 
     norm_pairs = (("conv", "bn"),)
 
-    def __init__(self, in_channels: int, out_channels: int, norm: Norm) -> None:
+    def __init__(self, w_in: int, w_out: int, norm: Norm, activation_class: Any = None) -> None:
         super().__init__()
-        self.conv = _conv(in_channels, out_channels, 3, stride=2)
-        self.bn = _norm(norm, out_channels)
+        self.conv = _conv(w_in, w_out, 3, stride=2)
+        self.bn = _norm(norm, w_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve images (N, 3, H, W) to a map of half the height and width."""
         return F.relu_(self.bn(self.conv(x)))
 
 
@@ -77,22 +85,32 @@ class _Transform(InferenceModule):
         return self.c_bn(self.c(x))
 
 
-class _Block(InferenceModule):
-    """A residual block; the shortcut is convolved where width or resolution change."""
+class ResBottleneckBlock(InferenceModule):
+    """A residual block; the shortcut is convolved where width or resolution change.
+
+    Args:
+        w_in: channels of the input.
+        w_out: channels of the output.
+        stride: of the 3×3 convolution.
+        norm: as `get_norm` takes it.
+        activation_class: always ReLU.
+        params: ``group_w``, channels per group of the 3×3 convolution, and ``se_r``, see `RegNet`.
+    """
 
     norm_pairs = (("proj", "bn"),)
 
     def __init__(
-        self, in_channels: int, out_channels: int, stride: int, group_width: int, se_ratio: float, norm: Norm
+        self, w_in: int, w_out: int, stride: int, norm: Norm, activation_class: Any, params: Mapping[str, Any]
     ) -> None:
         super().__init__()
         self.proj = None
-        if in_channels != out_channels or stride != 1:
-            self.proj = _conv(in_channels, out_channels, 1, stride)
-            self.bn = _norm(norm, out_channels)
-        self.f = _Transform(in_channels, out_channels, stride, group_width, se_ratio, norm)
+        if w_in != w_out or stride != 1:
+            self.proj = _conv(w_in, w_out, 1, stride)
+            self.bn = _norm(norm, w_out)
+        self.f = _Transform(w_in, w_out, stride, params["group_w"], params["se_r"], norm)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (N, w_in, H, W) to (N, w_out, H / stride, W / stride)."""
         shortcut = x if self.proj is None else self.bn(self.proj(x))
         return F.relu_(shortcut + self.f(x))
 
@@ -100,15 +118,23 @@ class _Block(InferenceModule):
 class RegNet(StagedBackbone):
     """A stem and four stages, ``s1`` to ``s4``, of strides 4, 8, 16 and 32.
 
+    The widths of the blocks grow along a line, and each stage has the blocks of one quantised width (Radosavovic et al.
+    2020, equations 2 to 4).
+
     Args:
-        depths: blocks of each stage.
-        widths: channels of each stage.
+        stem_width: channels of the stem.
+        depth: blocks over all stages.
+        w_a: by how many channels the line grows from block to block.
+        w_0: channels where it begins.
+        w_m: the factor between the widths of two stages.
         group_width: channels per group of the 3×3 convolutions.
         se_ratio: hidden channels of squeeze and excite, as a share of a block's input; 0 for none.
         norm: as `get_norm` takes it.
         out_features: which of ``stem``, ``s1``, … are returned.
         in_channels: of the image.
-        stem_width: channels of the stem.
+        stem_class: called as `SimpleStem` is.
+        block_class: called as `ResBottleneckBlock` is.
+        freeze_at: for training, and not looked at.
 
     Raises:
         ConfigError: when no feature is wanted, or one that does not exist.
@@ -117,23 +143,33 @@ class RegNet(StagedBackbone):
     def __init__(
         self,
         *,
-        depths: Sequence[int],
-        widths: Sequence[int],
+        stem_width: int = 32,
+        depth: int,
+        w_a: float,
+        w_0: int,
+        w_m: float,
         group_width: int,
         se_ratio: float = 0.0,
         norm: Norm = "BN",
         out_features: Sequence[str] = ("s1", "s2", "s3", "s4"),
         in_channels: int = 3,
-        stem_width: int = 32,
+        stem_class: Callable[..., nn.Module] = SimpleStem,
+        block_class: Callable[..., nn.Module] = ResBottleneckBlock,
+        freeze_at: int = 0,
     ) -> None:
-        stages = {"stem": Stage(_Stem(in_channels, stem_width, norm), stem_width, stride=2)}
+        steps = np.round(np.log(np.arange(depth) * w_a / w_0 + 1) / np.log(w_m))
+        widths, depths = np.unique(np.round(w_0 * w_m**steps / 8).astype(int) * 8, return_counts=True)
+        stages = {"stem": Stage(stem_class(in_channels, stem_width, norm, nn.ReLU), stem_width, stride=2)}
         channels = stem_width
-        for i, (depth, width) in enumerate(zip(depths, widths), 1):
-            blocks = nn.Sequential()
-            for j in range(1, depth + 1):
-                blocks.add_module(f"b{j}", _Block(channels, width, 2 if j == 1 else 1, group_width, se_ratio, norm))
+        for i, (width, blocks) in enumerate(zip(widths.tolist(), depths.tolist()), 1):
+            group = min(group_width, width)
+            width = max(group, round(width / group) * group)
+            params = {"group_w": group, "se_r": se_ratio}
+            stage = nn.Sequential()
+            for j in range(1, blocks + 1):
+                stage.add_module(f"b{j}", block_class(channels, width, 2 if j == 1 else 1, norm, nn.ReLU, params))
                 channels = width
-            stages[f"s{i}"] = Stage(blocks, width, stride=2 ** (i + 1))
+            stages[f"s{i}"] = Stage(stage, width, stride=2 ** (i + 1))
         super().__init__(stages, out_features, "MODEL.FPN.IN_FEATURES")
 
 
@@ -146,11 +182,10 @@ def _regnet_fpn(cfg: CfgNode, input_shape: ShapeSpec, **sizes: Any) -> FPN:
 @BACKBONE_REGISTRY.register()
 def build_regnetx_4gf_dds_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build the pyramid of ``MODEL.FPN`` on RegNetX-4GF, with the norm of ``MODEL.RESNETS``."""
-    return _regnet_fpn(cfg, input_shape, depths=(2, 5, 14, 2), widths=(80, 240, 560, 1360), group_width=40)
+    return _regnet_fpn(cfg, input_shape, depth=23, w_a=38.65, w_0=96, w_m=2.43, group_width=40)
 
 
 @BACKBONE_REGISTRY.register()
 def build_regnety_4gf_dds_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build the pyramid of ``MODEL.FPN`` on RegNetY-4GF, with the norm of ``MODEL.RESNETS``."""
-    sizes = {"depths": (2, 6, 12, 2), "widths": (128, 192, 512, 1088), "group_width": 64}
-    return _regnet_fpn(cfg, input_shape, **sizes, se_ratio=0.25)
+    return _regnet_fpn(cfg, input_shape, depth=22, w_a=31.41, w_0=96, w_m=2.24, group_width=64, se_ratio=0.25)

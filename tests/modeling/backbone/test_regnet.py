@@ -11,7 +11,7 @@ from litepred.layers import ShapeSpec
 from litepred.modeling import build_backbone
 from litepred.modeling.backbone import RegNet
 
-TINY = {"depths": (1, 2), "widths": (8, 12), "group_width": 4, "stem_width": 8}
+TINY = {"depth": 3, "w_a": 6.0, "w_0": 8, "w_m": 2.0, "group_width": 4, "stem_width": 8}  # 1 of 8, 2 of 16
 
 
 def build(**kwargs):
@@ -63,13 +63,13 @@ def test_features_follow_the_formula(height, width, number, se_ratio, norm):
 
 
 def test_shortcut_where_width_or_resolution_change():
-    keys = build(widths=(8, 8)).state_dict()
+    keys = build().state_dict()  # s1 halves the resolution alone, s2 doubles the width too
     assert [key for key in keys if "proj" in key] == ["s1.b1.proj.weight", "s2.b1.proj.weight"]
 
 
 def test_shapes():
     assert build(out_features=["s2", "stem"]).output_shape() == {
-        "s2": ShapeSpec(channels=12, stride=8),
+        "s2": ShapeSpec(channels=16, stride=8),
         "stem": ShapeSpec(channels=8, stride=2),
     }
 
