@@ -126,7 +126,9 @@ def test_versions_installs_all_that_the_suite_needs(which, pinned):
     """.ci/versions reads the requirements out of pyproject.toml, those of extras within extras, too."""
     requirements = runpy.run_path(str(ROOT / ".ci" / "versions"))["requirements"](which)
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    lists = re.findall(r"^(?:dependencies|coco|lazy|onnx|openvino|test) = (.*?[^\w]\])$", text, re.DOTALL | re.MULTILINE)
+    lists = re.findall(
+        r"^(?:dependencies|coco|lazy|onnx|openvino|test) = (.*?[^\w]\])$", text, re.DOTALL | re.MULTILINE
+    )
     assert len(lists) == 6
     declared = re.findall(r'"([\w-]+)>=([\d.]+)"', "".join(lists))
     assert sorted(requirements) == sorted(pinned.format(*one) for one in declared)

@@ -1,9 +1,11 @@
-"""The base of litepred's own modules: evaluation mode from the start, and no other."""
+"""The base of litepred's own modules: evaluation mode from the start and no other, with CUDA or without."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 from ..errors import LitepredError
@@ -32,3 +34,10 @@ class InferenceModule(nn.Module):
                 "training mode. Train with Detectron2 and load the checkpoint here; leave the model in eval() mode."
             )
         return super().train(False)
+
+    def cuda(self: _Self, device: int | torch.device | None = None) -> _Self:
+        """Move the module to a CUDA device; where torch sees none, it stays where it is, with a warning."""
+        if torch.cuda.is_available():
+            return super().cuda(device)
+        warnings.warn("cuda() was called, but this torch sees no CUDA device: the model stays as it is", stacklevel=2)
+        return self

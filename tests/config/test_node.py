@@ -372,7 +372,7 @@ def test_no_way_to_run_a_python_file(tmp_path):
             lambda: CfgNode.load_yaml_with_base(str(script)),
             lambda: CfgNode.load_cfg(file),
         ):
-            with pytest.raises(ConfigError, match="never runs a Python file"):
+            with pytest.raises(ConfigError, match="is a Python file, and here a config is YAML"):
                 attempt()
     assert not mark.exists()
     assert cfg == get_cfg()

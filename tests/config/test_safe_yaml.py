@@ -202,7 +202,7 @@ def test_base_forms(bases, expected, tmp_path, monkeypatch):
         ("https://example.com/a.yaml", "download it"),
         ("http://example.com/a.yaml", "download it"),
         ("detectron2://a.yaml", "download it"),
-        ("script.py", "never runs a Python file"),
+        ("script.py", "is a Python file, and here a config is YAML"),
         ("twice.yaml", "more than 100 files"),
         ("plain.yaml", "'SECTION' is a section here"),
     ],

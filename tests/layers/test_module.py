@@ -1,6 +1,7 @@
 """The base module: evaluation mode and no other."""
 
 import pytest
+import torch
 from torch import nn
 
 from litepred.errors import LitepredError
@@ -12,6 +13,13 @@ class Head(InferenceModule):
         super().__init__()
         self.norm = nn.BatchNorm2d(2)
         self.nested = InferenceModule()
+
+
+def test_without_a_cuda_device_a_model_stays_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    head = Head()
+    with pytest.warns(UserWarning, match="no CUDA device"):
+        assert head.eval().cuda() is head
 
 
 def test_evaluation_from_the_start():
