@@ -126,8 +126,8 @@ def parse_yaml(content: str | bytes, source: str, loader: type[DataLoader] = Dat
     """
     if source.endswith(".py"):
         raise ConfigError(
-            f"{source} is a Python file, and here a config is YAML. litepred.LazyConfig.load(path) reads a lazy config, "
-            "without running it, and litepred.instantiate(cfg.model) builds its model"
+            f"{source} is a Python file, and here a config is YAML. litepred.LazyConfig.load(path) reads a lazy "
+            "config, without running it, and litepred.instantiate(cfg.model) builds its model"
         )
     if len(content) > _MAX_LENGTH:
         raise ConfigError(f"{source}: larger than {_MAX_LENGTH} characters, which no config is; is it a checkpoint?")
