@@ -8,6 +8,7 @@ from .backbone.base import *
 from .backbone.fpn import *
 from .backbone.regnet import *
 from .backbone.resnet import *
+from .backbone.swin import *
 from .box_coding import *
 from .build import *
 from .panoptic import *

@@ -4,3 +4,4 @@ from .base import *
 from .fpn import *
 from .regnet import *
 from .resnet import *
+from .swin import *
