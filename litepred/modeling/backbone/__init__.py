@@ -2,5 +2,8 @@
 
 from .base import *
 from .fpn import *
+from .mvit import *
 from .regnet import *
 from .resnet import *
+from .transformer import *
+from .vit import *
