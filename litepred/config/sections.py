@@ -1,7 +1,4 @@
-"""Sections that the configs of some models have: one is added, with its defaults, when a file names it.
-
-Each key of a section that ``backbones.yaml`` has is an argument of a backbone's constructor, in capitals.
-"""
+"""Sections of the config that few models have: a config gets one when a file or a list names a key of it."""
 
 from __future__ import annotations
 
@@ -12,32 +9,48 @@ from .. import extensions
 from .node import CfgNode
 from .safe_yaml import read_yaml_with_base
 
-__all__ = ["add_keys", "add_swin_config"]
+__all__ = ["add_keys", "add_mvit_config", "add_swin_config", "add_vit_config"]
 
-extensions.announce(config_sections={"MODEL.SWIN": "litepred.config.sections:add_swin_config"})
+extensions.announce(
+    config_sections={
+        "MODEL.MVIT": "litepred.config.sections:add_mvit_config",
+        "MODEL.SWIN": "litepred.config.sections:add_swin_config",
+        "MODEL.VIT": "litepred.config.sections:add_vit_config",
+    }
+)
 
 
-def add_swin_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.SWIN``, the Swin Transformer's keys, with their defaults; keys that the config has keep their values.
+def add_vit_config(cfg: CfgNode) -> None:
+    """Add ``MODEL.VIT`` with its defaults to a config; keys that it has keep their values.
 
     Raises:
         AttributeError: The config is frozen.
     """
-    _add_backbone(cfg, "SWIN")
+    _add("VIT", cfg)
 
 
-def _add_backbone(cfg: CfgNode, name: str) -> None:
-    sections = read_yaml_with_base(Path(__file__).with_name("backbones.yaml"))
-    add_keys(cfg.MODEL, {name: sections[name]})
+def add_mvit_config(cfg: CfgNode) -> None:
+    """Add ``MODEL.MVIT`` with its defaults to a config; keys that it has keep their values.
+
+    Raises:
+        AttributeError: The config is frozen.
+    """
+    _add("MVIT", cfg)
+
+
+def add_swin_config(cfg: CfgNode) -> None:
+    """Add ``MODEL.SWIN`` with its defaults to a config; keys that it has keep their values.
+
+    Raises:
+        AttributeError: The config is frozen.
+    """
+    _add("SWIN", cfg)
 
 
 def add_keys(section: CfgNode, keys: dict[str, Any]) -> None:
-    """Add the keys that a section of a config lacks.
+    """Add nested keys to a section, which keeps the values of those that it has.
 
     A new section takes any further key where its parent does, or where an empty mapping stands for it.
-
-    Raises:
-        AttributeError: The section is frozen.
     """
     for key, value in keys.items():
         if not isinstance(value, dict):
@@ -47,3 +60,8 @@ def add_keys(section: CfgNode, keys: dict[str, Any]) -> None:
         if key not in section:
             setattr(section, key, type(section)(new_allowed=section.is_new_allowed() or not value))
         add_keys(section[key], value)
+
+
+def _add(name: str, cfg: CfgNode) -> None:
+    keys = read_yaml_with_base(Path(__file__).with_name("sections.yaml"))
+    add_keys(cfg, {"MODEL": {name: keys["MODEL"][name]}})
