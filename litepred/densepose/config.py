@@ -7,10 +7,10 @@ sections of evaluation, and of models that litepred does not run (HRNet, continu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ..config import CfgNode
 from ..config.safe_yaml import read_yaml_with_base
+from ..config.sections import add_keys
 
 __all__ = ["add_densepose_config"]
 
@@ -21,15 +21,4 @@ def add_densepose_config(cfg: CfgNode) -> None:
     Raises:
         AttributeError: The config is frozen.
     """
-    _add(cfg, read_yaml_with_base(Path(__file__).with_name("keys.yaml")))
-
-
-def _add(section: CfgNode, keys: dict[str, Any]) -> None:
-    for key, value in keys.items():
-        if not isinstance(value, dict):
-            if key not in section:
-                setattr(section, key, value)
-            continue
-        if key not in section:
-            setattr(section, key, type(section)(new_allowed=not value))
-        _add(section[key], value)
+    add_keys(cfg, read_yaml_with_base(Path(__file__).with_name("keys.yaml")))

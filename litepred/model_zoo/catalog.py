@@ -61,6 +61,8 @@ def get_checkpoint_url(name: str) -> str:
             f"weights of your own, or take a model that has some, such as {near[0]!r}"
         )
     folder = stem.replace("DensePose/", "densepose/") if stem.startswith("DensePose/") else f"detectron2/{stem}"
+    if _RELEASED[stem].count("/") == 2:  # it names another folder beside that one
+        folder = folder.rpartition("/")[0]
     return f"{_ADDRESS}{folder}/{_RELEASED[stem]}"
 
 

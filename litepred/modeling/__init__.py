@@ -6,8 +6,12 @@ What each file has in its ``__all__`` is public here.
 from .anchors import *
 from .backbone.base import *
 from .backbone.fpn import *
+from .backbone.mvit import *
 from .backbone.regnet import *
 from .backbone.resnet import *
+from .backbone.swin import *
+from .backbone.transformer import *
+from .backbone.vit import *
 from .box_coding import *
 from .build import *
 from .panoptic import *

@@ -146,11 +146,11 @@ def test_unknown_key(merge, key, hint, tmp_path):
 def test_new_keys_where_allowed(merge, tmp_path):
     cfg = get_cfg()
     cfg.set_new_allowed(True)
-    merge(cfg, "MODEL.SWIN.DEPTHS", [2, 2], tmp_path)
-    merge(cfg, "MODEL.SWIN.NAME", "tiny", tmp_path)
+    merge(cfg, "MODEL.CONVNEXT.DEPTHS", [2, 2], tmp_path)
+    merge(cfg, "MODEL.CONVNEXT.NAME", "tiny", tmp_path)
     merge(cfg, "MODEL.RPN.EXTRA", "(1, 2)", tmp_path)
-    assert cfg.MODEL.SWIN == {"DEPTHS": [2, 2], "NAME": "tiny"}
-    assert isinstance(cfg.MODEL.SWIN, CfgNode)
+    assert cfg.MODEL.CONVNEXT == {"DEPTHS": [2, 2], "NAME": "tiny"}
+    assert isinstance(cfg.MODEL.CONVNEXT, CfgNode)
     assert cfg.MODEL.RPN.EXTRA == (1, 2)
     cfg.merge_from_other_cfg({"MODEL": {"MAPS": {16: {"NAME": "cat"}}}})
     assert cfg.MODEL.MAPS[16].NAME == "cat"

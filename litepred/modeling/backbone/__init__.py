@@ -2,5 +2,9 @@
 
 from .base import *
 from .fpn import *
+from .mvit import *
 from .regnet import *
 from .resnet import *
+from .swin import *
+from .transformer import *
+from .vit import *

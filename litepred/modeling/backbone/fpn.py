@@ -166,7 +166,7 @@ def build_retinanet_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) ->
     return fpn_from_config(cfg, bottom_up, LastLevelP6P7(res5.channels or 0, cfg.MODEL.FPN.OUT_CHANNELS))
 
 
-def fpn_from_config(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module) -> FPN:
+def fpn_from_config(cfg: CfgNode, bottom_up: Backbone, top_block: nn.Module, square_pad: int = 0) -> FPN:
     """Build the pyramid of ``MODEL.FPN`` on any backbone."""
     fpn = cfg.MODEL.FPN
-    return FPN(bottom_up, fpn.IN_FEATURES, fpn.OUT_CHANNELS, fpn.NORM, top_block, fpn.FUSE_TYPE)
+    return FPN(bottom_up, fpn.IN_FEATURES, fpn.OUT_CHANNELS, fpn.NORM, top_block, fpn.FUSE_TYPE, square_pad)
