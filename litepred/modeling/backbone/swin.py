@@ -65,8 +65,8 @@ class _WindowAttention(InferenceModule):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Map windows (B · W, N, C) to such; the mask (W, N, N) is added to the logits of the windows of each map."""
         count, tokens, channels = x.shape
-        # each (B · W, heads, N, d)
-        q, k, v = self.qkv(x).view(count, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).view(count, tokens, 3, self.num_heads, channels // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B · W, heads, N, d)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)  # (heads, N, N)
         if self.exact:
             logits = (q * self.scale) @ k.transpose(-2, -1) + bias
