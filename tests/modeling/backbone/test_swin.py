@@ -24,6 +24,14 @@ def build(**arguments):
     return backbone
 
 
+def with_exact(backbone, exact):
+    """Let attention keep the reference's order of operations, or not."""
+    for module in backbone.modules():
+        if hasattr(module, "exact"):
+            module.exact = exact
+    return backbone
+
+
 def attention(state, x, side, shift, heads, scale):
     """Attention in a map (H, W, C): a token sees those of its window, which begins ``shift`` after a multiple."""
     height, width, channels = x.shape
@@ -95,16 +103,23 @@ def formula(state, image, *, num_heads, window_size, depths, qk_scale=None, patc
 )
 @pytest.mark.parametrize("images", [0, 1, 2])
 def test_maps_follow_the_formula(images, size, arguments, exact):
-    backbone = build(**arguments)
-    for module in backbone.modules():
-        if hasattr(module, "exact"):
-            module.exact = exact
+    backbone = with_exact(build(**arguments), exact)
     x = torch.randn(images, 3, *size, generator=torch.Generator().manual_seed(0))
     found = backbone(x)
     assert list(found) == ["p0", "p1", "p2"] and all(map_.is_contiguous() for map_ in found.values())
     for i in range(images):
         for name, expected in formula(backbone.state_dict(), x[i], **TINY | arguments).items():
             torch.testing.assert_close(found[name][i], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-5), (torch.bfloat16, 0.3)])
+def test_other_types(dtype, tolerance, exact):
+    x = torch.randn(1, 3, 40, 24, generator=torch.Generator().manual_seed(0))
+    expected = build()(x)["p2"]
+    found = with_exact(build().to(dtype), exact)(x.to(dtype))["p2"]
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_wanted_maps_alone():
