@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from ..files import read_rows
 
 __all__ = [
     "ShapesByName",
+    "backbone_differs",
     "explain_misfit",
     "group_keys",
     "infer_class_counts",
@@ -26,7 +28,13 @@ ShapesByName = Mapping[str, tuple[int, ...]]
 
 _GROUPS_SHOWN = 40
 _BLOCKS_OF_RES4 = {2: 18, 6: 50, 23: 101, 36: 152}
-_BACKBONE_KEY = re.compile(r"(backbone\.|bottom_up\.|(roi_heads\.)?res[2-5]\.|stem\.|s[1-4]\.b\d|linear\.|fc\d*\.)")
+_BACKBONE_KEY = re.compile(
+    r"(backbone\.|bottom_up\.|(roi_heads\.)?res[2-5]\.|stem\.|s[1-4]\.b\d|linear\.|fc\d*\.|"
+    # of transformers
+    r"(cls|mask)_token|pos_embed|patch_embed\.|blocks\.|layers\.\d|norm\d?\.|head\.(weight|bias|projection\.)|decoder_)"
+)
+_TRANSFORMER_KEY = re.compile(r"(?:backbone\.)?(?:bottom_up\.|net\.)?(?=(?:patch_embed|blocks|layers)\.)")
+_CLASS_COUNTS = ("NUM_CLASSES", "NUM_KEYPOINTS")
 
 
 class Part(NamedTuple):
@@ -82,8 +90,45 @@ def _depth(shapes: Iterable[str]) -> int:
     return 34 if depth == 50 and basic_blocks else depth
 
 
-def read_numbers(shapes: ShapesByName) -> dict[str, int]:
-    """Read from shapes, by config key, the numbers of classes and keypoints and the depth of a ResNet.
+def _transformer(shapes: ShapesByName) -> dict[str, Any]:
+    """Read the size of a transformer by config key: of its keys those that can be told, and none of other backbones."""
+    body = {key[match.end() :]: shape for key, shape in shapes.items() if (match := _TRANSFORMER_KEY.match(key))}
+
+    def size(key: str, axis: int = 0) -> int:
+        return (*body.get(key, ()), 0, 0)[axis]
+
+    def count(start: str) -> int:
+        return len({key.removeprefix(start).split(".")[0] for key in body if key.startswith(start)})
+
+    channels, depth = size("patch_embed.proj.weight"), count("blocks.")
+    places = [size(f"blocks.{i}.attn.rel_pos_h") for i in range(depth)]  # one less than two sides of a window
+    of_a_head = size("blocks.0.attn.rel_pos_h", 1)
+    heads = channels // of_a_head if of_a_head else None
+    found: dict[str, Any] = {"EMBED_DIM": channels, "DEPTH": depth, "NUM_HEADS": heads}
+    if "layers.0.blocks.0.attn.qkv.weight" in body:
+        section, stages = "SWIN", range(count("layers."))
+        tables = [f"layers.{i}.blocks.0.attn.relative_position_bias_table" for i in stages]
+        found = {
+            "EMBED_DIM": channels,
+            "DEPTHS": [count(f"layers.{i}.blocks.") for i in stages],
+            "NUM_HEADS": [size(table, 1) for table in tables],
+            "WINDOW_SIZE": (math.isqrt(size(tables[0])) + 1) // 2,
+        }
+    elif "blocks.0.attn.pool_q.weight" in body:
+        starts = [i for i in range(depth) if f"blocks.{i}.proj.weight" in body]  # of all stages but the first
+        section, found["LAST_BLOCK_INDEXES"] = "MVIT", [i - 1 for i in [*starts, depth]]
+    elif "blocks.0.attn.qkv.weight" in body:
+        section = "VIT"
+        if len({*places}) == 2:
+            found["WINDOW_SIZE"] = (min(places) + 1) // 2
+            found["WINDOW_BLOCK_INDEXES"] = [i for i, place in enumerate(places) if place == min(places)]
+    else:
+        return {}
+    return {f"MODEL.{section}.{key}": value for key, value in found.items() if value}
+
+
+def read_numbers(shapes: ShapesByName) -> dict[str, Any]:
+    """Read from shapes, by config key, the numbers of classes and keypoints and the size of the backbone.
 
     Files of Detectron1 have names without ``roi_heads.`` and the like in front.
     """
@@ -97,7 +142,7 @@ def read_numbers(shapes: ShapesByName) -> dict[str, int]:
         "MODEL.RETINANET.NUM_CLASSES": _rows(shapes, r"head\.cls_score\.weight") // anchors if anchors else 0,
         "MODEL.RESNETS.DEPTH": _depth(shapes),
     }
-    return {key: number for key, number in numbers.items() if number > 0}
+    return {key: number for key, number in numbers.items() if number > 0} | _transformer(shapes)
 
 
 def infer_class_counts(state: Mapping[str, Tensor]) -> dict[str, int]:
@@ -106,7 +151,7 @@ def infer_class_counts(state: Mapping[str, Tensor]) -> dict[str, int]:
     The names are Detectron2's, or as `from_caffe2` leaves them.
     """
     numbers = read_numbers({key: tuple(value.shape) for key, value in state.items()})
-    return {key: number for key, number in numbers.items() if key != "MODEL.RESNETS.DEPTH"}
+    return {key: number for key, number in numbers.items() if key.endswith(_CLASS_COUNTS)}
 
 
 def is_backbone(keys: Collection[str]) -> bool:
@@ -115,13 +160,18 @@ def is_backbone(keys: Collection[str]) -> bool:
 
 
 def number_hints(checkpoint: ShapesByName, model: ShapesByName) -> dict[str, str]:
-    """Say, by config key, which numbers differ. Of a model whose ResNet is the smaller one, no key is missing."""
+    """Say, by config key, which numbers differ."""
     wanted = read_numbers(checkpoint)
     return {
         key: f"{key} is {have} but the checkpoint has {wanted[key]}: set it to {wanted[key]}"
         for key, have in read_numbers(model).items()
         if wanted.get(key, have) != have
     }
+
+
+def backbone_differs(checkpoint: ShapesByName, model: ShapesByName) -> bool:
+    """Whether the backbones are of one kind and of two sizes. Of a model with fewer blocks, no key need be missing."""
+    return any(not key.endswith(_CLASS_COUNTS) for key in number_hints(checkpoint, model))
 
 
 def explain_misfit(checkpoint: ShapesByName, model: ShapesByName, missing: Collection[str]) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .hints import explain_misfit, group_keys, number_hints, parts_only_in
+from .hints import backbone_differs, explain_misfit, group_keys, parts_only_in
 
 __all__ = ["LoadReport", "check_state_dict", "load_into", "refuse_optimized"]
 
@@ -85,7 +85,7 @@ def load_into(
     Args:
         model: any module, on any device.
         state: name to tensor.
-        strict: raise if a key is missing or mis-shaped, or if the ResNets differ in depth, and leave the model as it
+        strict: raise if a key is missing or mis-shaped, or if the backbones differ in depth, and leave the model as it
             is. Otherwise copy what fits and warn about the rest.
         source: what to call the state dict in messages.
 
@@ -116,8 +116,7 @@ def load_into(
     checkpoint_shapes = {key: tuple(value.shape) for key, value in state.items() if not _is_unused(key)}
     model_shapes = {key: tuple(value.shape) for key, value in targets.items()}
     misfit = warning = ""
-    depth_differs = "MODEL.RESNETS.DEPTH" in number_hints(checkpoint_shapes, model_shapes)
-    if report.missing or report.mismatched or depth_differs:
+    if report.missing or report.mismatched or backbone_differs(checkpoint_shapes, model_shapes):
         misfit = _describe(report, explain_misfit(checkpoint_shapes, model_shapes, report.missing))
     if misfit and strict:
         raise CheckpointError(

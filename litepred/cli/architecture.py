@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..checkpoint.hints import ShapesByName, is_backbone, read_numbers
 
@@ -22,6 +22,12 @@ _PLACES = (
     (r"^(?=fpn_)", "backbone."),
 )
 _WORDS = {"masks": "Mask", "keypoints": "Keypoint", "surfaces": "DensePose"}
+# Transformers: the section of their settings, their name, and that of each size, which is channels and blocks.
+_TRANSFORMERS: dict[str, tuple[str, dict[tuple[int, int], str]]] = {
+    "VIT": ("ViT", {(768, 12): "B", (1024, 24): "L", (1280, 32): "H"}),
+    "MVIT": ("MViTv2", {(96, 10): "T", (96, 16): "S", (96, 24): "B", (144, 48): "L", (192, 80): "H"}),
+    "SWIN": ("Swin", {(96, 12): "T", (96, 24): "S", (128, 24): "B", (192, 24): "L"}),
+}
 # What a head finds; a text, or none for the head itself; and a pattern, whose group matches what the text counts.
 _PARTS = (
     ("proposals", "", r"(proposal_generator)\."),
@@ -118,7 +124,7 @@ def recognise(shapes: ShapesByName) -> Architecture:
     return Architecture(
         name or ("a backbone alone, such as ImageNet weights" if is_backbone(shapes) else ""),
         meta_architecture,
-        _backbone(shapes, heads, numbers.get("MODEL.RESNETS.DEPTH")),
+        _backbone(shapes, heads, numbers),
         heads,
         {kind: number for kind, number in classes.items() if number is not None},
     )
@@ -133,8 +139,9 @@ def _found(shapes: ShapesByName, pattern: str) -> list[str]:
     return sorted({match[1] for key in shapes if (match := re.match(pattern, key))})
 
 
-def _backbone(shapes: ShapesByName, heads: dict[str, str], depth: int | None) -> str:
-    trunk = _trunk(shapes, depth)
+def _backbone(shapes: ShapesByName, heads: dict[str, str], numbers: dict[str, Any]) -> str:
+    transformer = _transformer(numbers)
+    trunk = transformer or _trunk(shapes, numbers.get("MODEL.RESNETS.DEPTH"))
     if not trunk:
         return ""
     parts = [trunk]
@@ -144,12 +151,22 @@ def _backbone(shapes: ShapesByName, heads: dict[str, str], depth: int | None) ->
     deformable = _found(shapes, _TRUNK + r"(res\d)\.\d+\.conv2_offset\.")
     if deformable:
         parts.append(f"deformable {'+'.join(deformable)}")
-    outputs = _found(shapes, r"(backbone\.fpn_output\d\.weight)$")
-    if outputs and shapes[outputs[0]]:
-        parts.append(f"FPN of {shapes[outputs[0]][0]} channels")
-    elif "boxes" in heads or "proposals" in heads:
+    outputs = _found(shapes, r"(backbone\.(?:fpn_output\d|simfp_\d\.\d)\.weight)$")
+    if outputs and shapes[outputs[-1]]:
+        pyramid = "simple feature pyramid" if "simfp" in outputs[-1] else "FPN"
+        parts.append(f"{pyramid} of {shapes[outputs[-1]][0]} channels")
+    elif not transformer and ("boxes" in heads or "proposals" in heads):
         parts.append("dilated C5" if _found(shapes, r"backbone\.(res5)\.") else "C4")
     return ", ".join(parts)
+
+
+def _transformer(numbers: dict[str, Any]) -> str:
+    for section, (name, sizes) in _TRANSFORMERS.items():
+        if channels := numbers.get(f"MODEL.{section}.EMBED_DIM"):
+            blocks = numbers.get(f"MODEL.{section}.DEPTH", 0) or sum(numbers.get(f"MODEL.{section}.DEPTHS", ()))
+            size = sizes.get((channels, blocks))
+            return f"{name}-{size}" if size else f"{name} of {blocks} blocks, {channels} channels"
+    return ""
 
 
 def _trunk(shapes: ShapesByName, depth: int | None) -> str:

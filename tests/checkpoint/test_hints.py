@@ -42,6 +42,35 @@ def box_predictor(classes: int, stage: str = "") -> ShapesByName:
     return {f"roi_heads.box_predictor.{stage}cls_score.weight": (classes + 1, 8)}
 
 
+def vit(windows: str, channels: int = 8, width: int = 4, prefix: str = "backbone.net.") -> ShapesByName:
+    """A letter for each block: ``w`` attends within windows of 3, ``g`` over a map of side 5, ``-`` without places."""
+    blocks = {f"{prefix}blocks.{i}.attn.qkv.weight": (3 * channels, channels) for i in range(len(windows))}
+    places = {
+        f"{prefix}blocks.{i}.attn.rel_pos_h": (5 if letter == "w" else 9, width)
+        for i, letter in enumerate(windows)
+        if letter != "-"
+    }
+    return {f"{prefix}patch_embed.proj.weight": (channels, 3, 4, 4), **blocks, **places}
+
+
+def mvit(depth: int, starts: Collection[int]) -> ShapesByName:
+    """An MViT, of whose stages all but the first start with these blocks."""
+    start = "backbone.bottom_up.blocks."
+    shapes = vit("-" * depth, prefix="backbone.bottom_up.")
+    pools = {f"{start}{i}.attn.pool_q.weight": (4, 1, 3, 3) for i in range(depth)}
+    return {**shapes, **pools, f"{start}0.attn.rel_pos_h": (9, 8), **{f"{start}{i}.proj.weight": (1,) for i in starts}}
+
+
+def swin(depths: Collection[int], side: int = 7, channels: int = 8) -> ShapesByName:
+    shapes: dict[str, tuple[int, ...]] = {"backbone.bottom_up.patch_embed.proj.weight": (channels, 3, 4, 4)}
+    for i, depth in enumerate(depths):
+        for j in range(depth):
+            start = f"backbone.bottom_up.layers.{i}.blocks.{j}.attn."
+            shapes |= {f"{start}qkv.weight": (1,)}
+            shapes |= {f"{start}relative_position_bias_table": ((2 * side - 1) ** 2, 2**i)}
+    return shapes
+
+
 def retinanet(classes: int, anchors: int = 9) -> ShapesByName:
     return {"head.cls_score.weight": (anchors * classes, 8, 3, 3), "head.bbox_pred.weight": (anchors * 4, 8, 3, 3)}
 
@@ -80,6 +109,19 @@ def retinanet(classes: int, anchors: int = 9) -> ShapesByName:
         (resnet(6, convs=2), resnet(6), "MODEL.RESNETS.DEPTH is 50 but the checkpoint has 34: set it to 34"),
         (resnet(2, convs=2, prefix="backbone."), resnet(6, prefix="backbone."), "MODEL.RESNETS.DEPTH is 50 but the"),
         (resnet(5), resnet(6), None),
+        (vit("wg", 16, 8), vit("wg"), "MODEL.VIT.EMBED_DIM is 8 but the checkpoint has 16: set it to 16"),
+        (vit("wg", width=2), vit("wg"), "MODEL.VIT.NUM_HEADS is 2 but the checkpoint has 4: set it to 4"),
+        (vit("ggg"), vit("wg"), "MODEL.VIT.DEPTH is 2 but the checkpoint has 3: set it to 3"),
+        (
+            vit("wwg"),
+            vit("gwg"),
+            "MODEL.VIT.WINDOW_BLOCK_INDEXES is [1] but the checkpoint has [0, 1]: set it to [0, 1]",
+        ),
+        (vit("--"), vit("wg"), None),
+        (mvit(4, [1]), mvit(4, [2, 3]), "MODEL.MVIT.LAST_BLOCK_INDEXES is [1, 2, 3] but the checkpoint has [0, 3]"),
+        (swin([2, 4]), swin([2, 2]), "MODEL.SWIN.DEPTHS is [2, 2] but the checkpoint has [2, 4]: set it to [2, 4]"),
+        (swin([2], side=12), swin([2]), "MODEL.SWIN.WINDOW_SIZE is 7 but the checkpoint has 12: set it to 12"),
+        (swin([1, 2, 1], channels=6), swin([1, 2, 1]), "MODEL.SWIN.EMBED_DIM is 8 but the checkpoint has 6"),
         (resnet(6), resnet(6), None),
     ],
 )
@@ -124,6 +166,10 @@ RCNN_NORM = (
         (["roi_heads.box_head.conv1.norm.bias"], RCNN_NORM, ["MODEL.ROI_BOX_HEAD.NORM"]),
         (["roi_heads.mask_head.mask_fcn1.norm.bias"], RCNN_NORM, ["MODEL.ROI_MASK_HEAD.NORM"]),
         (["sem_seg_head.p2.0.norm.bias"], RCNN_NORM, ["MODEL.SEM_SEG_HEAD.NORM"]),
+        (["backbone.simfp_2.0.bias", *vit("wg")], RCNN, ["MODEL.BACKBONE.NAME build_vit_simple_fpn_backbone"]),
+        (mvit(2, [1]), RCNN, ["MODEL.BACKBONE.NAME build_mvit_fpn_backbone"]),
+        (swin([2]), RCNN, ["MODEL.BACKBONE.NAME build_swin_fpn_backbone"]),
+        (["backbone.net.blocks.0.attn.rel_pos_w"], vit("--"), ["MODEL.VIT.USE_REL_POS True"]),
         (
             ["roi_heads.mask_head.x", "roi_heads.keypoint_head.x"],
             RCNN,
@@ -155,6 +201,19 @@ def test_a_backbone_alone_is_recognised(prefix: str) -> None:
     checkpoint = {f"{prefix}stem.conv1.weight": (1,), f"{prefix}res2.0.conv1.weight": (1,)}
     model = {"backbone.bottom_up.stem.conv1.weight": (1,), "roi_heads.box_head.fc1.weight": (1,)}
     (hint,) = explain_misfit(checkpoint, model, model.keys() - checkpoint.keys())
+    assert "a backbone alone" in hint
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        ["cls_token", "pos_embed", "patch_embed.proj.bias", "blocks.0.attn.qkv.weight", "norm.bias"],
+        ["patch_embed.proj.bias", "layers.0.blocks.0.norm1.bias", "norm.bias", "head.weight"],
+        ["patch_embed.proj.bias", "blocks.0.attn.pool_q.weight", "head.projection.bias"],
+    ],
+)
+def test_a_transformer_alone_is_recognised(checkpoint: list[str]) -> None:
+    (hint,) = explain_misfit(dict.fromkeys(checkpoint, (1,)), dict.fromkeys(RCNN, (1,)), RCNN)
     assert "a backbone alone" in hint
 
 
@@ -201,6 +260,7 @@ def test_a_retinanet_of_detectron1_is_recognised() -> None:
             {f"roi_heads.box_predictor.{stage}.cls_score.weight": (6, 8) for stage in range(3)},
             {"MODEL.ROI_HEADS.NUM_CLASSES": 5},
         ),
+        ({"roi_heads.box_predictor.cls_score.weight": (6, 8), **vit("wg")}, {"MODEL.ROI_HEADS.NUM_CLASSES": 5}),
         ({"cls_score.weight": (6, 8), "bbox_pred.weight": (20, 8)}, {"MODEL.ROI_HEADS.NUM_CLASSES": 5}),
         ({"roi_heads.box_predictor.cls_score.weight": (1, 8)}, {}),
         (

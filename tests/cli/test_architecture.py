@@ -11,6 +11,7 @@ from golden_answers import ASSETS
 from litepred import model_zoo
 from litepred.cli.architecture import family_of_config, name_family, recognise
 from litepred.config import get_cfg
+from litepred.modeling.build import build_skeleton
 
 ZOO = {
     name: {key: tuple(shape) for key, shape in shapes.items()}
@@ -19,6 +20,7 @@ ZOO = {
     ).items()
 }
 RPN = "RPN of 3 anchors per cell"
+FPN, SIMPLE = "FPN of 256 channels", "simple feature pyramid of 256 channels"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,39 @@ def test_what_tells_little(shapes):
 def test_models_of_the_zoo(name, model, backbone, heads):
     found = recognise(ZOO[name])
     assert (found.name, found.backbone, [*found.heads.values()]) == (model, backbone, heads)
+
+
+def shapes_of(name, *options):
+    cfg = model_zoo.get_config(name)
+    cfg.merge_from_list(options)
+    return {key: tuple(value.shape) for key, value in build_skeleton(cfg).state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "model", "backbone"),
+    [
+        ("ViTDet/COCO/cascade_mask_rcnn_vitdet_h_75ep", (), "Cascade Mask R-CNN", f"ViT-H, {SIMPLE}"),
+        ("ViTDet/LVIS/mask_rcnn_vitdet_b_100ep", (), "Mask R-CNN", f"ViT-B, {SIMPLE}"),
+        (
+            "ViTDet/COCO/mask_rcnn_vitdet_b_100ep",
+            ("MODEL.VIT.DEPTH", 4, "MODEL.FPN.OUT_CHANNELS", 64),
+            "Mask R-CNN",
+            "ViT of 4 blocks, 768 channels, simple feature pyramid of 64 channels",
+        ),
+        ("ViTDet/COCO/cascade_mask_rcnn_swin_l_in21k_50ep", (), "Cascade Mask R-CNN", f"Swin-L, {FPN}"),
+        ("MViTv2/cascade_mask_rcnn_mvitv2_s_3x", (), "Cascade Mask R-CNN", f"MViTv2-S, {FPN}"),
+    ],
+)
+def test_models_of_transformers(name, options, model, backbone):
+    found = recognise(shapes_of(name, *options))
+    assert (found.name, found.meta_architecture, found.backbone) == (model, "GeneralizedRCNN", backbone)
+
+
+def test_a_transformer_alone():
+    shapes = shapes_of("ViTDet/COCO/cascade_mask_rcnn_swin_b_in21k_50ep")
+    start = "backbone.bottom_up."
+    found = recognise({key.removeprefix(start): shape for key, shape in shapes.items() if key.startswith(start)})
+    assert (found.name, found.backbone) == ("a backbone alone, such as ImageNet weights", "Swin-B")
 
 
 @pytest.mark.parametrize("name", sorted(ZOO.keys() & {*model_zoo.list()}))

@@ -159,6 +159,15 @@ def test_exact_or_to_rounding(exact, ratio):
     torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+def test_only_a_faster_pooler_keeps_channels_last(exact):
+    """In that order the layers after it round otherwise."""
+    features = [feature.to(memory_format=torch.channels_last) for feature in maps()]
+    pooler = ROIPooler(3, SCALES, 0, "ROIAlignV2")
+    pooler.exact = exact
+    assert pooler(features, [Boxes([square(50)])]).is_contiguous() == exact
+
+
 @pytest.mark.parametrize("size", [0, -1, None, 1.5, (7, 0)])
 def test_sizes_of_no_map(size):
     with pytest.raises(ConfigError, match=r"POOLER_RESOLUTION is .*expected a whole number, 1 or more"):

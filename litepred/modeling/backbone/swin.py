@@ -5,8 +5,7 @@ Maps are (B, H, W, C) from the patches on. A window has N = S·S tokens.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,24 +18,11 @@ from ...layers import InferenceModule, ShapeSpec
 from ..build import BACKBONE_REGISTRY
 from .base import Backbone
 from .fpn import FPN, LastLevelMaxPool, fpn_from_config
+from .transformer import Layer, Mlp, from_windows, to_windows
 
 __all__ = ["SwinTransformer", "build_swin_fpn_backbone"]
 
 _OUTSIDE = -100.0  # what the logits of tokens that a shift has brought together lose
-_MakeNorm = Callable[[int], nn.Module]
-
-
-def _windows(x: Tensor, side: int) -> Tensor:
-    """Cut maps (B, H, W, C), whose sides are multiples of ``side``, into windows (B · W, N, C), row by row."""
-    b, height, width, channels = x.shape
-    x = x.view(b, height // side, side, width // side, side, channels)
-    return x.transpose(2, 3).reshape(-1, side * side, channels)
-
-
-def _joined(windows: Tensor, side: int, height: int, width: int) -> Tensor:
-    """Undo `_windows`."""
-    x = windows.view(-1, height // side, width // side, side, side, windows.shape[-1])
-    return x.transpose(2, 3).reshape(-1, height, width, windows.shape[-1])
 
 
 def _padded(x: Tensor, multiple: int) -> Tensor:
@@ -65,8 +51,8 @@ class _WindowAttention(InferenceModule):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Map windows (B · W, N, C) to such; the mask (W, N, N) is added to the logits of the windows of each map."""
         count, tokens, channels = x.shape
-        # each (B · W, heads, N, d)
-        q, k, v = self.qkv(x).view(count, tokens, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).view(count, tokens, 3, self.num_heads, channels // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B · W, heads, N, d)
         bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)  # (heads, N, N)
         if self.exact:
             logits = (q * self.scale) @ k.transpose(-2, -1) + bias
@@ -75,7 +61,7 @@ class _WindowAttention(InferenceModule):
             x = logits.softmax(-1) @ v
         else:
             bias = bias[None] if mask is None else (bias + mask[:, None]).repeat(count // len(mask), 1, 1, 1)
-            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype), scale=self.scale)
+            x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
         return self.proj(x.transpose(1, 2).reshape(count, tokens, channels))
 
 
@@ -83,25 +69,24 @@ class _Block(InferenceModule):
     """Attention and a perceptron, each after a norm and beside a shortcut."""
 
     def __init__(
-        self, dim: int, heads: int, side: int, shift: int, mlp_ratio: float, norm_layer: _MakeNorm, **attention: Any
+        self, dim: int, heads: int, side: int, shift: int, mlp_ratio: float, norm_layer: Layer, **attention: Any
     ) -> None:
         super().__init__()
-        self.side, self.shift, hidden = side, shift, int(dim * mlp_ratio)
+        self.side, self.shift = side, shift
         self.norm1 = norm_layer(dim)
         self.attn = _WindowAttention(dim, side, heads, **attention)
         self.norm2 = norm_layer(dim)
-        layers = {"fc1": nn.Linear(dim, hidden), "act": nn.GELU(), "fc2": nn.Linear(hidden, dim)}
-        self.mlp = nn.Sequential(OrderedDict(layers))
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map (B, H, W, C) to such; ``mask`` is for blocks that shift."""
         height, width = x.shape[1:3]
         moved = _padded(self.norm1(x), self.side)
-        padded_size = moved.shape[1:3]
+        size = moved.shape[1:3]
         if self.shift:
             moved = moved.roll((-self.shift, -self.shift), (1, 2))
-        moved = self.attn(_windows(moved, self.side), mask if self.shift else None)
-        moved = _joined(moved, self.side, *padded_size)
+        windows = self.attn(to_windows(moved, self.side).flatten(1, 2), mask if self.shift else None)
+        moved = from_windows(windows.unflatten(1, (self.side, self.side)), size)
         if self.shift:
             moved = moved.roll((self.shift, self.shift), (1, 2))
         x = x + moved[:, :height, :width]
@@ -111,7 +96,7 @@ class _Block(InferenceModule):
 class _PatchMerging(InferenceModule):
     """Each 2 × 2 tokens become one, of twice the channels."""
 
-    def __init__(self, dim: int, norm_layer: _MakeNorm) -> None:
+    def __init__(self, dim: int, norm_layer: Layer) -> None:
         super().__init__()
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
         self.norm = norm_layer(4 * dim)
@@ -126,7 +111,7 @@ class _PatchMerging(InferenceModule):
 class _Stage(InferenceModule):
     """Blocks of one resolution, every second one shifted, and the step to the next resolution."""
 
-    def __init__(self, dim: int, depth: int, side: int, merges: bool, norm_layer: _MakeNorm, **block: Any) -> None:
+    def __init__(self, dim: int, depth: int, side: int, merges: bool, norm_layer: Layer, **block: Any) -> None:
         super().__init__()
         self.side = side
         self.blocks = nn.ModuleList(
@@ -136,20 +121,17 @@ class _Stage(InferenceModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, H, W, C) to such, and to what the next stage reads."""
-        mask = self._mask(x.shape[1], x.shape[2], x.device)
+        mask = self._mask(x)
         for block in self.blocks:
             x = block(x, mask)
         return x, x if self.downsample is None else self.downsample(x)
 
-    def _mask(self, height: int, width: int, device: torch.device) -> Tensor:
-        """Return what is added to the logits (W, N, N) in the windows of a shifted map: they join distant tokens."""
-        zones = []
-        for length in (height, width):
-            place = torch.arange(length + -length % self.side, device=device)
-            first_moved, last_window = len(place) - self.side // 2, len(place) - self.side
-            zones.append((place >= first_moved).int() + (place >= last_window).int())
-        zone = _windows((3 * zones[0][:, None] + zones[1])[None, :, :, None], self.side)  # (W, N, 1)
-        return (zone != zone.transpose(1, 2)) * _OUTSIDE
+    def _mask(self, x: Tensor) -> Tensor:
+        """Return what is added to the logits (W, N, N) in the windows of a shifted map, which join distant tokens."""
+        sides = (length + -length % self.side for length in x.shape[1:3])
+        rows, columns = (torch.arange(side, device=x.device) >= side - self.side // 2 for side in sides)
+        zone = to_windows((2 * rows[:, None] + columns)[None, :, :, None], self.side).flatten(1, 2)  # (W, N, 1)
+        return (zone != zone.transpose(1, 2)).to(x.dtype) * _OUTSIDE
 
 
 class _PatchEmbed(InferenceModule):
@@ -211,7 +193,7 @@ class SwinTransformer(Backbone):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.2,
-        norm_layer: _MakeNorm = nn.LayerNorm,
+        norm_layer: Layer = nn.LayerNorm,
         ape: bool = False,
         patch_norm: bool = True,
         out_indices: Sequence[int] = (0, 1, 2, 3),
