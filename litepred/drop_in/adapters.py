@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import RoIAlign
 from torchvision.ops import batched_nms as _batched_nms
 
+from .. import model_zoo
 from ..checkpoint.naming import by_suffix
 from ..layers import FrozenBatchNorm2d, InferenceModule
 from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
@@ -54,6 +55,23 @@ class ROIAlign(RoIAlign):
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     """Suppress, class by class, the boxes (N, 4) that overlap better ones, as torchvision does; but in float32."""
     return _batched_nms(boxes.float(), scores, idxs, iou_threshold)
+
+
+def get_config(config_path: str, trained: bool = False) -> Any:
+    """Return a config of the zoo: a lazy one for a name that ends in .py, where there is such, else a `CfgNode`.
+
+    Args:
+        config_path: one of `litepred.model_zoo.list`, or such as ``common/models/mask_rcnn_fpn.py``.
+        trained: put the address of the released checkpoint into it.
+
+    Raises:
+        ConfigError: when there is no such config, or no checkpoint of it where one is asked for.
+    """
+    if not config_path.endswith(".py"):
+        return model_zoo.get_config(config_path, trained)
+    from . import lazy  # which needs omegaconf
+
+    return lazy.get_config(config_path, trained)
 
 
 def shapes_to_tensor(x: Sequence[int], device: torch.device | None = None) -> Tensor:

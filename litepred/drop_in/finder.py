@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LitepredError
-from .names import ABSENT, MODULES, VERSION, names_of, stand_in
+from .names import MODULES, VERSION, names_of, stand_in
 
 __all__ = ["as_detectron2"]
 
@@ -142,13 +143,14 @@ class _DropInModule(types.ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name == "__all__":
-            return self.__dir__()
+            return [name for name in names_of(self.__name__).homes if not name.startswith("_")]
         if name.startswith("__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         names, full_name = names_of(self.__name__), f"{self.__name__}.{name}"
         if name in names.homes:
             home, _, original = names.homes[name].partition(":")
-            value = operator.attrgetter(original)(importlib.import_module(home))
+            value = importlib.import_module(home)
+            value = operator.attrgetter(original)(value) if original else value
         elif name in names.absent:
             value = stand_in(full_name, names.absent[name])
         elif full_name in MODULES:
@@ -165,7 +167,8 @@ class _DropInModule(types.ModuleType):
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return sorted({*names_of(self.__name__).homes, *_submodules(self.__name__)})
+        names = names_of(self.__name__)
+        return sorted({*names.homes, *names.absent, *_submodules(self.__name__)})
 
 
 def _submodules(name: str) -> list[str]:
@@ -173,5 +176,6 @@ def _submodules(name: str) -> list[str]:
 
 
 def _missing(module: str, name: str) -> str:
-    there = ", ".join(sorted({*names_of(module).homes, *_submodules(module)})) or "nothing that runs"
-    return f"litepred's drop-in has no {name!r} in {module}; it has {there}. {ABSENT['unknown']}"
+    names = [*names_of(module).homes, *names_of(module).absent, *_submodules(module)]
+    near = difflib.get_close_matches(name, names, n=3)
+    return f"Detectron2 has no {name!r} in {module}" + (f": did you mean {' or '.join(near)}?" if near else "")

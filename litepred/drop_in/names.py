@@ -1,11 +1,12 @@
-"""The table of Detectron2's modules in ``names.txt``, which says where litepred has each of their names.
+"""The table of Detectron2's modules, which says where litepred has each of their names.
 
-Names that litepred does not have get stand-ins, which can be imported, and say at use why they are missing.
+It is ``names.txt``, and ``other_names.txt``, which has the rest of what Detectron2's source defines. Names that litepred does not have get stand-ins, which can be imported, and say at use why they are missing.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from abc import ABCMeta
 from pathlib import Path
@@ -17,16 +18,16 @@ __all__ = ["ABSENT", "MODULES", "VERSION", "Names", "NotInLitepredError", "names
 
 VERSION = "0.6"  # of the Detectron2 whose API this is
 
-_TEXT = Path(__file__).with_name("names.txt").read_text(encoding="utf-8")
-MODULES = {
-    name: [line.strip() for line in indented.splitlines()]
-    for name, indented in re.findall(r"^([^#\s].*)\n((?: .*\n)*)", _TEXT, flags=re.MULTILINE)
-}
+MODULES: dict[str, list[str]] = {}
+for _table in ("names.txt", "other_names.txt"):
+    _text = Path(__file__).with_name(_table).read_text(encoding="utf-8")
+    for _module, _indented in re.findall(r"^([^#\s].*)\n((?: .*\n)*)", _text, flags=re.MULTILINE):
+        MODULES.setdefault(_module, []).extend(line.strip() for line in _indented.splitlines())
 ABSENT = {name[1:].strip(): " ".join(MODULES.pop(name)) for name in list(MODULES) if name.startswith("!")}
 
 
 class Names(NamedTuple):
-    """What a module of the table has: by name its ``module:name``, or a key of `ABSENT`."""
+    """What a module of the table has: by name its ``module:name`` (a whole module without one), or a key of `ABSENT`."""
 
     homes: dict[str, str]
     absent: dict[str, str]
@@ -44,12 +45,13 @@ def names_of(module: str) -> Names:
             continue
         home, _, listed = line.partition(":")
         for entry in listed.split():
-            name, _, original = entry.partition("=")
+            name, equals, original = entry.partition("=")
             if home.startswith("!"):
                 found.absent[name] = home[1:].strip()
             else:
-                found.homes[name] = f"{'litepred' if home.startswith('.') else ''}{home}:{original or name}"
-    return found
+                original = original if equals else name
+                found.homes[name] = f"{'litepred' if home.startswith('.') else ''}{home}:{original}"
+    return Names(found.homes, {name: why for name, why in found.absent.items() if name not in found.homes})
 
 
 class NotInLitepredError(LitepredError, NotImplementedError, AttributeError):
@@ -62,7 +64,12 @@ class _StandInType(ABCMeta):
     _why: str
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs and inspect.isroutine(args[0]):  # as a decorator does
+            return args[0]
         raise NotInLitepredError(cls._why)
+
+    def __getitem__(cls, item: Any) -> Any:  # in a type hint
+        return cls
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):
@@ -73,7 +80,7 @@ class _StandInType(ABCMeta):
 def stand_in(full_name: str, reason: str) -> type:
     """Make the stand-in for a name, such as ``detectron2.engine.DefaultTrainer``; ``reason`` is a key of `ABSENT`.
 
-    Calling it, or a class derived from it, raises `NotInLitepredError`.
+    Calling it, or a class derived from it, raises `NotInLitepredError`; as a decorator of a function it does nothing.
     """
     module, _, name = full_name.rpartition(".")
     why = f"{full_name} is not in litepred: {ABSENT[reason]}"

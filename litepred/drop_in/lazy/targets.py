@@ -139,6 +139,8 @@ def _of_detectron2(path: str) -> Any:
         module, name = ".".join(parts[:i]), parts[i]
         if module in MODULES:
             home, _, original = names_of(module).homes.get(name, "").partition(":")
+            if home.startswith("detectron2."):
+                return _of_detectron2(".".join([home, original, *parts[i + 1 :]]))
             found = _attribute(importlib.import_module(home), original.split(".")) if home else None
             listed = f"{module}.{name}" in _FUNCTIONS
             return _attribute(found, parts[i + 1 :]) if listed or _is_buildable(found) else None
