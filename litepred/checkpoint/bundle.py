@@ -29,6 +29,7 @@ class Checkpoint:
         format: ``"safetensors"``, ``"torch"``, ``"torch-legacy"`` or ``"pickle"``; empty without a file.
         author: who made the file, such as ``"Caffe2"``; empty where it is not known.
         matching_heuristics: whether the names may be short, so that `by_suffix` is to complete them for a model.
+        versions: the version of each module that was saved, by its name, where the file notes it.
     """
 
     model: dict[str, Tensor]
@@ -38,6 +39,7 @@ class Checkpoint:
     format: str = ""
     author: str = ""
     matching_heuristics: bool = False
+    versions: dict[str, int] = field(default_factory=dict)
 
 
 def bundle_texts(config: str | None = None, class_names: Sequence[str] | None = None) -> dict[str, str]:

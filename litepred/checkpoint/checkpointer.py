@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterable
@@ -40,9 +41,29 @@ def resolve_path(path: str | PathLike[str]) -> Path:
 
 
 def named_for(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Return a checkpoint's weights by their names in a model: torchvision's and short ones are changed."""
+    """Return a checkpoint's weights by their names in a model: torchvision's and short ones are changed.
+
+    So are those that a module of the model changes itself, in a ``_load_from_state_dict`` of its own.
+    """
     state = from_torchvision(checkpoint.model)
-    return by_suffix(state, model.state_dict()) if checkpoint.matching_heuristics else state
+    if checkpoint.matching_heuristics:
+        state = by_suffix(state, model.state_dict())
+    return _renamed_by_modules(model, state, checkpoint.versions)
+
+
+def _renamed_by_modules(model: nn.Module, state: dict[str, Tensor], versions: dict[str, int]) -> dict[str, Tensor]:
+    for name, module in model.named_modules():
+        defined_in = type(module)._load_from_state_dict.__module__
+        if defined_in.partition(".")[0] in ("torch", "torchvision", "litepred"):
+            continue
+        state, prefix = dict(state), f"{name}." if name else ""
+        version = versions.get(name, versions.get(f"module.{name}".rstrip(".")))
+        # It gets a copy without weights, so that it changes names and copies nothing yet.
+        without_weights = copy.copy(module)
+        without_weights.__dict__.update(_parameters={}, _buffers={})
+        facts = {} if version is None else {"version": version}
+        without_weights._load_from_state_dict(state, prefix, facts, False, [], [], [])
+    return state
 
 
 class DetectionCheckpointer:

@@ -95,7 +95,8 @@ def find_state(data: Any) -> Checkpoint:
         state = {key: value for key, value in state.items() if not str(key).endswith("num_batches_tracked")}
         return Checkpoint(state, extra=extra, author="pycls", matching_heuristics=True)
     author, heuristics = str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True
-    return Checkpoint(state, extra=extra, author=author, matching_heuristics=heuristics)
+    versions = getattr(state, "versions", {})
+    return Checkpoint(state, extra=extra, author=author, matching_heuristics=heuristics, versions=versions)
 
 
 def _only_arrays(value: Any) -> bool:

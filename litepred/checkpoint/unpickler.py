@@ -111,6 +111,13 @@ def _checked_keys(keys: Iterable[Any]) -> list[Any]:
     return listed
 
 
+def _versions(metadata: object) -> dict[str, int]:
+    """Return the version of each module, by its name, that ``state_dict()`` notes beside the tensors."""
+    facts = metadata if isinstance(metadata, dict) else {}
+    versions = {name: fact.get("version") for name, fact in facts.items() if isinstance(fact, dict)}
+    return {name: version for name, version in versions.items() if isinstance(name, str) and type(version) is int}
+
+
 def _ordered(pairs: list[list[Any]] | None = None) -> OrderedDict[Any, Any]:
     return OrderedDict(zip(_checked_keys(key for key, _ in pairs or ()), (value for _, value in pairs or ())))
 
@@ -258,7 +265,9 @@ class _Unpickler(pickle._Unpickler):
 
     def _load_build(self: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(target, dict):  # the attributes that a state dict may have are ignored
+        if isinstance(target, dict):  # of the attributes that a state dict may have, its modules' versions alone are kept
+            if isinstance(target, OrderedDict) and isinstance(state, dict):
+                target.versions = _versions(state.get("_metadata"))  # type: ignore[attr-defined]
             return
         if not isinstance(target, (np.ndarray, _DType)):
             raise pickle.UnpicklingError(f"a state for a {type(target).__name__}")

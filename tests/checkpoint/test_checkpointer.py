@@ -266,3 +266,40 @@ def test_the_heuristics_are_no_part_of_an_address(tmp_path: Path, monkeypatch: p
 def test_addresses_of_other_kinds_are_refused() -> None:
     with pytest.raises(CheckpointError, match="plain path"):
         DetectionCheckpointer(model()).load("file:///x.pth")
+
+
+class Renaming(nn.Module):
+    """A head that kept its layer under another name before its version 2, as Mask2Former's has."""
+
+    _version = 2
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(1))
+        self.decoder = nn.Linear(2, 2, bias=False)
+
+    def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args):
+        if (local_metadata.get("version") or 1) < 2:
+            for key in [key for key in state_dict if key.startswith(prefix) and "scale" not in key]:
+                state_dict[f"{prefix}decoder.{key[len(prefix) :]}"] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_modules_rename_what_is_older_than_they_are(tmp_path, wrapped):
+    model, other = nn.Sequential(Renaming()), nn.Sequential(Renaming())
+    nn.init.ones_(other[0].decoder.weight)
+    old = {"0.weight": torch.ones(2, 2), "0.scale": torch.ones(1)}
+    torch.save({"model": old}, tmp_path / "old.pth")
+    new = nn.DataParallel(other) if wrapped else other
+    torch.save({"model": new.state_dict()}, tmp_path / "new.pth")
+    for name in ("old", "new"):
+        nn.init.zeros_(model[0].decoder.weight)
+        DetectionCheckpointer(model).load(tmp_path / f"{name}.pth")
+        assert model[0].decoder.weight.equal(torch.ones(2, 2)), name
+
+    torch.save({"model": {**old, "0.weight": torch.ones(3, 2)}}, tmp_path / "misfit.pth")
+    model[0].scale.data.fill_(5)
+    with pytest.raises(CheckpointError, match=r"0\.decoder\.weight: checkpoint \(3, 2\), model \(2, 2\)"):
+        DetectionCheckpointer(model).load(tmp_path / "misfit.pth")
+    assert model[0].scale == 5
