@@ -16,6 +16,7 @@ import yaml
 
 from ..errors import ConfigError
 from ..files import is_address
+from .expressions import numbers_of
 from .trees import merged_mappings
 
 __all__ = ["DataLoader", "parse_yaml", "read_yaml_with_base"]
@@ -31,7 +32,6 @@ _NUMBERS = (f"{_TAG}int", f"{_TAG}float")
 # What a dumper writes of a CfgNode: its items, and facts about the object, which do not belong to the config.
 _PARTS_OF_A_NODE = {"dictitems", "state", "_frozen", "_new_allowed", "__immutable__", "__new_allowed__"}
 _PARTS_OF_A_NODE |= {"__renamed_keys__", "__deprecated_keys__"}
-_RETINANET_SIZES = "[[x,x*2**(1.0/3),x*2**(2.0/3)]forxin[32,64,128,256,512]]"
 
 
 def _refusal(problem: str, node_or_event: Any) -> yaml.MarkedYAMLError:
@@ -71,12 +71,15 @@ class DataLoader(yaml.SafeLoader):
             raise _refusal("a dumped CfgNode may hold 'dictitems' and 'state' only", node)
         return items
 
-    def _read_call(self, node: yaml.Node) -> list[list[float]]:
-        """Read the one expression found in Detectron2's own files as the numbers that it stands for."""
+    def _read_expression(self, node: yaml.Node) -> list[Any]:
+        """Read an expression as the list of numbers that it stands for, such as the anchors of RetinaNet."""
         texts = [argument.value for argument in node.value if isinstance(argument, yaml.ScalarNode)]
-        if len(node.value) == len(texts) == 1 and "".join(texts[0].split()) == _RETINANET_SIZES:
-            return [[s, s * 2 ** (1 / 3), s * 2 ** (2 / 3)] for s in (32, 64, 128, 256, 512)]
-        return self._refuse(node)
+        if len(node.value) != 1 or len(texts) != 1:
+            return self._refuse(node)
+        try:
+            return numbers_of(texts[0])
+        except ValueError:
+            return self._refuse(node)
 
     def _refuse(self, node: yaml.Node) -> Any:
         raise _refusal(
@@ -108,7 +111,7 @@ def _measure(node: yaml.Node | None, known: dict[yaml.Node | None, tuple[int, in
 
 
 DataLoader.add_constructor(f"{_TAG}python/tuple", DataLoader._read_tuple)
-DataLoader.add_constructor(f"{_TAG}python/object/apply:eval", DataLoader._read_call)
+DataLoader.add_constructor(f"{_TAG}python/object/apply:eval", DataLoader._read_expression)
 DataLoader.add_multi_constructor(f"{_TAG}python/object/new:", DataLoader._read_instance)
 DataLoader.add_multi_constructor(f"{_TAG}python/object:", DataLoader._read_instance)
 DataLoader.add_constructor(None, DataLoader._refuse)
@@ -117,7 +120,7 @@ DataLoader.add_constructor(None, DataLoader._refuse)
 def parse_yaml(content: str | bytes, source: str, loader: type[DataLoader] = DataLoader) -> dict[Any, Any]:
     """Parse one YAML config, text or UTF-8, into plain Python values, without ever running code from it.
 
-    ``!!python/tuple``, dumped ``CfgNode`` objects and the anchor sizes of Detectron2's ``Base-RetinaNet.yaml`` are read
+    ``!!python/tuple``, dumped ``CfgNode`` objects and expressions that are lists of numbers (see `numbers_of`) are read
     as a tuple, a dictionary and numbers. Messages call the config ``source``; a ``loader`` may read more tags.
 
     Raises:

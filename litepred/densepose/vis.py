@@ -46,6 +46,7 @@ Extractor = Callable[..., Any]
 
 STYLES = ("densepose", "idm-vton")
 _NUM_PARTS = 24
+_PARULA = 12  # cv2.COLORMAP_PARULA, named here so that cv2 is imported at the first picture
 _GREEN, _PALE = (18, 127, 15), (218, 227, 218)
 
 
@@ -55,14 +56,26 @@ class _MapVisualizer:
     Args:
         inplace: whether to paint over the picture. Otherwise the picture is made black before each instance, so that
             the last one alone remains, as in IDM-VTON's copy of DensePose.
+        cmap: the number of one of OpenCV's colour maps, such as ``cv2.COLORMAP_VIRIDIS``; by default Parula.
         alpha: opacity of the paint, 0 to 1.
-        **ignored: further options of DensePose's own tools, which have no effect here.
+        cfg: what DensePose's own tools pass to every visualizer; it has no effect, as the two below.
+        texture_atlas: see ``cfg``.
+        texture_atlases_dict: see ``cfg``.
     """
 
     extractor: ClassVar[Extractor] = DensePoseResultExtractor()
 
-    def __init__(self, inplace: bool = True, alpha: float = 0.7, **ignored: object) -> None:
+    def __init__(
+        self,
+        inplace: bool = True,
+        cmap: int = _PARULA,
+        alpha: float = 0.7,
+        cfg: object = None,
+        texture_atlas: object = None,
+        texture_atlases_dict: object = None,
+    ) -> None:
         self.inplace = inplace
+        self.cmap = cmap
         self.alpha = alpha
 
     def visualize(
@@ -82,7 +95,7 @@ class _MapVisualizer:
                 continue
             window = image_bgr[y : y + height, x : x + width]
             body = result.labels.cpu().numpy() > 0
-            paint = cv2.applyColorMap(self._values(result).cpu().numpy(), cv2.COLORMAP_PARULA)[body]  # (P, 3)
+            paint = cv2.applyColorMap(self._values(result).cpu().numpy(), self.cmap)[body]  # (P, 3)
             # 1.0 - 0.7 is more than 0.3: truncated, some greys would come out darker with the latter
             window[body] = (window[body] * (1.0 - self.alpha) + paint * self.alpha).astype(np.uint8)
         return image_bgr
@@ -120,8 +133,8 @@ class ScoredBoundingBoxVisualizer:
         [extract_boxes_xywh_from_instances, extract_scores_from_instances]
     )
 
-    def __init__(self, **ignored: object) -> None:
-        pass
+    def __init__(self, cfg: object = None, texture_atlas: object = None, texture_atlases_dict: object = None) -> None:
+        """Take what DensePose's own tools pass to every visualizer, without effect."""
 
     def visualize(self, image_bgr: np.ndarray, scored_bboxes: Sequence[Tensor | None]) -> np.ndarray:
         """Draw into ``image_bgr``; return the same array."""

@@ -12,24 +12,10 @@ from torchvision.ops import batched_nms as _batched_nms
 
 from .. import model_zoo
 from ..checkpoint.naming import by_suffix
-from ..layers import FrozenBatchNorm2d, InferenceModule
 from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
 from ..structures import Instances
 from ..visualizer import Visualizer as _Visualizer
 from .names import ABSENT, NotInLitepredError
-
-
-class CNNBlockBase(InferenceModule):
-    """A block of a backbone, which knows its channels, and how many cells of its input make one of its output."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.in_channels, self.out_channels, self.stride = in_channels, out_channels, stride
-
-    def freeze(self) -> CNNBlockBase:
-        """Make batch norms constant and take the gradients away; returns the block itself."""
-        FrozenBatchNorm2d.convert_frozen_batchnorm(self)
-        return self.requires_grad_(False)
 
 
 class NaiveSyncBatchNorm(nn.BatchNorm2d):
@@ -72,6 +58,15 @@ def get_config(config_path: str, trained: bool = False) -> Any:
     from . import lazy  # which needs omegaconf
 
     return lazy.get_config(config_path, trained)
+
+
+def convert_boxes_to_pooler_format(box_lists: Sequence[Any]) -> Tensor:
+    """Return the boxes of N images as rows of RoIAlign, (R, 5): the image's index and x1 y1 x2 y2.
+
+    Rotated boxes, which have five numbers, give (R, 6).
+    """
+    index = [torch.full_like(boxes.tensor[:, :1], i) for i, boxes in enumerate(box_lists)]
+    return torch.cat([torch.cat([i, boxes.tensor], dim=1) for i, boxes in zip(index, box_lists)])
 
 
 def shapes_to_tensor(x: Sequence[int], device: torch.device | None = None) -> Tensor:

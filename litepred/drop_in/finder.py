@@ -22,6 +22,7 @@ __all__ = ["as_detectron2"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _DISTRIBUTION = "detectron2"
+_ROOTS = {module.partition(".")[0] for module in MODULES}
 
 
 class _NoModuleError(LitepredError, ModuleNotFoundError):
@@ -87,13 +88,14 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         Raises:
             ImportError: it would be part of a module of the table, but is none; the message has what there is.
         """
+        root = fullname.partition(".")[0]
+        is_optional = root in _ROOTS and root != _DISTRIBUTION and not self.replace
+        if is_optional and not isinstance(sys.modules.get(root), _DropInModule) and _elsewhere(root) is not None:
+            return None  # another package of that name is there, with submodules of its own
         if fullname not in MODULES:
             parent, _, name = fullname.rpartition(".")
             if parent in MODULES:
                 raise _NoModuleError(_missing(parent, name))
-            return None
-        optional = "." not in fullname and fullname != _DISTRIBUTION
-        if optional and not self.replace and _elsewhere(fullname) is not None:
             return None
         folder = _PACKAGE.joinpath(*fullname.split(".")[1:])  # where resources such as model_zoo/configs are
         folder = folder if folder.is_dir() else _PACKAGE
@@ -149,8 +151,8 @@ class _DropInModule(types.ModuleType):
         names, full_name = names_of(self.__name__), f"{self.__name__}.{name}"
         if name in names.homes:
             home, _, original = names.homes[name].partition(":")
-            value = importlib.import_module(home)
-            value = operator.attrgetter(original)(value) if original else value
+            found = importlib.import_module(home)
+            value: Any = operator.attrgetter(original)(found) if original else found
         elif name in names.absent:
             value = stand_in(full_name, names.absent[name])
         elif full_name in MODULES:

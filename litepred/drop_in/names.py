@@ -1,6 +1,7 @@
 """The table of Detectron2's modules, which says where litepred has each of their names.
 
-It is ``names.txt``, and ``other_names.txt``, which has the rest of what Detectron2's source defines. Names that litepred does not have get stand-ins, which can be imported, and say at use why they are missing.
+It is ``names.txt``, and ``other_names.txt``, which has the rest of what Detectron2's source defines. Names that
+litepred does not have get stand-ins, which can be imported, and say at use why they are missing.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ ABSENT = {name[1:].strip(): " ".join(MODULES.pop(name)) for name in list(MODULES
 
 
 class Names(NamedTuple):
-    """What a module of the table has: by name its ``module:name`` (a whole module without one), or a key of `ABSENT`."""
+    """What a module of the table has: by name its ``module:name``, or a key of `ABSENT`.
+
+    Where no name follows the colon, it is the module itself.
+    """
 
     homes: dict[str, str]
     absent: dict[str, str]

@@ -64,7 +64,7 @@ HOSTILE = [
     "? !!python/object/apply:os.system ['touch {mark}']\n: 1",
     "A: !!python/object/apply:subprocess.check_call [[touch, {mark}]]",
     'A: !!python/object/apply:eval [\'open("{mark}", "w")\']',
-    "A: !!python/object/apply:eval ['[[x, x * 2**(1.0/3), x * 2**(2.0/3) ] for x in [32, 64, 128, 256, 1024 ]]']",
+    "A: !!python/object/apply:eval ['[x for x in range(10 ** 9)]']",
     "A: !!python/object/apply:eval ['[1]', {{}}]",
     "A: !!python/object/apply:eval []",
     'A: !!python/object/apply:eval {{args: [\'open("{mark}", "w")\']}}',

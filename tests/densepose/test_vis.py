@@ -175,3 +175,13 @@ def test_texture_atlases():
     assert vis.get_texture_atlas(None) is None
     with pytest.raises(LitepredError, match=r"'a\.png' was given, but litepred draws no textures"):
         vis.get_texture_atlas("a.png")
+
+
+def test_a_colour_map_of_the_callers():
+    result = DensePoseChartResult(labels=torch.full((8, 8), 24, dtype=torch.uint8), uv=torch.zeros(2, 8, 8))
+    visualizer = DensePoseResultsFineSegmentationVisualizer(alpha=1, cmap=cv2.COLORMAP_VIRIDIS)
+    painted = visualizer.visualize(np.zeros((8, 8, 3), np.uint8), ([result], torch.tensor([[0.0, 0, 8, 8]])))
+    expected = cv2.applyColorMap(np.full((1, 1), 255, np.uint8), cv2.COLORMAP_VIRIDIS)[0, 0]
+    assert painted[4, 4].tolist() == expected.tolist()
+    with pytest.raises(TypeError, match="colour"):
+        DensePoseResultsFineSegmentationVisualizer(colour=1)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ...config import CfgNode
 from ...errors import ConfigError, switch, whole_number
-from ...layers import Conv2d, DeformConv, InferenceModule, ModulatedDeformConv, Norm, ShapeSpec, get_norm
+from ...layers import CNNBlockBase, Conv2d, DeformConv, ModulatedDeformConv, Norm, ShapeSpec, get_norm
 from ..build import BACKBONE_REGISTRY
 from .base import Stage, StagedBackbone
 
@@ -31,14 +31,11 @@ def _conv_norm(
     return kind(in_channels, out_channels, kernel, bias=False, norm=norm_layer, activation=activation, **kwargs)
 
 
-class _ResidualBlock(InferenceModule):
+class _ResidualBlock(CNNBlockBase):
     """A block's channels and stride, and its shortcut: a 1×1 convolution where the number of channels changes."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.stride = stride
+        super().__init__(in_channels, out_channels, stride)
         self.shortcut = None
         if in_channels != out_channels:
             self.shortcut = _conv_norm(in_channels, out_channels, 1, norm, relu=False, stride=stride)
@@ -110,14 +107,11 @@ class BottleneckBlock(_ResidualBlock):
         return self._add_shortcut(self.conv3(out), x)
 
 
-class BasicStem(InferenceModule):
+class BasicStem(CNNBlockBase):
     """7×7 convolution and max-pooling: stride 4."""
 
     def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: Norm = "BN") -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.stride = 4
+        super().__init__(in_channels, out_channels, stride=4)
         self.conv1 = _conv_norm(in_channels, out_channels, 7, norm, stride=2, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
 from ...config import CfgNode, configurable
@@ -77,11 +77,11 @@ class CascadeROIHeads(StandardROIHeads):
         maps = [features[name] for name in self.box_in_features]
         stage_scores: list[Sequence[Any]] = []  # per stage and image (Ri, K + 1)
         boxes: Sequence[Any] = ()
-        stages: Any = zip(self.box_head, self.box_predictor)  # type: ignore[call-overload]
-        for head, predictor in stages:
+        predictors: Any = self.box_predictor
+        for stage, predictor in enumerate(predictors):
             if stage_scores:
-                proposals = [_as_proposals(b, size) for b, size in zip(boxes, sizes)]
-            predictions = predictor(head(self.box_pooler(maps, [p.proposal_boxes for p in proposals])))
+                proposals = self._create_proposals_from_boxes(boxes, sizes)
+            predictions = self._run_stage(maps, proposals, stage)
             boxes = predictor.predict_boxes(predictions, proposals)
             stage_scores.append(predictor.predict_probs(predictions, proposals))
         # Multiplied by the reciprocal, as Detectron2 does: dividing by T gives other bits.
@@ -89,6 +89,18 @@ class CascadeROIHeads(StandardROIHeads):
         limits = (predictor.test_score_thresh, predictor.test_nms_thresh, predictor.test_topk_per_image)
         detections, _ = fast_rcnn_inference(boxes, scores, sizes, *limits)
         return detections
+
+    def _run_stage(self, features: Sequence[Tensor], proposals: Sequence[Instances], stage: int) -> Any:
+        """Return what the predictor of one stage says of the proposals."""
+        pooled = self.box_pooler(features, [p.proposal_boxes for p in proposals])
+        heads, predictors = self.box_head, self.box_predictor
+        return predictors[stage](heads[stage](pooled))  # type: ignore[index]
+
+    def _create_proposals_from_boxes(
+        self, boxes: Sequence[Any], image_sizes: Sequence[tuple[int, int]]
+    ) -> list[Instances]:
+        """Make one stage's boxes, (Ri, 4) for each image, the proposals of the next."""
+        return [_as_proposals(of_image, size) for of_image, size in zip(boxes, image_sizes)]
 
 
 def _as_proposals(boxes: Any, image_size: tuple[int, int]) -> Instances:

@@ -111,10 +111,10 @@ class StandardROIHeads(ROIHeads):
         box_head: pooled boxes to features.
         box_predictor: features to detections.
         mask_in_features: names of the maps that masks are pooled from; ``None`` for no masks.
-        mask_pooler: the boxes found to (R, C, S, S).
+        mask_pooler: the boxes found to (R, C, S, S); ``None`` if the head reads the maps themselves, by name.
         mask_head: pooled boxes to masks.
         keypoint_in_features: names of the maps that keypoints are pooled from; ``None`` for no keypoints.
-        keypoint_pooler: the boxes found to (R, C, S, S).
+        keypoint_pooler: as ``mask_pooler``.
         keypoint_head: pooled boxes to keypoints.
         **kwargs: see `ROIHeads`.
     """
@@ -143,12 +143,12 @@ class StandardROIHeads(ROIHeads):
         self.box_head = box_head
         self.box_predictor = box_predictor
         self.mask_on = self.keypoint_on = False
-        if mask_in_features is not None and mask_pooler is not None and mask_head is not None:
+        if mask_in_features is not None and mask_head is not None:
             self.mask_on = True
             self.mask_in_features = list(mask_in_features)
             self.mask_pooler = mask_pooler
             self.mask_head = mask_head
-        if keypoint_in_features is not None and keypoint_pooler is not None and keypoint_head is not None:
+        if keypoint_in_features is not None and keypoint_head is not None:
             self.keypoint_on = True
             self.keypoint_in_features = list(keypoint_in_features)
             self.keypoint_pooler = keypoint_pooler
@@ -191,14 +191,19 @@ class StandardROIHeads(ROIHeads):
     def _forward_mask(self, features: Features, instances: list[Instances]) -> list[Instances]:
         if not self.mask_on:
             return instances
-        maps = [features[name] for name in self.mask_in_features]
-        return self.mask_head(self.mask_pooler(maps, [one.pred_boxes for one in instances]), instances)
+        return self.mask_head(_pooled(features, self.mask_in_features, self.mask_pooler, instances), instances)
 
     def _forward_keypoint(self, features: Features, instances: list[Instances]) -> list[Instances]:
         if not self.keypoint_on:
             return instances
-        maps = [features[name] for name in self.keypoint_in_features]
-        return self.keypoint_head(self.keypoint_pooler(maps, [one.pred_boxes for one in instances]), instances)
+        pooled = _pooled(features, self.keypoint_in_features, self.keypoint_pooler, instances)
+        return self.keypoint_head(pooled, instances)
+
+
+def _pooled(features: Features, names: Sequence[str], pooler: ROIPooler | None, instances: Sequence[Instances]) -> Any:
+    """Return what a head reads of the boxes found: pooled, or without a pooler the maps by name."""
+    maps = {name: features[name] for name in names}
+    return maps if pooler is None else pooler(list(maps.values()), [one.pred_boxes for one in instances])
 
 
 def task_head(
@@ -208,8 +213,14 @@ def task_head(
     build: Callable[[CfgNode, ShapeSpec], Any],
     input_shape: Mapping[str, ShapeSpec],
 ) -> dict[str, Any]:
-    """Return the arguments of `StandardROIHeads` for the pooler and the head of "box", "mask" or "keypoint"."""
+    """Return the arguments of `StandardROIHeads` for the pooler and the head of "box", "mask" or "keypoint".
+
+    A mask or keypoint head whose ``POOLER_TYPE`` is empty has no pooler, and is built with the shapes of the maps.
+    """
     in_features = cfg.MODEL.ROI_HEADS.IN_FEATURES
+    if task != "box" and not section.POOLER_TYPE:
+        shapes: Any = {name: input_shape[name] for name in in_features}
+        return {f"{task}_in_features": in_features, f"{task}_pooler": None, f"{task}_head": build(cfg, shapes)}
     pooler = build_pooler(section, input_shape, in_features)
     height, width = pooler.output_size
     shape = ShapeSpec(channels=input_shape[in_features[0]].channels, height=height, width=width)

@@ -145,3 +145,22 @@ def test_misfits(changes, message):
 def test_heads_and_predictors_come_in_pairs():
     with pytest.raises(ConfigError, match="1 heads and 2 predictors"):
         CascadeROIHeads(box_heads=[None], box_predictors=[None, None], num_classes=1)
+
+
+def test_stages_can_be_overridden():
+    """As CenterNet2 does: its heads run the stages themselves, and look at what lies between them."""
+    model = build()
+    heads, ran = model.roi_heads, []
+    kind = type("Watched", (type(heads),), {})
+
+    def run_stage(self, features, proposals, stage):
+        ran.append((stage, len(proposals[0])))
+        return super(kind, self)._run_stage(features, proposals, stage)
+
+    kind._run_stage = run_stage
+    image = [{"image": tiny_image()}]
+    expected = model(image)[0]["instances"]
+    heads.__class__ = kind
+    assert model(image)[0]["instances"].scores.equal(expected.scores)
+    assert [stage for stage, _ in ran] == [0, 1, 2]
+    assert len({number for _, number in ran}) == 1

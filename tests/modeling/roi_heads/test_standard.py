@@ -3,12 +3,13 @@
 import pytest
 import torch
 from tiny_models import tiny_cfg, tiny_image, tiny_model
+from torch import nn
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
 from litepred.errors import ConfigError, LitepredError
 from litepred.layers import ShapeSpec
-from litepred.modeling import ROIHeads, StandardROIHeads, build_model, build_roi_heads
+from litepred.modeling import ROI_MASK_HEAD_REGISTRY, ROIHeads, StandardROIHeads, build_model, build_roi_heads
 from litepred.structures import Boxes, ImageList, Instances
 
 BOTH = {"MASK_ON": True, "KEYPOINT_ON": True}
@@ -196,3 +197,28 @@ def test_base_class():
         base(None, {}, [])
     with pytest.raises(NotImplementedError):
         base.forward_with_given_boxes({}, [])
+
+
+def test_a_mask_head_without_a_pooler_reads_the_maps():
+    """As PointRend's configs ask for: ``POOLER_TYPE`` is empty, and the head samples the maps itself."""
+    seen = []
+
+    @ROI_MASK_HEAD_REGISTRY.register()
+    class ReadsMaps(nn.Module):
+        def __init__(self, cfg, input_shape):
+            super().__init__()
+            self.shapes = input_shape
+
+        def forward(self, features, instances):
+            seen.append({name: tuple(value.shape[:2]) for name, value in features.items()})
+            return instances
+
+    try:
+        model = tiny_model("fpn", MASK_ON=True, ROI_MASK_HEAD__NAME="ReadsMaps", ROI_MASK_HEAD__POOLER_TYPE="")
+    finally:
+        del ROI_MASK_HEAD_REGISTRY._components["ReadsMaps"]
+    names = model.roi_heads.in_features
+    assert model.roi_heads.mask_pooler is None
+    assert list(model.roi_heads.mask_head.shapes) == names
+    model([{"image": tiny_image()}])
+    assert [list(maps) for maps in seen] == [names]

@@ -1,0 +1,48 @@
+"""Expressions of configs: lists of numbers, computed without running anything."""
+
+import pytest
+
+from litepred.config.expressions import numbers_of
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("[]", []),
+        ("[1, 2.5, -3]", [1, 2.5, -3]),
+        ("[int(x * 0.1 * 512) for x in range(5, 21)]", [int(x * 0.1 * 512) for x in range(5, 21)]),
+        (
+            "[[x, x * 2**(1.0/3), x * 2**(2.0/3) ] for x in [32, 64, 128, 256, 512 ]]",
+            [[x, x * 2 ** (1.0 / 3), x * 2 ** (2.0 / 3)] for x in [32, 64, 128, 256, 512]],
+        ),
+        ("[round(x / 3) + float(1) - 7 // 2 for x in (1, 2)]", [-2.0, -1.0]),
+    ],
+)
+def test_lists(text, numbers):
+    assert numbers_of(text) == numbers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "[",
+        "['a']",
+        "[x]",
+        "[True for x in open('f')]",
+        "[__import__('os')]",
+        "[().__class__]",
+        "[x for x in range(10**9)]",
+        "[9**9**9]",
+        "[[0 for y in range(999)] * 99]",
+        "[x for x in [1] if x]",
+        "[x for x in range(1e3)]",
+        "[int(x, 2) for x in [1]]",
+        "[" + "(" * 900,
+        "[1 / 0]",
+    ],
+)
+def test_everything_else_is_refused(text):
+    with pytest.raises(ValueError, match="is no list of numbers"):
+        numbers_of(text)
