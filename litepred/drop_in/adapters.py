@@ -128,3 +128,19 @@ class Visualizer(_Visualizer):
 
     def __init__(self, img_rgb: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(img_rgb, *args, **kwargs)
+
+
+def _create_text_labels(
+    classes: Sequence[int] | None,
+    scores: Sequence[float] | None,
+    class_names: Sequence[str] | None,
+    is_crowd: Sequence[bool] | None = None,
+) -> list[str] | None:
+    """Return a label such as "person 98%" for each instance, ``None`` where neither classes nor scores are given."""
+    names = None if classes is None else [class_names[i] if class_names else str(i) for i in classes]
+    percents = None if scores is None else [f"{score * 100:.0f}%" for score in scores]
+    parts = [part for part in (names, percents) if part is not None]
+    if not parts:
+        return None
+    crowds = ["|crowd" if crowd else "" for crowd in is_crowd or ()] or [""] * len(parts[0])
+    return [" ".join(of_one) + crowd for *of_one, crowd in zip(*parts, crowds)]

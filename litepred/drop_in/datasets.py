@@ -21,12 +21,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import CfgNode, configurable
-from ..data import MetadataCatalog, ResizeShortestEdge
+from ..data import ResizeShortestEdge
 from ..data import read_image as _read_image
 from ..data.datasets import BUILTIN_NAMES
 from ..data.metadata import Catalog
 from ..errors import ImageError, LitepredError
 from ..structures import BoxMode
+from .builtin import MetadataCatalog
 from .files import PathManager
 from .transforms import AugInput, AugmentationList
 
@@ -40,7 +41,7 @@ class _DatasetCatalog(Catalog):
 
     def __init__(self) -> None:
         super().__init__()
-        self.data.update((name, partial(_no_records, name)) for name in BUILTIN_NAMES if "page_layout" not in name)
+        self.data.update((name, partial(_records_of, name)) for name in BUILTIN_NAMES if "page_layout" not in name)
 
     def register(self, name: str, func: Callable[[], Any]) -> None:
         """Keep ``func``, which takes nothing and returns the records, a list of dicts, under a new name.
@@ -60,13 +61,20 @@ class _DatasetCatalog(Catalog):
         Raises:
             KeyError: when the name is not registered, or is well known, but only its metadata come with litepred.
         """
-        return self.data.get(name, partial(_no_records, name))()
+        return self.data.get(name, partial(_records_of, name))()
 
 
-def _no_records(name: str) -> Any:
+def _records_of(name: str) -> Any:
+    """Return the records of a known data set whose file in COCO's format is where Detectron2 expects it."""
+    facts = MetadataCatalog.get(name).as_dict() if name in BUILTIN_NAMES else {}
+    json_file = facts.get("json_file", "")
+    if facts.get("evaluator_type") == "coco" and os.path.isfile(json_file):
+        return load_coco_json(json_file, facts["image_root"], name)
+    where = f" ({json_file} does not exist)" if json_file else ""
     raise _NoRecordsError(
-        f"there are no records of {name!r}: litepred ships no data sets, only the metadata of known ones. To load it "
-        f"yourself, DatasetCatalog.register({name!r}, func), after DatasetCatalog.remove({name!r}) if it is a known one"
+        f"there are no records of {name!r}{where}: litepred ships no data sets, only the metadata of known ones. To "
+        f"load it yourself, DatasetCatalog.register({name!r}, func), after DatasetCatalog.remove({name!r}) if it is a "
+        "known one"
     )
 
 

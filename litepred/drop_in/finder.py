@@ -155,6 +155,10 @@ class _DropInModule(types.ModuleType):
             value: Any = operator.attrgetter(original)(found) if original else found
         elif name in names.absent:
             value = stand_in(full_name, names.absent[name])
+            if name.endswith("_REGISTRY"):  # in which a program may register what it wants
+                from ..modeling import Registry
+
+                value = Registry(name)
         elif full_name in MODULES:
             value = importlib.import_module(full_name)
         else:

@@ -102,3 +102,7 @@ def log_every_n_seconds(lvl: int, msg: str, n: float = 1, *, name: str | None = 
     if now - _last_logged.get(place, -float("inf")) >= n:
         logging.getLogger(name or module).log(lvl, msg)
         _last_logged[place] = now
+
+
+def _log_api_usage(identifier: str) -> None:
+    """Do nothing: where Detectron2 may count who uses what, litepred does not."""

@@ -60,6 +60,8 @@ class TestInPlace:
         count = 0
         for module in MODULES:
             for name in names_of(module).absent:
+                if name.endswith("_REGISTRY"):
+                    continue
                 value = getattr(importlib.import_module(module), name)
                 with pytest.raises(
                     litepred.LitepredError, match=rf"^(detectron2|densepose).*\.{name} is not in litepred: "
