@@ -1,4 +1,4 @@
-"""What other projects import of Detectron2's own projects, DeepLab and PointRend: config keys, and points of maps.
+"""What other projects import of Detectron2's projects DeepLab and PointRend, and of one CUDA extension.
 
 N images or regions, P points, C channels, H × W cells. A point is x, y in 0…1 of the whole map or box.
 """
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ..config import CfgNode
 from ..config.safe_yaml import read_yaml_with_base
 from ..config.sections import add_keys
+from .names import ABSENT, NotInLitepredError
 
 
 def _add(project: str, cfg: CfgNode) -> None:
@@ -115,3 +116,44 @@ def point_sample_fine_grained_features(
             maps.append(point_sample(feature[i][None], grid, align_corners=False)[0].transpose(1, 0))
         sampled.append(torch.cat(maps, dim=1))
     return torch.cat(sampled), in_image
+
+
+def ms_deform_attn_forward(
+    value: Tensor,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    im2col_step: int = 64,
+) -> Tensor:
+    """Attend to a few points of maps (Deformable DETR): what the extension MultiScaleDeformableAttention computes.
+
+    L levels with S cells over all, M heads, Q queries, K points for each.
+
+    Args:
+        value: (N, S, M, C), level after level.
+        value_spatial_shapes: (L, 2), height and width of each level in cells.
+        value_level_start_index: (L,), the first cell of each level.
+        sampling_locations: (N, Q, M, L, K, 2), x and y in 0…1 of the level.
+        attention_weights: (N, Q, M, L, K).
+        im2col_step: has no effect.
+
+    Returns:
+        (N, Q, M · C).
+    """
+    n, _, heads, channels = value.shape
+    queries, points = sampling_locations.shape[1], sampling_locations.shape[4]
+    grids = (2.0 * sampling_locations - 1.0).transpose(1, 2).flatten(0, 1)  # (N·M, Q, L, K, 2)
+    weights = attention_weights.transpose(1, 2).reshape(n * heads, 1, queries, -1, points)
+    result = value.new_zeros(n * heads, channels, queries)
+    for i, (height, width) in enumerate(value_spatial_shapes.tolist()):
+        start = int(value_level_start_index[i])
+        level = value[:, start : start + height * width].permute(0, 2, 3, 1).reshape(n * heads, channels, height, width)
+        sampled = F.grid_sample(level, grids[:, :, i], mode="bilinear", padding_mode="zeros", align_corners=False)
+        result += (sampled * weights[:, :, :, i]).sum(-1)
+    return result.view(n, heads * channels, queries).transpose(1, 2).contiguous()
+
+
+def ms_deform_attn_backward(*args: Any, **kwargs: Any) -> None:
+    """Raise `NotInLitepredError`: gradients are for training."""
+    raise NotInLitepredError(f"MultiScaleDeformableAttention.ms_deform_attn_backward was called: {ABSENT['training']}")

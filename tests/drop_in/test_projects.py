@@ -61,3 +61,22 @@ def test_points_of_boxes():
     features, points = projects.point_sample_fine_grained_features([maps, maps], [0.5, 0.5], boxes, centres)
     assert features[:, :, 0].tolist() == [[0, 0], [1, 1], [1, 1]]
     assert points[:, 0].tolist() == [[4, 4], [12, 4], [2, 2]]
+
+
+def test_attention_to_a_few_points_of_maps():
+    """Against the definition: each query's sum over levels and points of weight times the map there."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = torch.tensor([[3, 4], [2, 2]])
+    starts, n, heads, channels, queries, points = torch.tensor([0, 12]), 2, 2, 3, 5, 4
+    value = torch.randn(n, 16, heads, channels, generator=generator)
+    where = torch.rand(n, queries, heads, 2, points, 2, generator=generator) * 1.4 - 0.2  # some outside
+    weights = torch.rand(n, queries, heads, 2, points, generator=generator)
+    expected = torch.zeros(n, queries, heads, channels)
+    for i, q, m, level, k in torch.cartesian_prod(*map(torch.arange, (n, queries, heads, 2, points))).tolist():
+        height, width = shapes[level].tolist()
+        cells = value[i, starts[level] : starts[level] + height * width, m].T.view(1, channels, height, width)
+        at = where[i, q, m, level, k].view(1, 1, 1, 2) * 2 - 1
+        sampled = torch.nn.functional.grid_sample(cells, at, align_corners=False)[0, :, 0, 0]
+        expected[i, q, m] += weights[i, q, m, level, k] * sampled
+    found = projects.ms_deform_attn_forward(value, shapes, starts, where, weights, 64)
+    torch.testing.assert_close(found, expected.flatten(2))

@@ -74,7 +74,7 @@ def test_it_ends_as_python_ends_it(tmp_path, code):
     assert ours.returncode == pythons.returncode
     assert "litepred: error" not in ours.stderr
     if "nothing" in code:
-        assert "litepred's drop-in has no 'nothing' in detectron2" in ours.stderr
+        assert "Detectron2 has no 'nothing' in detectron2" in ours.stderr
     else:
         last = [done.stderr.splitlines()[-1:] for done in (ours, pythons)]
         assert last[0] == last[1]
