@@ -60,6 +60,7 @@ class COCOEvaluator:
 
     Attributes:
         images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
+        predictions: what was found so far, in the format of COCO's results.
 
     Raises:
         LitepredError: The file cannot be read or is no file of COCO's, or pycocotools is missing.
@@ -86,7 +87,7 @@ class COCOEvaluator:
 
     def reset(self) -> None:
         """Forget the predictions."""
-        self._predictions: list[dict[str, Any]] = []
+        self.predictions: list[dict[str, Any]] = []
         self._images: set[int | str] = set()
 
     def process(self, inputs: Iterable[Mapping[str, Any]], outputs: Iterable[Mapping[str, Any]]) -> None:
@@ -111,7 +112,7 @@ class COCOEvaluator:
                 ) from error
             if not self._masks_checked and any("segmentation" in one for one in found):
                 self._check_masks()
-            self._predictions += found
+            self.predictions += found
             self._images.add(one["image_id"])
 
     def _check_masks(self) -> None:
@@ -139,18 +140,18 @@ class COCOEvaluator:
         """
         if not self._images:
             return {}
-        tasks = ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in self._predictions))]
+        tasks = ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in self.predictions))]
         return {task: self._measure(task, img_ids) for task in tasks}
 
     def _measure(self, task: str, img_ids: Sequence[int | str] | None) -> dict[str, float]:
         from pycocotools.cocoeval import COCOeval
 
         metrics = _METRICS[task]
-        if not self._predictions:
+        if not self.predictions:
             return dict.fromkeys(metrics, float("nan"))
         # Whether a mask is small or large depends on its own area; pycocotools would take the box's if it were there.
         left_out = "bbox" if task == "segm" else None
-        entries = [{key: value for key, value in one.items() if key != left_out} for one in self._predictions]
+        entries = [{key: value for key, value in one.items() if key != left_out} for one in self.predictions]
         with contextlib.redirect_stdout(io.StringIO()):
             measured = COCOeval(self._coco, self._coco.loadRes(entries), task)
             if img_ids is not None:
@@ -177,7 +178,7 @@ class COCOEvaluator:
         annotated = next((one["keypoints"] for one in self._coco.anns.values() if "keypoints" in one), None)
         if annotated is None:
             raise LitepredError("the model finds keypoints, but the annotations have none: take the keypoints' file")
-        found, wanted = len(self._predictions[0]["keypoints"]) // 3, len(annotated) // 3
+        found, wanted = len(self.predictions[0]["keypoints"]) // 3, len(annotated) // 3
         sigmas = len(measured.params.kpt_oks_sigmas)
         if not found == wanted == sigmas:
             raise LitepredError(

@@ -1,0 +1,147 @@
+"""Evaluators and the loop around them, on a data set of two images and a model that knows the answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+
+import litepred
+from litepred import Boxes, Instances, get_cfg
+from litepred.data import MetadataCatalog
+from litepred.drop_in import evaluation
+from litepred.drop_in.datasets import DatasetCatalog
+from litepred.drop_in.trainer import DefaultTrainer
+from litepred.structures import BoxMode
+
+pytest.importorskip("pycocotools")
+
+BOXES = {1: [[10.0, 10, 50, 60], [5, 60, 40, 90]], 2: [[20.0, 20, 80, 70]]}
+CLASSES = {1: [0, 1], 2: [1]}
+
+
+def records():
+    return [
+        {
+            "file_name": f"{image_id}.png",
+            "image_id": image_id,
+            "height": 100,
+            "width": 90,
+            "annotations": [
+                {
+                    "bbox": box,
+                    "bbox_mode": BoxMode.XYXY_ABS,
+                    "category_id": label,
+                    "segmentation": [[box[0], box[1], box[2], box[1], box[2], box[3], box[0], box[3]]],
+                }
+                for box, label in zip(boxes, CLASSES[image_id])
+            ],
+        }
+        for image_id, boxes in BOXES.items()
+    ]
+
+
+@pytest.fixture
+def name():
+    DatasetCatalog.register("two_images", records)
+    MetadataCatalog.get("two_images").set(thing_classes=["cat", "dog"])
+    yield "two_images"
+    DatasetCatalog.remove("two_images")
+    MetadataCatalog.remove("two_images")
+
+
+class Oracle(litepred.layers.InferenceModule):
+    def __init__(self, shift=0.0):
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, inputs):
+        found = []
+        for one in inputs:
+            instances = Instances((100, 90))
+            instances.pred_boxes = Boxes(torch.tensor(BOXES[one["image_id"]]) + self.shift)
+            instances.pred_classes = torch.tensor(CLASSES[one["image_id"]])
+            instances.scores = torch.linspace(0.9, 0.8, len(instances.pred_classes))
+            found.append({"instances": instances})
+        return found
+
+
+def loader():
+    return [[{"image_id": 1}], [{"image_id": 2}]]
+
+
+def test_right_answers_are_worth_100(name, tmp_path, caplog):
+    called = []
+    evaluator = evaluation.COCOEvaluator(name, output_dir=tmp_path / "out")
+    results = evaluation.inference_on_dataset(Oracle(), loader(), evaluator, {"on_end": lambda: called.append(1)})
+    assert (results["bbox"]["AP"], results["bbox"]["AP-dog"], called) == (100.0, 100.0, [1])
+    assert len(json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())) == 3
+    assert evaluation.inference_on_dataset(Oracle(shift=30.0), loader(), [evaluator])["bbox"]["AP"] < 1
+    assert evaluation.inference_on_dataset(Oracle(), loader(), None) == {}
+
+    with caplog.at_level(logging.INFO):
+        evaluation.print_csv_format(results)
+    assert caplog.messages[:2] == ["copypaste: Task: bbox", "copypaste: AP,AP50,AP75,APs,APm,APl"]
+    assert evaluation.flatten_results_dict({"a": {"b": 1}, "c": 2}) == {"a/b": 1, "c": 2}
+
+
+def test_only_the_wanted_tasks(name):
+    evaluator = evaluation.COCOEvaluator(name, ("segm",))
+    assert evaluation.inference_on_dataset(Oracle(), loader(), evaluator) == {}
+    with pytest.raises(litepred.LitepredError, match="max_dets_per_image is 300: litepred counts 100"):
+        evaluation.COCOEvaluator(name, max_dets_per_image=300)
+
+
+def test_records_as_annotations(name, tmp_path):
+    content = evaluation.convert_to_coco_dict(name)
+    assert [one["id"] for one in content["images"]] == [1, 2]
+    assert content["annotations"][0]["bbox"] == [10, 10, 40, 50]
+    assert content["annotations"][0]["area"] == 2000
+    assert content["categories"] == [{"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]
+    (tmp_path / "kept.json").write_text("{}")
+    evaluation.convert_to_coco_json(name, tmp_path / "kept.json")
+    assert (tmp_path / "kept.json").read_text() == "{}"
+
+
+class Constant(evaluation.DatasetEvaluator):
+    def __init__(self, task):
+        self.task, self.seen = task, 0
+
+    def process(self, inputs, outputs):
+        self.seen += len(inputs)
+
+    def evaluate(self):
+        return {self.task: {"seen": self.seen}}
+
+
+def test_several_evaluators():
+    both = [Constant("a"), Constant("b")]
+    assert evaluation.inference_on_dataset(Oracle(), loader(), both) == {"a": {"seen": 2}, "b": {"seen": 2}}
+    with pytest.raises(litepred.LitepredError, match="two evaluators have figures that are called 'a'"):
+        evaluation.inference_on_dataset(Oracle(), loader(), [Constant("a"), Constant("a")])
+
+
+def test_a_trainer_tests(name, monkeypatch):
+    cfg = get_cfg()
+    cfg.DATASETS.TEST = (name,)
+    with pytest.raises(litepred.LitepredError, match="only infers"):
+        DefaultTrainer(cfg)
+    with pytest.raises(NotImplementedError, match="DefaultTrainer.build_evaluator is not defined"):
+        DefaultTrainer.test(cfg, Oracle())
+
+    class Trainer(DefaultTrainer):
+        @classmethod
+        def build_test_loader(cls, cfg, dataset_name):
+            return loader()
+
+        @classmethod
+        def build_evaluator(cls, cfg, dataset_name):
+            return evaluation.COCOEvaluator(dataset_name)
+
+    assert Trainer.test(cfg, Oracle())["bbox"]["AP"] == 100.0
+    with pytest.raises(litepred.LitepredError, match="2 evaluators came for 1 data sets"):
+        Trainer.test(cfg, Oracle(), [Constant("a"), Constant("b")])
+    with pytest.raises(litepred.LitepredError, match="build_train_loader is not in litepred"):
+        Trainer.build_train_loader(cfg)
