@@ -49,6 +49,17 @@ MORE_FAMILIES = {  # half a minute each
             "ROI_BOX_HEAD__FC_DIM": 16,
         },
     ),
+    "Swin Transformer": (
+        "fpn",
+        {
+            "BACKBONE__NAME": "build_swin_fpn_backbone",
+            "FPN__IN_FEATURES": ["p0", "p1", "p2", "p3"],
+            "SWIN__EMBED_DIM": 16,
+            "SWIN__DEPTHS": [2, 2, 2, 2],
+            "SWIN__NUM_HEADS": [1, 2, 4, 8],
+            "SWIN__SQUARE_PAD": 128,
+        },
+    ),
     "ResNeXt": ("fpn", {"RESNETS__NUM_GROUPS": 2}),
     "GN": ("fpn", {**_WIDE, "MASK_ON": True, "RESNETS__NORM": "GN", "FPN__NORM": "GN"}),
     "deformable": ("fpn", {"RESNETS__DEFORM_ON_PER_STAGE": [False, True, True, True]}),

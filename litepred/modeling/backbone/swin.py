@@ -60,7 +60,9 @@ class _WindowAttention(InferenceModule):
                 logits = (logits.view(-1, mask.shape[0], *bias.shape) + mask[:, None]).view_as(logits)
             x = logits.softmax(-1) @ v
         else:
-            bias = bias[None] if mask is None else (bias + mask[:, None]).repeat(count // mask.shape[0], 1, 1, 1)
+            bias = bias[None]
+            if mask is not None:
+                bias = (bias + mask[:, None]).expand(count // mask.shape[0], -1, -1, -1, -1).flatten(0, 1)
             x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
         return self.proj(x.transpose(1, 2).reshape(count, tokens, channels))
 
