@@ -93,8 +93,9 @@ def inference_on_dataset(
         evaluator: one, or several; ``None`` to run the model alone.
         callbacks: functions that are called ``on_start``, ``before_inference``, ``after_inference`` and ``on_end``.
     """
-    evaluators = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator] if evaluator is not None else []
-    whole = evaluator if isinstance(evaluator, DatasetEvaluator) else DatasetEvaluators(evaluators)
+    whole: Any = evaluator
+    if evaluator is None or isinstance(evaluator, (list, tuple)):
+        whole = DatasetEvaluators(evaluator or [])
     called = {**dict.fromkeys(("on_start", "before_inference", "after_inference", "on_end"), lambda: None)}
     called.update(callbacks or {})
     whole.reset()

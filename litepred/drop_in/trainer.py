@@ -42,9 +42,7 @@ class DefaultTrainer:
         Raises:
             NotImplementedError: always, here.
         """
-        raise NotImplementedError(
-            f"{cls.__name__}.build_evaluator is not defined: it returns the evaluator of a data set"
-        )
+        raise NotImplementedError(f"{cls.__name__} has no build_evaluator, which returns the evaluator of a data set")
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> Any:

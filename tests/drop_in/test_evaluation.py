@@ -128,7 +128,7 @@ def test_a_trainer_tests(name, monkeypatch):
     cfg.DATASETS.TEST = (name,)
     with pytest.raises(litepred.LitepredError, match="only infers"):
         DefaultTrainer(cfg)
-    with pytest.raises(NotImplementedError, match="DefaultTrainer.build_evaluator is not defined"):
+    with pytest.raises(NotImplementedError, match="DefaultTrainer has no build_evaluator"):
         DefaultTrainer.test(cfg, Oracle())
 
     class Trainer(DefaultTrainer):
