@@ -1,0 +1,161 @@
+"""Test-time augmentation: an image predicted at several sizes and mirrored, the boxes pooled and the masks averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..config import CfgNode, configurable
+from ..data import ResizeShortestEdge, ResizeTransform
+from ..errors import ConfigError
+from ..layers import InferenceModule
+from ..modeling import GeneralizedRCNN, detector_postprocess
+from ..modeling.roi_heads import fast_rcnn_inference_single_image
+from ..structures import Boxes, Instances
+from .datasets import read_image
+from .transforms import HFlipTransform, NoOpTransform, TransformList
+
+_LEAST_SCORE = 1e-8  # of the pooled boxes, which have passed the model's own threshold
+
+
+class DatasetMapperTTA:
+    """One input of a model to its augmented versions, each with its ``transforms``.
+
+    Args:
+        min_sizes: shortest edges to resize to, in pixels.
+        max_size: of the longest edge, in pixels.
+        flip: whether each size comes mirrored, too.
+    """
+
+    @configurable
+    def __init__(self, min_sizes: Sequence[int], max_size: int, flip: bool) -> None:
+        self.min_sizes, self.max_size, self.flip = min_sizes, max_size, flip
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Translate ``TEST.AUG`` into arguments."""
+        aug = cfg.TEST.AUG
+        return {"min_sizes": aug.MIN_SIZES, "max_size": aug.MAX_SIZE, "flip": aug.FLIP}
+
+    def __call__(self, dataset_dict: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the versions of an input that has ``image``, (C, H, W), and the ``height`` and ``width`` wanted."""
+        image = dataset_dict["image"].permute(1, 2, 0).numpy()
+        wanted = dataset_dict["height"], dataset_dict["width"]
+        before = NoOpTransform() if image.shape[:2] == wanted else ResizeTransform(*wanted, *image.shape[:2])
+        versions = []
+        for min_size in self.min_sizes:
+            resize = ResizeShortestEdge(min_size, self.max_size).get_transform(image)
+            resized = resize.apply_image(image)
+            flips = [NoOpTransform(), HFlipTransform(resized.shape[1])] if self.flip else [NoOpTransform()]
+            for flip in flips:
+                pixels = np.ascontiguousarray(flip.apply_image(resized).transpose(2, 0, 1))
+                transforms = TransformList([before, resize, flip])
+                versions.append({**dataset_dict, "image": torch.from_numpy(pixels), "transforms": transforms})
+        return versions
+
+
+class GeneralizedRCNNWithTTA(InferenceModule):
+    """A `GeneralizedRCNN` that looks at each image several times; it is called as the model itself.
+
+    Args:
+        cfg: the model's config.
+        model: the model.
+        tta_mapper: makes the versions of an input, by default `DatasetMapperTTA`.
+        batch_size: how many versions are predicted at once.
+
+    Raises:
+        ConfigError: when the model is of another kind, or finds keypoints, or takes proposals.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        model: nn.Module,
+        tta_mapper: Callable[[dict[str, Any]], list[dict[str, Any]]] | None = None,
+        batch_size: int = 3,
+    ) -> None:
+        super().__init__()
+        if not isinstance(model, GeneralizedRCNN):
+            raise ConfigError(f"test-time augmentation got a {type(model).__name__}: expected a GeneralizedRCNN")
+        if cfg.MODEL.KEYPOINT_ON or cfg.MODEL.LOAD_PROPOSALS:
+            raise ConfigError("test-time augmentation has no way for keypoints or given proposals: use the model alone")
+        self.cfg, self.model, self.batch_size = cfg.clone(), model, batch_size
+        self.tta_mapper = DatasetMapperTTA(cfg) if tta_mapper is None else tta_mapper
+
+    def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Predict for inputs that have an ``image``, (C, H, W), or a ``file_name``; see `GeneralizedRCNN.forward`."""
+        return [self._inference_one_image(self._with_image(one)) for one in batched_inputs]
+
+    def _with_image(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        inputs = dict(inputs)
+        if "image" not in inputs:
+            pixels = read_image(inputs.pop("file_name"), self.model.input_format)
+            inputs["image"] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return {"height": inputs["image"].shape[1], "width": inputs["image"].shape[2], **inputs}
+
+    @torch.no_grad()
+    def _inference_one_image(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        size_hw = inputs["height"], inputs["width"]
+        versions = self.tta_mapper(inputs)
+        transforms = [one.pop("transforms") for one in versions]
+        with self._without_masks():
+            found = self._batch_inference(versions)
+        merged = self._merge(found, transforms, size_hw)
+        if not self.cfg.MODEL.MASK_ON:
+            return {"instances": merged}
+        instances = [
+            Instances(
+                tuple(version["image"].shape[1:]),
+                pred_boxes=Boxes(torch.from_numpy(transform.apply_box(merged.pred_boxes.tensor.cpu().numpy()))),
+                pred_classes=merged.pred_classes,
+                scores=merged.scores,
+            )
+            for version, transform in zip(versions, transforms)
+        ]
+        masks = [one.pred_masks for one in self._batch_inference(versions, instances)]
+        for i, transform in enumerate(transforms):
+            if any(isinstance(one, HFlipTransform) for one in transform.transforms):
+                masks[i] = masks[i].flip(dims=[3])
+        merged.pred_masks = torch.stack(masks).mean(dim=0)
+        return {"instances": detector_postprocess(merged, *size_hw)}
+
+    @contextmanager
+    def _without_masks(self) -> Iterator[None]:
+        heads: Any = self.model.roi_heads
+        before = getattr(heads, "mask_on", None)
+        if before is None:
+            yield
+            return
+        heads.mask_on = False
+        try:
+            yield
+        finally:
+            heads.mask_on = before
+
+    def _batch_inference(
+        self, versions: Sequence[Any], instances: Sequence[Instances] | None = None
+    ) -> list[Instances]:
+        outputs: list[Instances] = []
+        for start in range(0, len(versions), self.batch_size):
+            chosen = slice(start, start + self.batch_size)
+            given = None if instances is None else list(instances[chosen])
+            outputs += self.model.inference(versions[chosen], given, do_postprocess=False)
+        return outputs
+
+    def _merge(self, found: Sequence[Instances], transforms: Sequence[Any], size_hw: tuple[int, int]) -> Instances:
+        """Pool the boxes of all versions, in pixels of the answer, and suppress those that overlap better ones."""
+        boxes = [
+            torch.from_numpy(transform.inverse().apply_box(one.pred_boxes.tensor.cpu().numpy()))
+            for one, transform in zip(found, transforms)
+        ]
+        all_boxes = torch.cat(boxes).to(found[0].scores.device)
+        classes, scores = (torch.cat([getattr(one, name) for one in found]) for name in ("pred_classes", "scores"))
+        by_class: Tensor = scores.new_zeros(len(all_boxes), self.cfg.MODEL.ROI_HEADS.NUM_CLASSES + 1)
+        by_class[torch.arange(len(all_boxes), device=classes.device), classes] = scores
+        limits = (self.cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST, self.cfg.TEST.DETECTIONS_PER_IMAGE)
+        return fast_rcnn_inference_single_image(all_boxes, by_class, size_hw, _LEAST_SCORE, *limits)[0]
