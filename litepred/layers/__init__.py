@@ -1,6 +1,7 @@
 """The layers that torch and torchvision do not already have. What each file has in its ``__all__`` is public here."""
 
 from .conv import *
+from .linear import *
 from .module import *
 from .nms import *
 from .norm import *
