@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .errors import ConfigError
-from .layers import FrozenBatchNorm2d, InferenceModule, WinogradConv2d
+from .layers import FrozenBatchNorm2d, InferenceModule, PointwiseLinear, WinogradConv2d
 from .layers.norm import ChannelsLastGroupNorm
 from .modeling.roi_heads import FastRCNNConvFCHead, MaskRCNNConvUpsampleHead
 from .modeling.roi_heads.mask_head import BaseMaskRCNNHead, mask_rcnn_inference
@@ -159,6 +159,8 @@ def _faster_head(module: nn.Module) -> nn.Module | None:
 def _faster_layer(module: nn.Module) -> nn.Module | None:
     if type(module) is nn.GroupNorm and module.affine:
         return ChannelsLastGroupNorm(module)
+    if PointwiseLinear.suits(module):
+        return PointwiseLinear(cast(nn.Linear, module))
     return WinogradConv2d(cast(nn.Conv2d, module)) if WinogradConv2d.suits(module) else None
 
 

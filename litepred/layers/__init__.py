@@ -2,6 +2,7 @@
 
 from .block import *
 from .conv import *
+from .linear import *
 from .module import *
 from .nms import *
 from .norm import *

@@ -143,7 +143,8 @@ class MetaArch(InferenceModule):
 
     def padded_size(self, image: Tensor) -> tuple[int, int]:
         """Return the (height, width) that the network sees of an image (C, H, W) alone, padding included."""
-        height, width = image.shape[1:]
+        square = self.backbone.padding_constraints.get("square_size", 0)
+        height, width = (square, square) if square > 0 else image.shape[1:]
         unit = max(1, self.backbone.size_divisibility)
         return -(-height // unit) * unit, -(-width // unit) * unit
 

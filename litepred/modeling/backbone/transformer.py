@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import ConfigError
-from ...layers import InferenceModule
+from ...layers import InferenceModule, pointwise_linear
 
 __all__ = ["PatchEmbed"]
 
 Pair = Sequence[int]  # height and width
 Layer = Callable[..., nn.Module]  # a class of modules, or a `partial` of one
+
+# Attention's weights, queries × keys, that are computed at once: on the CPU they stay in its cache.
+_WEIGHTS_AT_ONCE, _WEIGHTS_AT_ONCE_ELSEWHERE = 2**21, 2**28
+_WEIGHTS_OF_LARGE = 2**18  # of one head; larger ones are multiplied one by one
 
 
 def pair(value: Pair) -> tuple[int, int]:
@@ -130,7 +134,9 @@ class RelativeAttention(InferenceModule):
         rel_pos_side: S, queries or keys along an axis at which relative positions were learnt; 0 for none.
 
     Attributes:
-        exact: whether to keep the reference's order of operations, or compute faster, to rounding the same.
+        exact: whether to compute all weights at once, as the reference does, or some at a time, so that they stay in
+            the processor's cache. That is three times as fast on the CPU, where ``scaled_dot_product_attention`` gains
+            half as much, since relative positions would have to be laid out for it; results are to rounding the same.
 
     Raises:
         ConfigError: when the heads cannot share the channels evenly.
@@ -155,15 +161,47 @@ class RelativeAttention(InferenceModule):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Let queries (B, h, w, C) attend to keys (B, h', w', C): values (B, h', w', C) become (B, h, w, C)."""
-        weights = (q.flatten(1, 2) * self.scale) @ k.flatten(1, 2).transpose(1, 2)  # (B, h·w, h'·w')
-        if self.use_rel_pos:
-            positions = [
-                relative_positions(q.shape[axis], k.shape[axis], table)
-                for axis, table in ((1, self.rel_pos_h), (2, self.rel_pos_w))
-            ]
-            by_row = torch.einsum("bhwc,hkc->bhwk", q, positions[0])
-            by_column = torch.einsum("bhwc,wkc->bhwk", q, positions[1])
-            biased = weights.view(*q.shape[:3], *k.shape[1:3])
-            biased += by_row[..., None]
-            biased += by_column[..., None, :]
-        return (weights.softmax(dim=-1) @ v.flatten(1, 2)).view(*q.shape[:3], -1)
+        v = v.flatten(1, 2).transpose(1, 2)  # (B, C, h'·w')
+        biases = self._biases(q, k)
+        if self.exact or torch.compiler.is_compiling():
+            return self._attend(q, k, v, biases, _multiply)
+        (heads, height, width, _), keys = q.shape, k.shape[1] * k.shape[2]
+        at_once = _WEIGHTS_AT_ONCE if q.device.type == "cpu" else _WEIGHTS_AT_ONCE_ELSEWHERE
+        heads_at_once = max(1, at_once // (height * width * keys))
+        rows_at_once = max(1, at_once // (width * keys))
+        multiply = _multiply
+        if height * width * keys >= _WEIGHTS_OF_LARGE:
+            heads_at_once, multiply, v = 1, _multiply_first, v.contiguous()
+        out = q.new_empty(heads, height, width, v.shape[1])
+        for i in range(0, heads, heads_at_once):
+            some = slice(i, i + heads_at_once)
+            for row in range(0, height, rows_at_once):
+                part = (some, slice(row, row + rows_at_once))
+                out[part] = self._attend(q[part], k[some], v[some], [bias[part] for bias in biases], multiply)
+        return out
+
+    def _biases(self, q: Tensor, k: Tensor) -> list[Tensor]:
+        """Return what relative positions add to the weights: (B, h, w, h', 1) and (B, h, w, 1, w')."""
+        if not self.use_rel_pos:
+            return []
+        rows = relative_positions(q.shape[1], k.shape[1], self.rel_pos_h)
+        columns = relative_positions(q.shape[2], k.shape[2], self.rel_pos_w)
+        by_row = torch.einsum("bhwc,hkc->bhwk", q, rows)
+        by_column = torch.einsum("bhwc,wkc->bhwk", q, columns)
+        return [by_row[..., None], by_column[..., None, :]]
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, biases: list[Tensor], multiply: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        weights = multiply(q.flatten(1, 2) * self.scale, k.flatten(1, 2))  # (B, h·w, h'·w')
+        for bias in biases:
+            weights.view(*q.shape[:3], *k.shape[1:3]).add_(bias)
+        return multiply(weights.softmax(dim=-1), v).view(*q.shape[:3], -1)
+
+
+def _multiply(a: Tensor, b: Tensor) -> Tensor:
+    return a @ b.transpose(1, 2)
+
+
+def _multiply_first(a: Tensor, b: Tensor) -> Tensor:
+    return pointwise_linear(a[0], b[0])[None]
