@@ -46,10 +46,10 @@ class DatasetMapperTTA:
         """Return the versions of an input that has ``image``, (C, H, W), and the ``height`` and ``width`` wanted."""
         image = dataset_dict["image"].permute(1, 2, 0).numpy()
         wanted = dataset_dict["height"], dataset_dict["width"]
-        before = NoOpTransform() if image.shape[:2] == wanted else ResizeTransform(*wanted, *image.shape[:2])
+        before: Any = NoOpTransform() if image.shape[:2] == wanted else ResizeTransform(*wanted, *image.shape[:2])
         versions = []
         for min_size in self.min_sizes:
-            resize = ResizeShortestEdge(min_size, self.max_size).get_transform(image)
+            resize: Any = ResizeShortestEdge(min_size, self.max_size).get_transform(image)
             resized = resize.apply_image(image)
             flips = [NoOpTransform(), HFlipTransform(resized.shape[1])] if self.flip else [NoOpTransform()]
             for flip in flips:
