@@ -142,16 +142,17 @@ def ms_deform_attn_forward(
         (N, Q, M · C).
     """
     n, _, heads, channels = value.shape
-    queries, points = sampling_locations.shape[1], sampling_locations.shape[4]
+    queries = sampling_locations.shape[1]
     grids = (2.0 * sampling_locations - 1.0).transpose(1, 2).flatten(0, 1)  # (N·M, Q, L, K, 2)
-    weights = attention_weights.transpose(1, 2).reshape(n * heads, 1, queries, -1, points)
-    result = value.new_zeros(n * heads, channels, queries)
+    weights = attention_weights.transpose(1, 2).reshape(n * heads, 1, queries, -1)  # (N·M, 1, Q, L·K)
+    sampled = []
     for i, (height, width) in enumerate(value_spatial_shapes.tolist()):
         start = int(value_level_start_index[i])
         level = value[:, start : start + height * width].permute(0, 2, 3, 1).reshape(n * heads, channels, height, width)
-        sampled = F.grid_sample(level, grids[:, :, i], mode="bilinear", padding_mode="zeros", align_corners=False)
-        result += (sampled * weights[:, :, :, i]).sum(-1)
-    return result.view(n, heads * channels, queries).transpose(1, 2).contiguous()
+        grid = grids[:, :, i]
+        sampled.append(F.grid_sample(level, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
+    weighted = torch.stack(sampled, dim=-2).flatten(-2) * weights  # (N·M, C, Q, L·K)
+    return weighted.sum(-1).view(n, heads * channels, queries).transpose(1, 2).contiguous()
 
 
 def ms_deform_attn_backward(*args: Any, **kwargs: Any) -> None:

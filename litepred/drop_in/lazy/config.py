@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -174,14 +173,6 @@ def get_config(name: str, trained: bool = False) -> Any:
     if trained:
         cfg.train.init_checkpoint = model_zoo.get_checkpoint_url(name)
     return cfg
-
-
-def reload_lazy_config(cfg: Any) -> Any:
-    """Return what `LazyConfig.load` reads of a config that `LazyConfig.save` has written."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        LazyConfig.save(cfg, path)
-        return LazyConfig.load(path)
 
 
 def read_values(path: Path, keys: str | Sequence[str] | None, files: Files) -> Any:
