@@ -1,7 +1,7 @@
 """Build a model with a project's own code and predict a picture: ``run_project.py PROJECT WEIGHTS ANSWER [OTHER]``.
 
-The project's folder is the working directory. With OTHER, a checkout of Detectron2 that is built, that runs it; otherwise
-litepred does. WEIGHTS are made where there are none, with the initial values of the model.
+The project's folder is the working directory. With OTHER, a checkout of Detectron2 that is built, Detectron2 runs it;
+otherwise litepred does. WEIGHTS are made where there are none, with the initial values of the model.
 """
 
 from __future__ import annotations
