@@ -257,7 +257,8 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
                 "iscrowd": int(one.get("iscrowd", 0)),
             }
             if shape:
-                annotation["segmentation"] = shape
+                is_packed = isinstance(shape, dict) and isinstance(shape["counts"], bytes)
+                annotation["segmentation"] = {**shape, "counts": shape["counts"].decode()} if is_packed else shape
             if "keypoints" in one:
                 points = np.asarray(one["keypoints"], float).reshape(-1, 3)
                 annotation["keypoints"] = (
