@@ -11,12 +11,13 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf, SCMode
+from omegaconf.errors import OmegaConfBaseException
 
 from ...config.safe_yaml import DataLoader, parse_yaml
 from ...errors import ConfigError
 from ...files import whole_file
 from ...layers import ShapeSpec
-from .language import Files, as_config, lazy_call
+from .language import FAILURES, Files, as_config, checked_shape, lazy_call
 from .targets import Name, find_target, name_of, register_target
 
 __all__ = ["LazyCall", "LazyConfig", "get_config", "read_values"]
@@ -33,6 +34,8 @@ class LazyCall:
     Raises:
         TypeError: when it is something else.
     """
+
+    is_lazy_function = True
 
     def __init__(self, target: Any) -> None:
         if not (callable(target) or isinstance(target, (str, Mapping))):
@@ -68,9 +71,16 @@ class LazyConfig:
         path = Path(os.path.expanduser(os.fsdecode(filename)))
         if path.suffix not in (".py", ".yaml", ".yml"):
             raise ConfigError(f"{path} is no config: expected a Python or YAML file, which ends in .py, .yaml or .yml")
-        result = read_values(path, keys, Files(get_config))
-        for one in result if isinstance(result, tuple) else (result,):
-            _find_targets(one)
+        try:
+            result = read_values(path, keys, Files(get_config))
+            for one in result if isinstance(result, tuple) else (result,):
+                _find_targets(one)
+        except ConfigError:
+            raise
+        except (*FAILURES, OmegaConfBaseException) as error:
+            raise ConfigError(
+                f"{path}: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            ) from error
         return result
 
     @staticmethod
@@ -184,18 +194,18 @@ def read_values(path: Path, keys: str | Sequence[str] | None, files: Files) -> A
     else:
         values = public = _read_yaml(path, files)
     if keys is None:
+        files.tree_size(public)
         return as_config({key: as_config(one) for key, one in public.items()})
     wanted = [keys] if isinstance(keys, str) else keys
     if missing := [key for key in wanted if key not in values]:
         raise ConfigError(f"{path} has no {', '.join(map(repr, missing))}: it has {', '.join(map(str, values))}")
+    files.tree_size([values[key] for key in wanted])
     found = tuple(as_config(values[key]) for key in wanted)
     return found[0] if isinstance(keys, str) else found
 
 
 def _read_yaml(path: Path, files: Files) -> dict[Any, Any]:
-    if not path.is_file():
-        raise ConfigError(f"config {path} does not exist: expected a Python or YAML file")
-    content = parse_yaml(path.read_bytes(), str(path), _Loader)
+    content = parse_yaml(files.content(path), str(path), _Loader)
     base = content.pop("_BASE_", None)
     files.tree_size(content)
     if base is None:
@@ -237,7 +247,8 @@ class _Loader(DataLoader):
         return Name(path)
 
     def read_shape(self, node: yaml.MappingNode) -> ShapeSpec:
-        return ShapeSpec(**{str(key): value for key, value in self.construct_mapping(node, deep=True).items()})
+        facts = {str(key): value for key, value in self.construct_mapping(node, deep=True).items()}
+        return checked_shape(ShapeSpec(**facts))
 
     def read_partial(self, node: yaml.MappingNode) -> functools.partial[Any]:
         function, args, kwargs, _ = self.construct_mapping(node, deep=True)["state"]

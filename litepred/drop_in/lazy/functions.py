@@ -15,7 +15,19 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from ...layers import ShapeSpec
-from .language import MAPPINGS, MAX_COST, PLAIN, SEQUENCES, Function, LazyTarget, Scope, as_config, checked_key
+from .language import (
+    MAPPINGS,
+    MAX_COST,
+    PLAIN,
+    SEQUENCES,
+    Function,
+    LazyTarget,
+    Scope,
+    as_config,
+    checked_key,
+    checked_shape,
+    shown,
+)
 from .targets import Name, find_target
 
 __all__ = ["FUNCTIONS"]
@@ -63,7 +75,8 @@ def _sum(scope: Scope, values: Any, start: Any = 0) -> Any:
 
 def _lazy_call(scope: Scope, target: Any) -> LazyTarget:
     if not isinstance(target, (Name, Function, str, *MAPPINGS)):
-        raise TypeError(f"{target!r:.100} is no target of a LazyCall: expected the name of a class or function")
+        raise TypeError(f"{shown(target)} is no target of a LazyCall: expected the name of a class or function")
+    scope.files.tree_size(target)
     return LazyTarget(target)
 
 
@@ -77,12 +90,14 @@ def _load(scope: Scope, filename: str, keys: Any = None) -> Any:
 
 
 def _get_config(scope: Scope, name: str) -> Any:
+    scope.files.count(name)
     return scope.files.get_config(name)
 
 
 def _partial(scope: Scope, target: Any, *args: Any, **kwargs: Any) -> functools.partial[Any]:
     if not isinstance(target, (Name, Function)):
-        raise TypeError(f"partial got {target!r:.100}: expected a class or function")
+        raise TypeError(f"partial got {shown(target)}: expected a class or function")
+    scope.files.tree_size([args, kwargs])
     found = find_target(target.path) if isinstance(target, Name) else None
     return functools.partial(target if found is None else found, *args, **kwargs)
 
@@ -103,18 +118,25 @@ def _flip_indices(scope: Scope, names: Any) -> list[int]:
     return create_keypoint_hflip_indices(names)
 
 
+def _round(scope: Scope, value: Any, digits: int | None = None) -> Any:
+    if not isinstance(value, (int, float)) or abs(digits or 0) > 20:
+        raise TypeError("round takes a number in a config, and at most 20 digits")
+    return round(value, digits)
+
+
 def _shape(scope: Scope, *args: Any, **kwargs: Any) -> ShapeSpec:
-    return ShapeSpec(*args, **kwargs)
+    return checked_shape(ShapeSpec(*args, **kwargs))
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{f"builtins.{f.__name__}": _of_plain(f) for f in (abs, all, any, bool, float, int, max, min, round, sorted, str)},
+    **{f"builtins.{f.__name__}": _of_plain(f) for f in (abs, all, any, bool, float, int, max, min, sorted, str)},
     **{f"math.{f.__name__}": _of_plain(f) for f in (math.ceil, math.floor, math.log2, math.sqrt)},
     "builtins.dict": _dict,
     "builtins.enumerate": lambda scope, values, start=0: list(enumerate(_listed(scope, values), start)),
     "builtins.len": _length,
     "builtins.list": _listed,
     "builtins.range": _range,
+    "builtins.round": _round,
     "builtins.reversed": lambda scope, values: _listed(scope, values)[::-1],
     "builtins.sum": _sum,
     "builtins.tuple": lambda scope, *values: tuple(_listed(scope, *values)),

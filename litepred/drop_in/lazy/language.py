@@ -9,7 +9,9 @@ Every step and every value costs something, and what all files of one config may
 from __future__ import annotations
 
 import ast
+import functools
 import operator
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView
 from pathlib import Path
@@ -19,9 +21,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ...errors import ConfigError
+from ...layers import ShapeSpec
 from .targets import Name, find_target
 
 __all__ = [
+    "FAILURES",
     "MAPPINGS",
     "MAX_COST",
     "PLAIN",
@@ -32,18 +36,24 @@ __all__ = [
     "Scope",
     "as_config",
     "checked_key",
+    "checked_shape",
     "checked_text",
     "lazy_call",
+    "shown",
 ]
 
 MAX_COST = 1_000_000  # steps and values of all files together
 _MAX_FILES = 100
-_MAX_FILE_SIZE = 500_000
+_MAX_BYTES = 1_000_000  # of all files together
+_MAX_FILE_SIZE = 100_000
+_MAX_VALUES = 20_000  # of one tree of values
+_COST_IN_A_CONFIG = 20  # of a value that omegaconf wraps
 _MAX_TEXT = 10_000
 _MAX_BITS = 256  # of a whole number
 _MAX_DEPTH = 60  # of expressions, values and calls
 
 _INTERPOLATION = re.compile(r"\$\{\.*[A-Za-z_]\w*(\.\w+|\[\d+\])*\}")
+_LONG_CHAIN = re.compile(rb"(?:\.[\s\\]*\w+[\s\\]*){64}")  # Python's parser takes memory for its length squared
 _FORMAT = re.compile(r"[<>^+ -]?0?\d{0,2}(\.\d{1,2})?[bdefgnosxX%]?")
 _CONFIG_FOLDERS = {"config", "configs", "conf"}
 
@@ -70,6 +80,7 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
 }
+FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, MemoryError, OSError)
 PLAIN = (type(None), bool, int, float, str)
 SEQUENCES = (list, tuple, range, ListConfig)
 MAPPINGS = (dict, DictConfig)
@@ -120,8 +131,13 @@ def checked_text(text: str) -> str:
 
 def _number(value: Any) -> Any:
     if not isinstance(value, (int, float)):
-        raise TypeError(f"{value!r:.100} is no number")
+        raise TypeError(f"{shown(value)} is no number")
     return value
+
+
+def shown(value: Any) -> str:
+    """Return how a message shows a value; what is made of others may be too large to show."""
+    return f"{value!r:.100}" if isinstance(value, PLAIN) else f"a {type(value).__name__}"
 
 
 class Files:
@@ -135,7 +151,7 @@ class Files:
         self.get_config = get_config
         self.cost = 0
         self._open: list[Path] = []
-        self._count = 0
+        self._count = self._bytes = 0
 
     def charge(self, cost: int = 1) -> None:
         """Add to what the config has cost so far.
@@ -154,21 +170,12 @@ class Files:
             ConfigError: with the file and the line, when it cannot be read, or says something that is not part of the
                 language.
         """
-        if not path.is_file():
-            raise LazyImportError(f"config {path} does not exist: expected a Python or YAML file")
+        source = self.content(path)
         path = path.resolve()
         if path in self._open:
             raise ConfigError(f"configs import each other in a circle: {' -> '.join(map(str, [*self._open, path]))}")
-        self._count += 1
-        if self._count > _MAX_FILES:
-            raise ConfigError(f"{path}: more than {_MAX_FILES} files are imported")
-        try:
-            with path.open("rb") as file:
-                source = file.read(_MAX_FILE_SIZE + 1)
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from error
-        if len(source) > _MAX_FILE_SIZE:
-            raise ConfigError(f"{path}: larger than {_MAX_FILE_SIZE} bytes, which no config is")
+        if _LONG_CHAIN.search(source):
+            raise ConfigError(f"{path}: 64 attributes or more in a row, which no config has")
         try:
             tree = ast.parse(source, str(path))
         except SyntaxError as error:
@@ -185,14 +192,47 @@ class Files:
             self._open.pop()
         return scope.values
 
+    def content(self, path: Path) -> bytes:
+        """Return the bytes of one more file.
+
+        Raises:
+            ConfigError: when it does not exist, or is larger, or one more, than a config's files are.
+        """
+        self.count(path)
+        if not os.path.isfile(path):
+            raise LazyImportError(f"config {path} does not exist: expected a Python or YAML file")
+        try:
+            with open(path, "rb") as file:
+                content = file.read(_MAX_FILE_SIZE + 1)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from error
+        self._bytes += len(content)
+        if len(content) > _MAX_FILE_SIZE or self._bytes > _MAX_BYTES:
+            raise ConfigError(
+                f"{path}: larger than {_MAX_FILE_SIZE} bytes, or {_MAX_BYTES} with all others of this config"
+            )
+        return content
+
+    def count(self, name: Path | str) -> None:
+        """Count one more file, or config of the zoo.
+
+        Raises:
+            ConfigError: when there are more than a config has.
+        """
+        self._count += 1
+        if self._count > _MAX_FILES:
+            raise ConfigError(f"{name}: more than {_MAX_FILES} files are imported")
+
     def import_relative(self, origin: Path, module: str, level: int) -> dict[str, Any]:
         """Return the names of a file that another one imports as ``from ..module import name``."""
         if not module:
-            raise LazyImportError("relative import of a directory: a config can only import from another config file")
+            raise LazyImportError(
+                f"{origin}: relative import of a directory; a config imports from configs"
+            )
         folder = origin.parents[min(level, len(origin.parents)) - 1]
         path = folder.joinpath(*module.split(".")).with_suffix(".py")
-        if not path.is_file():
-            raise LazyImportError(f"cannot import from {module}: {path} does not exist")
+        if not os.path.isfile(path):
+            raise LazyImportError(f"{origin} cannot import from {module}: {path} does not exist")
         return self.read(path)
 
     def import_absolute(self, origin: Path, module: str) -> dict[str, Any] | None:
@@ -201,24 +241,38 @@ class Files:
         if not _CONFIG_FOLDERS & {*parts[:-1]}:
             return None
         places = (folder.joinpath(*parts).with_suffix(".py") for folder in origin.parents if parts[0] != folder.name)
-        path = next((place for place in places if place.is_file()), None)
+        path = next((place for place in places if os.path.isfile(place)), None)
         return None if path is None else self.read(path)
 
-    def tree_size(self, value: Any, depth: int = 0) -> int:
+    def tree_size(self, value: Any) -> int:
         """Return how many values there are in a tree of them, which becomes part of a config as a copy.
 
         Raises:
             ValueError: when it is too deep, there are more than a config may cost, or a text is refused.
+            TypeError: when a key is neither text nor a number.
         """
+        size = self._tree_size(value, 0)
+        if size > _MAX_VALUES:
+            raise ValueError(f"{size} values are more than a part of a config has: expected at most {_MAX_VALUES}")
+        self.charge(size * _COST_IN_A_CONFIG)
+        return size
+
+    def _tree_size(self, value: Any, depth: int) -> int:
         if depth > _MAX_DEPTH:
             raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")
         self.charge()
-        if isinstance(value, str):
-            checked_text(value)
         if isinstance(value, (DictConfig, ListConfig)):
             value = OmegaConf.to_container(value, resolve=False)
-        below = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-        return 1 + sum(self.tree_size(one, depth + 1) for one in below)
+        if isinstance(value, str):
+            checked_text(value)
+        below: Iterable[Any] = value if isinstance(value, (list, tuple)) else ()
+        if isinstance(value, functools.partial):
+            below = (*value.args, *value.keywords.values())
+        if isinstance(value, dict):
+            for key in value:
+                checked_key(key)
+            below = value.values()
+        return 1 + sum(self._tree_size(one, depth + 1) for one in below)
 
 
 class Function:
@@ -226,6 +280,8 @@ class Function:
 
     Called from outside, such as by a model that is being built, it may make the components that it names.
     """
+
+    is_lazy_function = True
 
     def __init__(self, scope: Scope, name: str, node: ast.FunctionDef | ast.Lambda) -> None:
         arguments = node.args
@@ -292,10 +348,11 @@ class Scope:
         """
         for statement in statements:
             try:
+                self.files.charge()
                 self._rule(statement)(statement)
             except (ConfigError, _Return):
                 raise
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+            except FAILURES as error:
                 raise ConfigError(f"{self.path}, line {statement.lineno}: {_explained(error)}") from error
             except OmegaConfBaseException as error:
                 raise ConfigError(f"{self.path}, line {statement.lineno}: {str(error).splitlines()[0]}") from error
@@ -310,7 +367,11 @@ class Scope:
             value = self._rule(node)(node)
         finally:
             self._depth -= 1
+        return self._checked(value)
+
+    def _checked(self, value: Any) -> Any:
         if isinstance(value, str):
+            self.files.charge(len(value) // 16)
             return checked_text(value)
         if isinstance(value, int) and value.bit_length() > _MAX_BITS:
             raise ValueError(f"a number of {value.bit_length()} bits is larger than a config's")
@@ -328,6 +389,7 @@ class Scope:
     # Statements
 
     def _on_Import(self, node: ast.Import) -> None:
+        self.files.charge(len(node.names))
         for alias in node.names:
             self.values[alias.asname or alias.name.partition(".")[0]] = Name(
                 alias.name if alias.asname else alias.name.partition(".")[0]
@@ -341,10 +403,13 @@ class Scope:
             found: dict[str, Any] | None = self.files.import_relative(self.path, module, node.level)
         else:
             found = self.files.import_absolute(self.path, module)
+        self.files.charge(len(node.names))
         for alias in node.names:
             if found is None:
                 value: Any = Name(f"{module}.{alias.name}")
             elif alias.name in found:
+                if isinstance(found[alias.name], (dict, list)):
+                    self.files.tree_size(found[alias.name])
                 value = as_config(found[alias.name])
             else:
                 raise LazyImportError(f"{self.path}, line {node.lineno}: there is no {alias.name!r} in {module}")
@@ -372,7 +437,8 @@ class Scope:
                 del self.values[target.id]
             else:
                 place, key = self._place(target)
-                del _changeable(place)[key]
+                self.files.charge(len(_changeable(place)))
+                del place[checked_key(key)]
 
     def _on_Expr(self, node: ast.Expr) -> None:
         self.evaluate(node.value)
@@ -403,7 +469,7 @@ class Scope:
 
     def _on_Constant(self, node: ast.Constant) -> Any:
         if not isinstance(node.value, PLAIN):
-            raise ValueError(f"{node.value!r:.100} is no value of a config")
+            raise ValueError(f"{shown(node.value)} is no value of a config")
         return node.value
 
     def _on_JoinedStr(self, node: ast.JoinedStr) -> str:
@@ -535,14 +601,17 @@ class Scope:
             return Name(f"{place.path}.{key}")
         readable = (DictConfig,) if is_attribute else (*MAPPINGS, *SEQUENCES, str)
         if not isinstance(place, readable):
-            raise TypeError(f"a config may not read {key!r:.50} of a {type(place).__name__}")
-        found = place[key]
+            raise TypeError(f"a config may not read {shown(key)} of a {type(place).__name__}")
+        if not isinstance(key, (*PLAIN, slice)):
+            raise TypeError(f"{shown(key)} is no key of a config: expected text or a number")
+        found: Any = cast("Any", place)[key]
         self.files.charge(len(found) if isinstance(key, slice) else 1)
         return found
 
     def _set(self, place: Any, key: Any, value: Any) -> None:
         if isinstance(place, (DictConfig, ListConfig)):
             self.files.tree_size(value)
+            self.files.charge(_COST_IN_A_CONFIG)
         _changeable(place)[checked_key(key)] = value
 
     def _elements(self, nodes: Iterable[ast.expr]) -> Iterator[Any]:
@@ -591,7 +660,9 @@ class Scope:
         if operate is None:
             raise ValueError(f"the operator {type(kind).__name__} is not part of the language of configs")
         if names := [one for one in values if isinstance(one, (Name, Function))]:
-            raise TypeError(f"{names[0]} is only named in a config: nothing can be computed with it")
+            raise TypeError(
+                f"{getattr(names[0], 'path', 'a function')} is only named here: nothing is computed with it"
+            )
         if isinstance(kind, (ast.Mult, ast.Add)):
             counts = [len(one) for one in values if isinstance(one, (*SEQUENCES, str))]
             times = max((one for one in values if isinstance(one, int)), default=1) if isinstance(kind, ast.Mult) else 1
@@ -600,9 +671,14 @@ class Scope:
             base, other = map(_number, values)  # "%d" % x could ask for any length
             if isinstance(kind, ast.Pow) and isinstance(base, int) and base.bit_length() * abs(other) > 10 * _MAX_BITS:
                 raise ValueError("a power is larger than a config's numbers")
-        else:
-            self.files.charge(sum(len(one) for one in values if isinstance(one, (*SEQUENCES, *MAPPINGS, str))))
-        result = operate(*values)
+        elif not isinstance(kind, (ast.Not, ast.Is, ast.IsNot)):
+            is_lookup = isinstance(kind, (ast.In, ast.NotIn)) and isinstance(values[0], PLAIN)
+            for one in values:
+                if isinstance(one, (DictConfig, ListConfig)) and not (is_lookup and one is values[1]):
+                    raise TypeError("a config can be looked up in with `in`, and not be compared")
+                if isinstance(one, (list, tuple, dict)):
+                    self.files.tree_size(one)
+        result = self._checked(operate(*values))
         if not isinstance(result, (*PLAIN, *SEQUENCES, *MAPPINGS)):
             raise TypeError(f"the result is a {type(result).__name__}, which is no value of a config")
         return result
@@ -652,10 +728,17 @@ def _changeable(place: Any) -> Any:
     return place
 
 
+def checked_shape(shape: ShapeSpec) -> ShapeSpec:
+    """Return a shape of a config; a TypeError is raised where a part of it is no whole number."""
+    if not all(part is None or isinstance(part, int) for part in vars(shape).values()):
+        raise TypeError("a ShapeSpec of a config has a part that is no whole number")
+    return shape
+
+
 def checked_key(key: Any) -> Any:
     """Return a key of a config; a TypeError is raised where it is neither text nor a number."""
     if not isinstance(key, PLAIN) or key is None:
-        raise TypeError(f"{key!r:.100} is no key of a config: expected text or a number")
+        raise TypeError(f"{shown(key)} is no key of a config: expected text or a number")
     return key
 
 

@@ -8,13 +8,17 @@ component of litepred, a layer of torch, or something that the running program r
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
+import re
+import sys
+import types
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
 
 from ... import modeling
 from ...errors import ConfigError
@@ -44,6 +48,9 @@ _FUNCTIONS = {
     "detectron2.data.dataset_mapper.DatasetMapper",
     *(f"torch.nn.functional.{name}" for name in ("gelu", "leaky_relu", "relu", "relu_", "sigmoid", "silu", "softmax")),
 }
+_METHODS = {("ResNet", "make_default_stages"), ("ResNet", "make_stage")}  # that make parts, as a class does
+_PATH = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*){0,29}", re.ASCII)
+_MAX_PATH = 500  # characters
 _REGISTERED: dict[str, Any] = {}
 _PACKAGES: set[str] = set()
 
@@ -53,9 +60,14 @@ class Name:
 
     Args:
         path: the dotted name, such as ``fvcore.common.param_scheduler.MultiStepParamScheduler``.
+
+    Raises:
+        ValueError: when it is longer than a name.
     """
 
     def __init__(self, path: str) -> None:
+        if len(path) > _MAX_PATH:
+            raise ValueError(f"a name of {len(path)} characters is longer than a config's")
         self.path = path
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -118,32 +130,46 @@ def find_target(path: str) -> Any:
     """Return the object that a dotted name stands for, ``None`` where a config may not reach it."""
     if path in _REGISTERED:
         return _REGISTERED[path]
+    if len(path) > _MAX_PATH or not _PATH.fullmatch(path):
+        return None
     root = path.partition(".")[0]
     if any(path == package or path.startswith(f"{package}.") for package in _PACKAGES):
         return _imported(path)
     if root == "detectron2" or path.rpartition(".")[0] in MODULES:
         return _of_detectron2(path)
     if root == "torch":
-        found = _attribute(torch, path.split(".")[1:])
-    elif root == "litepred" and path.startswith(_BUILDABLE):
-        found = _imported(path)
-    else:
-        return _of_registries(path)
-    return found if path in _FUNCTIONS or _is_buildable(found) else None
+        return _of_torch(path)
+    if root == "litepred":
+        found = _imported(path) if f"{path}.".startswith(tuple(f"{one}." for one in _BUILDABLE)) else None
+        return found if _is_buildable(found) else None
+    return _of_registries(path)
+
+
+def _of_torch(path: str) -> Any:
+    """Return a layer of ``torch.nn``, or one of the listed functions; no other module of torch is looked into."""
+    module, _, name = path.rpartition(".")
+    if path in _FUNCTIONS:
+        return getattr(nn.functional, name)
+    if module != "torch.nn" and not module.startswith("torch.nn.modules"):
+        return None
+    found = vars(sys.modules.get(module, nn)).get(name)
+    return found if _is_buildable(found) else None
 
 
 def _of_detectron2(path: str) -> Any:
-    """Look a name up in the drop-in's table; the last parts of a path may be attributes of a class."""
+    """Look a name up in the drop-in's table; the last part of a path may be one of a few methods of a class."""
     parts = path.split(".")
     for i in range(len(parts) - 1, 0, -1):
         module, name = ".".join(parts[:i]), parts[i]
         if module in MODULES:
             home, _, original = names_of(module).homes.get(name, "").partition(":")
-            if home.startswith("detectron2."):
-                return _of_detectron2(".".join([home, original, *parts[i + 1 :]]))
-            found = _attribute(importlib.import_module(home), original.split(".")) if home else None
-            listed = f"{module}.{name}" in _FUNCTIONS
-            return _attribute(found, parts[i + 1 :]) if listed or _is_buildable(found) else None
+            if home.partition(".")[0] == "detectron2":
+                return _of_detectron2(".".join([home, original, *parts[i + 1 :]])) if original else None
+            found = _attribute(importlib.import_module(home), original.split(".")) if home and original else None
+            if i == len(parts) - 1:
+                return found if f"{module}.{name}" in _FUNCTIONS or _is_buildable(found) else None
+            is_method = _is_buildable(found) and (getattr(found, "__name__", ""), ".".join(parts[i + 1 :])) in _METHODS
+            return getattr(found, parts[-1]) if is_method else None
     return None
 
 
@@ -161,8 +187,6 @@ def _of_registries(path: str) -> Any:
 def _imported(path: str) -> Any:
     """Import the longest part of a path that is a module, and return the attribute that the rest names."""
     parts = path.split(".")
-    if any(part.startswith("_") for part in parts):
-        return None
     for i in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:i])
         try:
@@ -206,6 +230,9 @@ def _written_name(target: object) -> str | None:
     return f"{module}.{name}" if isinstance(module, str) and isinstance(name, str) else None
 
 
+_CALLED = (type, types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial, Name)
+
+
 def instantiate(cfg: Any) -> Any:
     """Make the objects that a config describes: each mapping with a ``_target_`` is a call of it with the other keys.
 
@@ -229,8 +256,12 @@ def instantiate(cfg: Any) -> Any:
     target = arguments.pop("_target_")
     if isinstance(target, str):
         target = locate(target)
-    if not callable(target):
-        raise ConfigError(f"the _target_ of a config is {target!r}: expected a class, a function, or the name of one")
+    root = type(target).__module__.partition(".")[0]
+    is_object = root in ("litepred", "torch") and not isinstance(target, _CALLED)  # such as a mapper, which reads files
+    if not callable(target) or (is_object and not getattr(target, "is_lazy_function", False)):
+        raise ConfigError(
+            f"the _target_ of a config is a {type(target).__name__}: expected a class, a function, or the name of one"
+        )
     try:
         return target(**arguments)
     except TypeError as error:

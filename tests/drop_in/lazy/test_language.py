@@ -225,6 +225,25 @@ HOSTILE = {
     "with": "with open('ran', 'w'): pass",
     "global": "def f():\n    global x\nf()",
     "slice assignment": "x = [0]\nx[:] = [1]",
+    "text that grows in place": "d = dict(a='$')\nd['a'] += '{oc.env:HOME}'",
+    "number that grows in place": "d = dict(a=3)\nfor i in range(40): d['a'] *= d['a']",
+    "doubling in the result": "a = [0]\nfor i in range(40): a = [a, a]\nx = dict(a=a)",
+    "wide result": "x = dict(a=[0] * 900000)",
+    "comparing doubled lists": "a = b = [0]\nfor i in range(40):\n    a = [a, a]\n    b = [b, b]\nx = a == b",
+    "looking up a doubled tuple": "a = (0,)\nfor i in range(40): a = (a, a)\nx = {}[a]",
+    "doubled target": "import litepred.drop_in.lazy as l\na = 0\nfor i in range(40): a = {1: a, 2: a}\nl.LazyCall(a)()",
+    "doubled partial": "from functools import partial as p\nb = 0\nfor i in range(40): b = p(p, b, b)\nx = dict(y=b)",
+    "itself in itself": "a = [0]\na.append(a)\nx = dict(a=a)",
+    "mapping in itself": "a = {}\na['b'] = a",
+    "five thousand levels": "a = y = {}\nfor i in range(5000):\n    y['a'] = {}\n    y = y['a']",
+    "changed while iterated": "d = {'a': 1}\nfor k in d: d[k + 'x'] = 1",
+    "statements for nothing": "for i in range(900000):\n" + "    pass\n" * 9000,
+    "key of nothing": "d = {}\nd.setdefault(None, 1)",
+    "round": "x = round(5, -(10 ** 9))",
+    "shape of text": "from detectron2.layers import ShapeSpec\nx = dict(a=ShapeSpec(channels='${oc.env:HOME}'))",
+    "long path": f"from .{'a' * 300} import x",
+    "long name": "import a\nx = a" + ".bcdefghijk" * 60 + "\ny = x" + ".b" * 60,
+    "deleting one by one": "import omegaconf as o\nx = o.ListConfig([0] * 19000)\nfor i in range(19000): del x[0]",
     "null byte": "x = 1\0",
     "not text": "x = '\ud800'",
 }
@@ -245,7 +264,29 @@ def test_hostile_files_run_nothing(tmp_path, monkeypatch, name):
 def test_ten_thousand_files(tmp_path):
     load(tmp_path, "x = dict(a=1)", "b.py")
     with pytest.raises(ConfigError, match="more than 100 files"):
-        load(tmp_path, "from .b import x\n" * 10_000, head="")
+        load(tmp_path, "from .b import x\n" * 5_000, head="")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x: !!python/object/apply:os.system ['touch ran']",
+        "x: !!python/object:detectron2.layers.ShapeSpec {channels: '${oc.env:HOME}'}",
+        "x: '${oc.env:HOME}'",
+        "null: 1",
+        "? [a, b]\n: 1",
+        "2001-01-01: 1",
+        "x: !!python/name:" + "a." * 400 + "b ''",
+        "_BASE_: config.yaml",
+        "x: [" + "1, " * 30_000 + "]",
+    ],
+)
+def test_hostile_yaml(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError):
+        LazyConfig.load("config.yaml")
+    assert os.listdir() == ["config.yaml"]
 
 
 def test_what_a_pickle_or_yaml_would_run(tmp_path):

@@ -62,6 +62,16 @@ def test_components_are_found(path, found):
         "torch.nn.DataParallel",
         "torch.nn.functional.torch.load",
         "torch.jit.load",
+        "torch.ctypes.cdll./tmp/library",
+        "torch.nn.modules.module.torch.ctypes",
+        "torch.nn.modules.module.sys",
+        "detectron2.layers.Conv2d.compile",
+        "detectron2.layers.Conv2d.apply",
+        "detectron2.layers.Conv2d.share_memory",
+        "detectron2.structures.Boxes.mro",
+        "detectron2.utils.registry.Registry.register",
+        "detectron2.export.torchscript_patch.detectron2",
+        "detectron2.modeling." + "a." * 400 + "b",
         "nn",
         "",
     ],
@@ -93,8 +103,16 @@ def test_a_call_that_fails_says_which():
         assert "a lazy config called torch.nn.modules.linear.Identity.forward with nothing" in caught.value.__notes__[0]
 
 
+def test_objects_of_our_own_are_not_called():
+    """A mapper that is made by a config would read the files that the config names."""
+    mapper = {"_target_": "detectron2.data.DatasetMapper", "augmentations": [], "image_format": "RGB"}
+    assert instantiate(mapper).image_format == "RGB"
+    with pytest.raises(ConfigError, match="the _target_ of a config is a DatasetMapper"):
+        instantiate({"_target_": mapper, "dataset_dict": {"file_name": "picture.png"}})
+
+
 def test_a_target_must_be_callable():
-    with pytest.raises(ConfigError, match="the _target_ of a config is 3"):
+    with pytest.raises(ConfigError, match="the _target_ of a config is a int"):
         instantiate({"_target_": 3})
 
 
