@@ -196,7 +196,7 @@ class RelativeAttention(InferenceModule):
         weights = multiply(q.flatten(1, 2) * self.scale, k.flatten(1, 2))  # (B, h·w, h'·w')
         for bias in biases:
             weights.view(*q.shape[:3], *k.shape[1:3]).add_(bias)
-        return multiply(weights.softmax(dim=-1), v).view(*q.shape[:3], -1)
+        return multiply(weights.softmax(dim=-1), v).view(*q.shape[:3], v.shape[1])
 
 
 def _multiply(a: Tensor, b: Tensor) -> Tensor:

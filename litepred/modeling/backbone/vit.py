@@ -34,11 +34,12 @@ __all__ = ["SimpleFeaturePyramid", "ViT", "build_vit_simple_fpn_backbone"]
 
 class _Attention(RelativeAttention):
     def forward(self, x: Tensor) -> Tensor:
-        n, height, width, _ = x.shape
-        qkv = self.qkv(x).reshape(n, height, width, 3, self.num_heads, -1).permute(3, 0, 4, 1, 2, 5)
-        q, k, v = qkv.reshape(3, n * self.num_heads, height, width, -1)  # (N·heads, H, W, C / heads) each
-        x = self.attend(q, k, v).view(n, self.num_heads, height, width, -1)
-        return self.proj(x.permute(0, 2, 3, 1, 4).reshape(n, height, width, -1))
+        n, height, width, channels = x.shape
+        of_head = channels // self.num_heads
+        qkv = self.qkv(x).reshape(n, height, width, 3, self.num_heads, of_head).permute(3, 0, 4, 1, 2, 5)
+        q, k, v = qkv.reshape(3, n * self.num_heads, height, width, of_head)  # of each
+        x = self.attend(q, k, v).view(n, self.num_heads, height, width, of_head)
+        return self.proj(x.permute(0, 2, 3, 1, 4).reshape(n, height, width, channels))
 
 
 class _ResidualBottleneck(InferenceModule):
