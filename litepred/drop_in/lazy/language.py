@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ...errors import ConfigError
 from ...layers import ShapeSpec
-from .targets import Name, find_target
+from .targets import TUPLES, Name, find_target
 
 __all__ = [
     "FAILURES",
@@ -82,7 +82,7 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
 }
 FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, MemoryError, OSError)
 PLAIN = (type(None), bool, int, float, str)
-SEQUENCES = (list, tuple, range, ListConfig)
+SEQUENCES: Any = (list, range, ListConfig, *TUPLES)
 MAPPINGS = (dict, DictConfig)
 _METHODS: dict[tuple[type, ...], set[str]] = {
     MAPPINGS: {"clear", "copy", "get", "items", "keys", "pop", "setdefault", "update", "values"},
@@ -226,9 +226,7 @@ class Files:
     def import_relative(self, origin: Path, module: str, level: int) -> dict[str, Any]:
         """Return the names of a file that another one imports as ``from ..module import name``."""
         if not module:
-            raise LazyImportError(
-                f"{origin}: relative import of a directory; a config imports from configs"
-            )
+            raise LazyImportError(f"{origin}: relative import of a directory; a config imports from configs")
         folder = origin.parents[min(level, len(origin.parents)) - 1]
         path = folder.joinpath(*module.split(".")).with_suffix(".py")
         if not os.path.isfile(path):
@@ -261,7 +259,7 @@ class Files:
         if depth > _MAX_DEPTH:
             raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")
         self.charge()
-        if isinstance(value, (DictConfig, ListConfig)):
+        if OmegaConf.is_config(value):
             value = OmegaConf.to_container(value, resolve=False)
         if isinstance(value, str):
             checked_text(value)
@@ -674,7 +672,7 @@ class Scope:
         elif not isinstance(kind, (ast.Not, ast.Is, ast.IsNot)):
             is_lookup = isinstance(kind, (ast.In, ast.NotIn)) and isinstance(values[0], PLAIN)
             for one in values:
-                if isinstance(one, (DictConfig, ListConfig)) and not (is_lookup and one is values[1]):
+                if OmegaConf.is_config(one) and not (is_lookup and one is values[1]):
                     raise TypeError("a config can be looked up in with `in`, and not be compared")
                 if isinstance(one, (list, tuple, dict)):
                     self.files.tree_size(one)

@@ -17,6 +17,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+import omegaconf
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
@@ -24,7 +25,7 @@ from ... import modeling
 from ...errors import ConfigError
 from ..names import ABSENT, MODULES, names_of
 
-__all__ = ["Name", "allow_targets", "find_target", "instantiate", "locate", "name_of", "register_target"]
+__all__ = ["TUPLES", "Name", "allow_targets", "find_target", "instantiate", "locate", "name_of", "register_target"]
 
 # Modules whose classes a config may build, with their submodules. Constructing one of them computes, and does no more.
 _BUILDABLE = (
@@ -51,6 +52,8 @@ _FUNCTIONS = {
 _METHODS = {("ResNet", "make_default_stages"), ("ResNet", "make_stage")}  # that make parts, as a class does
 _PATH = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*){0,29}", re.ASCII)
 _MAX_PATH = 500  # characters
+# omegaconf keeps tuples from version 2.4 on; before, they become lists.
+TUPLES: Any = (tuple, getattr(omegaconf, "TupleConfig", tuple))
 _REGISTERED: dict[str, Any] = {}
 _PACKAGES: set[str] = set()
 
@@ -241,13 +244,15 @@ def instantiate(cfg: Any) -> Any:
             mappings without ``_target_``, come back as they are.
 
     Returns:
-        The result of the call; a plain list for a list.
+        The result of the call; a plain list or tuple for a list or tuple.
 
     Raises:
         ConfigError: when a ``_target_`` is no callable that a config may name (see `allow_targets`).
     """
     if isinstance(cfg, (list, ListConfig)):
         return [instantiate(one) for one in cfg]
+    if isinstance(cfg, TUPLES):
+        return tuple(instantiate(one) for one in cfg)
     if isinstance(cfg, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(cfg)):
         return OmegaConf.to_object(cfg)
     if not isinstance(cfg, Mapping) or "_target_" not in cfg:

@@ -92,6 +92,7 @@ def test_calls_are_made_from_the_inside():
     made = instantiate(LazyCall(SimpleNamespace)(a=shapes, b=LazyCall(nn.Identity)(), c={"d": "${..a}"}))
     assert made.a == [ShapeSpec(channels=1), 2]
     assert isinstance(made.b, nn.Identity)
+    assert instantiate(LazyCall(SimpleNamespace)(a=(LazyCall(ShapeSpec)(channels=1), 2))).a[0] == ShapeSpec(channels=1)
     target_that_is_made = LazyCall(LazyCall)(target=SimpleNamespace)
     assert instantiate(LazyCall(target_that_is_made)(e=1)) == {"e": 1, "_target_": SimpleNamespace}
 
