@@ -19,7 +19,7 @@ from .language import (
     MAPPINGS,
     MAX_COST,
     PLAIN,
-    SEQUENCES,
+    WITH_LENGTH,
     Function,
     LazyTarget,
     Scope,
@@ -64,7 +64,7 @@ def _range(scope: Scope, *ends: int) -> range:
 
 
 def _length(scope: Scope, value: Any) -> int:
-    if not isinstance(value, (*SEQUENCES, *MAPPINGS, str)):
+    if not isinstance(value, WITH_LENGTH):
         raise TypeError(f"a {type(value).__name__} has no length in a config")
     return len(value)
 

@@ -30,6 +30,7 @@ __all__ = [
     "MAX_COST",
     "PLAIN",
     "SEQUENCES",
+    "WITH_LENGTH",
     "Files",
     "Function",
     "LazyTarget",
@@ -82,8 +83,9 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
 }
 FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, MemoryError, OSError)
 PLAIN = (type(None), bool, int, float, str)
-SEQUENCES: Any = (list, range, ListConfig, *TUPLES)
+SEQUENCES: tuple[Any, ...] = (list, range, ListConfig, *TUPLES)
 MAPPINGS = (dict, DictConfig)
+WITH_LENGTH: Any = (*SEQUENCES, *MAPPINGS, str)
 _METHODS: dict[tuple[type, ...], set[str]] = {
     MAPPINGS: {"clear", "copy", "get", "items", "keys", "pop", "setdefault", "update", "values"},
     (list, ListConfig): {"append", "clear", "copy", "count", "extend", "index", "insert", "pop", "remove", "reverse"},
@@ -662,7 +664,7 @@ class Scope:
                 f"{getattr(names[0], 'path', 'a function')} is only named here: nothing is computed with it"
             )
         if isinstance(kind, (ast.Mult, ast.Add)):
-            counts = [len(one) for one in values if isinstance(one, (*SEQUENCES, str))]
+            counts = [len(one) for one in values if isinstance(one, WITH_LENGTH)]
             times = max((one for one in values if isinstance(one, int)), default=1) if isinstance(kind, ast.Mult) else 1
             self.files.charge(sum(counts) * max(1, times))
         elif isinstance(kind, (ast.Pow, ast.Sub, ast.Div, ast.FloorDiv, ast.Mod)):
