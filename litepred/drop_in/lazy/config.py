@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import os
 from collections.abc import Mapping, Sequence
@@ -155,7 +156,7 @@ class LazyConfig:
         container = OmegaConf.to_container(cfg, resolve=True)
         text = "\n".join(_assignments(container, prefix) if isinstance(container, dict) else [_expression(container)])
         try:
-            import black
+            black = importlib.import_module("black")
 
             return black.format_str(text, mode=black.Mode())
         except (ImportError, ValueError):  # black's InvalidInput is a ValueError
