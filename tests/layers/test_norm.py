@@ -87,9 +87,11 @@ def test_group_norm_has_32_groups():
     torch.testing.assert_close(norm(x), expected)
 
 
+@pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("shape", [(0, 6, 2, 2), (1, 6, 1, 1), (2, 6, 4, 5)])
-def test_layer_norm_is_over_the_channels_of_a_pixel(shape):
+def test_layer_norm_is_over_the_channels_of_a_pixel(shape, exact):
     norm = randomise(LayerNorm2d(6))
+    norm.exact = exact
     x = random(*shape, seed=9)
     expected = F.layer_norm(x.permute(0, 2, 3, 1), (6,), norm.weight, norm.bias, 1e-6).permute(0, 3, 1, 2)
     torch.testing.assert_close(norm(x), expected)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from ...config import CfgNode
+from ...config.sections import model_section
 from ...errors import ConfigError
 from ...layers import InferenceModule, ShapeSpec
 from ..build import BACKBONE_REGISTRY
@@ -235,6 +236,6 @@ class MViT(Backbone):
 @BACKBONE_REGISTRY.register()
 def build_mvit_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build the pyramid of ``MODEL.FPN`` on ``MODEL.MVIT``, with ``p6`` pooled from ``p5``."""
-    mvit = cfg.MODEL.MVIT
+    mvit = model_section(cfg, "MVIT")
     bottom_up = MViT(**transformer_arguments(mvit, input_shape, "SQUARE_PAD"))
     return fpn_from_config(cfg, bottom_up, LastLevelMaxPool(), mvit.SQUARE_PAD)
