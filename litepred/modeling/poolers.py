@@ -116,7 +116,7 @@ class ROIPooler(InferenceModule):
         level = assign_boxes_to_levels([Boxes(rois[:, 1:])], *pyramid)
         if rois.device.type != "cpu":
             return self._pool_each_level_whole(features, rois, level)
-        channels_last = features[0].is_contiguous(memory_format=torch.channels_last)
+        channels_last = not self.exact and features[0].is_contiguous(memory_format=torch.channels_last)
         pooled = torch.empty(
             (len(rois), features[0].shape[1], *self.output_size),
             dtype=features[0].dtype,
