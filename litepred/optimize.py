@@ -1,8 +1,9 @@
 """From a loaded model to one made for inference: the same modules by the same names, laid out for speed.
 
 Norms are folded into the convolutions before them, maps travel in channels-last order, wide 3×3 convolutions go
-through Winograd's transform on the CPU, regions are pooled as sums of rows, and heads compute only what is read.
-Answers differ from those of the model as it was by rounding alone.
+through Winograd's transform on the CPU, linear layers through convolutions where those multiply faster, regions are
+pooled as sums of rows, and heads compute only what is read. Answers differ from those of the model as it was by
+rounding alone.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from .. import extensions
 from .node import CfgNode
 from .safe_yaml import read_yaml_with_base
 
-__all__ = ["add_keys", "add_mvit_config", "add_swin_config", "add_vit_config"]
+__all__ = ["add_keys", "add_mvit_config", "add_swin_config", "add_vit_config", "model_section"]
 
 extensions.announce(
     config_sections={
@@ -62,6 +62,14 @@ def add_keys(section: CfgNode, keys: dict[str, Any]) -> None:
         add_keys(section[key], value)
 
 
+def model_section(cfg: CfgNode, name: str) -> CfgNode:
+    """Return the section ``MODEL.<name>`` of a config, or one with the defaults where no key of it was named."""
+    return cfg.MODEL[name] if name in cfg.MODEL else type(cfg)(_defaults(name))
+
+
 def _add(name: str, cfg: CfgNode) -> None:
-    keys = read_yaml_with_base(Path(__file__).with_name("sections.yaml"))
-    add_keys(cfg, {"MODEL": {name: keys["MODEL"][name]}})
+    add_keys(cfg, {"MODEL": {name: _defaults(name)}})
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    return read_yaml_with_base(Path(__file__).with_name("sections.yaml"))["MODEL"][name]

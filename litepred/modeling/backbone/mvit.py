@@ -6,10 +6,12 @@ N images, H × W tokens, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from ...config import CfgNode
+from ...config.sections import model_section
 from ...errors import ConfigError
 from ...layers import InferenceModule, ShapeSpec
 from ..build import BACKBONE_REGISTRY
@@ -32,33 +34,37 @@ from .vit import transformer_arguments
 __all__ = ["MViT", "build_mvit_fpn_backbone"]
 
 
+class _Pooling(NamedTuple):
+    """How a block pools queries, keys and values: a kernel, strides, whether queries are added to what is found.
+
+    ``window_size`` and ``rel_pos_side`` are in tokens before pooling; 0 stands for the whole image, and for no
+    relative positions.
+    """
+
+    kernel: Pair
+    stride_q: int
+    stride_kv: int
+    residual: bool
+    window_size: int
+    rel_pos_side: int
+
+
 class _PooledAttention(RelativeAttention):
     """Attention whose queries, keys and values are pooled by convolutions, and cut into windows afterwards."""
 
     def __init__(
-        self,
-        dim: int,
-        dim_out: int,
-        num_heads: int,
-        qkv_bias: bool,
-        norm_layer: Layer,
-        pool_kernel: Pair,
-        stride_q: int,
-        stride_kv: int,
-        residual_pooling: bool,
-        window_size: int,
-        rel_pos_side: int,
+        self, dim: int, dim_out: int, num_heads: int, qkv_bias: bool, norm_layer: Layer, pooling: _Pooling
     ) -> None:
-        sides = (rel_pos_side // stride_q, rel_pos_side // stride_kv)
-        super().__init__(dim, dim_out, num_heads, qkv_bias, max(sides))
+        strides = (pooling.stride_q, pooling.stride_kv)
+        super().__init__(dim, dim_out, num_heads, qkv_bias, max(pooling.rel_pos_side // stride for stride in strides))
         channels = dim_out // num_heads
-        for name, stride in (("q", stride_q), ("k", stride_kv), ("v", stride_kv)):
-            kernel, padding = pair(pool_kernel), pair([side // 2 for side in pool_kernel])
+        for name, stride in zip("qkv", (*strides, pooling.stride_kv)):
+            kernel, padding = pair(pooling.kernel), pair([side // 2 for side in pooling.kernel])
             pool = nn.Conv2d(channels, channels, kernel, stride, padding, groups=channels, bias=False)
             self.add_module(f"pool_{name}", pool)
             self.add_module(f"norm_{name}", norm_layer(channels))
-        self.windows = (window_size // stride_q, window_size // stride_kv)
-        self.residual_pooling = residual_pooling
+        self.windows = [pooling.window_size // stride for stride in strides]
+        self.residual_pooling = pooling.residual
 
     def _pooled(self, name: str, x: Tensor) -> Tensor:
         return getattr(self, f"norm_{name}")(_pool(getattr(self, f"pool_{name}"), x))
@@ -96,17 +102,12 @@ class _Block(InferenceModule):
         mlp_ratio: float,
         qkv_bias: bool,
         norm_layer: Layer,
-        pool_kernel: Pair,
-        stride_q: int,
-        stride_kv: int,
-        residual_pooling: bool,
-        window_size: int,
-        rel_pos_side: int,
+        pooling: _Pooling,
     ) -> None:
         super().__init__()
         self.norm1 = norm_layer(dim)
-        pooling = (pool_kernel, stride_q, stride_kv, residual_pooling, window_size, rel_pos_side)
-        self.attn = _PooledAttention(dim, dim_out, num_heads, qkv_bias, norm_layer, *pooling)
+        stride_q = pooling.stride_q
+        self.attn = _PooledAttention(dim, dim_out, num_heads, qkv_bias, norm_layer, pooling)
         self.norm2 = norm_layer(dim_out)
         self.mlp = Mlp(dim_out, int(dim_out * mlp_ratio))
         self.proj = nn.Linear(dim, dim_out) if dim != dim_out else None
@@ -204,11 +205,16 @@ class MViT(Backbone):
             is_first = i - 1 in last_block_indexes
             # The last blocks of the second stage and of the third pool keys and values once more.
             pools_more = i in last_block_indexes[1:3]
-            pooling = (qkv_pool_kernel, 2 if is_first else 1, kv_stride * (2 if pools_more else 1), residual_pooling)
             is_global = i in last_block_indexes[1:]
-            positions = (0 if is_global else window, side if use_rel_pos else 0)
-            arguments = (dim, dim_out, num_heads, mlp_ratio, qkv_bias, norm_layer)
-            self.blocks.append(_Block(*arguments, *pooling, *positions))
+            pooling = _Pooling(
+                kernel=qkv_pool_kernel,
+                stride_q=2 if is_first else 1,
+                stride_kv=kv_stride * (2 if pools_more else 1),
+                residual=residual_pooling,
+                window_size=0 if is_global else window,
+                rel_pos_side=side if use_rel_pos else 0,
+            )
+            self.blocks.append(_Block(dim, dim_out, num_heads, mlp_ratio, qkv_bias, norm_layer, pooling))
             dim = dim_out
             if i in self._ends:
                 name = self._ends[i]
@@ -235,6 +241,6 @@ class MViT(Backbone):
 @BACKBONE_REGISTRY.register()
 def build_mvit_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build the pyramid of ``MODEL.FPN`` on ``MODEL.MVIT``, with ``p6`` pooled from ``p5``."""
-    mvit = cfg.MODEL.MVIT
+    mvit = model_section(cfg, "MVIT")
     bottom_up = MViT(**transformer_arguments(mvit, input_shape, "SQUARE_PAD"))
     return fpn_from_config(cfg, bottom_up, LastLevelMaxPool(), mvit.SQUARE_PAD)

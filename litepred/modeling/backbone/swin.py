@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import CfgNode
+from ...config.sections import model_section
 from ...errors import ConfigError
 from ...layers import InferenceModule, ShapeSpec
 from ..build import BACKBONE_REGISTRY
@@ -253,7 +254,7 @@ class SwinTransformer(Backbone):
 @BACKBONE_REGISTRY.register()
 def build_swin_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build the pyramid of ``MODEL.FPN`` on the Swin Transformer of ``MODEL.SWIN``, with ``p6`` pooled from ``p5``."""
-    arguments = {key.lower(): value for key, value in cfg.MODEL.SWIN.items()}
+    arguments = {key.lower(): value for key, value in model_section(cfg, "SWIN").items()}
     square_pad = arguments.pop("square_pad")
     bottom_up = SwinTransformer(in_chans=input_shape.channels or 3, **arguments)
     return fpn_from_config(cfg, bottom_up, LastLevelMaxPool(), square_pad)

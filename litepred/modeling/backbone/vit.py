@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...config import CfgNode
+from ...config.sections import model_section
 from ...errors import ConfigError, whole_number
 from ...layers import Conv2d, InferenceModule, Norm, ShapeSpec, get_norm
 from ..build import BACKBONE_REGISTRY, named_shapes
@@ -273,7 +274,7 @@ def transformer_arguments(section: CfgNode, input_shape: ShapeSpec, *others: str
 @BACKBONE_REGISTRY.register()
 def build_vit_simple_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SimpleFeaturePyramid:
     """Build ``MODEL.VIT`` and the levels of ``SCALE_FACTORS`` on it, with ``p6`` pooled from ``p5``."""
-    vit, fpn = cfg.MODEL.VIT, cfg.MODEL.FPN
+    vit, fpn = model_section(cfg, "VIT"), cfg.MODEL.FPN
     net = ViT(**transformer_arguments(vit, input_shape, "SCALE_FACTORS", "SQUARE_PAD"))
     pyramid = (vit.SCALE_FACTORS, LastLevelMaxPool(), fpn.NORM, vit.SQUARE_PAD)
     return SimpleFeaturePyramid(net, vit.OUT_FEATURE, fpn.OUT_CHANNELS, *pyramid)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tiny_models import tiny_cfg
-from transformer_models import CASCADE, assert_answers, assert_same, digest, golden, layer_norm, noise, optimized
+from tiny_transformers import CASCADE, assert_answers, assert_same, digest, golden, layer_norm, noise, optimized
 
 from litepred import get_cfg
 from litepred.errors import ConfigError

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tiny_models import tiny_cfg
-from transformer_models import CASCADE, assert_answers, assert_same, digest, golden, layer_norm, noise, optimized
+from tiny_transformers import CASCADE, assert_answers, assert_same, digest, golden, layer_norm, noise, optimized
 
 from litepred import get_cfg
 from litepred.errors import ConfigError
@@ -32,6 +32,10 @@ def build(factors=FACTORS, norm="LN", top_block=None, **changes):
     return golden(SimpleFeaturePyramid(ViT(**{**TINY, **changes}), "last_feat", 16, factors, top_block, norm))
 
 
+def test_no_image():
+    assert build()(noise(64, 64, number=0))["p3"].shape == (0, 16, 8, 8)
+
+
 def test_detectron2s_answers():
     assert_answers(build(), "vit_answers.json", 1e-4)
 
@@ -51,9 +55,8 @@ def test_the_faster_way(precision, height, width, at_once, large, monkeypatch):
         assert_same({k: v[i] for k, v in wanted.items()}, {k: v[0] for k, v in exact(one[None]).items()}, 1e-5)
 
 
-def test_no_image_and_the_smallest():
+def test_the_smallest_image():
     assert [tuple(f.shape) for f in build(factors=FACTORS[:3])(noise(8, 8)).values()][-1] == (2, 16, 1, 1)
-    assert build()(noise(64, 64, number=0))["p3"].shape == (0, 16, 8, 8)
 
 
 @pytest.mark.parametrize("change", [{"use_rel_pos": False}, {"use_abs_pos": False}, {"qkv_bias": False}])
@@ -104,7 +107,7 @@ def test_values_that_make_no_sense(changes, message):
 
 
 def test_a_map_that_there_is_not():
-    with pytest.raises(ConfigError, match=r"expected one or more of .'last_feat'."):
+    with pytest.raises(ConfigError, match="the map of a SimpleFeaturePyramid is"):
         SimpleFeaturePyramid(ViT(**TINY), "res4", 16, FACTORS)
 
 
@@ -139,6 +142,13 @@ def test_from_a_config():
     assert list(backbone.output_shape()) == ["p2", "p3", "p4", "p5", "p6"]
     assert backbone.padding_constraints == {"square_size": 96}
     assert backbone.net.blocks[0].norm1.eps == 1e-6
+
+
+def test_a_config_that_names_the_backbone_alone_gets_the_defaults():
+    cfg = tiny_cfg(BACKBONE__NAME="build_vit_simple_fpn_backbone")
+    with torch.device("meta"):
+        assert len(build_backbone(cfg).net.blocks) == 12
+    assert "VIT" not in cfg.MODEL
 
 
 def test_images_are_padded_to_the_square():

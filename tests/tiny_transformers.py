@@ -39,7 +39,7 @@ def noise(height, width, number=2):
 
 def assert_answers(backbone, name, precision):
     """Hold features against those that Detectron2 had with the same weights: some values of each map."""
-    answers = json.loads((Path(__file__).parent / "assets" / name).read_text(encoding="utf-8"))
+    answers = json.loads((Path(__file__).parent / "modeling" / "backbone" / name).read_text(encoding="utf-8"))
     assert len(answers) == 3
     for size, maps in answers.items():
         features = backbone(noise(*map(int, size.split("x"))))
