@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
@@ -120,11 +119,17 @@ def from_caffe2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = re.sub(pattern, replacement, name)
         if name in renamed:
             raise CheckpointError(f"two of its Caffe2 names mean {name}: one of them is {key}")
-        rows = next((rows for start, rows in _BACKGROUND_ROWS.items() if name.startswith(start)), 0)
-        if name.startswith("cls_score."):
-            value = value.roll(-1, dims=0)
-        renamed[name] = value[rows:] if rows and len(value) > rows else value
+        renamed[name] = _background_last(name, value)
     return renamed
+
+
+def _background_last(name: str, value: Tensor) -> Tensor:
+    """Give a weight, whose first rows belong to the background, the rows that Detectron2's has."""
+    name = name.removeprefix("roi_heads.").removeprefix("box_predictor.")
+    if name.startswith("cls_score."):
+        return value.roll(-1, dims=0)
+    rows = next((rows for start, rows in _BACKGROUND_ROWS.items() if name.startswith(start)), 0)
+    return value[rows:] if len(value) > rows else value
 
 
 def by_suffix(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -173,13 +178,7 @@ def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = _rename(key)
         if single_conv:
             name = name.replace("rpn_head.conv.conv0.", "rpn_head.conv.")
-        if "box_predictor.cls_score." in name:
-            value = torch.cat([value[1:], value[:1]])
-        elif "box_predictor.bbox_pred." in name:
-            value = value[4:]
-        elif "mask_head.predictor." in name:
-            value = value[1:]
-        converted[name] = value
+        converted[name] = _background_last(name, value)
     return converted
 
 

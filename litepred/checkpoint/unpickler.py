@@ -265,9 +265,7 @@ class _Unpickler(pickle._Unpickler):
 
     def _load_build(self: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
-        if isinstance(
-            target, dict
-        ):  # of the attributes that a state dict may have, its modules' versions alone are kept
+        if isinstance(target, dict):  # of a state dict's attributes, its modules' versions alone are kept
             if isinstance(target, OrderedDict) and isinstance(state, dict):
                 target.versions = _versions(state.get("_metadata"))  # type: ignore[attr-defined]
             return

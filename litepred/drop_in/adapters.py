@@ -18,6 +18,7 @@ from ..layers import Conv2d, InferenceModule, get_norm
 from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
 from ..structures import Instances
 from ..visualizer import Visualizer as _Visualizer
+from ..visualizer.labels import text_labels
 from .names import ABSENT, NotInLitepredError
 
 
@@ -250,9 +251,4 @@ def _create_text_labels(
 ) -> list[str] | None:
     """Return a label such as "person 98%" for each instance, ``None`` where neither classes nor scores are given."""
     names = None if classes is None else [class_names[i] if class_names else str(i) for i in classes]
-    percents = None if scores is None else [f"{score * 100:.0f}%" for score in scores]
-    parts = [part for part in (names, percents) if part is not None]
-    if not parts:
-        return None
-    crowds = ["|crowd" if crowd else "" for crowd in is_crowd or ()] or [""] * len(parts[0])
-    return [" ".join(of_one) + crowd for *of_one, crowd in zip(*parts, crowds)]
+    return text_labels(names, scores, is_crowd or ())

@@ -37,13 +37,6 @@ class Keypoints(Rows):
             shape = tuple(self.tensor.shape)
             raise ValueError(f"keypoints came with shape {shape}: expected (N, K, 3), x y visibility")
 
-    def to(self, *args: Any, **kwargs: Any) -> Keypoints:
-        """Return the keypoints moved by ``Tensor.to``."""
-        return type(self)(self.tensor.to(*args, **kwargs))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(num_instances={len(self)})"
-
 
 class PolygonMasks:
     """Polygons of N instances, always on the CPU.
@@ -76,7 +69,7 @@ class PolygonMasks:
 
     def area(self) -> Tensor:
         """Return each instance's summed polygon areas, (N,) float64, in square pixels (overlaps count twice)."""
-        return torch.tensor([sum(map(_polygon_area, one)) for one in self.polygons], dtype=torch.float64)
+        return torch.tensor([sum(map(polygon_area, one)) for one in self.polygons], dtype=torch.float64)
 
     def get_bounding_boxes(self) -> Boxes:
         """Return the tight boxes; x2, y2 are at least 0, and without polygons the box is (inf, inf, 0, 0)."""
@@ -110,7 +103,7 @@ class PolygonMasks:
         return f"{type(self).__name__}(num_instances={len(self)})"
 
 
-def _polygon_area(polygon: np.ndarray) -> float:
+def polygon_area(polygon: np.ndarray) -> float:
     """Add up the signed triangles between the origin and each edge; their sum is the area of the polygon."""
     corners = polygon.reshape(-1, 2)
     edges = np.diff(corners, axis=0, append=corners[:1])

@@ -16,9 +16,11 @@ import torch
 from torch import nn
 
 from .. import evaluation
+from ..data import dataset_ids
 from ..errors import LitepredError
 from ..files import whole_file
 from ..structures import BoxMode
+from .annotations import polygon_area
 from .builtin import MetadataCatalog
 from .datasets import DatasetCatalog
 
@@ -128,7 +130,25 @@ def flatten_results_dict(results: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-class COCOEvaluator(DatasetEvaluator):
+class _Measure(DatasetEvaluator):
+    """An evaluator whose work one of `litepred.evaluation` does, its ``_measure``."""
+
+    _measure: Any
+
+    def reset(self) -> None:
+        """Forget what was processed."""
+        self._measure.reset()
+
+    def process(self, inputs: Any, outputs: Any) -> None:
+        """Take in a model's outputs for inputs that have an ``image_id``."""
+        self._measure.process(inputs, outputs)
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Return the figures of each task, 0 to 100."""
+        return self._measure.evaluate()
+
+
+class COCOEvaluator(_Measure):
     """Average precision on a registered data set; see `litepred.evaluation.COCOEvaluator`.
 
     Args:
@@ -173,17 +193,6 @@ class COCOEvaluator(DatasetEvaluator):
                 convert_to_coco_json(dataset_name, converted)
                 self._measure = evaluation.COCOEvaluator(converted, metadata, kpt_oks_sigmas=kpt_oks_sigmas)
 
-    def reset(self) -> None:
-        """Forget the predictions."""
-        self._measure.reset()
-
-    def process(self, inputs: Any, outputs: Any) -> None:
-        """Take in a model's outputs for inputs that have an ``image_id``."""
-        on_cpu = [
-            {key: value.to("cpu") if hasattr(value, "to") else value for key, value in one.items()} for one in outputs
-        ]
-        self._measure.process(inputs, on_cpu)
-
     def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, dict[str, float]]:
         """Return the figures of each task, 0 to 100; ``img_ids`` are the images to look at, by default all."""
         if self._output_dir is not None:
@@ -195,7 +204,7 @@ class COCOEvaluator(DatasetEvaluator):
         return {task: figures for task, figures in results.items() if self._tasks is None or task in self._tasks}
 
 
-class COCOPanopticEvaluator(DatasetEvaluator):
+class COCOPanopticEvaluator(_Measure):
     """Panoptic quality on a registered data set; see `litepred.evaluation.PanopticEvaluator`.
 
     Args:
@@ -208,18 +217,6 @@ class COCOPanopticEvaluator(DatasetEvaluator):
             raise LitepredError(f"output_dir is {output_dir!r}, but panoptic predictions are not written: leave it out")
         metadata = MetadataCatalog.get(dataset_name)
         self._measure = evaluation.PanopticEvaluator(metadata.panoptic_json, metadata.panoptic_root, metadata)
-
-    def reset(self) -> None:
-        """Forget what was counted."""
-        self._measure.reset()
-
-    def process(self, inputs: Any, outputs: Any) -> None:
-        """Count a model's outputs for inputs that have an ``image_id``."""
-        self._measure.process(inputs, outputs)
-
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return the qualities, 0 to 100."""
-        return self._measure.evaluate()
 
 
 def convert_to_coco_json(dataset_name: str, output_file: str | os.PathLike[str], allow_cached: bool = True) -> None:
@@ -236,8 +233,7 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
     Its categories are the data set's classes by their ids in it, or else by their numbers.
     """
     metadata = MetadataCatalog.get(dataset_name)
-    numbered = metadata.get("thing_dataset_id_to_contiguous_id")
-    id_of = {number: one for one, number in numbered.items()} if numbered else {}
+    id_of = dataset_ids(metadata)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for record in DatasetCatalog.get(dataset_name):
@@ -261,9 +257,8 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
                 annotation["segmentation"] = {**shape, "counts": shape["counts"].decode()} if is_packed else shape
             if "keypoints" in one:
                 points = np.asarray(one["keypoints"], float).reshape(-1, 3)
-                annotation["keypoints"] = (
-                    (points - [0.5, 0.5, 0]).ravel().tolist()
-                )  # records count from corners of pixels
+                # Records count from the corners of pixels, COCO's files from their centres.
+                annotation["keypoints"] = (points - [0.5, 0.5, 0]).ravel().tolist()
                 annotation["num_keypoints"] = int((points[:, 2] > 0).sum())
             annotations.append(annotation)
     categories = [{"id": id_of.get(n, n), "name": name} for n, name in enumerate(metadata.thing_classes)]
@@ -276,8 +271,4 @@ def _area(shape: Any) -> float:
         from pycocotools import mask
 
         return float(mask.area(shape))
-    area = 0.0
-    for polygon in shape:
-        x, y = np.asarray(polygon, float).reshape(-1, 2).T
-        area += float(abs(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2
-    return area
+    return sum(polygon_area(np.asarray(polygon, float)) for polygon in shape)

@@ -5,6 +5,7 @@ C candidate spots, K labels placed so far. All coordinates are in pixels of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import cv2
@@ -14,7 +15,7 @@ from . import paint
 from .colors import RGB
 from .masks import Window
 
-__all__ = ["Labels", "spots_around", "spots_inside"]
+__all__ = ["Labels", "spots_around", "spots_inside", "text_labels"]
 
 SMALLEST_FONT = 11  # pixels
 _NARROWEST_FONT = 7  # pixels, for a text that is wider than the picture
@@ -112,6 +113,18 @@ class Labels:
         x0, y0, x1, y1 = np.clip(np.round(plates / shrink).astype(int), 0, last * 2).T
         found = counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0]
         return found / np.maximum((x1 - x0) * (y1 - y0), 1)
+
+
+def text_labels(
+    names: Sequence[str] | None, scores: Sequence[float] | None, is_crowd: Sequence[bool] = ()
+) -> list[str] | None:
+    """Return a label such as "dog 98%" or "person|crowd" for each instance; ``None`` without names and scores."""
+    percents = None if scores is None else [f"{score * 100:.0f}%" for score in scores]
+    columns = [column for column in (names, percents) if column is not None]
+    if not columns:
+        return None
+    endings = ["|crowd" if crowd else "" for crowd in is_crowd] or [""] * len(columns[0])
+    return [" ".join(parts) + ending for *parts, ending in zip(*columns, endings)]
 
 
 def _shared_areas(plates: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from ..structures import BoxMode, Instances, Outputs
 from . import paint
 from .colors import Color, class_color, palette_color, random_color, shades, to_rgb, unit
 from .image import VisImage, as_rgb
-from .labels import SMALLEST_FONT, Labels
+from .labels import SMALLEST_FONT, Labels, text_labels
 from .masks import GenericMask, Mask, Masks, Values, Window, as_masks, as_numpy, scaled, without_small_parts
 
 __all__ = ["ColorMode", "Visualizer", "draw", "show"]
@@ -487,16 +487,9 @@ class Visualizer:
     def _names(
         self, classes: list[int] | None, scores: list[float] | None, rows: Sequence[Mapping[str, Any]] = ()
     ) -> list[str] | None:
-        """Return the labels of instances, such as "dog 98%" or "person|crowd"; nothing where nothing is known."""
-        columns = []
-        if classes is not None:
-            columns.append([class_name(self.metadata, index) for index in classes])
-        if scores is not None and self._with_scores:
-            columns.append([f"{score:.0%}" for score in scores])
-        names = [" ".join(parts) for parts in zip(*columns)] if columns else None
-        if names is None or not rows:
-            return names
-        return [f"{name}|crowd" if row.get("iscrowd") else name for name, row in zip(names, rows)]
+        """Return the labels of instances of these classes; see `text_labels`."""
+        names = None if classes is None else [class_name(self.metadata, index) for index in classes]
+        return text_labels(names, scores if self._with_scores else None, [bool(row.get("iscrowd")) for row in rows])
 
     def _gray_outside(self, windows: list[Window]) -> None:
         gray = cv2.cvtColor(cv2.cvtColor(self.img, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
