@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +76,11 @@ def inference_context(model: nn.Module) -> Iterator[None]:
     """Put a model into evaluation mode for a while."""
     was_training = model.training
     model.eval()
-    yield
-    if was_training:
-        model.train()
+    try:
+        yield
+    finally:
+        if was_training:
+            model.train()
 
 
 def inference_on_dataset(
@@ -101,7 +103,7 @@ def inference_on_dataset(
     called = {**dict.fromkeys(("on_start", "before_inference", "after_inference", "on_end"), lambda: None)}
     called.update(callbacks or {})
     whole.reset()
-    with torch.no_grad(), inference_context(model) if isinstance(model, nn.Module) else torch.no_grad():
+    with torch.no_grad(), inference_context(model) if isinstance(model, nn.Module) else nullcontext():
         called["on_start"]()
         for inputs in data_loader:
             called["before_inference"]()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LitepredError
-from .names import MODULES, VERSION, names_of, stand_in
+from .names import ABSENT, MODULES, VERSION, names_of, stand_in
 
 __all__ = ["as_detectron2"]
 
@@ -154,7 +154,7 @@ class _DropInModule(types.ModuleType):
             found = importlib.import_module(home)
             value: Any = operator.attrgetter(original)(found) if original else found
         elif name in names.absent:
-            value = stand_in(full_name, names.absent[name])
+            value = stand_in(full_name, f"is not in litepred: {ABSENT[names.absent[name]]}")
             if name.endswith("_REGISTRY"):  # in which a program may register what it wants
                 from ..modeling import Registry
 

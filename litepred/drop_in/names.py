@@ -81,11 +81,15 @@ class _StandInType(ABCMeta):
         raise NotInLitepredError(f"{cls.__name__}.{name}: {cls._why}")
 
 
-def stand_in(full_name: str, reason: str) -> type:
-    """Make the stand-in for a name, such as ``detectron2.engine.DefaultTrainer``; ``reason`` is a key of `ABSENT`.
+def stand_in(full_name: str, problem: str) -> type:
+    """Make the stand-in for a name, such as ``detectron2.engine.HookBase``.
 
     Calling it, or a class derived from it, raises `NotInLitepredError`; as a decorator of a function it does nothing.
+
+    Args:
+        full_name: the name with its module.
+        problem: the error's text, after the name.
     """
     module, _, name = full_name.rpartition(".")
-    why = f"{full_name} is not in litepred: {ABSENT[reason]}"
+    why = f"{full_name} {problem}"
     return _StandInType(name, (), {"__module__": module, "__doc__": why, "_why": why})

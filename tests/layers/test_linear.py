@@ -1,9 +1,17 @@
+"""Linear layers as convolutions of 1×1, where those are faster."""
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from litepred.layers import PointwiseLinear, pointwise_linear
+
+
+@pytest.fixture(autouse=True)
+def a_processor_on_which_it_is_faster(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr("litepred.layers.linear._processor", lambda: "vendor_id : AuthenticAMD")
 
 
 def linear(bias=True):
@@ -37,9 +45,18 @@ def test_views_are_multiplied_too():
     torch.testing.assert_close(pointwise_linear(x, weight), F.linear(x, weight), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("capability", "suits"), [("AVX512", True), ("AVX2", False), ("DEFAULT", False)])
-def test_only_where_it_is_faster(capability, suits, monkeypatch):
+@pytest.mark.parametrize(
+    ("capability", "processor", "suits"),
+    [
+        ("AVX512", "vendor_id : AuthenticAMD", True),
+        ("AVX512", "vendor_id : GenuineIntel", False),
+        ("AVX2", "vendor_id : AuthenticAMD", False),
+        ("DEFAULT", "", False),
+    ],
+)
+def test_only_where_it_is_faster(capability, processor, suits, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr("litepred.layers.linear._processor", lambda: processor)
     assert PointwiseLinear.suits(linear()) is suits
     assert not PointwiseLinear.suits(nn.Conv2d(3, 3, 1))
     assert not PointwiseLinear.suits(PointwiseLinear(linear()))

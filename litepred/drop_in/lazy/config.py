@@ -18,8 +18,9 @@ from ...config.safe_yaml import DataLoader, parse_yaml
 from ...errors import ConfigError
 from ...files import whole_file
 from ...layers import ShapeSpec
-from .language import FAILURES, Files, as_config, checked_shape, lazy_call
-from .targets import Name, find_target, name_of, register_target
+from .language import Files
+from .targets import TUPLES, Name, find_target, name_of, register_target
+from .values import FAILURES, as_config, checked_shape, lazy_call
 
 __all__ = ["LazyCall", "LazyConfig", "get_config", "read_values"]
 
@@ -195,12 +196,12 @@ def read_values(path: Path, keys: str | Sequence[str] | None, files: Files) -> A
     else:
         values = public = _read_yaml(path, files)
     if keys is None:
-        files.tree_size(public)
+        files.measure(public)
         return as_config({key: as_config(one) for key, one in public.items()})
     wanted = [keys] if isinstance(keys, str) else keys
     if missing := [key for key in wanted if key not in values]:
         raise ConfigError(f"{path} has no {', '.join(map(repr, missing))}: it has {', '.join(map(str, values))}")
-    files.tree_size([values[key] for key in wanted])
+    files.measure([values[key] for key in wanted])
     found = tuple(as_config(values[key]) for key in wanted)
     return found[0] if isinstance(keys, str) else found
 
@@ -208,7 +209,7 @@ def read_values(path: Path, keys: str | Sequence[str] | None, files: Files) -> A
 def _read_yaml(path: Path, files: Files) -> dict[Any, Any]:
     content = parse_yaml(files.content(path), str(path), _Loader)
     base = content.pop("_BASE_", None)
-    files.tree_size(content)
+    files.measure(content)
     if base is None:
         return content
     return dict(OmegaConf.merge(as_config(_read_yaml(path.parent / str(base), files)), as_config(content)))
@@ -228,6 +229,9 @@ def _with_names(value: Any) -> Any:
 
 def _find_targets(cfg: Any, of_texts: bool = False) -> None:
     """Put the objects that a config may reach in the place of their names, also where a ``_target_`` is text."""
+    if isinstance(cfg, TUPLES):
+        for one in cfg:
+            _find_targets(one, of_texts)
     if not isinstance(cfg, (DictConfig, ListConfig)):
         return
     for key in range(len(cfg)) if isinstance(cfg, ListConfig) else list(cfg):

@@ -15,20 +15,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from ...layers import ShapeSpec
-from .language import (
-    MAPPINGS,
-    MAX_COST,
-    PLAIN,
-    WITH_LENGTH,
-    Function,
-    LazyTarget,
-    Scope,
-    as_config,
-    checked_key,
-    checked_shape,
-    shown,
-)
+from .language import Function, LazyTarget, Scope
 from .targets import Name, find_target
+from .values import MAPPINGS, MAX_COST, PLAIN, WITH_LENGTH, as_config, checked_key, checked_shape, shown
 
 __all__ = ["FUNCTIONS"]
 
@@ -76,7 +65,7 @@ def _sum(scope: Scope, values: Any, start: Any = 0) -> Any:
 def _lazy_call(scope: Scope, target: Any) -> LazyTarget:
     if not isinstance(target, (Name, Function, str, *MAPPINGS)):
         raise TypeError(f"{shown(target)} is no target of a LazyCall: expected the name of a class or function")
-    scope.files.tree_size(target)
+    scope.files.measure(target)
     return LazyTarget(target)
 
 
@@ -97,18 +86,18 @@ def _get_config(scope: Scope, name: str) -> Any:
 def _partial(scope: Scope, target: Any, *args: Any, **kwargs: Any) -> functools.partial[Any]:
     if not isinstance(target, (Name, Function)):
         raise TypeError(f"partial got {shown(target)}: expected a class or function")
-    scope.files.tree_size([args, kwargs])
+    scope.files.measure([args, kwargs])
     found = find_target(target.path) if isinstance(target, Name) else None
     return functools.partial(target if found is None else found, *args, **kwargs)
 
 
 def _create(scope: Scope, content: Any = None) -> DictConfig | ListConfig:
-    scope.files.tree_size(content)
+    scope.files.measure(content)
     return as_config({} if content is None else content)
 
 
 def _copy(scope: Scope, value: Any) -> Any:
-    scope.files.tree_size(value)
+    scope.files.measure(value)
     return copy.deepcopy(value)
 
 

@@ -1,15 +1,14 @@
 """The language that lazy configs are written in: a small part of Python, evaluated here and never run.
 
 A file is parsed, and its syntax tree evaluated node by node. What has no rule below does not exist: no attribute of a
-Python object can be reached, no module imported, nothing called but the functions of `_FUNCTIONS`, a few methods of
-lists, dictionaries and text, and functions that the files define themselves. Imported names are data (see `Name`).
+Python object can be reached, no module imported, nothing called but what `functions` lists, a few methods of lists,
+dictionaries and text, and functions that the files define themselves. Imported names are data (see `Name`).
 Every step and every value costs something, and what all files of one config may cost together is bounded.
 """
 
 from __future__ import annotations
 
 import ast
-import functools
 import operator
 import os
 import re
@@ -21,39 +20,28 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ...errors import ConfigError
-from ...layers import ShapeSpec
-from .targets import TUPLES, Name, find_target
+from .targets import Name, find_target
+from .values import (
+    COST_IN_A_CONFIG,
+    FAILURES,
+    MAPPINGS,
+    MAX_BITS,
+    MAX_DEPTH,
+    PLAIN,
+    SEQUENCES,
+    WITH_LENGTH,
+    Budget,
+    LazyImportError,
+    as_config,
+    checked_key,
+    checked_number,
+    checked_text,
+    lazy_call,
+    shown,
+)
 
-__all__ = [
-    "FAILURES",
-    "MAPPINGS",
-    "MAX_COST",
-    "PLAIN",
-    "SEQUENCES",
-    "WITH_LENGTH",
-    "Files",
-    "Function",
-    "LazyTarget",
-    "Scope",
-    "as_config",
-    "checked_key",
-    "checked_shape",
-    "checked_text",
-    "lazy_call",
-    "shown",
-]
+__all__ = ["Files", "Function", "LazyTarget", "Scope"]
 
-MAX_COST = 1_000_000  # steps and values of all files together
-_MAX_FILES = 100
-_MAX_BYTES = 1_000_000  # of all files together
-_MAX_FILE_SIZE = 100_000
-_MAX_VALUES = 20_000  # of one tree of values
-_COST_IN_A_CONFIG = 20  # of a value that omegaconf wraps
-_MAX_TEXT = 10_000
-_MAX_BITS = 256  # of a whole number
-_MAX_DEPTH = 60  # of expressions, values and calls
-
-_INTERPOLATION = re.compile(r"\$\{\.*[A-Za-z_]\w*(\.\w+|\[\d+\])*\}")
 _LONG_CHAIN = re.compile(rb"(?:\.[\s\\]*\w+[\s\\]*){64}")  # Python's parser takes memory for its length squared
 _FORMAT = re.compile(r"[<>^+ -]?0?\d{0,2}(\.\d{1,2})?[bdefgnosxX%]?")
 _CONFIG_FOLDERS = {"config", "configs", "conf"}
@@ -81,11 +69,6 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.UAdd: operator.pos,
     ast.Not: operator.not_,
 }
-FAILURES = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, MemoryError, OSError)
-PLAIN = (type(None), bool, int, float, str)
-SEQUENCES: tuple[Any, ...] = (list, range, ListConfig, *TUPLES)
-MAPPINGS = (dict, DictConfig)
-WITH_LENGTH: Any = (*SEQUENCES, *MAPPINGS, str)
 _METHODS: dict[tuple[type, ...], set[str]] = {
     MAPPINGS: {"clear", "copy", "get", "items", "keys", "pop", "setdefault", "update", "values"},
     (list, ListConfig): {"append", "clear", "copy", "count", "extend", "index", "insert", "pop", "remove", "reverse"},
@@ -94,55 +77,11 @@ _METHODS: dict[tuple[type, ...], set[str]] = {
 }
 
 
-class LazyImportError(ConfigError, ImportError):
-    """A config imports a config that does not exist."""
-
-
 class _Return(Exception):
     """A function of a config returns; the value is the argument."""
 
 
-def as_config(value: Any) -> Any:
-    """Return a dictionary or list as a config that holds any kind of object; other values as they are."""
-    if isinstance(value, (dict, list)):
-        return OmegaConf.create(value, flags={"allow_objects": True})
-    return value
-
-
-def lazy_call(target: Any, arguments: Mapping[str, Any]) -> DictConfig:
-    """Return the config that describes a call."""
-    content: dict[Any, Any] = {**arguments, "_target_": target}
-    return DictConfig(content, flags={"allow_objects": True})
-
-
-def checked_text(text: str) -> str:
-    """Return a text of a config.
-
-    Raises:
-        ValueError: when it is longer than a config's text, or asks omegaconf for more than another value: its
-            ``${oc.env:HOME}`` reads the environment, for example.
-    """
-    if len(text) > _MAX_TEXT:
-        raise ValueError(f"a text of {len(text)} characters is longer than a config's: expected at most {_MAX_TEXT}")
-    if "${" in text and not _INTERPOLATION.fullmatch(text):
-        raise ValueError(
-            f"{text!r:.100} is refused: expected plain text, or one path to another value as in '${{..lr}}'"
-        )
-    return text
-
-
-def _number(value: Any) -> Any:
-    if not isinstance(value, (int, float)):
-        raise TypeError(f"{shown(value)} is no number")
-    return value
-
-
-def shown(value: Any) -> str:
-    """Return how a message shows a value; what is made of others may be too large to show."""
-    return f"{value!r:.100}" if isinstance(value, PLAIN) else f"a {type(value).__name__}"
-
-
-class Files:
+class Files(Budget):
     """The files of one config: a file, and those that it imports.
 
     Args:
@@ -150,20 +89,9 @@ class Files:
     """
 
     def __init__(self, get_config: Callable[[str], Any]) -> None:
+        super().__init__()
         self.get_config = get_config
-        self.cost = 0
         self._open: list[Path] = []
-        self._count = self._bytes = 0
-
-    def charge(self, cost: int = 1) -> None:
-        """Add to what the config has cost so far.
-
-        Raises:
-            ValueError: when that is more than a config costs.
-        """
-        self.cost += cost
-        if self.cost > MAX_COST:
-            raise ValueError("this takes more steps and values than a config: expected a file that describes one model")
 
     def read(self, path: Path) -> dict[str, Any]:
         """Evaluate a file and return its names with their values.
@@ -194,37 +122,6 @@ class Files:
             self._open.pop()
         return scope.values
 
-    def content(self, path: Path) -> bytes:
-        """Return the bytes of one more file.
-
-        Raises:
-            ConfigError: when it does not exist, or is larger, or one more, than a config's files are.
-        """
-        self.count(path)
-        if not os.path.isfile(path):
-            raise LazyImportError(f"config {path} does not exist: expected a Python or YAML file")
-        try:
-            with open(path, "rb") as file:
-                content = file.read(_MAX_FILE_SIZE + 1)
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from error
-        self._bytes += len(content)
-        if len(content) > _MAX_FILE_SIZE or self._bytes > _MAX_BYTES:
-            raise ConfigError(
-                f"{path}: larger than {_MAX_FILE_SIZE} bytes, or {_MAX_BYTES} with all others of this config"
-            )
-        return content
-
-    def count(self, name: Path | str) -> None:
-        """Count one more file, or config of the zoo.
-
-        Raises:
-            ConfigError: when there are more than a config has.
-        """
-        self._count += 1
-        if self._count > _MAX_FILES:
-            raise ConfigError(f"{name}: more than {_MAX_FILES} files are imported")
-
     def import_relative(self, origin: Path, module: str, level: int) -> dict[str, Any]:
         """Return the names of a file that another one imports as ``from ..module import name``."""
         if not module:
@@ -243,36 +140,6 @@ class Files:
         places = (folder.joinpath(*parts).with_suffix(".py") for folder in origin.parents if parts[0] != folder.name)
         path = next((place for place in places if os.path.isfile(place)), None)
         return None if path is None else self.read(path)
-
-    def tree_size(self, value: Any) -> int:
-        """Return how many values there are in a tree of them, which becomes part of a config as a copy.
-
-        Raises:
-            ValueError: when it is too deep, there are more than a config may cost, or a text is refused.
-            TypeError: when a key is neither text nor a number.
-        """
-        size = self._tree_size(value, 0)
-        if size > _MAX_VALUES:
-            raise ValueError(f"{size} values are more than a part of a config has: expected at most {_MAX_VALUES}")
-        self.charge(size * _COST_IN_A_CONFIG)
-        return size
-
-    def _tree_size(self, value: Any, depth: int) -> int:
-        if depth > _MAX_DEPTH:
-            raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")
-        self.charge()
-        if OmegaConf.is_config(value):
-            value = OmegaConf.to_container(value, resolve=False)
-        if isinstance(value, str):
-            checked_text(value)
-        below: Iterable[Any] = value if isinstance(value, (list, tuple)) else ()
-        if isinstance(value, functools.partial):
-            below = (*value.args, *value.keywords.values())
-        if isinstance(value, dict):
-            for key in value:
-                checked_key(key)
-            below = value.values()
-        return 1 + sum(self._tree_size(one, depth + 1) for one in below)
 
 
 class Function:
@@ -361,8 +228,8 @@ class Scope:
         """Return the value of an expression."""
         self.files.charge()
         self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise ValueError(f"an expression is nested deeper than {_MAX_DEPTH} levels")
+        if self._depth > MAX_DEPTH:
+            raise ValueError(f"an expression is nested deeper than {MAX_DEPTH} levels")
         try:
             value = self._rule(node)(node)
         finally:
@@ -373,7 +240,7 @@ class Scope:
         if isinstance(value, str):
             self.files.charge(len(value) // 16)
             return checked_text(value)
-        if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        if isinstance(value, int) and value.bit_length() > MAX_BITS:
             raise ValueError(f"a number of {value.bit_length()} bits is larger than a config's")
         return value
 
@@ -409,7 +276,7 @@ class Scope:
                 value: Any = Name(f"{module}.{alias.name}")
             elif alias.name in found:
                 if isinstance(found[alias.name], (dict, list)):
-                    self.files.tree_size(found[alias.name])
+                    self.files.measure(found[alias.name])
                 value = as_config(found[alias.name])
             else:
                 raise LazyImportError(f"{self.path}, line {node.lineno}: there is no {alias.name!r} in {module}")
@@ -610,8 +477,8 @@ class Scope:
 
     def _set(self, place: Any, key: Any, value: Any) -> None:
         if isinstance(place, (DictConfig, ListConfig)):
-            self.files.tree_size(value)
-            self.files.charge(_COST_IN_A_CONFIG)
+            self.files.measure(value)
+            self.files.charge(COST_IN_A_CONFIG)
         _changeable(place)[checked_key(key)] = value
 
     def _elements(self, nodes: Iterable[ast.expr]) -> Iterator[Any]:
@@ -668,8 +535,8 @@ class Scope:
             times = max((one for one in values if isinstance(one, int)), default=1) if isinstance(kind, ast.Mult) else 1
             self.files.charge(sum(counts) * max(1, times))
         elif isinstance(kind, (ast.Pow, ast.Sub, ast.Div, ast.FloorDiv, ast.Mod)):
-            base, other = map(_number, values)  # "%d" % x could ask for any length
-            if isinstance(kind, ast.Pow) and isinstance(base, int) and base.bit_length() * abs(other) > 10 * _MAX_BITS:
+            base, other = map(checked_number, values)  # "%d" % x could ask for any length
+            if isinstance(kind, ast.Pow) and isinstance(base, int) and base.bit_length() * abs(other) > 10 * MAX_BITS:
                 raise ValueError("a power is larger than a config's numbers")
         elif not isinstance(kind, (ast.Not, ast.Is, ast.IsNot)):
             is_lookup = isinstance(kind, (ast.In, ast.NotIn)) and isinstance(values[0], PLAIN)
@@ -677,7 +544,7 @@ class Scope:
                 if OmegaConf.is_config(one) and not (is_lookup and one is values[1]):
                     raise TypeError("a config can be looked up in with `in`, and not be compared")
                 if isinstance(one, (list, tuple, dict)):
-                    self.files.tree_size(one)
+                    self.files.measure(one)
         result = self._checked(operate(*values))
         if not isinstance(result, (*PLAIN, *SEQUENCES, *MAPPINGS)):
             raise TypeError(f"the result is a {type(result).__name__}, which is no value of a config")
@@ -691,7 +558,7 @@ class Scope:
         if isinstance(function, LazyTarget):
             if args:
                 raise TypeError("L(target)(…) takes arguments by keyword only")
-            self.files.tree_size(kwargs)
+            self.files.measure(kwargs)
             return lazy_call(function.target, kwargs)
         if not isinstance(function, Name):
             raise TypeError(f"a {type(function).__name__} cannot be called")
@@ -710,7 +577,7 @@ class Scope:
     def _call_method(self, owner: Any, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         if not any(isinstance(owner, kinds) and name in names for kinds, names in _METHODS.items()):
             raise TypeError(f"a config may not call {name!r} of a {type(owner).__name__}")
-        self.files.tree_size([args, kwargs])
+        self.files.measure([args, kwargs])
         self.files.charge(len(owner))
         return getattr(owner, name)(*args, **kwargs)
 
@@ -726,20 +593,6 @@ def _changeable(place: Any) -> Any:
     if not isinstance(place, (list, ListConfig, *MAPPINGS)):
         raise TypeError(f"a config may not change a {type(place).__name__}")
     return place
-
-
-def checked_shape(shape: ShapeSpec) -> ShapeSpec:
-    """Return a shape of a config; a TypeError is raised where a part of it is no whole number."""
-    if not all(part is None or isinstance(part, int) for part in vars(shape).values()):
-        raise TypeError("a ShapeSpec of a config has a part that is no whole number")
-    return shape
-
-
-def checked_key(key: Any) -> Any:
-    """Return a key of a config; a TypeError is raised where it is neither text nor a number."""
-    if not isinstance(key, PLAIN) or key is None:
-        raise TypeError(f"{shown(key)} is no key of a config: expected text or a number")
-    return key
 
 
 def _explained(error: Exception) -> str:

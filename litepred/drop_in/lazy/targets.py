@@ -253,6 +253,9 @@ def instantiate(cfg: Any) -> Any:
         return [instantiate(one) for one in cfg]
     if isinstance(cfg, TUPLES):
         return tuple(instantiate(one) for one in cfg)
+    if isinstance(cfg, Name):  # within a tuple, say, which is not changed when a config is loaded
+        found = find_target(cfg.path)
+        return cfg if found is None else found
     if isinstance(cfg, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(cfg)):
         return OmegaConf.to_object(cfg)
     if not isinstance(cfg, Mapping) or "_target_" not in cfg:

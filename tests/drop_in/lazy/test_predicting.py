@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -92,3 +95,33 @@ lr = L(MultiStepParamScheduler)(milestones=[m * 3 // 4 for m in [train.max_iter]
     assert [predictor.cls_score.out_features for predictor in heads.box_predictor] == [4, 4, 4]
     assert {predictor.test_score_thresh for predictor in heads.box_predictor} == {0.25}
     assert heads.box_predictor[2].box2box_transform.weights == (30, 30, 15, 15)
+
+
+def test_targets_within_tuples(tmp_path):
+    (tmp_path / "config.py").write_text(
+        "from detectron2.config import LazyCall as L\nimport torch.nn as nn\n"
+        "model = L(nn.ModuleList)(modules=(L(nn.GELU)(), L(nn.Conv2d)(in_channels=1, out_channels=2, kernel_size=1)))\n"
+    )
+    made = instantiate(LazyConfig.load(tmp_path / "config.py").model)
+    assert [type(module).__name__ for module in made] == ["GELU", "Conv2d"]
+
+
+def test_without_omegaconf_the_names_are_there():
+    code = (
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *more: None if name == 'omegaconf' else find(name, *more)\n"
+        "from litepred import *\nimport litepred; litepred.as_detectron2()\n"
+        "from detectron2.config import *\nfrom detectron2.utils.registry import locate\n"
+        "from detectron2 import model_zoo\n\n"
+        "print(model_zoo.get_config('COCO-Detection/retinanet_R_50_FPN_1x.yaml').VERSION)\n"
+        "for use in (lambda: LazyConfig.load('a.py'), lambda: instantiate({}), lambda: locate('a'),\n"
+        "            lambda: model_zoo.get_config('common/train.py')):\n"
+        "    try: use()\n"
+        "    except litepred.LitepredError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    version, *problems = done.stdout.splitlines()
+    assert version == "2"
+    assert len(problems) == 4
+    assert all("needs omegaconf: pip install 'litepred[lazy]'" in problem for problem in problems)

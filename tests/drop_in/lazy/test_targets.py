@@ -13,7 +13,7 @@ from torch import nn
 from litepred import ConfigError, modeling
 from litepred.data import ResizeShortestEdge
 from litepred.drop_in.lazy import LazyCall, LazyConfig, allow_targets, instantiate
-from litepred.drop_in.lazy.targets import find_target, name_of
+from litepred.drop_in.lazy.targets import Name, find_target, name_of
 from litepred.layers import ShapeSpec
 from litepred.modeling import ROI_HEADS_REGISTRY, RPN, StandardROIHeads
 from litepred.modeling.backbone import ResNet
@@ -93,6 +93,7 @@ def test_calls_are_made_from_the_inside():
     assert made.a == [ShapeSpec(channels=1), 2]
     assert isinstance(made.b, nn.Identity)
     assert instantiate(LazyCall(SimpleNamespace)(a=(LazyCall(ShapeSpec)(channels=1), 2))).a[0] == ShapeSpec(channels=1)
+    assert instantiate((Name("torch.nn.GELU"), Name("os.system"))) == (nn.GELU, Name("os.system"))
     target_that_is_made = LazyCall(LazyCall)(target=SimpleNamespace)
     assert instantiate(LazyCall(target_that_is_made)(e=1)) == {"e": 1, "_target_": SimpleNamespace}
 
