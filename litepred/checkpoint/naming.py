@@ -129,7 +129,7 @@ def _background_last(name: str, value: Tensor) -> Tensor:
     if name.startswith("cls_score."):
         return value.roll(-1, dims=0)
     rows = next((rows for start, rows in _BACKGROUND_ROWS.items() if name.startswith(start)), 0)
-    return value[rows:] if len(value) > rows else value
+    return value[rows:] if rows and len(value) > rows else value
 
 
 def by_suffix(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> dict[str, Tensor]:
