@@ -71,10 +71,10 @@ class Decoder(SemSegFPNHead):
         It is never empty, even where all boxes lie on the far edges of the image.
         """
         boxes, reach = torch.cat([boxes.tensor for boxes in box_lists]), 2 * self.strides[0]
-        last = boxes.new_tensor(coarsest.shape[:-3:-1]) * self.strides[-1] - 1  # pixel, x and y
-        near = torch.minimum(boxes[:, :2].amin(dim=0).clamp(min=0), last)
-        left, top = (int(edge) // self.strides[-1] for edge in near.tolist())
-        right, bottom = (int(edge + reach) // self.strides[-1] + 1 for edge in boxes[:, 2:].amax(dim=0).tolist())
+        edges = torch.cat([boxes[:, :2].amin(dim=0), boxes[:, 2:].amax(dim=0)]).tolist()  # all at once: this waits
+        last = [cells * self.strides[-1] - 1 for cells in coarsest.shape[:-3:-1]]  # pixel, x and y
+        left, top = (int(min(max(edge, 0), far)) // self.strides[-1] for edge, far in zip(edges[:2], last))
+        right, bottom = (int(edge + reach) // self.strides[-1] + 1 for edge in edges[2:])
         return (top, left), (bottom, right)
 
 
@@ -142,8 +142,8 @@ class DensePoseROIHeads(StandardROIHeads):
             window = self.decoder.window_around(boxes, maps[-1])
             maps = [self.decoder(maps, window)]
             (top, left), _ = window
-            origin = boxes[0].tensor.new_tensor([left, top, left, top]) * self.decoder.strides[-1]
-            boxes = [Boxes(one.tensor - origin) for one in boxes]
+            x, y = left * self.decoder.strides[-1], top * self.decoder.strides[-1]
+            boxes = [Boxes(torch.stack([one.tensor[:, i] - (x, y)[i % 2] for i in range(4)], dim=1)) for one in boxes]
         pooled = self.densepose_pooler(maps, boxes)
         output = self.densepose_predictor(self.densepose_head(pooled))
         start = 0

@@ -50,8 +50,9 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
 def _windows(boxes: Tensor, height: int, width: int) -> Iterator[tuple[int, Window]]:
     """Yield the index of each box that reaches into the image, and the window x0, y0, x1, y1 one pixel around it."""
     lows = (boxes[:, :2].floor() - 1).clamp(min=0)
-    highs = torch.minimum(boxes[:, 2:].ceil() + 1, boxes.new_tensor([width, height]))
+    highs = boxes[:, 2:].ceil() + 1
     for i, (x0, y0, x1, y1) in enumerate(torch.cat([lows, highs], dim=1).to(torch.int64).tolist()):
+        x1, y1 = min(x1, width), min(y1, height)
         if x1 > x0 and y1 > y0:
             yield i, (x0, y0, x1, y1)
 

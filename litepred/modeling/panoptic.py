@@ -134,24 +134,22 @@ def combine_semantic_and_instance_outputs(
         if scores[index] < instances_score_thresh:
             break
         mask = instance_mask(instance_results, index).to(free.device)
-        area = int(mask.count_nonzero())  # several times as fast as sum()
         visible = mask & free
-        taken = area - int(visible.count_nonzero())
-        if area == 0 or taken / area > overlap_threshold:
+        # count_nonzero() is several times as fast as sum(), and an accelerator is waited for once.
+        area, visible_area = torch.stack([mask.count_nonzero(), visible.count_nonzero()]).tolist()
+        if area == 0 or (area - visible_area) / area > overlap_threshold:
             continue
         thing = {"score": scores[index], "category_id": classes[index], "instance_id": index}
         segments.append({"id": len(segments) + 1, "isthing": True, **thing})
-        segment_ids[visible] = len(segments)
+        segment_ids.masked_fill_(visible, len(segments))
         free &= ~mask
 
     # torch.unique finds the same labels, but takes some ten times as long.
-    for label in torch.bincount(semantic_results.flatten()).nonzero().flatten().tolist():
-        if label == 0:
-            continue
-        visible = (semantic_results == label) & free
-        area = int(visible.count_nonzero())
-        if area < stuff_area_thresh:
+    pixels = torch.bincount(semantic_results.flatten())
+    areas = torch.bincount((semantic_results * free).flatten(), minlength=len(pixels))
+    for label, (wanted, area) in enumerate(torch.stack([pixels, areas], dim=1).tolist()):
+        if label == 0 or wanted == 0 or area < stuff_area_thresh:
             continue
         segments.append({"id": len(segments) + 1, "isthing": False, "category_id": label, "area": area})
-        segment_ids[visible] = len(segments)
+        segment_ids.masked_fill_((semantic_results == label) & free, len(segments))
     return segment_ids, segments

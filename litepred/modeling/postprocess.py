@@ -58,7 +58,7 @@ def detector_postprocess(
     finite = torch.isfinite(boxes.tensor).all(dim=1)
     size_hw = (output_height, output_width)
     fields[name] = boxes = Boxes(clip_boxes_to_image(boxes.tensor, size_hw))
-    scaled = Instances(size_hw, **fields)[boxes.nonempty() & finite]
+    scaled = Instances(size_hw, **fields)[torch.nonzero(boxes.nonempty() & finite)[:, 0]]
     if scaled.has("pred_masks"):
         masks, boxes_xyxy = scaled.pred_masks[:, 0], scaled.get(name).tensor
         scaled.pred_masks = write_masks(masks, boxes_xyxy, size_hw, mask_threshold, mask_format, windows)

@@ -32,7 +32,8 @@ def keypoint_rcnn_inference(logits: Tensor, instances: Sequence[Instances], scor
     """
     boxes = torch.cat([i.pred_boxes.tensor for i in instances])
     logits = logits.float()
-    keypoints = heatmaps_to_keypoints(logits, boxes)[:, :, [0, 1, score_column]]  # (D, K, 3)
+    keypoints = heatmaps_to_keypoints(logits, boxes)  # (D, K, 4): x, y, logit, probability
+    keypoints = torch.cat((keypoints[:, :, :2], keypoints[:, :, score_column : score_column + 1]), dim=2)
     sizes = [len(i) for i in instances]
     for points, maps, result in zip(keypoints.split(sizes), logits.split(sizes), instances):
         result.pred_keypoints = points
