@@ -26,6 +26,7 @@ __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
     "BACKBONE_REGISTRY",
     "META_ARCH_REGISTRY",
+    "POINT_HEAD_REGISTRY",
     "PROPOSAL_GENERATOR_REGISTRY",
     "ROI_BOX_HEAD_REGISTRY",
     "ROI_HEADS_REGISTRY",
@@ -39,6 +40,7 @@ __all__ = [
     "build_keypoint_head",
     "build_mask_head",
     "build_model",
+    "build_point_head",
     "build_proposal_generator",
     "build_roi_heads",
     "build_rpn_head",
@@ -58,6 +60,7 @@ ROI_BOX_HEAD_REGISTRY = Registry("ROI_BOX_HEAD_REGISTRY", "MODEL.ROI_BOX_HEAD.NA
 ROI_MASK_HEAD_REGISTRY = Registry("ROI_MASK_HEAD_REGISTRY", "MODEL.ROI_MASK_HEAD.NAME")
 ROI_KEYPOINT_HEAD_REGISTRY = Registry("ROI_KEYPOINT_HEAD_REGISTRY", "MODEL.ROI_KEYPOINT_HEAD.NAME")
 SEM_SEG_HEADS_REGISTRY = Registry("SEM_SEG_HEADS_REGISTRY", "MODEL.SEM_SEG_HEAD.NAME")
+POINT_HEAD_REGISTRY = Registry("POINT_HEAD_REGISTRY", "MODEL.POINT_HEAD.NAME")
 
 Shapes = Mapping[str, ShapeSpec]
 
@@ -123,7 +126,8 @@ def build_proposal_generator(cfg: CfgNode, input_shape: Shapes) -> nn.Module | N
 
 
 # Each takes a config and the shape of what its component reads. That is a `ShapeSpec` for each named map for ROI heads
-# and semantic heads, a list of them for the RPN's head and for anchors, and one of a pooled box for the other heads.
+# and semantic heads, a list of them for the RPN's head and for anchors, and one of a pooled box or of a point for the
+# other heads.
 build_roi_heads = ROI_HEADS_REGISTRY.build
 build_sem_seg_head = SEM_SEG_HEADS_REGISTRY.build
 build_rpn_head = RPN_HEAD_REGISTRY.build
@@ -131,6 +135,7 @@ build_anchor_generator = ANCHOR_GENERATOR_REGISTRY.build
 build_box_head = ROI_BOX_HEAD_REGISTRY.build
 build_mask_head = ROI_MASK_HEAD_REGISTRY.build
 build_keypoint_head = ROI_KEYPOINT_HEAD_REGISTRY.build
+build_point_head = POINT_HEAD_REGISTRY.build
 
 
 def resolve_device(name: str | torch.device) -> torch.device:

@@ -5,5 +5,6 @@ from .cascade import *
 from .fast_rcnn import *
 from .keypoint_head import *
 from .mask_head import *
+from .pointrend import *
 from .res5 import *
 from .standard import *
