@@ -5,7 +5,6 @@ What each file has in its ``__all__`` is public here.
 
 from .anchors import *
 from .backbone.base import *
-from .backbone.deeplab import *
 from .backbone.fpn import *
 from .backbone.mvit import *
 from .backbone.regnet import *
@@ -15,11 +14,8 @@ from .backbone.transformer import *
 from .backbone.vit import *
 from .box_coding import *
 from .build import *
-from .deeplab import *
 from .panoptic import *
 from .point_features import *
-from .point_head import *
-from .pointrend_semantic import *
 from .poolers import *
 from .postprocess import *
 from .rcnn import *
@@ -30,7 +26,6 @@ from .roi_heads.cascade import *
 from .roi_heads.fast_rcnn import *
 from .roi_heads.keypoint_head import *
 from .roi_heads.mask_head import *
-from .roi_heads.pointrend import *
 from .roi_heads.res5 import *
 from .roi_heads.standard import *
 from .rpn import *

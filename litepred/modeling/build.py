@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from .. import extensions
 from ..config import CfgNode
 from ..errors import ConfigError
 from ..layers import ShapeSpec
@@ -61,6 +62,21 @@ ROI_MASK_HEAD_REGISTRY = Registry("ROI_MASK_HEAD_REGISTRY", "MODEL.ROI_MASK_HEAD
 ROI_KEYPOINT_HEAD_REGISTRY = Registry("ROI_KEYPOINT_HEAD_REGISTRY", "MODEL.ROI_KEYPOINT_HEAD.NAME")
 SEM_SEG_HEADS_REGISTRY = Registry("SEM_SEG_HEADS_REGISTRY", "MODEL.SEM_SEG_HEAD.NAME")
 POINT_HEAD_REGISTRY = Registry("POINT_HEAD_REGISTRY", "MODEL.POINT_HEAD.NAME")
+
+# Parts of Detectron2's projects. They register themselves when a config names one of them, so that a program which
+# brings the project's own code can register its own under these names.
+extensions.announce(
+    components={
+        "build_resnet_deeplab_backbone": "litepred.modeling.backbone.deeplab",
+        **dict.fromkeys(("DeepLabV3Head", "DeepLabV3PlusHead"), "litepred.modeling.deeplab"),
+        **dict.fromkeys(("ImplicitPointHead", "StandardPointHead"), "litepred.modeling.point_head"),
+        **dict.fromkeys(
+            ("ImplicitPointRendMaskHead", "PointRendMaskHead", "PointRendROIHeads"),
+            "litepred.modeling.roi_heads.pointrend",
+        ),
+        "PointRendSemSegHead": "litepred.modeling.pointrend_semantic",
+    }
+)
 
 Shapes = Mapping[str, ShapeSpec]
 

@@ -183,8 +183,10 @@ def enlarged_logits(head: nn.Module, logits: Tensor, batched_inputs: Inputs, ima
     for one, inputs, size in zip(logits.contiguous(), batched_inputs, image_sizes):
         size_hw = output_size(inputs, size)
         result = one.new_empty(len(one), *size_hw)
-        for k in range(0, len(one), _CLASSES_AT_ONCE):
-            some = slice(k, k + _CLASSES_AT_ONCE)
+        # What is left joins the last ones: torch rounds otherwise where a map has three channels.
+        starts = range(0, max(1, len(one) - _CLASSES_AT_ONCE + 1), _CLASSES_AT_ONCE)
+        for k, end in zip(starts, [*starts[1:], len(one)]):
+            some = slice(k, end)
             result[some] = sem_seg_postprocess(padded_logits(head, one[None, some])[0], size, *size_hw)
         results.append(result)
     return results

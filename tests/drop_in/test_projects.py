@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -43,13 +46,16 @@ def test_the_names_are_those_of_the_models():
     import detectron2.projects.point_rend as point_rend
     from detectron2.projects.deeplab.resnet import DeepLabStem
     from detectron2.projects.point_rend.point_features import point_sample
-    from detectron2.projects.point_rend.point_head import POINT_HEAD_REGISTRY
+    from detectron2.projects.point_rend.point_head import POINT_HEAD_REGISTRY, StandardPointHead
     from detectron2.projects.point_rend.roi_heads import PointRendROIHeads
     from detectron2.projects.point_rend.semantic_seg import calculate_uncertainty
 
-    assert deeplab.DeepLabV3PlusHead is modeling.DeepLabV3PlusHead and DeepLabStem is modeling.DeepLabStem
-    assert point_rend.PointRendSemSegHead is modeling.PointRendSemSegHead and point_sample is modeling.point_sample
-    assert PointRendROIHeads is modeling.PointRendROIHeads and "StandardPointHead" in POINT_HEAD_REGISTRY
+    assert modeling.SEM_SEG_HEADS_REGISTRY.get("DeepLabV3PlusHead") is deeplab.DeepLabV3PlusHead
+    assert modeling.SEM_SEG_HEADS_REGISTRY.get("PointRendSemSegHead") is point_rend.PointRendSemSegHead
+    assert modeling.ROI_MASK_HEAD_REGISTRY.get("PointRendMaskHead") is point_rend.PointRendMaskHead
+    assert modeling.ROI_HEADS_REGISTRY.get("PointRendROIHeads") is PointRendROIHeads
+    assert POINT_HEAD_REGISTRY.get("StandardPointHead") is StandardPointHead
+    assert DeepLabStem().out_channels == 128 and point_sample is modeling.point_sample
     assert calculate_uncertainty(torch.tensor([[[[3.0]], [[1.0]], [[2.0]]]])).tolist() == [[[[-1.0]]]]
     cfg = get_cfg()
     deeplab.add_deeplab_config(cfg)
@@ -57,6 +63,20 @@ def test_the_names_are_those_of_the_models():
     assert (cfg.MODEL.RESNETS.STEM_TYPE, cfg.MODEL.POINT_HEAD.NAME) == ("deeplab", "StandardPointHead")
     with pytest.raises(NotImplementedError, match="litepred only infers"):
         point_rend.ColorAugSSDTransform("BGR")
+
+
+def test_a_program_with_a_copy_of_pointrend_registers_its_own():
+    program = """
+from litepred.modeling import ROI_MASK_HEAD_REGISTRY
+import litepred.drop_in.projects, litepred.optimize, litepred.predictor
+
+@ROI_MASK_HEAD_REGISTRY.register()
+class PointRendMaskHead:
+    pass
+
+assert ROI_MASK_HEAD_REGISTRY.get("PointRendMaskHead") is PointRendMaskHead
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_attention_to_a_few_points_of_maps():

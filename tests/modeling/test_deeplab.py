@@ -9,7 +9,9 @@ from tiny_models import assert_stored_answers, tiny_cfg, tiny_image, tiny_model
 from litepred import Predictor
 from litepred.errors import ConfigError
 from litepred.layers import ShapeSpec
-from litepred.modeling import DeepLabStem, DeepLabV3PlusHead, build_model
+from litepred.modeling import build_model
+from litepred.modeling.backbone.deeplab import DeepLabStem
+from litepred.modeling.deeplab import DeepLabV3PlusHead
 
 CROP = {"INPUT.CROP.ENABLED": True, "INPUT.CROP.TYPE": "absolute", "INPUT.CROP.SIZE": [32, 48]}
 CASES = {

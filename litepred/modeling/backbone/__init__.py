@@ -1,7 +1,6 @@
 """Backbones: images to feature maps. What each file has in its ``__all__`` is public here."""
 
 from .base import *
-from .deeplab import *
 from .fpn import *
 from .mvit import *
 from .regnet import *

@@ -5,6 +5,5 @@ from .cascade import *
 from .fast_rcnn import *
 from .keypoint_head import *
 from .mask_head import *
-from .pointrend import *
 from .res5 import *
 from .standard import *

@@ -105,8 +105,12 @@ class PointRendMaskHead(InferenceModule):
         initial_side: cells on a side of the first mask that it predicts.
         steps: how often the resolution of that is doubled.
         num_points: P, how many points are predicted anew in each of these steps.
+
+    Attributes:
+        exact: whether to keep the reference's order of operations, or compute faster, to rounding the same.
     """
 
+    exact = True
     dense_parts: tuple[str, ...] = ("coarse_head", "point_head")
 
     @configurable
@@ -189,18 +193,21 @@ class PointRendMaskHead(InferenceModule):
         boxes = [one.pred_boxes for one in instances]
         classes = torch.cat([one.pred_classes for one in instances])
 
+        def own(logits: Tensor) -> Tensor:  # of the class found, (R, 1, …)
+            return logits if logits.shape[1] == 1 else logits[torch.arange(len(logits)), classes][:, None]
+
         def predict(points: Tensor) -> Tensor:
             fine = self._at_points(features, self.point_in_features, boxes, points)
             logits = self._point_logits(fine, points, coarse)
-            # Of other classes nothing is read, and what happens to each class next does not depend on others.
-            return logits if logits.shape[1] == 1 else logits[torch.arange(len(logits)), classes][:, None]
+            # Nothing reads the masks of other classes; but how torch rounds depends on the number of channels.
+            return logits if self.exact else own(logits)
 
         side, steps, number = self.initial_side, self.steps, self.num_points
         while 4 * side**2 <= number:  # all cells of the doubled mask would be predicted anew
             side, steps = 2 * side, steps - 1
         grid = generate_regular_grid_point_coords(len(classes), side, boxes[0].device)
         logits = predict(grid).unflatten(2, (side, side))
-        return subdivide(logits, steps if len(classes) else 0, number, lambda logits: -logits.abs(), predict)
+        return own(subdivide(logits, steps if len(classes) else 0, number, lambda x: -own(x).abs(), predict))
 
     def _at_points(
         self, features: Mapping[str, Tensor], names: Sequence[str], boxes: Sequence[Boxes], points: Tensor

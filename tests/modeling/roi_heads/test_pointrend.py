@@ -9,7 +9,8 @@ from tiny_models import assert_stored_answers, tiny_cfg, tiny_image, tiny_model
 from litepred import Boxes, DetectionCheckpointer, Instances, Predictor
 from litepred.checkpoint.writers import write_checkpoint
 from litepred.errors import ConfigError
-from litepred.modeling import PointRendMaskHead, PointRendROIHeads, build_model
+from litepred.modeling import build_model
+from litepred.modeling.roi_heads.pointrend import PointRendMaskHead, PointRendROIHeads
 
 CASES = {
     "pointrend": {},
