@@ -60,7 +60,7 @@ def refusal(name: str) -> str | None:
 
 def config_functions(keys: Container[str]) -> list[Callable[[Any], None]]:
     """Return the functions that add the announced config sections that are among some dotted keys."""
-    return [_imported(path) for key, path in _CONFIG_SECTIONS.items() if key in keys]
+    return [_imported(path) for path in dict.fromkeys(path for key, path in _CONFIG_SECTIONS.items() if key in keys)]
 
 
 def model_file_reader(path: str) -> Callable[[str], Any] | None:

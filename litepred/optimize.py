@@ -263,13 +263,16 @@ def _reduce(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _dense_parts(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the modules that do a model's convolutions and matrix products, as their owners name them."""
+    """Yield the modules that do a model's convolutions and matrix products, as their owners name them.
+
+    One that names parts itself is passed over for those.
+    """
     for owner in model.modules():
         for name in getattr(owner, "dense_parts", ("backbone",) if owner is model else ()):
             part = getattr(owner, name, None)
             if isinstance(part, nn.ModuleList):
                 yield from part
-            elif isinstance(part, nn.Module):
+            elif isinstance(part, nn.Module) and not hasattr(part, "dense_parts"):
                 yield part
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,7 +11,7 @@ from golden_weights import fill_with_golden_weights
 from torch import Tensor
 
 from litepred.config import CfgNode, get_cfg
-from litepred.modeling import build_model
+from litepred.modeling import SemanticSegmentor, build_model
 
 _RESNET = {
     "MODEL.DEVICE": "cpu",
@@ -49,6 +51,33 @@ _SEMANTIC = {
     "MODEL.SEM_SEG_HEAD.CONVS_DIM": 8,
     "MODEL.SEM_SEG_HEAD.NORM": "",
 }
+_POINTS = {
+    "MODEL.POINT_HEAD.FC_DIM": 16,
+    "MODEL.POINT_HEAD.NUM_FC": 2,
+    "MODEL.POINT_HEAD.SUBDIVISION_STEPS": 2,
+    "MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS": 16,
+}
+_POINTREND = {
+    **_POINTS,
+    "MODEL.MASK_ON": True,
+    "MODEL.POINT_HEAD.NUM_CLASSES": 3,
+    "MODEL.ROI_MASK_HEAD.NAME": "PointRendMaskHead",
+    "MODEL.ROI_MASK_HEAD.POOLER_TYPE": "",
+    "MODEL.ROI_MASK_HEAD.POINT_HEAD_ON": True,
+    "MODEL.ROI_MASK_HEAD.OUTPUT_SIDE_RESOLUTION": 3,
+    "MODEL.ROI_MASK_HEAD.FC_DIM": 16,
+}
+_DEEPLAB = {
+    **_RESNET,
+    **_SEMANTIC,
+    "MODEL.META_ARCHITECTURE": "SemanticSegmentor",
+    "MODEL.BACKBONE.NAME": "build_resnet_deeplab_backbone",
+    "MODEL.RESNETS.OUT_FEATURES": ["res2", "res5"],
+    "MODEL.RESNETS.RES5_DILATION": 2,
+    "MODEL.SEM_SEG_HEAD.NORM": "BN",
+    "MODEL.SEM_SEG_HEAD.ASPP_CHANNELS": 8,
+    "MODEL.SEM_SEG_HEAD.ASPP_DILATIONS": [1, 2, 3],
+}
 FAMILIES: dict[str, dict[str, Any]] = {
     "fpn": {**_RESNET, **_PYRAMID, **_FPN},
     "c4": {**_RESNET, "MODEL.ANCHOR_GENERATOR.SIZES": [[16, 32]]},
@@ -87,6 +116,37 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "MODEL.RETINANET.NUM_CONVS": 1,
     },
     "semantic": {**_RESNET, **_PYRAMID, **_SEMANTIC, "MODEL.META_ARCHITECTURE": "SemanticSegmentor"},
+    "pointrend": {**_RESNET, **_PYRAMID, **_FPN, **_POINTREND},
+    "implicit pointrend": {
+        **_RESNET,
+        **_PYRAMID,
+        **_FPN,
+        **_POINTREND,
+        "MODEL.ROI_MASK_HEAD.NAME": "ImplicitPointRendMaskHead",
+        "MODEL.POINT_HEAD.NAME": "ImplicitPointHead",
+    },
+    "semantic pointrend": {
+        **_RESNET,
+        **_PYRAMID,
+        **_SEMANTIC,
+        **_POINTS,
+        "MODEL.META_ARCHITECTURE": "SemanticSegmentor",
+        "MODEL.SEM_SEG_HEAD.NAME": "PointRendSemSegHead",
+        "MODEL.POINT_HEAD.NUM_CLASSES": 4,
+        "MODEL.POINT_HEAD.COARSE_PRED_EACH_LAYER": False,
+    },
+    "deeplab v3": {
+        **_DEEPLAB,
+        "MODEL.RESNETS.OUT_FEATURES": ["res5"],
+        "MODEL.SEM_SEG_HEAD.NAME": "DeepLabV3Head",
+        "MODEL.SEM_SEG_HEAD.IN_FEATURES": ["res5"],
+        "MODEL.SEM_SEG_HEAD.COMMON_STRIDE": 16,
+    },
+    "deeplab v3+": {
+        **_DEEPLAB,
+        "MODEL.SEM_SEG_HEAD.NAME": "DeepLabV3PlusHead",
+        "MODEL.SEM_SEG_HEAD.IN_FEATURES": ["res2", "res5"],
+    },
     "panoptic": {
         **_RESNET,
         **_PYRAMID,
@@ -125,3 +185,18 @@ def tiny_image(height: int = 64, width: int = 96, channels: int = 3, seed: int =
     coarse = torch.rand(1, channels, 4, 4, generator=generator)
     image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")[0]
     return ((image + 0.1 * torch.rand(channels, height, width, generator=generator)) * 230).to(torch.uint8)
+
+
+def assert_stored_answers(model: Any, file: str, name: str) -> None:
+    """Hold what a model finds in noise against what Detectron2 found with the same weights: a sample of all values."""
+    stored = json.loads((Path(__file__).parent / "modeling" / file).read_text(encoding="utf-8"))[name]
+    images = [tiny_image(64, 96), tiny_image(64, 80, seed=1)][: len(stored["shapes"])]
+    inputs = [{"image": image} for image in images]
+    if isinstance(model, SemanticSegmentor):
+        maps = [one["sem_seg"] for one in model(inputs)]
+    else:
+        maps = [one.pred_masks for one in model.inference(inputs, do_postprocess=False)]
+    assert [list(one.shape) for one in maps] == stored["shapes"]
+    values = torch.cat([one.flatten() for one in maps])
+    sample = values[torch.linspace(0, len(values) - 1, len(stored["sample"])).long()]
+    torch.testing.assert_close(sample, torch.tensor(stored["sample"]), rtol=1e-4, atol=1e-4)

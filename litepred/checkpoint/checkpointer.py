@@ -54,7 +54,7 @@ def named_for(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
 def _renamed_by_modules(model: nn.Module, state: dict[str, Tensor], versions: dict[str, int]) -> dict[str, Tensor]:
     for name, module in model.named_modules():
         defined_in = type(module)._load_from_state_dict.__module__
-        if defined_in.partition(".")[0] in ("torch", "torchvision", "litepred"):
+        if defined_in.partition(".")[0] in ("torch", "torchvision"):
             continue
         state, prefix = dict(state), f"{name}." if name else ""
         version = versions.get(name, versions.get(f"module.{name}".rstrip(".")))

@@ -135,9 +135,16 @@ def read_numbers(shapes: ShapesByName) -> dict[str, Any]:
     boxes = _rows(shapes, r"((roi_heads\.)?box_predictor\.)?(0\.)?cls_score\.weight")
     keypoints = _rows(shapes, r"(roi_heads\.)?keypoint_head\.score_lowres\.weight", axis=1)
     anchors = _rows(shapes, r"head\.bbox_pred\.weight") // 4
+    semantic = _rows(shapes, r"sem_seg_head\.(coarse_sem_seg_head\.)?predictor\.weight")
+    of_points = 0
+    if _rows(shapes, r"roi_heads\.mask_head\.(point_head\.predictor|parameter_head\.prediction)\.weight"):
+        of_points = boxes - 1
+    elif _rows(shapes, r"sem_seg_head\.point_head\.predictor\.weight"):
+        of_points = semantic
     numbers = {
         "MODEL.ROI_HEADS.NUM_CLASSES": boxes - 1,  # one row is the background's
-        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": _rows(shapes, r"sem_seg_head\.predictor\.weight"),
+        "MODEL.SEM_SEG_HEAD.NUM_CLASSES": semantic,
+        "MODEL.POINT_HEAD.NUM_CLASSES": of_points,
         "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS": keypoints,
         "MODEL.RETINANET.NUM_CLASSES": _rows(shapes, r"head\.cls_score\.weight") // anchors if anchors else 0,
         "MODEL.RESNETS.DEPTH": _depth(shapes),

@@ -22,6 +22,16 @@ _PLACES = (
     (r"^(?=fpn_)", "backbone."),
 )
 _WORDS = {"masks": "Mask", "keypoints": "Keypoint", "surfaces": "DensePose"}
+# What heads of other kinds than usual make of a family's name: the pattern of their names, and what configs call them.
+_MASK_HEADS = {
+    "PointRend": (r"roi_heads\.mask_head\.(coarse_head)\.", "PointRendMaskHead"),
+    "Implicit PointRend": (r"roi_heads\.mask_head\.(parameter_head)\.", "ImplicitPointRendMaskHead"),
+}
+_SEMANTIC_HEADS = {
+    "PointRend Semantic FPN": (r"sem_seg_head\.(point_head)\.", "PointRendSemSegHead"),
+    "DeepLab v3": (r"sem_seg_head\.(aspp)\.", "DeepLabV3Head"),
+    "DeepLab v3+": (r"sem_seg_head\.(decoder)\.", "DeepLabV3PlusHead"),
+}
 # Transformers: the section of their settings, their name, and that of each size, which is channels and blocks.
 _TRANSFORMERS: dict[str, tuple[str, dict[tuple[int, int], str]]] = {
     "VIT": ("ViT", {(768, 12): "B", (1024, 24): "L", (1280, 32): "H"}),
@@ -40,7 +50,9 @@ _PARTS = (
     ("boxes", "{} conv", r"head\.cls_subnet\.(\d+)\.weight"),
     ("masks", "", r"(roi_heads)\.mask_head\."),
     ("masks", "{} conv", r"roi_heads\.mask_head\.(mask_fcn\d+)\."),
-    ("masks", "1 deconv", r"(roi_heads)\.mask_head\."),
+    ("masks", "1 deconv", r"roi_heads\.mask_head\.(deconv)\."),
+    ("masks", "{} fc", r"roi_heads\.mask_head\.(?:coarse|parameter)_head\.(fc\d+)\."),
+    ("masks", "point head of {} fc", r"roi_heads\.mask_head\.point_head\.(fc\d+)\."),
     ("keypoints", "", r"(roi_heads)\.keypoint_head\."),
     ("keypoints", "{} conv", r"roi_heads\.keypoint_head\.(conv_fcn\d+)\."),
     ("surfaces", "", r"(roi_heads)\.densepose_head\."),
@@ -48,7 +60,10 @@ _PARTS = (
     ("surfaces", "{} conv", r"roi_heads\.densepose_head\.(body_conv_fcn\d+)\."),
     ("surfaces", "decoder", r"roi_heads\.(decoder)\."),
     ("stuff", "", r"(sem_seg_head)\."),
-    ("stuff", "{} levels", r"sem_seg_head\.(p\d)\."),
+    ("stuff", "{} levels", r"sem_seg_head\.(?:coarse_sem_seg_head\.)?(p\d)\."),
+    ("stuff", "point head of {} fc", r"sem_seg_head\.point_head\.(fc\d+)\."),
+    ("stuff", "ASPP", r"sem_seg_head\.(aspp)\."),
+    ("stuff", "ASPP and decoder of {} steps", r"sem_seg_head\.decoder\.(\w+)\.fuse_conv\."),
 )
 
 
@@ -72,13 +87,22 @@ class Architecture:
     classes: dict[str, int]
 
 
-def name_family(heads: Collection[str], *, cascade: bool = False, dense: bool = False) -> tuple[str, str]:
+def name_family(
+    heads: Collection[str],
+    *,
+    cascade: bool = False,
+    dense: bool = False,
+    masks: str = "Mask",
+    stuff: str = "Semantic FPN",
+) -> tuple[str, str]:
     """Return the name of a model's family and its ``MODEL.META_ARCHITECTURE``, both empty where they are not known.
 
     Args:
         heads: what they find, in the words of `Architecture`.
         cascade: whether boxes are refined in stages.
         dense: whether boxes come straight from every cell of the feature maps, as in RetinaNet.
+        masks: the word for a mask head.
+        stuff: the name of a model that has a semantic head alone.
     """
     if dense:
         return "RetinaNet", "RetinaNet"
@@ -86,11 +110,11 @@ def name_family(heads: Collection[str], *, cascade: bool = False, dense: bool = 
         words = ["Cascade"] if cascade else []
         if "stuff" in heads:
             return " ".join([*words, "Panoptic FPN"]), "PanopticFPN"
-        words += [word for head, word in _WORDS.items() if head in heads]
+        words += [word for head, word in (_WORDS | {"masks": masks}).items() if head in heads]
         words = words or ["Faster" if "proposals" in heads else "Fast"]
         return f"{' '.join(words)} R-CNN", "GeneralizedRCNN"
     if "stuff" in heads:
-        return "Semantic FPN", "SemanticSegmentor"
+        return stuff, "SemanticSegmentor"
     return ("RPN", "ProposalNetwork") if "proposals" in heads else ("", "")
 
 
@@ -108,7 +132,13 @@ def family_of_config(cfg: CfgNode) -> tuple[str, list[str]]:
     alone = {"RetinaNet": "boxes", "SemanticSegmentor": "stuff", "ProposalNetwork": "proposals"}
     heads = [alone[kind]] if kind in alone else [head for head, on in has.items() if on]
     cascade = model.ROI_HEADS.NAME == "CascadeROIHeads"
-    return name_family(heads, cascade=cascade, dense=kind == "RetinaNet")[0], heads
+    words = {
+        "masks": next((word for word, (_, name) in _MASK_HEADS.items() if name == model.ROI_MASK_HEAD.NAME), "Mask"),
+        "stuff": next(
+            (word for word, (_, name) in _SEMANTIC_HEADS.items() if name == model.SEM_SEG_HEAD.NAME), "Semantic FPN"
+        ),
+    }
+    return name_family(heads, cascade=cascade, dense=kind == "RetinaNet", **words)[0], heads
 
 
 def recognise(shapes: ShapesByName) -> Architecture:
@@ -120,7 +150,11 @@ def recognise(shapes: ShapesByName) -> Architecture:
         "stuff": numbers.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
     }
     stages, dense = _found(shapes, r"roi_heads\.box_predictor\.(\d)\."), _found(shapes, r"head\.(cls_score)\.")
-    name, meta_architecture = name_family(heads, cascade=bool(stages), dense=bool(dense))
+    words = {
+        "masks": next((word for word, (keys, _) in _MASK_HEADS.items() if _found(shapes, keys)), "Mask"),
+        "stuff": next((word for word, (keys, _) in _SEMANTIC_HEADS.items() if _found(shapes, keys)), "Semantic FPN"),
+    }
+    name, meta_architecture = name_family(heads, cascade=bool(stages), dense=bool(dense), **words)
     return Architecture(
         name or ("a backbone alone, such as ImageNet weights" if is_backbone(shapes) else ""),
         meta_architecture,
@@ -148,6 +182,8 @@ def _backbone(shapes: ShapesByName, heads: dict[str, str], numbers: dict[str, An
     kept = _found(shapes, _TRUNK + r"(?:stem\.conv1\.norm|stem\.bn)\.(num_batches_tracked|running_var|weight)$")
     if kept:
         parts.append({"num_batches_tracked": "BN", "running_var": "FrozenBN", "weight": "GN"}[kept[0]])
+    if _found(shapes, _TRUNK + r"(stem\.conv3)\."):
+        parts.append("DeepLab's stem")
     deformable = _found(shapes, _TRUNK + r"(res\d)\.\d+\.conv2_offset\.")
     if deformable:
         parts.append(f"deformable {'+'.join(deformable)}")

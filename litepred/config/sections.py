@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,67 @@ from .. import extensions
 from .node import CfgNode
 from .safe_yaml import read_yaml_with_base
 
-__all__ = ["add_keys", "add_mvit_config", "add_swin_config", "add_vit_config", "model_section"]
+__all__ = [
+    "add_deeplab_config",
+    "add_keys",
+    "add_mvit_config",
+    "add_pointrend_config",
+    "add_swin_config",
+    "add_vit_config",
+    "completed",
+    "model_section",
+]
 
+# By the project whose keys they are, or whose section, those that no other project's config names.
+_TELLING = {
+    "mvit": ("MODEL.MVIT",),
+    "swin": ("MODEL.SWIN",),
+    "vit": ("MODEL.VIT",),
+    "deeplab": (
+        "MODEL.RESNETS.RES4_DILATION",
+        "MODEL.RESNETS.RES5_MULTI_GRID",
+        "MODEL.RESNETS.STEM_TYPE",
+        "MODEL.SEM_SEG_HEAD.ASPP_CHANNELS",
+        "MODEL.SEM_SEG_HEAD.ASPP_DILATIONS",
+        "MODEL.SEM_SEG_HEAD.ASPP_DROPOUT",
+        "MODEL.SEM_SEG_HEAD.LOSS_TYPE",
+        "MODEL.SEM_SEG_HEAD.PROJECT_CHANNELS",
+        "MODEL.SEM_SEG_HEAD.PROJECT_FEATURES",
+        "MODEL.SEM_SEG_HEAD.USE_DEPTHWISE_SEPARABLE_CONV",
+        "SOLVER.POLY_LR_CONSTANT_ENDING",
+        "SOLVER.POLY_LR_POWER",
+    ),
+    "pointrend": (
+        "INPUT.COLOR_AUG_SSD",
+        "MODEL.IMPLICIT_POINTREND",
+        "MODEL.POINT_HEAD",
+        "MODEL.ROI_MASK_HEAD.OUTPUT_SIDE_RESOLUTION",
+        "MODEL.ROI_MASK_HEAD.POINT_HEAD_ON",
+    ),
+}
 extensions.announce(
     config_sections={
-        "MODEL.MVIT": "litepred.config.sections:add_mvit_config",
-        "MODEL.SWIN": "litepred.config.sections:add_swin_config",
-        "MODEL.VIT": "litepred.config.sections:add_vit_config",
+        key: f"litepred.config.sections:add_{project}_config" for project, keys in _TELLING.items() for key in keys
     }
 )
+
+
+def add_deeplab_config(cfg: CfgNode) -> None:
+    """Add the keys of DeepLab with their defaults to a config; keys that it has keep their values.
+
+    Raises:
+        AttributeError: The config is frozen.
+    """
+    add_keys(cfg, _read("deeplab.yaml"))
+
+
+def add_pointrend_config(cfg: CfgNode) -> None:
+    """Add the keys of PointRend with their defaults to a config; keys that it has keep their values.
+
+    Raises:
+        AttributeError: The config is frozen.
+    """
+    add_keys(cfg, _read("pointrend.yaml"))
 
 
 def add_vit_config(cfg: CfgNode) -> None:
@@ -67,9 +120,21 @@ def model_section(cfg: CfgNode, name: str) -> CfgNode:
     return cfg.MODEL[name] if name in cfg.MODEL else type(cfg)(_defaults(name))
 
 
+def completed(cfg: CfgNode, add: Callable[[CfgNode], None]) -> CfgNode:
+    """Return a copy of a config in which ``add`` has added what no key named."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    add(cfg)
+    return cfg
+
+
 def _add(name: str, cfg: CfgNode) -> None:
     add_keys(cfg, {"MODEL": {name: _defaults(name)}})
 
 
 def _defaults(name: str) -> dict[str, Any]:
-    return read_yaml_with_base(Path(__file__).with_name("sections.yaml"))["MODEL"][name]
+    return _read("sections.yaml")["MODEL"][name]
+
+
+def _read(name: str) -> dict[str, Any]:
+    return read_yaml_with_base(Path(__file__).with_name(name))

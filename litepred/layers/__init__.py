@@ -1,5 +1,6 @@
 """The layers that torch and torchvision do not already have. What each file has in its ``__all__`` is public here."""
 
+from .aspp import *
 from .block import *
 from .conv import *
 from .linear import *

@@ -15,6 +15,7 @@ from .backbone.vit import *
 from .box_coding import *
 from .build import *
 from .panoptic import *
+from .point_features import *
 from .poolers import *
 from .postprocess import *
 from .rcnn import *

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from .. import extensions
 from ..config import CfgNode
 from ..errors import ConfigError
 from ..layers import ShapeSpec
@@ -26,6 +27,7 @@ __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
     "BACKBONE_REGISTRY",
     "META_ARCH_REGISTRY",
+    "POINT_HEAD_REGISTRY",
     "PROPOSAL_GENERATOR_REGISTRY",
     "ROI_BOX_HEAD_REGISTRY",
     "ROI_HEADS_REGISTRY",
@@ -39,6 +41,7 @@ __all__ = [
     "build_keypoint_head",
     "build_mask_head",
     "build_model",
+    "build_point_head",
     "build_proposal_generator",
     "build_roi_heads",
     "build_rpn_head",
@@ -58,6 +61,22 @@ ROI_BOX_HEAD_REGISTRY = Registry("ROI_BOX_HEAD_REGISTRY", "MODEL.ROI_BOX_HEAD.NA
 ROI_MASK_HEAD_REGISTRY = Registry("ROI_MASK_HEAD_REGISTRY", "MODEL.ROI_MASK_HEAD.NAME")
 ROI_KEYPOINT_HEAD_REGISTRY = Registry("ROI_KEYPOINT_HEAD_REGISTRY", "MODEL.ROI_KEYPOINT_HEAD.NAME")
 SEM_SEG_HEADS_REGISTRY = Registry("SEM_SEG_HEADS_REGISTRY", "MODEL.SEM_SEG_HEAD.NAME")
+POINT_HEAD_REGISTRY = Registry("POINT_HEAD_REGISTRY", "MODEL.POINT_HEAD.NAME")
+
+# Parts of Detectron2's projects. They register themselves when a config names one of them, so that a program which
+# brings the project's own code can register its own under these names.
+extensions.announce(
+    components={
+        "build_resnet_deeplab_backbone": "litepred.modeling.backbone.deeplab",
+        **dict.fromkeys(("DeepLabV3Head", "DeepLabV3PlusHead"), "litepred.modeling.deeplab"),
+        **dict.fromkeys(("ImplicitPointHead", "StandardPointHead"), "litepred.modeling.point_head"),
+        **dict.fromkeys(
+            ("ImplicitPointRendMaskHead", "PointRendMaskHead", "PointRendROIHeads"),
+            "litepred.modeling.roi_heads.pointrend",
+        ),
+        "PointRendSemSegHead": "litepred.modeling.pointrend_semantic",
+    }
+)
 
 Shapes = Mapping[str, ShapeSpec]
 
@@ -123,7 +142,8 @@ def build_proposal_generator(cfg: CfgNode, input_shape: Shapes) -> nn.Module | N
 
 
 # Each takes a config and the shape of what its component reads. That is a `ShapeSpec` for each named map for ROI heads
-# and semantic heads, a list of them for the RPN's head and for anchors, and one of a pooled box for the other heads.
+# and semantic heads, a list of them for the RPN's head and for anchors, and one of a pooled box or of a point for the
+# other heads.
 build_roi_heads = ROI_HEADS_REGISTRY.build
 build_sem_seg_head = SEM_SEG_HEADS_REGISTRY.build
 build_rpn_head = RPN_HEAD_REGISTRY.build
@@ -131,6 +151,7 @@ build_anchor_generator = ANCHOR_GENERATOR_REGISTRY.build
 build_box_head = ROI_BOX_HEAD_REGISTRY.build
 build_mask_head = ROI_MASK_HEAD_REGISTRY.build
 build_keypoint_head = ROI_KEYPOINT_HEAD_REGISTRY.build
+build_point_head = POINT_HEAD_REGISTRY.build
 
 
 def resolve_device(name: str | torch.device) -> torch.device:

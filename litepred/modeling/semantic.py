@@ -20,13 +20,40 @@ from .build import META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY, build_sem_seg_hea
 from .postprocess import sem_seg_postprocess
 from .rcnn import Inputs, MetaArch, RawOutputs, Sizes, output_size
 
-__all__ = ["SemSegFPNHead", "SemanticSegmentor"]
+__all__ = ["SemSegFPNHead", "SemanticSegmentor", "StridedHead"]
 
 _CLASSES_AT_ONCE = 8
 
 
+class StridedHead(InferenceModule):
+    """A semantic head is its `layers`: features to logits at a common stride. Subclass it for a head of your own.
+
+    Args:
+        common_stride: in pixels, of the logits.
+
+    Raises:
+        ConfigError: when that is not a whole number above 0.
+    """
+
+    def __init__(self, common_stride: int) -> None:
+        super().__init__()
+        self.common_stride = whole_number("MODEL.SEM_SEG_HEAD.COMMON_STRIDE", common_stride)
+
+    def layers(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Map features to logits (N, K, h, w) at the common stride."""
+        raise NotImplementedError
+
+    def forward(self, features: Mapping[str, Tensor], targets: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Map features to logits (N, K, H, W) at the padded input's size, and an empty dict in place of losses."""
+        return self.enlarge(self.layers(features)), {}
+
+    def enlarge(self, logits: Tensor) -> Tensor:
+        """Bring logits at the common stride to the padded input's size."""
+        return F.interpolate(logits, scale_factor=self.common_stride, mode="bilinear", align_corners=False)
+
+
 @SEM_SEG_HEADS_REGISTRY.register()
-class SemSegFPNHead(InferenceModule):
+class SemSegFPNHead(StridedHead):
     """Bring every level of a pyramid to one stride, add them, predict (Panoptic FPN, Kirillov et al. 2019).
 
     Args:
@@ -55,12 +82,11 @@ class SemSegFPNHead(InferenceModule):
         common_stride: int,
         norm: Norm = None,
     ) -> None:
-        super().__init__()
+        super().__init__(common_stride)
         if not input_shape:
             raise ConfigError("MODEL.SEM_SEG_HEAD.IN_FEATURES names no feature map that the backbone has")
         by_stride = sorted(input_shape.items(), key=lambda item: item[1].stride or 0)
         strides = [shape.stride or 1 for _, shape in by_stride]
-        whole_number("MODEL.SEM_SEG_HEAD.COMMON_STRIDE", common_stride)
         if common_stride & (common_stride - 1) or common_stride > strides[0]:
             raise ConfigError(
                 f"MODEL.SEM_SEG_HEAD.COMMON_STRIDE is {common_stride}, but the maps have the strides {strides}: "
@@ -69,7 +95,6 @@ class SemSegFPNHead(InferenceModule):
         whole_number("MODEL.SEM_SEG_HEAD.CONVS_DIM", conv_dims)
         self.in_features = [name for name, _ in by_stride]
         self.strides = strides
-        self.common_stride = common_stride
         for (name, shape), stride in zip(by_stride, strides):
             channels = shape.channels
             doublings = int(math.log2(stride / common_stride))
@@ -97,14 +122,6 @@ class SemSegFPNHead(InferenceModule):
             "common_stride": head.COMMON_STRIDE,
             "norm": head.NORM,
         }
-
-    def forward(self, features: Mapping[str, Tensor], targets: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Map the pyramid to logits (N, K, H, W) at the padded input's size, and an empty dict in place of losses."""
-        return self.enlarge(self.layers(features)), {}
-
-    def enlarge(self, logits: Tensor) -> Tensor:
-        """Bring logits at the common stride to the padded input's size."""
-        return F.interpolate(logits, scale_factor=self.common_stride, mode="bilinear", align_corners=False)
 
     def layers(self, features: Mapping[str, Tensor]) -> Tensor:
         """Map the pyramid to logits at the common stride."""
@@ -151,10 +168,10 @@ class SemanticSegmentor(MetaArch):
 def semantic_logits(head: nn.Module, features: Mapping[str, Tensor]) -> Tensor:
     """Run a semantic head; returns (N, K, H, W) float.
 
-    Of a `SemSegFPNHead` they come as it predicts them, before it enlarges them; a head of another kind returns them at
+    Of a `StridedHead` they come as it predicts them, before it enlarges them; a head of another kind returns them at
     the padded size.
     """
-    return head.layers(features).float() if _is_pyramid_head(head) else head(features, None)[0]
+    return head.layers(features).float() if _is_strided(head) else head(features, None)[0]
 
 
 def enlarged_logits(head: nn.Module, logits: Tensor, batched_inputs: Inputs, image_sizes: Sizes) -> list[Tensor]:
@@ -166,8 +183,10 @@ def enlarged_logits(head: nn.Module, logits: Tensor, batched_inputs: Inputs, ima
     for one, inputs, size in zip(logits.contiguous(), batched_inputs, image_sizes):
         size_hw = output_size(inputs, size)
         result = one.new_empty(len(one), *size_hw)
-        for k in range(0, len(one), _CLASSES_AT_ONCE):
-            some = slice(k, k + _CLASSES_AT_ONCE)
+        # What is left joins the last ones: torch rounds otherwise where a map has three channels.
+        starts = range(0, max(1, len(one) - _CLASSES_AT_ONCE + 1), _CLASSES_AT_ONCE)
+        for k, end in zip(starts, [*starts[1:], len(one)]):
+            some = slice(k, end)
             result[some] = sem_seg_postprocess(padded_logits(head, one[None, some])[0], size, *size_hw)
         results.append(result)
     return results
@@ -175,8 +194,8 @@ def enlarged_logits(head: nn.Module, logits: Tensor, batched_inputs: Inputs, ima
 
 def padded_logits(head: nn.Module, logits: Tensor) -> Tensor:
     """Bring what `semantic_logits` returned, (N, K, h, w), to the padded input's size."""
-    return head.enlarge(logits) if _is_pyramid_head(head) else logits
+    return head.enlarge(logits) if _is_strided(head) else logits
 
 
-def _is_pyramid_head(head: nn.Module) -> TypeGuard[SemSegFPNHead]:
-    return type(head).forward is SemSegFPNHead.forward
+def _is_strided(head: nn.Module) -> TypeGuard[StridedHead]:
+    return type(head).forward is StridedHead.forward

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from litepred import extensions
-from litepred.config import CfgNode, get_cfg
+from litepred.config import CfgNode, get_cfg, sections
 from litepred.config.sections import add_keys
 from litepred.errors import ConfigError
 
@@ -60,3 +60,38 @@ def test_add_keys(keys, expected):
     assert [key for key, value in cfg.items() if isinstance(value, CfgNode) and value.is_new_allowed()] == [
         key for key, value in keys.items() if value == {}
     ]
+
+
+PROJECTS = {
+    "deeplab": {
+        "MODEL.RESNETS.STEM_TYPE": "basic",
+        "MODEL.SEM_SEG_HEAD.ASPP_DILATIONS": [1, 2, 3],
+        "SOLVER.POLY_LR_POWER": 0.5,
+    },
+    "pointrend": {
+        "INPUT.COLOR_AUG_SSD": True,
+        "MODEL.POINT_HEAD.FC_DIM": 8,
+        "MODEL.ROI_MASK_HEAD.POINT_HEAD_ON": True,
+        "MODEL.IMPLICIT_POINTREND.POS_ENC_ENABLED": False,
+    },
+}
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_naming_one_key_of_a_project_brings_all(project):
+    whole = get_cfg()
+    getattr(sections, f"add_{project}_config")(whole)
+    for key, value in PROJECTS[project].items():
+        cfg, wanted = get_cfg(), whole.clone()
+        assert cfg != whole
+        cfg.merge_from_list([key, value])
+        wanted.merge_from_list([key, value])
+        assert cfg == wanted != whole
+
+
+def test_a_completed_copy():
+    cfg = get_cfg()
+    cfg.freeze()
+    copy = sections.completed(cfg, sections.add_pointrend_config)
+    assert copy.MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS == 784 and copy.MODEL.POINT_HEAD.IN_FEATURES == ("p2",)
+    assert cfg == get_cfg() and cfg.is_frozen()

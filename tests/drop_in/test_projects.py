@@ -1,18 +1,20 @@
-"""Keys and functions of DeepLab and PointRend that other projects import."""
+"""What other projects import of Detectron2's projects."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from litepred import Boxes, get_cfg
+from litepred import get_cfg, modeling
 from litepred.drop_in import projects
 
 
 @pytest.mark.parametrize(
     ("add", "key", "value"),
     [
-        (projects.add_deeplab_config, "ASPP_DILATIONS", [6, 12, 18]),
         (projects.add_panoptic_deeplab_config, "HEAD_CHANNELS", 256),
         (projects.add_panoptic_deeplab_config, "ASPP_CHANNELS", 256),
     ],
@@ -26,41 +28,55 @@ def test_keys_of_the_semantic_head(add, key, value):
     assert "ASPP_CHANNELS" not in get_cfg().MODEL.SEM_SEG_HEAD
 
 
-def test_keys_of_pointrend():
+def test_random_points_are_more_where_a_map_is_uncertain():
+    rows = torch.linspace(-1, 1, 32)[:, None].expand(32, 32)[None, None]  # 0 in the middle
+    torch.manual_seed(0)
+    points = projects.get_uncertain_point_coords_with_randomness(rows, lambda logits: -logits.abs(), 100, 3, 0.75)
+    torch.manual_seed(0)
+    drawn = torch.rand(1, 300, 2)
+    best = (drawn[0, :, 1] - 0.5).abs().topk(75, largest=False).indices
+    assert {*map(tuple, points[0, :75].tolist())} == {*map(tuple, drawn[0, best].tolist())}
+    assert torch.equal(points[0, 75:], torch.rand(1, 25, 2)[0])
+    assert projects.get_uncertain_point_coords_with_randomness(rows[:0], lambda x: x, 4, 1, 1).shape == (0, 4, 2)
+
+
+@pytest.mark.usefixtures("drop_in")
+def test_the_names_are_those_of_the_models():
+    import detectron2.projects.deeplab as deeplab
+    import detectron2.projects.point_rend as point_rend
+    from detectron2.projects.deeplab.resnet import DeepLabStem
+    from detectron2.projects.point_rend.point_features import point_sample
+    from detectron2.projects.point_rend.point_head import POINT_HEAD_REGISTRY, StandardPointHead
+    from detectron2.projects.point_rend.roi_heads import PointRendROIHeads
+    from detectron2.projects.point_rend.semantic_seg import calculate_uncertainty
+
+    assert modeling.SEM_SEG_HEADS_REGISTRY.get("DeepLabV3PlusHead") is deeplab.DeepLabV3PlusHead
+    assert modeling.SEM_SEG_HEADS_REGISTRY.get("PointRendSemSegHead") is point_rend.PointRendSemSegHead
+    assert modeling.ROI_MASK_HEAD_REGISTRY.get("PointRendMaskHead") is point_rend.PointRendMaskHead
+    assert modeling.ROI_HEADS_REGISTRY.get("PointRendROIHeads") is PointRendROIHeads
+    assert POINT_HEAD_REGISTRY.get("StandardPointHead") is StandardPointHead
+    assert DeepLabStem().out_channels == 128 and point_sample is modeling.point_sample
+    assert calculate_uncertainty(torch.tensor([[[[3.0]], [[1.0]], [[2.0]]]])).tolist() == [[[[-1.0]]]]
     cfg = get_cfg()
-    projects.add_pointrend_config(cfg)
-    assert cfg.MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS == 28 * 28
-    cfg.merge_from_list(["MODEL.POINT_HEAD.IN_FEATURES", ["p3"], "MODEL.ROI_MASK_HEAD.POINT_HEAD_ON", True])
-    assert cfg.MODEL.POINT_HEAD.IN_FEATURES == ("p3",)
+    deeplab.add_deeplab_config(cfg)
+    point_rend.add_pointrend_config(cfg)
+    assert (cfg.MODEL.RESNETS.STEM_TYPE, cfg.MODEL.POINT_HEAD.NAME) == ("deeplab", "StandardPointHead")
+    with pytest.raises(NotImplementedError, match="litepred only infers"):
+        point_rend.ColorAugSSDTransform("BGR")
 
 
-def test_points_of_a_map_that_is_linear():
-    rows, columns = torch.meshgrid(torch.arange(4.0), torch.arange(6.0), indexing="ij")
-    maps = torch.stack([columns, rows])[None]  # each cell says where it is
-    grid = projects.generate_regular_grid_point_coords(1, 2, "cpu")
-    assert grid.tolist() == [[[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]]
-    sampled = projects.point_sample(maps, grid, align_corners=False)
-    expected = grid[0].T * torch.tensor([[6.0], [4.0]]) - 0.5
-    torch.testing.assert_close(sampled[0], expected)
-    assert projects.point_sample(maps, grid.view(1, 2, 2, 2), align_corners=False).shape == (1, 2, 2, 2)
+def test_a_program_with_a_copy_of_pointrend_registers_its_own():
+    program = """
+from litepred.modeling import ROI_MASK_HEAD_REGISTRY
+import litepred.drop_in.projects, litepred.optimize, litepred.predictor
 
+@ROI_MASK_HEAD_REGISTRY.register()
+class PointRendMaskHead:
+    pass
 
-def test_uncertain_cells():
-    uncertainty = torch.zeros(1, 1, 2, 3)
-    uncertainty[0, 0, 1, 2], uncertainty[0, 0, 0, 1] = 2, 1
-    index, points = projects.get_uncertain_point_coords_on_grid(uncertainty, 2)
-    assert index.tolist() == [[5, 1]]
-    torch.testing.assert_close(points, torch.tensor([[[5 / 6, 0.75], [0.5, 0.25]]]))
-    assert projects.get_uncertain_point_coords_on_grid(uncertainty, 99)[0].shape == (1, 6)
-
-
-def test_points_of_boxes():
-    boxes = [Boxes(torch.tensor([[0.0, 0, 8, 8]])), Boxes(torch.tensor([[8.0, 0, 16, 8], [0, 0, 4, 4]]))]
-    maps = torch.arange(2.0)[:, None, None, None].expand(2, 1, 4, 8)  # the number of the image
-    centres = torch.full((3, 1, 2), 0.5)
-    features, points = projects.point_sample_fine_grained_features([maps, maps], [0.5, 0.5], boxes, centres)
-    assert features[:, :, 0].tolist() == [[0, 0], [1, 1], [1, 1]]
-    assert points[:, 0].tolist() == [[4, 4], [12, 4], [2, 2]]
+assert ROI_MASK_HEAD_REGISTRY.get("PointRendMaskHead") is PointRendMaskHead
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_attention_to_a_few_points_of_maps():

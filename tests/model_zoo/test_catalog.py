@@ -15,8 +15,8 @@ from litepred.config import CfgNode
 from litepred.data import MetadataCatalog
 from litepred.errors import ConfigError
 
-# Those of other tests: tests/test_torchvision.py, tests/densepose/test_zoo.py, test_transformers.py
-OTHERS = ("torchvision/", "DensePose/", "ViTDet/", "MViTv2/")
+# Those of other tests: tests/test_torchvision.py, tests/densepose/test_zoo.py, test_transformers.py, test_projects.py
+OTHERS = ("torchvision/", "DensePose/", "ViTDet/", "MViTv2/", "PointRend/", "DeepLab/")
 NAMES = [name for name in model_zoo.list() if not name.startswith(OTHERS)]
 X_STD = [57.375, 57.12, 58.395]
 NO_CHECKPOINT = {

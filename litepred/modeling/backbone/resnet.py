@@ -5,7 +5,7 @@ A stage's blocks keep their resolution but for the first, which may halve it. Co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,9 +22,7 @@ __all__ = ["BasicBlock", "BasicStem", "BottleneckBlock", "ResNet", "build_resnet
 _BLOCKS_PER_STAGE = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-def _conv_norm(
-    in_channels: int, out_channels: int, kernel: int, norm: Norm, relu: bool = True, **kwargs: Any
-) -> Conv2d:
+def conv_norm(in_channels: int, out_channels: int, kernel: int, norm: Norm, relu: bool = True, **kwargs: Any) -> Conv2d:
     """Make a bias-free convolution with its norm and, unless it ends a branch, ReLU; ``kind`` is its class."""
     kind, activation = kwargs.pop("kind", Conv2d), F.relu_ if relu else None
     norm_layer = get_norm(norm, out_channels)
@@ -38,7 +36,7 @@ class _ResidualBlock(CNNBlockBase):
         super().__init__(in_channels, out_channels, stride)
         self.shortcut = None
         if in_channels != out_channels:
-            self.shortcut = _conv_norm(in_channels, out_channels, 1, norm, relu=False, stride=stride)
+            self.shortcut = conv_norm(in_channels, out_channels, 1, norm, relu=False, stride=stride)
 
     def _add_shortcut(self, out: Tensor, x: Tensor) -> Tensor:
         out += x if self.shortcut is None else self.shortcut(x)
@@ -50,8 +48,8 @@ class BasicBlock(_ResidualBlock):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, norm: Norm = "BN") -> None:
         super().__init__(in_channels, out_channels, stride, norm)
-        self.conv1 = _conv_norm(in_channels, out_channels, 3, norm, stride=stride, padding=1)
-        self.conv2 = _conv_norm(out_channels, out_channels, 3, norm, relu=False, padding=1)
+        self.conv1 = conv_norm(in_channels, out_channels, 3, norm, stride=stride, padding=1)
+        self.conv2 = conv_norm(out_channels, out_channels, 3, norm, relu=False, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H / stride, W / stride)."""
@@ -91,14 +89,14 @@ class BottleneckBlock(_ResidualBlock):
         super().__init__(in_channels, out_channels, stride, norm)
         stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
         middle: dict[str, Any] = {"stride": stride_3x3, "padding": dilation, "dilation": dilation}
-        self.conv1 = _conv_norm(in_channels, bottleneck_channels, 1, norm, stride=stride_1x1)
+        self.conv1 = conv_norm(in_channels, bottleneck_channels, 1, norm, stride=stride_1x1)
         self.conv2_offset = None
         if deform:
             per_tap, kind = (3, ModulatedDeformConv) if deform == "v2" else (2, DeformConv)
             self.conv2_offset = Conv2d(bottleneck_channels, per_tap * 9 * deform_num_groups, 3, **middle)
             middle |= {"kind": kind, "deformable_groups": deform_num_groups}
-        self.conv2 = _conv_norm(bottleneck_channels, bottleneck_channels, 3, norm, groups=num_groups, **middle)
-        self.conv3 = _conv_norm(bottleneck_channels, out_channels, 1, norm, relu=False)
+        self.conv2 = conv_norm(bottleneck_channels, bottleneck_channels, 3, norm, groups=num_groups, **middle)
+        self.conv3 = conv_norm(bottleneck_channels, out_channels, 1, norm, relu=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C', H / stride, W / stride)."""
@@ -112,7 +110,7 @@ class BasicStem(CNNBlockBase):
 
     def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: Norm = "BN") -> None:
         super().__init__(in_channels, out_channels, stride=4)
-        self.conv1 = _conv_norm(in_channels, out_channels, 7, norm, stride=2, padding=3)
+        self.conv1 = conv_norm(in_channels, out_channels, 7, norm, stride=2, padding=3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, H, W) to (N, C', H / 4, W / 4)."""
@@ -243,17 +241,39 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
         ConfigError: for values that no ResNet has, or switches that basic blocks do not have.
     """
     resnets = cfg.MODEL.RESNETS
-    deform = resnets.DEFORM_ON_PER_STAGE
     if resnets.RES5_DILATION not in (1, 2):
         raise ConfigError(f"MODEL.RESNETS.RES5_DILATION is {resnets.RES5_DILATION!r}: expected 1 or 2")
+    return resnet_of_config(resnets, input_shape, BasicStem, {5: resnets.RES5_DILATION})
+
+
+def resnet_of_config(
+    resnets: CfgNode,
+    input_shape: ShapeSpec,
+    stem_class: Callable[[int, int, Norm], nn.Module],
+    dilations: Mapping[int, int],
+    last_grid: Sequence[int] = (),
+) -> ResNet:
+    """Build the ResNet of ``MODEL.RESNETS`` with a stem, and dilations by the number of the stage.
+
+    A stage with a dilation above 1 keeps its resolution. ``last_grid`` has a factor of the dilation for each block of
+    stage 5.
+
+    Raises:
+        ConfigError: for values that no ResNet has, or switches that basic blocks do not have.
+    """
+    deform = resnets.DEFORM_ON_PER_STAGE
     if not isinstance(deform, (list, tuple)) or len(deform) != 4:
         raise ConfigError(f"MODEL.RESNETS.DEFORM_ON_PER_STAGE is {deform!r}: expected four switches")
 
     def arguments(stage: int) -> dict[str, Any]:
-        dilation = resnets.RES5_DILATION if stage == 5 else 1
+        dilation = dilations.get(stage, 1)
         own = {"norm": resnets.NORM} | ({"first_stride": 1} if dilation > 1 else {})
         if resnets.DEPTH >= 50:
-            return own | bottleneck_arguments(resnets, stage, dilation, deform[stage - 2])
+            own |= bottleneck_arguments(resnets, stage, dilation, deform[stage - 2])
+            if stage == 5 and last_grid:
+                del own["dilation"]
+                own["dilation_per_block"] = [dilation * factor for factor in last_grid]
+            return own
         values = {"NUM_GROUPS": resnets.NUM_GROUPS, "RES5_DILATION": dilation, "DEFORM_ON_PER_STAGE": deform[stage - 2]}
         for key, value in values.items():
             needed = False if key == "DEFORM_ON_PER_STAGE" else 1
@@ -267,7 +287,7 @@ def build_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
     last = max((stage_of.get(name, 5) for name in resnets.OUT_FEATURES or ()), default=5)
     in_channels = whole_number("MODEL.RESNETS.STEM_OUT_CHANNELS", resnets.STEM_OUT_CHANNELS)
     out_channels = whole_number("MODEL.RESNETS.RES2_OUT_CHANNELS", resnets.RES2_OUT_CHANNELS)
-    stem = BasicStem(input_shape.channels or 3, in_channels, resnets.NORM)
+    stem = stem_class(input_shape.channels or 3, in_channels, resnets.NORM)
     stages = _make_stages(resnets.DEPTH, in_channels, out_channels, arguments, last)
     return ResNet(stem, stages, out_features=resnets.OUT_FEATURES or ())
 
