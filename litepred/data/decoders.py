@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 
 __all__ = ["DECODERS", "IMAGE_FORMATS", "is_old", "open_image", "warn_if_old"]
 
-# Pillow's names of the formats that are opened. A program may append others, such as "TGA": each is a decoder more that
-# a file from elsewhere can reach. MPO comes with JPEG; HEIF is there once pillow_heif.register_heif_opener() was called.
+# Pillow's names of the formats that are opened. A program may append others, such as "TGA": each is one decoder more
+# that a file can reach. MPO comes with JPEG, and HEIF is there once `pillow_heif.register_heif_opener` was called.
 IMAGE_FORMATS = ["JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF", "HEIF"]
 
 # The first release of each decoder without the holes that are known, where Python is new enough for it.

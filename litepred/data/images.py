@@ -85,7 +85,7 @@ def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None =
         if head.startswith(b"%!PS"):
             return _IS_PROGRAM
         return (
-            f"is not an image of a format that is opened: it has {size} bytes and starts with {head!r}; expected "
+            f"is no image of a format that is opened: it has {size} bytes and starts with {head!r}; expected "
             f"{', '.join(IMAGE_FORMATS)}. Convert it to PNG, or add its format to litepred.data.IMAGE_FORMATS"
         )
     return f"cannot be read as an image ({error}): is the file complete?"

@@ -46,7 +46,7 @@ def test_only_listed_formats_reach_their_decoder(kind, monkeypatch):
     else:
         with pytest.raises(UnidentifiedImageError):
             open_image(io.BytesIO(data))
-        with pytest.raises(ImageError, match="format that is opened|is EPS"):
+        with pytest.raises(ImageError, match=r"format that is opened|is EPS"):
             read_image(io.BytesIO(data))
 
 

@@ -82,9 +82,9 @@ def _yamls() -> Iterator[bytes]:
 
 
 def _lazy_configs() -> Iterator[bytes]:
-    yield test_language.HEAD.encode() + b"model = L(torch.nn.Conv2d)(in_channels=3, out_channels=4, kernel_size='${..k}')"
+    yield test_language.HEAD.encode() + b"model = L(torch.nn.Conv2d)(in_channels=3, out_channels=4, k='${..k}')"
     yield b"from .a import b\nx = dict(a=[1, *range(3)], **dict(c=f'{1.5:.1f}'))\nx['a'] += [2]\ndel x['c']"
-    yield b"def f(n, *, m=2):\n    for i in range(n):\n        if i > m and not i % 2:\n            return i\nx = dict(y=f(9))"
+    yield b"def f(n, *, m=2):\n    for i in range(n):\n        if i > m:\n            return i\nx = dict(y=f(9))"
     yield from (text.encode("utf-8", "surrogatepass") for text in test_language.HOSTILE.values())
 
 

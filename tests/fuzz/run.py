@@ -47,7 +47,9 @@ def main() -> None:
                 instrument(vars(module).values(), module.__name__)
         limits = ["-rss_limit_mb=4000", "-timeout=30", f"-max_len={LONGEST}", f"-artifact_prefix=fuzz-{name}-"]
         limits += [f"-max_total_time={seconds[0]}"] if seconds else []
-        atheris.Setup([sys.argv[0], str(corpus), *limits, "-print_final_stats=1"], lambda data: attempt(name, data, work))
+        atheris.Setup(
+            [sys.argv[0], str(corpus), *limits, "-print_final_stats=1"], lambda data: attempt(name, data, work)
+        )
         atheris.Fuzz()
 
 
