@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from .data import Metadata, dataset_ids
+from .data import Metadata, dataset_ids, open_image
 from .errors import LitepredError
 from .results import instances_to_coco_json, rgb_to_id
 
@@ -397,7 +396,7 @@ class PanopticEvaluator:
             described = [{"id": segment["id"], "category_id": self._category(segment)} for segment in segments]
             path = self._folder / annotation["file_name"]
             try:
-                with Image.open(path) as image:
+                with open_image(path) as image:
                     truth = rgb_to_id(np.asarray(image.convert("RGB")))
             except OSError as error:
                 raise LitepredError(f"the panoptic annotation {str(path)!r} cannot be read: {error}") from error

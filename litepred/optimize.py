@@ -26,7 +26,7 @@ from .modeling.roi_heads.mask_head import BaseMaskRCNNHead, mask_rcnn_inference
 from .modeling.rpn import StandardRPNHead
 from .structures import Instances
 
-__all__ = ["optimize"]
+__all__ = ["is_fast", "optimize"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -54,7 +54,7 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
     if precision not in tuple(_DTYPES):
         raise ConfigError(f"precision is {precision!r}: expected one of {', '.join(_DTYPES)}")
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    if precision != "float32" and not _is_fast(precision, device):
+    if precision != "float32" and not is_fast(precision, device):
         warnings.warn(
             f"this {'processor' if device.type == 'cpu' else 'device'} has no fast path for {precision}: "
             "computing in float32, which is faster here. Leave precision='float32' to say so yourself.",
@@ -91,7 +91,7 @@ def compiling() -> AbstractContextManager[Any]:
     return config.patch(freezing=True)
 
 
-def _is_fast(precision: str, device: torch.device) -> bool:
+def is_fast(precision: str, device: torch.device) -> bool:
     """Whether ``device`` multiplies matrices of this type faster than float32 ones."""
     if device.type == "cuda":
         return precision == "float16" or torch.cuda.get_device_capability(device) >= (8, 0)

@@ -24,7 +24,7 @@ from litepred.structures import instance_mask
 
 @pytest.fixture
 def fast_everywhere(monkeypatch):
-    monkeypatch.setattr(optimize_module, "_is_fast", lambda precision, device: True)
+    monkeypatch.setattr(optimize_module, "is_fast", lambda precision, device: True)
 
 
 HEADS = {
@@ -174,7 +174,7 @@ def test_an_unknown_precision(precision):
 
 
 def test_a_processor_without_a_fast_path_says_so_and_computes_in_float32(monkeypatch):
-    monkeypatch.setattr(optimize_module, "_is_fast", lambda precision, device: False)
+    monkeypatch.setattr(optimize_module, "is_fast", lambda precision, device: False)
     model = tiny_model("fpn")
     with pytest.warns(UserWarning, match="no fast path for bfloat16: computing in float32") as caught:
         assert optimize(model, "bfloat16") == "float32"
@@ -298,7 +298,7 @@ def test_on_cuda(family, precision):
 
 
 @pytest.mark.skipif(
-    not optimize_module._is_fast("bfloat16", torch.device("cpu")), reason="this processor has no fast bfloat16"
+    not optimize_module.is_fast("bfloat16", torch.device("cpu")), reason="this processor has no fast bfloat16"
 )
 def test_what_bfloat16_costs_on_pages():
     """At least 97 % of float32's instances above 0.5 are found again: of the same class, and where they were."""

@@ -102,7 +102,7 @@ def test_http_server(predictor, serial, monkeypatch):
                     assert_equal(one, {name: other[name] for name in one})
             for body, headers, status, sentence in (
                 (b"", {}, 400, "it has 0 bytes"),
-                (b"<html>", {}, 400, "not an image that Pillow knows"),
+                (b"<html>", {}, 400, "no image of a format that is opened"),
                 (png(Image.new("1", (9000, 9000))), {}, 400, "too large"),
                 (b"", {"Content-Length": "many"}, 411, "Content-Length"),
                 (b"", {"Content-Length": "32000001"}, 413, "at most 32000000"),

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -28,7 +28,7 @@ from .download import download
 from .naming import CAFFE2, find_state, from_caffe2, split_query
 from .unpickler import load_legacy, load_pickle, stored_tensor
 
-__all__ = ["is_safetensors", "read_checkpoint", "to_tensor"]
+__all__ = ["find_checkpoint", "is_safetensors", "kind_of_pickle", "read_checkpoint", "to_tensor"]
 
 _HEAD_BYTES = 512
 _SAFETENSORS_HEADER_MAX = 100_000_000  # the format's own limit
@@ -39,6 +39,7 @@ _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _TEXT_PICKLE = re.compile(rb"c[\w.]+\r?\n[\w.]+\r?\n|\(([dl]p\d|d[VS]|S['\"]|V)|[}\]][q(.]")
 _LOCAL_QUERY = re.compile(r"((dl|raw|download)=\w*|matching_heuristics=False)(&|$)")
 _PREFIX = "module."
+_MAPPED = 64 << 20  # bytes: larger files are mapped into memory, where one that is cut short meanwhile ends the process
 _logger = logging.getLogger(__name__)
 _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
@@ -60,8 +61,9 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     Detectron2's and Detectron1's model zoos (all protocols, Python 2 included). The name's ending plays no part. Where
     the state dict is found in the file is told at `find_state`; names of Caffe2 are changed as `from_caffe2` tells.
 
-    The tensors of a safetensors file, or of a file that ``torch.save`` of PyTorch 1.6 or newer wrote, are read from the
-    disk when they are used. As long as such a tensor exists, Windows lets nobody replace or delete the file.
+    Where a safetensors file, or one that ``torch.save`` of PyTorch 1.6 or newer wrote, has more than 64 MiB, its
+    tensors are read from the disk when they are used. As long as such a tensor exists, Windows lets nobody replace or
+    delete the file.
 
     Args:
         path: of a file; or its address (see `download`), which is downloaded unless it is in the cache.
@@ -73,16 +75,11 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         CheckpointError: there is no such file (then also a ``FileNotFoundError``), it cannot be downloaded, is of
             another kind, damaged, names code, or holds no state dict.
     """
-    file, heuristics = _local_file(os.fspath(path))
+    file, kind, heuristics = find_checkpoint(path)
     _logger.info("Reading the checkpoint %s", file)
+    size = 0
     try:
         size = file.stat().st_size
-        with file.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
-    kind = _kind(file, head, size)
-    try:
         data, header = _read(file, kind)
         found = find_state(data)
         model = _tensors(found.model, _EXPANDED_FREELY + _EXPANSION * size)
@@ -98,6 +95,27 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         ) from error
     heuristics = heuristics or found.matching_heuristics
     return replace(found, model=model, name=str(file), header=header, format=kind, matching_heuristics=heuristics)
+
+
+def find_checkpoint(path: str | PathLike[str]) -> tuple[Path, str, bool]:
+    """Return the file that is meant, its format, and whether ``?matching_heuristics=True`` was asked for.
+
+    Raises:
+        CheckpointError: as for `read_checkpoint`; the file is not read beyond its first bytes.
+    """
+    file, heuristics = _local_file(os.fspath(path))
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
+    return file, _kind(file, head, size), heuristics
+
+
+def kind_of_pickle(head: bytes) -> str:
+    """Tell by its first bytes the pickle of an old file of torch.save from others."""
+    return "torch-legacy" if _LEGACY_MAGIC in head[:40] else "pickle"
 
 
 def is_safetensors(path: str | PathLike[str]) -> bool:
@@ -163,7 +181,7 @@ def _kind(file: Path, head: bytes, size: int) -> str:
     if head.startswith(b"PK"):
         return "torch"
     if head[0] == 0x80 and len(head) > 1 and head[1] <= 5:
-        return "torch-legacy" if _LEGACY_MAGIC in head[:40] else "pickle"
+        return kind_of_pickle(head)
     if _TEXT_PICKLE.match(head):
         return "pickle"
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or not any(byte < 32 and byte not in b"\t\n\r\f" for byte in head):
@@ -195,12 +213,21 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
         size = int.from_bytes(stream.read(8), "little")
         if size > _HEADER_READ_MAX:
             raise CheckpointError(f"its header has {size:,} bytes, more than any that is read ({_HEADER_READ_MAX:,})")
-        json.loads(stream.read(size), object_pairs_hook=_without_duplicates)
-    with safetensors.safe_open(file, "pt") as content:
-        header: dict[str, str] = content.metadata() or {}
-        tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - it is no dict
+        entries = json.loads(stream.read(size), object_pairs_hook=_without_duplicates)
+        whole = b"" if stream.seek(0, os.SEEK_END) > _MAPPED else _whole(stream)
+    header: dict[str, str] = entries.get("__metadata__") or {}
+    if whole:
+        tensors = safetensors.torch.load(whole)
+    else:
+        with safetensors.safe_open(file, "pt") as content:
+            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - it is no dict
     extra = {key: _json_or_text(value) for key, value in header.items() if (key, value) != ("format", "pt")}
     return {**extra, "model": tensors}, header
+
+
+def _whole(stream: BinaryIO) -> bytes:
+    stream.seek(0)
+    return stream.read()
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -218,21 +245,25 @@ def _json_or_text(value: str) -> Any:
 
 def _read_zip(file: Path) -> Any:
     with file.open("rb") as stream:
-        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-    with zipfile.ZipFile(file) as archive:
+        mapped = stream.seek(0, os.SEEK_END) > _MAPPED
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) if mapped else bytearray(_whole(stream))
+    with zipfile.ZipFile(file if mapped else io.BytesIO(data)) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
+        pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
+        if len(entries) < len(archive.infolist()) or len(pickles) > 1:
+            raise CheckpointError("it is a zip archive with two entries of one name, so that readers differ about it")
         if any(name.endswith("constants.pkl") or "/code/" in name for name in entries):
             raise CheckpointError(
                 "it is a TorchScript archive (a compiled program, from torch.jit.save), not a state dict. Save the "
                 "weights of the model that it was made from: torch.save(model.state_dict(), 'weights.pth')"
             )
-        pickled = next((name for name in entries if name.rpartition("/")[2] == "data.pkl"), None)
-        if pickled is None:
+        if not pickles:
             shown = ", ".join(list(entries)[:3]) or "nothing"
             raise CheckpointError(
                 f"it is a zip archive that torch.save did not write (it holds {shown}): unpack it and give the "
                 "checkpoint inside"
             )
+        pickled = pickles[0]
         expanded = sum(entry.file_size for entry in entries.values() if entry.compress_type != zipfile.ZIP_STORED)
         if expanded > _EXPANDED_FREELY + _EXPANSION * len(data) or entries[pickled].file_size > 10**6 + len(data):
             raise CheckpointError(f"its {len(data):,} bytes unpack to {expanded:,}, which no weights do")

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 
-__all__ = ["load_legacy", "load_pickle", "stored_tensor"]
+__all__ = ["NESTED_FILE", "Unpickler", "known_name", "load_legacy", "load_pickle", "stored_tensor"]
 
 _PLAIN_DTYPE = re.compile(r"[biufcSU]\d{1,9}")
 _LATIN1 = {"latin1", "latin-1", "iso-8859-1"}
@@ -31,6 +31,7 @@ _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _KEYS = (str, bytes, int, float, np.number, type(None))
 # A file may build this many bytes from parts that it repeats, plus this many times its own size.
 _COPIED_FREELY, _COPIES = 10_000_000, 4
+NESTED_FILE = "torch.storage._load_from_bytes"  # is called with the bytes of another torch file
 _READ_FREELY = 65_536  # bytes that are read at once without a look at how many are left
 _MOST_READS = 1_500_000
 
@@ -165,7 +166,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._tensor._rebuild_from_type_v2": _rebuild_with_attributes,
-    "torch.storage._load_from_bytes": lambda raw: load_legacy(io.BytesIO(_as_bytes(raw))),
+    NESTED_FILE: lambda raw: load_legacy(io.BytesIO(_as_bytes(raw))),
     "torch.Size": tuple,
     "torch.device": _first,
 }
@@ -179,6 +180,12 @@ _ALLOWED: dict[str, Any] = {
 # The beginnings of names in other versions of Python, numpy and torch, and what they are here.
 _SAME = {"__builtin__": "builtins", "numpy.core": "numpy._core", "torch.cuda": "torch", "torch.tensor": "torch._tensor"}
 _OTHER_MODULE = re.compile(rf"^({'|'.join(map(re.escape, _SAME))})(?=\.)")
+
+
+def known_name(name: str) -> str | None:
+    """Return what a name is called in the table of those that may stand in a checkpoint; ``None`` for others."""
+    known = _OTHER_MODULE.sub(lambda old: _SAME[old[0]], name)
+    return known if known in _ALLOWED else None
 
 
 def _refusal(name: str) -> CheckpointError:
@@ -214,7 +221,9 @@ def _keyed(opcode: bytes, keys: slice, container: type = object) -> dict[int, Ca
 
 # It derives from the unpickler that is written in Python. The one in C reserves as much memory as a damaged file asks
 # for, and its steps cannot be replaced.
-class _Unpickler(pickle._Unpickler):
+class Unpickler(pickle._Unpickler):
+    """A reader of plain data: what `load_pickle` says."""
+
     def __init__(self, stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Tensor] | None = None) -> None:
         start, end, reads = stream.tell(), _size(stream), 0
 
@@ -233,9 +242,9 @@ class _Unpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Look a name up in the table."""
-        known = _OTHER_MODULE.sub(lambda old: _SAME[old[0]], f"{module}.{name}")
+        known = known_name(f"{module}.{name}")
         # Torch files have no other torch files in them: one inside the other, they would add up.
-        if known not in _ALLOWED or (self._storage and known == "torch.storage._load_from_bytes"):
+        if known is None or (self._storage and known == NESTED_FILE):
             raise _refusal(f"{module}.{name}")
         return _ALLOWED[known]
 
@@ -314,7 +323,7 @@ def load_pickle(stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Ten
         CheckpointError: the file names anything else; no code of it has run.
         Exception: of any kind, where the file is damaged.
     """
-    return _Unpickler(stream, storage).load()
+    return Unpickler(stream, storage).load()
 
 
 def stored_tensor(buffer: mmap.mmap | bytearray, dtype: torch.dtype, numel: int, start: int, end: int) -> Tensor:

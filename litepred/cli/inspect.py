@@ -7,6 +7,10 @@ shape of every tensor.
 No code in the file is run, and only what is needed of it is read. For a file
 that is cut short, hostile or no checkpoint at all, the command says so and ends
 with status 1.
+
+With --scan it lists what other programs would import for the file instead, and
+imports nothing of it. The status is 1 where a name is not one of a checkpoint,
+or the file cannot be read to its end.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,18 +51,39 @@ def add_options(parser: CommandParser) -> None:
     parser.add_argument(
         "file", metavar="FILE", help="checkpoint or its address, or a config: a YAML file or a name in the zoo"
     )
+    parser.add_argument("--scan", action="store_true", help="list the names that loading it with pickle would import")
     parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs to read")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
+    if arguments.scan:
+        return _scan(arguments.file, arguments.json)
     facts = _facts(arguments.file)
     if arguments.json:
         print(json.dumps(facts, indent=2))
         return 0
-    for line in [*_page(facts), "", *_modules(facts["keys"])]:
-        print("".join(letter if letter.isprintable() else "?" for letter in line))  # names come from the file
+    _print([*_page(facts), "", *_modules(facts["keys"])])
     return 0
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print("".join(letter if letter.isprintable() else "?" for letter in line))  # names come from the file
+
+
+def _scan(name: str, as_json: bool) -> int:
+    from ..checkpoint.scanner import scan_checkpoint
+
+    scan = scan_checkpoint(name)
+    if as_json:
+        facts = {"read": sorted(scan.read), "refused": sorted(scan.refused), "problems": scan.problems}
+        print(json.dumps({"file": name, "format": scan.format, **facts}, indent=2))
+    else:
+        rows = [("refused", one) for one in sorted(scan.refused)] + [("problem", one) for one in scan.problems]
+        rows += [("read as data", one) for one in sorted(scan.read)]
+        _print([f"{name}: {_FORMATS[scan.format]}", *(f"  {title:<14}{text}" for title, text in rows)])
+    return int(bool(scan.refused or scan.problems))
 
 
 def _facts(name: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 from .. import __version__
 from ..errors import LitepredError
-from . import benchmark, convert, densepose, evaluate, export, inspect, predict, run, zoo
+from . import benchmark, convert, densepose, doctor, evaluate, export, inspect, predict, run, zoo
 from .common import CommandParser
 
 __all__ = ["main"]
@@ -30,6 +30,7 @@ _COMMANDS: dict[Any, str] = {  # each is a module with add_options and run, and 
     export: "write a model as an ONNX file, for programs without torch",
     benchmark: "measure how fast a model is here",
     densepose: "map people in images to parts and coordinates of the body",
+    doctor: "tell what litepred runs on here: versions, devices, decoders, caches",
     run: "run a Python program that imports detectron2, without Detectron2",
 }
 

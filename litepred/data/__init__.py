@@ -1,11 +1,14 @@
 """Images and videos, their resizing, and what is known of data sets."""
 
+from .decoders import DECODERS, IMAGE_FORMATS, is_old, open_image
 from .images import ImageLike, image_to_array, read_image
 from .metadata import Metadata, MetadataCatalog, class_name, dataset_ids
 from .resize import ResizeShortestEdge, ResizeTransform
 from .video import VideoReader, video_file
 
 __all__ = [
+    "DECODERS",
+    "IMAGE_FORMATS",
     "ImageLike",
     "Metadata",
     "MetadataCatalog",
@@ -15,6 +18,8 @@ __all__ = [
     "class_name",
     "dataset_ids",
     "image_to_array",
+    "is_old",
+    "open_image",
     "read_image",
     "video_file",
 ]

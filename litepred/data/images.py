@@ -17,20 +17,22 @@ from PIL import Image, ImageOps
 
 from ..errors import ImageError
 from ..files import is_address
+from .decoders import IMAGE_FORMATS, open_image
 
 __all__ = ["ImageLike", "image_to_array", "read_image"]
 
 # A path, an open binary file, a Pillow image, or an array; see `image_to_array`.
 ImageLike: TypeAlias = Union[str, "os.PathLike[str]", BinaryIO, Image.Image, np.ndarray]
 
-_PROGRAMS = ("EPS",)  # formats that Pillow hands to Ghostscript
+_IS_PROGRAM = "is EPS, which is drawn by running a program: convert it to PNG first"  # by Ghostscript
 
 
 def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> np.ndarray:
     """Read an image file, turned upright as its EXIF data say; where it has several frames or pages, the first.
 
     Args:
-        path: of a file in any format that Pillow reads; or an open binary file, such as ``io.BytesIO(data)``.
+        path: of a file whose content is of a format in `litepred.data.IMAGE_FORMATS`; or an open binary file, such as
+            ``io.BytesIO(data)``.
         format: order of the channels, "BGR" or "RGB"; or a mode of Pillow, such as "L" for gray.
 
     Returns:
@@ -41,7 +43,7 @@ def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> 
     """
     name = _existing(path) if isinstance(path, (str, os.PathLike)) else f"the {type(path).__name__}"
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             several = image.format == "TIFF" and getattr(image, "is_animated", False)
             array = _pil_to_array(image, format)
     except Exception as error:  # Pillow's decoders raise all sorts on damaged files
@@ -79,16 +81,19 @@ def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None =
     if isinstance(error, Image.UnidentifiedImageError) and source is not None:
         with open(source, "rb") if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
             size, _ = file.seek(0, os.SEEK_END), file.seek(0)
-            return (
-                f"is not an image that Pillow knows: it has {size} bytes and starts with {file.read(16)!r}; "
-                "expected PNG, JPEG, TIFF, WebP, BMP …"
-            )
+            head = file.read(16)
+        if head.startswith(b"%!PS"):
+            return _IS_PROGRAM
+        return (
+            f"is no image of a format that is opened: it has {size} bytes and starts with {head!r}; expected "
+            f"{', '.join(IMAGE_FORMATS)}. Convert it to PNG, or add its format to litepred.data.IMAGE_FORMATS"
+        )
     return f"cannot be read as an image ({error}): is the file complete?"
 
 
 def _pil_to_array(image: Image.Image, format: str) -> np.ndarray:
-    if image.format in _PROGRAMS:
-        raise _UnfitError(f"is {image.format}, which is drawn by running a program: convert it to PNG first")
+    if image.format == "EPS":
+        raise _UnfitError(_IS_PROGRAM)
     image.load()
     is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")  # Pillow before 10.3
     # Orientation is an extra: an image whose EXIF data are damaged is taken as it is stored.

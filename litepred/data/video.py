@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import ImageError, LitepredError
 from ..files import whole_file
+from .decoders import warn_if_old
 
 __all__ = ["VIDEO_SUFFIXES", "VideoReader", "camera_number", "video_file"]
 
@@ -65,6 +66,7 @@ class VideoReader:
                 f"there is no file {self._name!r}: expected a video file, or camera:0 for the first camera; the "
                 f"working folder is {os.getcwd()!r}"
             )
+        warn_if_old("cv2")
         self._capture: Any = cv2.VideoCapture(self._name if number is None else number)
         if not self._capture.isOpened():
             expected = "expected MP4, AVI, MOV, MKV … that is complete, in a coding that this build of OpenCV knows"

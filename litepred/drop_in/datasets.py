@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import CfgNode, configurable
-from ..data import ResizeShortestEdge
+from ..data import ResizeShortestEdge, open_image
 from ..data import read_image as _read_image
 from ..data.datasets import BUILTIN_NAMES
 from ..data.metadata import Catalog
@@ -178,7 +178,7 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
     path = PathManager.get_local_path(file_name)
     if format is not None:
         return _read_image(path, format)
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return np.asarray(ImageOps.exif_transpose(image))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from ..data import Metadata, class_name, dataset_ids
+from ..data import Metadata, class_name, dataset_ids, open_image
 from ..errors import LitepredError
 from ..structures import BoxMode, Instances, Outputs
 from . import paint
@@ -218,12 +218,12 @@ class Visualizer:
             )
         sem_seg, pan_seg = dic.get("sem_seg"), dic.get("pan_seg")
         if sem_seg is None and "sem_seg_file_name" in dic:
-            with Image.open(dic["sem_seg_file_name"]) as file:
+            with open_image(dic["sem_seg_file_name"]) as file:
                 sem_seg = np.asarray(file)
         if sem_seg is not None:
             self.draw_sem_seg(sem_seg, area_threshold=0, alpha=0.5)
         if pan_seg is None and "pan_seg_file_name" in dic:
-            with Image.open(dic["pan_seg_file_name"]) as file:
+            with open_image(dic["pan_seg_file_name"]) as file:
                 pan_seg = np.asarray(file.convert("RGB")) @ _RGB_ID
         if pan_seg is not None:
             self.draw_panoptic_seg(pan_seg, dic["segments_info"], area_threshold=0, alpha=0.5)

@@ -62,7 +62,7 @@ def test_wrong_arguments(arguments, message, capsys):
 
 
 def test_a_way_that_is_not_fast_here_is_left_out(monkeypatch, capsys):
-    monkeypatch.setattr(optimize_module, "_is_fast", lambda precision, device: False)
+    monkeypatch.setattr(optimize_module, "is_fast", lambda precision, device: False)
     assert benchmark("--ways", "exact", "bfloat16") == 0
     printed = capsys.readouterr()
     assert [line.split()[0] for line in printed.out.splitlines()[2:]] == ["exact"]

@@ -14,7 +14,7 @@ import pytest
 from litepred.cli import convert, inspect, main
 from litepred.cli.main import _is_broken_pipe
 
-COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark", "densepose", "run")
+COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark", "densepose", "doctor", "run")
 
 
 @pytest.mark.parametrize(

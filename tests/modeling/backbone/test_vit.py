@@ -45,7 +45,7 @@ def test_detectron2s_answers():
 @pytest.mark.parametrize("at_once", [1, 100, 2**21])
 @pytest.mark.parametrize("large", [1, 2**18])
 def test_the_faster_way(precision, height, width, at_once, large, monkeypatch):
-    monkeypatch.setattr("litepred.optimize._is_fast", lambda precision, device: True)
+    monkeypatch.setattr("litepred.optimize.is_fast", lambda precision, device: True)
     monkeypatch.setattr(transformer, "_WEIGHTS_AT_ONCE", at_once)
     monkeypatch.setattr(transformer, "_WEIGHTS_OF_LARGE", large)
     exact, x = build(), noise(height, width)

@@ -1,0 +1,132 @@
+"""Tell what litepred runs on here.
+
+That is the versions of it and of what it stands on, the devices and what
+they compute fast, what decodes images and videos, the font of labels, and the
+folders of the cache. A line with an exclamation mark is worth acting on; the
+status is 1 where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from .. import __version__
+from .common import CommandParser, megabytes
+
+__all__ = ["add_options", "run"]
+
+_REQUIRED = ("torch", "torchvision", "numpy", "pillow", "opencv-python", "PyYAML", "safetensors", "tqdm")
+_EXTRAS = {  # by the name of litepred's own extra
+    "coco": ("pycocotools",),
+    "lazy": ("omegaconf",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+}
+_PRECISIONS = ("bfloat16", "float16")
+
+
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    parser.add_argument("--json", action="store_true", help="print it as JSON, for programs to read")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    sections = {
+        "versions": dict(_versions()),
+        "devices": dict(_devices()),
+        "decoders": dict(_decoders()),
+        "caches": dict(_caches()),
+    }
+    if arguments.json:
+        print(json.dumps(sections, indent=2))
+    else:
+        for title, rows in sections.items():
+            print(title)
+            for name, text in rows.items():
+                print(f"  {name:<16}{text}")
+    return int(any(text.startswith("! ") for rows in sections.values() for text in rows.values()))
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    from ..data import DECODERS, is_old
+
+    yield "litepred", f"{__version__} in {Path(__file__).parents[1]}"
+    yield "Python", f"{platform.python_version()} on {platform.platform()}"
+    modules = {name: module for module, (name, _) in DECODERS.items()}
+    for name in _REQUIRED:
+        found = _installed(name)
+        if found and name in modules and is_old(modules[name]):
+            wanted = DECODERS[modules[name]][1]
+            found = f"! {found}, which has known holes: take {wanted} or newer (pip install '{name}>={wanted}')"
+        yield name, found or "! not installed by this name"
+    for extra, names in _EXTRAS.items():
+        for name in names:
+            yield name, _installed(name) or f"not installed: pip install 'litepred[{extra}]'"
+
+
+def _installed(name: str) -> str:
+    for one in (name, f"{name}-headless"):  # OpenCV is there in both kinds
+        try:
+            return metadata.version(one)
+        except metadata.PackageNotFoundError:
+            pass
+    return ""
+
+
+def _devices() -> Iterator[tuple[str, str]]:
+    import torch
+
+    from ..optimize import is_fast
+
+    def paths(device: torch.device) -> str:
+        fast = [precision for precision in _PRECISIONS if is_fast(precision, device)]
+        return f"fast in float32{''.join(f', {one}' for one in fast)}"
+
+    cpu = torch.device("cpu")
+    level = torch.backends.cpu.get_cpu_capability()
+    yield "cpu", f"{os.cpu_count()} cores, torch takes {torch.get_num_threads()}; {level}; {paths(cpu)}"
+    for i in range(torch.cuda.device_count()):
+        device = torch.device("cuda", i)
+        facts = torch.cuda.get_device_properties(device)
+        yield f"cuda:{i}", f"{facts.name}, {megabytes(facts.total_memory)}; {paths(device)}"
+    if torch.backends.mps.is_available():
+        yield "mps", paths(torch.device("mps"))
+
+
+def _decoders() -> Iterator[tuple[str, str]]:
+    import cv2
+    from PIL import Image, features
+
+    from ..data import IMAGE_FORMATS
+
+    Image.init()
+    parts = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif", "JPEG": "jpg", "TIFF": "libtiff"}
+    known = [name for name in IMAGE_FORMATS if name in Image.OPEN]
+    opened = [name for name in known if name not in parts or features.check(parts[name])]
+    yield "images", ", ".join(opened)
+    if missing := [name for name in IMAGE_FORMATS if name not in opened]:
+        yield "not here", ", ".join(missing)
+    backends = [cv2.videoio_registry.getBackendName(one) for one in cv2.videoio_registry.getStreamBackends()]
+    yield "videos", ", ".join(backends) or "! none: this build of OpenCV reads no videos"
+    freetype = features.version("freetype2")
+    yield (
+        "font of labels",
+        f"Pillow's own, by FreeType {freetype}" if freetype else "! Pillow's own, in one size: no FreeType",
+    )
+
+
+def _caches() -> Iterator[tuple[str, str]]:
+    from ..checkpoint.download import cache_folder
+
+    folder = cache_folder().absolute()
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    held = f"{len(files)} files, {megabytes(sum(file.stat().st_size for file in files))}"
+    standing = next(one for one in (folder, *folder.parents) if one.exists())
+    yield "downloads", f"{folder}: {held}" if os.access(standing, os.W_OK) else f"! {folder}: {held}, cannot be written"

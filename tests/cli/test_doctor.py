@@ -1,0 +1,69 @@
+"""``litepred doctor``, as typed."""
+
+from __future__ import annotations
+
+import json
+
+import PIL
+import pytest
+
+from litepred import __version__
+from litepred.cli import doctor, main
+from litepred.data import DECODERS
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LITEPRED_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def facts(capsys, status: int = 0) -> dict[str, dict[str, str]]:
+    assert main(["doctor", "--json"]) == status
+    return json.loads(capsys.readouterr().out)
+
+
+def test_without_a_cache(capsys, cache):
+    told = facts(capsys)
+    assert told["caches"] == {"downloads": f"{cache}: 0 files, 0.0 MB"}
+    assert not cache.exists()
+    assert told["versions"]["litepred"].startswith(f"{__version__} in ")
+    assert told["versions"]["pillow"] == PIL.__version__
+    assert {"JPEG", "PNG", "BMP", "GIF", "PPM"} <= set(told["decoders"]["images"].split(", "))
+    assert "fast in float32" in told["devices"]["cpu"]
+
+
+def test_the_page(capsys, cache):
+    (cache / "host").mkdir(parents=True)
+    (cache / "host/model.pkl").write_bytes(bytes(1_500_000))
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == ["versions", "devices", "decoders", "caches"]
+    assert f"  downloads       {cache}: 1 files, 1.5 MB" in lines
+
+
+def test_what_is_worth_acting_on(capsys, monkeypatch):
+    monkeypatch.setattr(PIL, "__version__", "10.1.0")
+    monkeypatch.setattr(doctor.os, "access", lambda *_: False)
+    told = facts(capsys, status=1)
+    assert told["versions"]["pillow"].startswith("! ")
+    assert f"take {DECODERS['PIL'][1]} or newer" in told["versions"]["pillow"]
+    assert told["caches"]["downloads"].endswith("cannot be written")
+
+
+@pytest.mark.parametrize(("name", "text"), [("PyYAML", "! not installed by this name"), ("onnx", "[onnx]")])
+def test_what_is_missing(name, text, capsys, monkeypatch):
+    installed = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda one: "" if one == name else installed(one))
+    assert text in facts(capsys, status=int(text.startswith("!")))["versions"][name]
+
+
+def test_opencv_without_windows_is_opencv(monkeypatch):
+    def version(name: str) -> str:
+        if name != "opencv-python-headless":
+            raise doctor.metadata.PackageNotFoundError(name)
+        return "4.12.0.88"
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    assert doctor._installed("opencv-python") == "4.12.0.88"
+    assert doctor._installed("numpy") == ""
