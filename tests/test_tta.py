@@ -11,7 +11,6 @@ from tiny_models import tiny_cfg, tiny_image, tiny_model
 from litepred import ConfigError, Predictor
 from litepred.tta import DatasetMapperTTA, GeneralizedRCNNWithTTA
 
-
 # The first, fourth and tenth box of Detectron2 02b5c4e, for the input that its test loader makes of `tiny_image`.
 DETECTRON2 = [
     [23.9974, 7.9577, 24.9019, 14.0124],
