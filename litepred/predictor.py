@@ -28,6 +28,7 @@ from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
 from .resolve import ConfigLike, ResolvedModel, WeightsLike, resolve_model, torchvision_config
 from .structures import Boxes, Instances, Outputs
+from .tta import GeneralizedRCNNWithTTA
 
 __all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame"]
 
@@ -95,6 +96,9 @@ class Predictor:
             ONNX Runtime for an ONNX file.
         threads: how many threads torch may use on the CPU, in the whole process and from now on. By default torch
             chooses, which is one per core.
+        tta: predict each image at all sizes of ``cfg.TEST.AUG``, mirrored as well where it says so, and pool what is
+            found (test-time augmentation): better, and as many times slower. Models of boxes and masks can; others, and
+            engines, are refused.
 
     Attributes:
         cfg: the config in use.
@@ -110,6 +114,8 @@ class Predictor:
         CheckpointError: when the checkpoint cannot be read safely, or does not fit the model.
     """
 
+    model: Any
+
     def __init__(
         self,
         cfg: ConfigLike | None = None,
@@ -124,6 +130,7 @@ class Predictor:
         mask_format: str = "bitmask",
         engine: str | None = None,
         threads: int | None = None,
+        tta: bool = False,
     ) -> None:
         if exact and (compile or precision != "float32"):
             raise ConfigError(
@@ -138,7 +145,7 @@ class Predictor:
         with _collector_paused():
             resolved = resolve_model(cfg, weights, device, class_names, infer_num_classes)
             self.engine = engine or ("onnxruntime" if resolved.is_exported else "torch")
-            _check_engine(self.engine, resolved, exact, compile)
+            _check_engine(self.engine, resolved, exact, compile, tta)
             self._build(resolved, precision, threads)
             del resolved  # with the weights as they were read
             if mask_format != "bitmask":
@@ -148,6 +155,8 @@ class Predictor:
             self.precision = precision
         if compile:
             self._warm_up()
+        if tta:
+            self.model = GeneralizedRCNNWithTTA(self.cfg, self.model)
 
     def _build(self, resolved: ResolvedModel, precision: str, threads: int | None) -> None:
         """Build the model, and load its weights."""
@@ -374,16 +383,16 @@ class Predictor:
                 yield StreamedFrame(frame, index, time_s, outputs)
 
 
-def _check_engine(engine: str, resolved: ResolvedModel, exact: bool, compile: bool) -> None:
+def _check_engine(engine: str, resolved: ResolvedModel, exact: bool, compile: bool, tta: bool) -> None:
     if engine == "torch" and resolved.is_exported:
         raise ConfigError(
             f"{resolved.cfg.MODEL.WEIGHTS!r} is an exported file, which torch does not run: leave engine='torch' out, "
             "or pass the config and checkpoint that it was made from"
         )
-    if engine != "torch" and (exact or compile):
+    if engine != "torch" and (exact or compile or tta):
         raise ConfigError(
-            f"engine={engine!r} came with exact={exact} and compile={compile}, which are for torch: drop one or "
-            "the other"
+            f"engine={engine!r} came with exact={exact}, compile={compile} and tta={tta}, which are for torch: drop "
+            "one or the other"
         )
 
 

@@ -61,7 +61,7 @@ def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse
 
     Args:
         parser: of a command.
-        ways: whether the command has the options ``--engine`` and ``--precision``.
+        ways: whether the command has the options ``--engine``, ``--precision`` and ``--tta``.
     """
     model = parser.add_argument_group("the model")
     model.add_argument(
@@ -83,6 +83,9 @@ def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse
             default="float32",
             help="precision of convolutions: less is faster on hardware that has it; default: %(default)s",
         )
+        model.add_argument(
+            "--tta", action="store_true", help="test-time augmentation by the config's TEST.AUG: better, but far slower"
+        )
     return model
 
 
@@ -91,8 +94,8 @@ def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
     from ..predictor import Predictor
 
     chosen = vars(arguments)
-    options = {"precision": chosen.get("precision", "float32"), "engine": chosen.get("engine"), **options}
-    return Predictor(arguments.config, weights=arguments.weights, device=arguments.device, **options)
+    ways = {name: chosen[name] for name in ("precision", "engine", "tta") if name in chosen}
+    return Predictor(arguments.config, weights=arguments.weights, device=arguments.device, **ways, **options)
 
 
 def check_output(name: str, target: Path, suffixes: Sequence[str], force: bool) -> None:

@@ -6,6 +6,7 @@ A record of a data set is a dict with ``file_name``, ``height``, ``width``, ``im
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -30,6 +31,8 @@ from ..structures import BoxMode
 from .builtin import MetadataCatalog
 from .files import PathManager
 from .transforms import AugInput, AugmentationList
+
+_logger = logging.getLogger("detectron2.data")
 
 
 class _NoRecordsError(LitepredError, KeyError):
@@ -145,6 +148,30 @@ def _annotation(annotation: dict[str, Any], keys: Sequence[str]) -> dict[str, An
     if "keypoints" in kept:  # COCO numbers pixels; coordinates are half a pixel further
         kept["keypoints"] = [value if i % 3 == 2 else value + 0.5 for i, value in enumerate(kept["keypoints"])]
     return kept
+
+
+def load_sem_seg(gt_root: str, image_root: str, gt_ext: str = "png", image_ext: str = "jpg") -> list[dict[str, Any]]:
+    """Pair the images of a folder with the files of labels in another one that are called alike but for the ending.
+
+    Returns:
+        A record per pair, with ``file_name`` and ``sem_seg_file_name``, ordered by name.
+
+    Raises:
+        LitepredError: there is no pair.
+    """
+    kinds = ((image_root, image_ext), (gt_root, gt_ext))
+    images, labels = (
+        {name[: -len(ending)]: os.path.join(folder, name) for name in PathManager.ls(folder) if name.endswith(ending)}
+        for folder, ending in kinds
+    )
+    paired = sorted(images.keys() & labels.keys())
+    if not paired:
+        raise LitepredError(
+            f"no file of {image_root} that ends in {image_ext} has labels of its name, ending in {gt_ext}, in {gt_root}"
+        )
+    if not len(images) == len(labels) == len(paired):
+        _logger.warning("%d images and %d files of labels make %d pairs", len(images), len(labels), len(paired))
+    return [{"file_name": images[name], "sem_seg_file_name": labels[name]} for name in paired]
 
 
 def register_coco_instances(

@@ -30,6 +30,7 @@ __all__ = ["TUPLES", "Name", "allow_targets", "find_target", "instantiate", "loc
 # Modules whose classes a config may build, with their submodules. Constructing one of them computes, and does no more.
 _BUILDABLE = (
     "litepred.data.resize",
+    "litepred.data.transforms",
     "litepred.densepose.heads",
     "litepred.densepose.roi_heads",
     "litepred.drop_in.adapters",

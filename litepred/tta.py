@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config import CfgNode, configurable
-from ..data import ResizeShortestEdge, ResizeTransform
-from ..errors import ConfigError
-from ..layers import InferenceModule
-from ..modeling import GeneralizedRCNN, detector_postprocess
-from ..modeling.roi_heads import fast_rcnn_inference_single_image
-from ..structures import Boxes, Instances
-from .datasets import read_image
-from .transforms import HFlipTransform, NoOpTransform, TransformList
+from .config import CfgNode, configurable
+from .data import ResizeShortestEdge, ResizeTransform, read_image
+from .data.transforms import HFlipTransform, NoOpTransform, TransformList
+from .errors import ConfigError
+from .layers import InferenceModule
+from .modeling import GeneralizedRCNN, PanopticFPN
+from .modeling.roi_heads import fast_rcnn_inference_single_image
+from .structures import Boxes, Instances
+
+__all__ = ["DatasetMapperTTA", "GeneralizedRCNNWithTTA"]
 
 _LEAST_SCORE = 1e-8  # of the pooled boxes, which have passed the model's own threshold
 
@@ -30,10 +31,18 @@ class DatasetMapperTTA:
         min_sizes: shortest edges to resize to, in pixels.
         max_size: of the longest edge, in pixels.
         flip: whether each size comes mirrored, too.
+
+    Raises:
+        ConfigError: there are no sizes, or one is no number of pixels.
     """
 
     @configurable
     def __init__(self, min_sizes: Sequence[int], max_size: int, flip: bool) -> None:
+        if not min_sizes or not all(isinstance(size, int) and size > 0 for size in (*min_sizes, max_size)):
+            raise ConfigError(
+                f"TEST.AUG has the MIN_SIZES {min_sizes!r} and the MAX_SIZE {max_size!r}: expected one size or more, "
+                "and all of them in whole pixels"
+            )
         self.min_sizes, self.max_size, self.flip = min_sizes, max_size, flip
 
     @classmethod
@@ -44,7 +53,7 @@ class DatasetMapperTTA:
 
     def __call__(self, dataset_dict: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the versions of an input that has ``image``, (C, H, W), and the ``height`` and ``width`` wanted."""
-        image = dataset_dict["image"].permute(1, 2, 0).numpy()
+        image = dataset_dict["image"].permute(1, 2, 0).cpu().numpy()
         wanted = dataset_dict["height"], dataset_dict["width"]
         before: Any = NoOpTransform() if image.shape[:2] == wanted else ResizeTransform(*wanted, *image.shape[:2])
         versions = []
@@ -69,7 +78,7 @@ class GeneralizedRCNNWithTTA(InferenceModule):
         batch_size: how many versions are predicted at once.
 
     Raises:
-        ConfigError: when the model is of another kind, or finds keypoints, or takes proposals.
+        ConfigError: the model is of another kind, or finds what cannot be pooled.
     """
 
     def __init__(
@@ -80,21 +89,23 @@ class GeneralizedRCNNWithTTA(InferenceModule):
         batch_size: int = 3,
     ) -> None:
         super().__init__()
-        if not isinstance(model, GeneralizedRCNN):
-            raise ConfigError(f"test-time augmentation got a {type(model).__name__}: expected a GeneralizedRCNN")
-        if cfg.MODEL.KEYPOINT_ON or cfg.MODEL.LOAD_PROPOSALS:
-            raise ConfigError("test-time augmentation has no way for keypoints or given proposals: use the model alone")
-        self.cfg, self.model, self.batch_size = cfg.clone(), model, batch_size
+        refused = _not_covered(cfg, model)
+        if refused:
+            raise ConfigError(f"test-time augmentation does not cover {refused}: use the model without it")
+        self.model: Any = model
+        self.cfg, self.batch_size = cfg.clone(), batch_size
         self.tta_mapper = DatasetMapperTTA(cfg) if tta_mapper is None else tta_mapper
 
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Predict for inputs that have an ``image``, (C, H, W), or a ``file_name``; see `GeneralizedRCNN.forward`."""
-        return [self._inference_one_image(self._with_image(one)) for one in batched_inputs]
+        inputs = [self._with_image(one) for one in batched_inputs]
+        self.model.checked_images(inputs)
+        return [self._inference_one_image(one) for one in inputs]
 
     def _with_image(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         inputs = dict(inputs)
         if "image" not in inputs:
-            pixels = read_image(inputs.pop("file_name"), self.model.input_format)
+            pixels = read_image(inputs.pop("file_name"), self.model.input_format or "BGR")
             inputs["image"] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return {"height": inputs["image"].shape[1], "width": inputs["image"].shape[2], **inputs}
 
@@ -103,9 +114,7 @@ class GeneralizedRCNNWithTTA(InferenceModule):
         size_hw = inputs["height"], inputs["width"]
         versions = self.tta_mapper(inputs)
         transforms = [one.pop("transforms") for one in versions]
-        with self._without_masks():
-            found = self._batch_inference(versions)
-        merged = self._merge(found, transforms, size_hw)
+        merged = self._merge(self._batch_inference(self._without_masks(), versions), transforms, size_hw)
         if not self.cfg.MODEL.MASK_ON:
             return {"instances": merged}
         instances = [
@@ -117,34 +126,28 @@ class GeneralizedRCNNWithTTA(InferenceModule):
             )
             for version, transform in zip(versions, transforms)
         ]
-        masks = [one.pred_masks for one in self._batch_inference(versions, instances)]
+        masks = [one.pred_masks for one in self._batch_inference(self.model, versions, instances)]
         for i, transform in enumerate(transforms):
             if any(isinstance(one, HFlipTransform) for one in transform.transforms):
                 masks[i] = masks[i].flip(dims=[3])
         merged.pred_masks = torch.stack(masks).mean(dim=0)
-        return {"instances": detector_postprocess(merged, *size_hw)}
+        return self.model.postprocess({"instances": [merged]}, [inputs], [size_hw])[0]
 
-    @contextmanager
-    def _without_masks(self) -> Iterator[None]:
-        heads: Any = self.model.roi_heads
-        before = getattr(heads, "mask_on", None)
-        if before is None:
-            yield
-            return
+    def _without_masks(self) -> GeneralizedRCNN:
+        """Return a model of the same parts that finds boxes alone; other threads may be using the one that is here."""
+        model, heads = copy(self.model), copy(self.model.roi_heads)
         heads.mask_on = False
-        try:
-            yield
-        finally:
-            heads.mask_on = before
+        model._modules = {**model._modules, "roi_heads": heads}
+        return model
 
     def _batch_inference(
-        self, versions: Sequence[Any], instances: Sequence[Instances] | None = None
+        self, model: GeneralizedRCNN, versions: Sequence[Any], instances: Sequence[Instances] | None = None
     ) -> list[Instances]:
         outputs: list[Instances] = []
         for start in range(0, len(versions), self.batch_size):
             chosen = slice(start, start + self.batch_size)
             given = None if instances is None else list(instances[chosen])
-            outputs += self.model.inference(versions[chosen], given, do_postprocess=False)
+            outputs += model.inference(versions[chosen], given, do_postprocess=False)
         return outputs
 
     def _merge(self, found: Sequence[Instances], transforms: Sequence[Any], size_hw: tuple[int, int]) -> Instances:
@@ -159,3 +162,16 @@ class GeneralizedRCNNWithTTA(InferenceModule):
         by_class[torch.arange(len(all_boxes), device=classes.device), classes] = scores
         limits = (self.cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST, self.cfg.TEST.DETECTIONS_PER_IMAGE)
         return fast_rcnn_inference_single_image(all_boxes, by_class, size_hw, _LEAST_SCORE, *limits)[0]
+
+
+def _not_covered(cfg: CfgNode, model: nn.Module) -> str | None:
+    """Name what of a model cannot be augmented, if anything."""
+    if not isinstance(model, GeneralizedRCNN) or isinstance(model, PanopticFPN) or model.resizes_itself:
+        return f"models of the kind {type(model).__name__}"
+    kinds = {
+        "keypoints": cfg.MODEL.KEYPOINT_ON,
+        "proposals that are given": cfg.MODEL.LOAD_PROPOSALS or model.proposal_generator is None,
+        "DensePose": cfg.MODEL.get("DENSEPOSE_ON", False),
+        "rotated boxes": cfg.MODEL.ANCHOR_GENERATOR.NAME == "RotatedAnchorGenerator",
+    }
+    return next((kind for kind, is_on in kinds.items() if is_on), None)

@@ -1,0 +1,120 @@
+"""Fixed changes of images and of the coordinates in them: flipping, one after the other, and the way back.
+
+H × W pixels, C channels, N points or boxes, x y in pixels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections import UserList
+from collections.abc import Iterable
+from functools import reduce
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from .resize import ResizeTransform
+
+__all__ = ["HFlipTransform", "NoOpTransform", "Transform", "TransformList", "VFlipTransform"]
+
+
+def with_attributes(one: Any) -> str:
+    facts = ", ".join(f"{name}={value!r}" for name, value in vars(one).items() if not name.startswith("_"))
+    return f"{type(one).__name__}({facts})"
+
+
+class Transform(ABC):  # noqa: B024  a subclass may do with some of the methods
+    """A fixed change. Derive from it with `apply_image` and `apply_coords`; the other ``apply_…`` follow from them."""
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Change an image (H, W) or (H, W, C)."""
+        raise NotImplementedError(f"{type(self).__name__} has no apply_image: define it")
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Change points (N, 2), perhaps in place, and return them."""
+        raise NotImplementedError(f"{type(self).__name__} has no apply_coords: define it")
+
+    def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
+        """Change a map of labels (H, W)."""
+        return self.apply_image(segmentation)
+
+    def apply_box(self, box: np.ndarray) -> np.ndarray:
+        """Return the upright boxes around the changed corners of boxes (N, 4), x1 y1 x2 y2."""
+        xs, ys = np.asarray(box).reshape(-1, 2, 2).transpose(2, 0, 1)  # (N, 2) each
+        corners = np.stack((xs[:, [0, 0, 1, 1]], ys[:, [0, 1, 0, 1]]), axis=2)  # (N, 4, 2)
+        changed = self.apply_coords(corners.reshape(-1, 2)).reshape(-1, 4, 2)
+        return np.hstack((changed.min(axis=1), changed.max(axis=1)))
+
+    def inverse(self) -> Transform:
+        """Return the transform that undoes this one."""
+        raise NotImplementedError(f"{type(self).__name__} has no inverse")
+
+    __repr__ = with_attributes
+
+
+Transform.register(ResizeTransform)
+
+
+class TransformList(Transform, UserList):
+    """Transforms one after the other; lists within the list are joined. Any ``apply_…`` goes through all of them."""
+
+    def __init__(self, transforms: Iterable[Transform] = ()) -> None:
+        parts = [one.data if type(one) is TransformList else [one] for one in transforms]
+        self.data = list(chain.from_iterable(parts))
+
+    @property
+    def transforms(self) -> list[Transform]:
+        """The transforms, as Detectron2's scripts ask for them."""
+        return self.data
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("apply_"):
+            return super().__getattribute__(name)
+        return lambda data: reduce(lambda changed, one: getattr(one, name)(changed), self.data, data)
+
+    def inverse(self) -> TransformList:
+        """Return the inverses in reverse order."""
+        return TransformList(one.inverse() for one in reversed(self.data))
+
+
+class NoOpTransform(TransformList):
+    """No change, whatever the type of data: no transforms one after the other."""
+
+
+class _Flip(Transform):
+    """Exchange the two ends of an axis of images: 0 for top and bottom, 1 for left and right."""
+
+    _axis: int
+    _length: int  # of images along the axis, in pixels
+
+    def apply_image(self, img: np.ndarray) -> np.ndarray:
+        """Return a flipped view of an image (H, W) or (H, W, C), or of several, (…, H, W, C)."""
+        return np.flip(img, self._axis - 3 if img.ndim > 3 else self._axis)
+
+    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
+        """Flip points (N, 2) in place, and return them."""
+        coords[:, 1 - self._axis] = self._length - coords[:, 1 - self._axis]
+        return coords
+
+    def inverse(self) -> Transform:
+        """Return the flip itself, which undoes itself."""
+        return self
+
+
+class HFlipTransform(_Flip):
+    """Exchange left and right of images ``width`` pixels wide."""
+
+    _axis = 1
+
+    def __init__(self, width: int) -> None:
+        self.width = self._length = width
+
+
+class VFlipTransform(_Flip):
+    """Exchange top and bottom of images ``height`` pixels high."""
+
+    _axis = 0
+
+    def __init__(self, height: int) -> None:
+        self.height = self._length = height
