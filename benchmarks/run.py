@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -53,6 +54,11 @@ ENGINES = ("ONNX Runtime", "ONNX Runtime int8", "OpenVINO", "OpenVINO bfloat16",
 ON_ENGINES = tuple(f"litepred on {engine}" for engine in ENGINES)
 ROWS["engines"] = (MASK, ("Detectron2", "litepred", "litepred bfloat16", *ON_ENGINES))
 ROWS["page-engines"] = ("the default page model", ("Detectron2", "litepred", "litepred bfloat16", *ON_ENGINES))
+# What computes nothing, and is to answer within half a second.
+ROWS["commands"] = (
+    "the command litepred",
+    ("--help", "zoo retinanet", "predict --treshold 1", "predict nothere.png", "evaluate --images nothere"),
+)
 NEEDS = {
     "Detectron2": "detectron2",
     "ONNX Runtime backbone": "onnxruntime",
@@ -120,6 +126,8 @@ def write_model(name: str, folder: Path) -> None:
 def measure_row(key: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure a model with all of its contenders that are here; returns a record per contender and measure."""
     name, contenders = ROWS[key]
+    if key == "commands":
+        return measure_commands(name, contenders, arguments.runs)
     present = [c for c in contenders if c not in NEEDS or find_spec(NEEDS[c])]
     if missing := [c for c in contenders if c not in present]:
         print(f"{name}: without {', '.join(missing)}, which cannot be imported", file=sys.stderr)
@@ -154,6 +162,17 @@ def measure_row(key: str, arguments: argparse.Namespace) -> list[dict[str, Any]]
         for worker in workers.values():
             worker.stop()
     return [record for c in present for record in records(name, c, present[0], measured)]
+
+
+def measure_commands(name: str, commands: tuple[str, ...], runs: int) -> list[dict[str, Any]]:
+    """Measure how long commands take from their start to their end."""
+    measured: dict[str, dict[str, list[float]]] = {command: defaultdict(list) for command in commands}
+    for _ in range(runs):
+        for command in commands:
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "litepred", *command.split()], capture_output=True, env=ENVIRONMENT)
+            measured[command]["command s"].append(time.perf_counter() - start)
+    return [record for command in commands for record in records(name, command, commands[0], measured)]
 
 
 def records(

@@ -3,9 +3,13 @@
 Detectron2's other way to reach an intermediate tensor, besides running the model step by step.
 """
 
-from litepred import Predictor
-from litepred.default_model import default_config, example_page
+import argparse
+
+from litepred import Predictor, example_page
+from litepred.default_model import default_config
 from litepred.modeling import ROI_MASK_HEAD_REGISTRY, MaskRCNNConvUpsampleHead
+
+argparse.ArgumentParser(description=__doc__).parse_args()
 
 
 @ROI_MASK_HEAD_REGISTRY.register()

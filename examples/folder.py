@@ -5,16 +5,19 @@
 `litepred predict FOLDER --csv results.csv` does the same; here is where to put code of your own.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
-from litepred import ImageError, Predictor
-from litepred.default_model import example_page
+from litepred import ImageError, Predictor, example_page
 from litepred.results import csv_rows, csv_table
 
 sys.stdout.reconfigure(errors="backslashreplace")  # names may have letters that the console or pipe has not
-folder = Path(sys.argv[1]) if len(sys.argv) > 1 else example_page().parent
-table = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("litepred-output", "results.csv")
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("folder", nargs="?", type=Path, default=example_page().parent)
+parser.add_argument("table", nargs="?", type=Path, default=Path("litepred-output", "results.csv"))
+arguments = parser.parse_args()
+folder, table = arguments.folder, arguments.table
 table.parent.mkdir(exist_ok=True)
 predictor = Predictor()
 paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".tif")]

@@ -6,10 +6,10 @@
 Threads share one predictor; images above the limits are refused before they are decoded.
 """
 
+import argparse
 import io
 import json
 import os
-import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -72,8 +72,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
-    with Server(("127.0.0.1", port), Predictor()) as server:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("port", nargs="?", type=int, default=8000, help="default: %(default)s")
+    with Server(("127.0.0.1", parser.parse_args().port), Predictor()) as server:
         print(f"listening on http://127.0.0.1:{server.server_port}", flush=True)
         try:
             server.serve_forever()

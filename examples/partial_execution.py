@@ -1,8 +1,10 @@
 """Run a model step by step, to get at what lies between the steps: here the features that the mask head sees."""
 
-from litepred import Predictor
-from litepred.default_model import example_page
+import argparse
 
+from litepred import Predictor, example_page
+
+argparse.ArgumentParser(description=__doc__).parse_args()
 predictor = Predictor()
 model = predictor.model
 

@@ -7,13 +7,12 @@ On a cluster: start it with `ray.init("auto")` from a machine of the cluster, le
 each a GPU with `num_gpus=1` in place of `num_cpus=1`.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import ray
 
-from litepred import ImageError, Predictor
-from litepred.default_model import example_page
+from litepred import ImageError, Predictor, example_page
 from litepred.results import csv_rows
 
 
@@ -50,8 +49,12 @@ def predict_folder(folder: Path, actors: int = 2):
 
 
 if __name__ == "__main__":
-    found = predict_folder(Path(sys.argv[1]) if len(sys.argv) > 1 else example_page().parent).materialize()
-    if len(sys.argv) > 2:
-        found.write_parquet(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=example_page().parent)
+    parser.add_argument("results", nargs="?", help="folder for Parquet files")
+    arguments = parser.parse_args()
+    found = predict_folder(arguments.folder).materialize()
+    if arguments.results:
+        found.write_parquet(arguments.results)
     for row in sorted(found.take_all(), key=lambda row: (row["file"], -row["score"])):
         print(Path(row["file"]).name, row["error"] or f"{row['category']} {row['score']:.2f}")

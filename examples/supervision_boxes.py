@@ -1,10 +1,12 @@
 """Hand the result to the supervision package, for its annotators, trackers and zones (pip install supervision)."""
 
+import argparse
+
 import supervision as sv
 
-from litepred import Predictor, read_image
-from litepred.default_model import example_page
+from litepred import Predictor, example_page, read_image
 
+argparse.ArgumentParser(description=__doc__).parse_args()
 predictor = Predictor()
 image = read_image(example_page())  # BGR, as supervision's annotators want it
 detections = sv.Detections.from_detectron2(predictor(image))

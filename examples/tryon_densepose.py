@@ -4,14 +4,13 @@ Run it with a photo, ``python examples/tryon_densepose.py person.jpg``, which do
 ``pose.png``. Without one, it shows what comes back where nobody is found: the grey photo.
 """
 
-import sys
+import argparse
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from litepred import Predictor, model_zoo
-from litepred.default_model import example_page
+from litepred import Predictor, example_page, model_zoo
 from litepred.densepose import draw
 
 
@@ -23,7 +22,9 @@ def pose_picture(person: Image.Image, predictor: Predictor) -> Image.Image:
     return Image.fromarray(picture[:, :, ::-1]).resize((768, 1024))
 
 
-photo = sys.argv[1] if len(sys.argv) > 1 else None
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("photo", nargs="?", help="image of a person")
+photo = parser.parse_args().photo
 cfg = model_zoo.get_config("DensePose/densepose_rcnn_R_50_FPN_s1x", trained=photo is not None)
 cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.8 if photo else 1.0

@@ -5,17 +5,20 @@
 Without a video: one of a page that scrolls by.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
-from litepred import Predictor, draw, read_image
+from litepred import Predictor, draw, example_page, read_image
 from litepred.data import VideoReader, video_file
-from litepred.default_model import example_page
 
-source = sys.argv[1] if len(sys.argv) > 1 else Path("litepred-output", "scrolling.mp4")
-target = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("litepred-output", "video.mp4")
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("source", nargs="?", help="video file, or camera:0")
+parser.add_argument("target", nargs="?", type=Path, default=Path("litepred-output", "video.mp4"))
+arguments = parser.parse_args()
+source, target = arguments.source, arguments.target
 target.parent.mkdir(exist_ok=True)
-if len(sys.argv) < 2:
+if source is None:
+    source = target.with_name("scrolling.mp4")
     page = read_image(example_page())
     with video_file(source, fps=5, size_hw=(480, 640)) as add_frame:
         for top in range(0, 400, 80):

@@ -5,7 +5,7 @@ Nothing is imported before it is used, so ``import litepred`` costs next to noth
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .checkpoint import DetectionCheckpointer
     from .config import CfgNode, get_cfg
     from .data import ImageLike, MetadataCatalog, read_image
+    from .default_model import example_page
     from .drop_in import as_detectron2
     from .drop_in.annotations import Keypoints, PolygonMasks
     from .drop_in.lazy import LazyCall, LazyConfig, allow_targets, instantiate
@@ -71,6 +72,7 @@ __all__ = [
     "build_model",
     "build_roi_heads",
     "draw",
+    "example_page",
     "get_cfg",
     "instantiate",
     "pairwise_iou",
@@ -83,6 +85,7 @@ _HOMES = {
     "checkpoint": ("DetectionCheckpointer",),
     "config": ("CfgNode", "get_cfg"),
     "data": ("ImageLike", "MetadataCatalog", "read_image"),
+    "default_model": ("example_page",),
     "drop_in": ("as_detectron2",),
     "drop_in.annotations": ("Keypoints", "PolygonMasks"),
     "drop_in.lazy": ("LazyCall", "LazyConfig", "allow_targets", "instantiate"),
@@ -104,9 +107,9 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
     if name not in _HOME_OF:
+        if not name.startswith("_") and importlib.util.find_spec(f".{name}", __name__):
+            return importlib.import_module(f".{name}", __name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__dir__())}")
     value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
     globals()[name] = value

@@ -6,6 +6,8 @@ exception that callers of Detectron2-style code already catch, so that existing 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 __all__ = [
@@ -14,10 +16,31 @@ __all__ = [
     "ImageError",
     "LitepredError",
     "WriteError",
+    "in_words_of_commands",
     "number",
+    "score",
     "switch",
     "whole_number",
+    "wording",
 ]
+
+_commands_open = 0  # how many of litepred's commands run in this process
+
+
+@contextmanager
+def in_words_of_commands() -> Iterator[None]:
+    """Let `wording` speak of commands and their options, for as long as one of litepred's commands runs."""
+    global _commands_open
+    _commands_open += 1
+    try:
+        yield
+    finally:
+        _commands_open -= 1
+
+
+def wording(python: str, command: str) -> str:
+    """Return the advice for whoever reads it: of someone's Python, or of someone who typed a command."""
+    return command if _commands_open else python
 
 
 class LitepredError(Exception):
@@ -60,6 +83,17 @@ def number(name: str, value: Any) -> float:
     """
     if not isinstance(value, (int, float)) or value != value:
         raise ConfigError(f"{name} is {value!r}: expected a number")
+    return value
+
+
+def score(name: str, value: Any) -> float:
+    """Return ``value``, a score that a config or a caller gave as ``name``.
+
+    Raises:
+        ConfigError: when it is not a number from 0 to 1.
+    """
+    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ConfigError(f"{name} is {value!r}: expected a number from 0 to 1")
     return value
 
 

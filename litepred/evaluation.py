@@ -15,7 +15,6 @@ import contextlib
 import io
 import json
 import os
-import reprlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .data import Metadata, dataset_ids, open_image
-from .errors import LitepredError
+from .errors import LitepredError, wording
 from .results import instances_to_coco_json, rgb_to_id
 
 __all__ = ["COCOEvaluator", "PanopticEvaluator", "category_ids", "panoptic_quality"]
@@ -43,6 +42,11 @@ _PANOPTIC_RECORDS = {
     "annotations": ("image_id", "file_name", "segments_info"),
 }
 _VOID = 0
+# By a key that an annotation has: a key that tells its kind of file from the other, and who takes such a file.
+_OTHER_FILES = {
+    "segments_info": ("segments_info", "panoptic", "PanopticEvaluator", "--panoptic-annotations"),
+    "bbox": ("bbox", "instance", "COCOEvaluator", "--annotations"),
+}
 
 
 class COCOEvaluator:
@@ -216,11 +220,19 @@ def _read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collec
         )
     for name, keys in records.items():
         for one in content[name]:
-            if not isinstance(one, dict) or any(key not in one for key in keys):
+            if isinstance(one, dict) and all(key in one for key in keys):
+                continue
+            other = next((told for key, told in _OTHER_FILES.items() if isinstance(one, dict) and key in one), None)
+            if other is not None and other[0] not in keys:
+                kind, python, command = other[1:]
                 raise LitepredError(
-                    f"the annotations {str(path)!r} have among their {name} {reprlib.repr(one)}: "
-                    f"expected a dict with {', '.join(keys)}"
+                    f"{str(path)!r} has {kind} annotations: pass it {wording(f'to {python}', f'as {command}')}"
                 )
+            lacks = f"one without {', '.join(key for key in keys if key not in one)}" if isinstance(one, dict) else one
+            raise LitepredError(
+                f"the annotations {str(path)!r} have among their {name} {lacks!s:.80}: expected a dict with "
+                f"{', '.join(keys)}"
+            )
     return content
 
 

@@ -122,4 +122,7 @@ def _naming(target: Path) -> Iterator[None]:
     except WriteError:
         raise
     except OSError as error:
-        raise WriteError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+        reason = error.strerror or error
+        if not target.parent.is_dir():
+            reason = f"there is no folder {str(target.parent)!r}, make it first"
+        raise WriteError(f"cannot write {str(target)!r}: {reason}") from error

@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from . import extensions
 from .checkpoint import load_into, named_for, read_checkpoint
+from .config import unknown_settings
 from .data import ImageLike, ResizeShortestEdge, VideoReader, image_to_array
 from .environment import prepare_process
-from .errors import ConfigError, ImageError
+from .errors import CheckpointError, ConfigError, ImageError, wording
 from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
 from .resolve import ConfigLike, ResolvedModel, WeightsLike, resolve_model, torchvision_config
@@ -34,6 +35,7 @@ __all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame"]
 
 _Source: TypeAlias = "ImageLike | Callable[[], ImageLike]"
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
+_OURS = ("litepred.", "torch.", "torchvision.")  # a part of somebody else may read keys of its own
 _TORCH_PROCESS = os.getpid()  # the process that imported torch, unless this one is its fork
 
 
@@ -119,8 +121,8 @@ class Predictor:
     def __init__(
         self,
         cfg: ConfigLike | None = None,
-        *,
         weights: WeightsLike | None = None,
+        *,
         device: str | torch.device | None = None,
         class_names: Sequence[str] | None = None,
         infer_num_classes: bool = False,
@@ -146,7 +148,14 @@ class Predictor:
             resolved = resolve_model(cfg, weights, device, class_names, infer_num_classes)
             self.engine = engine or ("onnxruntime" if resolved.is_exported else "torch")
             _check_engine(self.engine, resolved, exact, compile, tta)
-            self._build(resolved, precision, threads)
+            try:
+                self._build(resolved, precision, threads)
+            except CheckpointError as error:
+                if cfg is not None:
+                    raise
+                missing = "No config came with the weights, so that of the page model was taken: pass theirs, "
+                missing += wording("Predictor('config.yaml', weights=…)", "--config config.yaml")
+                raise CheckpointError(f"{error}\n{missing}") from None
             del resolved  # with the weights as they were read
             if mask_format != "bitmask":
                 self._set_mask_format(mask_format)
@@ -170,14 +179,19 @@ class Predictor:
         else:
             with without_random_init() if checkpoint else nullcontext():
                 self.model = build_model(self.cfg)
+            if all(type(part).__module__.startswith(_OURS) for part in self.model.modules()):
+                for told in unknown_settings(self.cfg):
+                    warnings.warn(told, stacklevel=3)
         short_edge = 0 if getattr(self.model, "resizes_itself", False) else self.cfg.INPUT.MIN_SIZE_TEST
         self.aug = ResizeShortestEdge(short_edge, self.cfg.INPUT.MAX_SIZE_TEST)
         if checkpoint:
-            load_into(self.model, named_for(self.model, checkpoint), source=checkpoint.name)
+            state, option = named_for(self.model, checkpoint), wording("infer_num_classes=True", "--infer-num-classes")
+            load_into(self.model, state, source=checkpoint.name, counts_follow=option)
         elif self.engine == "torch":
             warnings.warn(
-                "MODEL.WEIGHTS is empty: the model keeps its random weights and its answers mean nothing. "
-                "Pass weights='model_final.pth', or set MODEL.WEIGHTS.",
+                "MODEL.WEIGHTS is empty: the model keeps its random weights and its answers mean nothing. Pass "
+                + wording("weights='model_final.pth'", "--weights model_final.pth")
+                + ", or set MODEL.WEIGHTS.",
                 stacklevel=3,
             )
 
@@ -304,7 +318,8 @@ class Predictor:
         is_file = isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read")
         if is_file or (isinstance(images, np.ndarray) and images.ndim < 4):
             raise ImageError(
-                f"batch() got a single {type(images).__name__}: expected a list of images, or call predictor(image)"
+                f"batch() got a single {type(images).__name__}: expected a list of images, such as "
+                "sorted(Path(folder).iterdir()), or call predictor(image)"
             )
         try:
             source = iter(images)
@@ -386,8 +401,9 @@ class Predictor:
 def _check_engine(engine: str, resolved: ResolvedModel, exact: bool, compile: bool, tta: bool) -> None:
     if engine == "torch" and resolved.is_exported:
         raise ConfigError(
-            f"{resolved.cfg.MODEL.WEIGHTS!r} is an exported file, which torch does not run: leave engine='torch' out, "
-            "or pass the config and checkpoint that it was made from"
+            f"{resolved.cfg.MODEL.WEIGHTS!r} is an exported file, which torch does not run: leave "
+            + wording("engine='torch'", "--engine torch")
+            + " out, or pass the config and checkpoint that it was made from"
         )
     if engine != "torch" and (exact or compile or tta):
         raise ConfigError(

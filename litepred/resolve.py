@@ -20,7 +20,7 @@ from .checkpoint.readers import is_safetensors
 from .config import CfgNode, get_cfg
 from .data import Metadata, MetadataCatalog
 from .default_model import default_config
-from .errors import ConfigError
+from .errors import ConfigError, wording
 from .modeling import resolve_device
 
 __all__ = [
@@ -32,10 +32,12 @@ __all__ = [
     "embedded_config",
     "named_config",
     "resolve_model",
+    "set_class_counts",
     "torchvision_config",
 ]
 
 ConfigLike: TypeAlias = "CfgNode | str | os.PathLike[str]"
+_WEIGHTS = (".pth", ".pt", ".pkl", ".ckpt")
 WeightsLike: TypeAlias = "str | os.PathLike[str] | Mapping[str, Tensor]"
 
 
@@ -98,17 +100,22 @@ def resolve_model(
     if cfg.MODEL.WEIGHTS:
         checkpoint = bundle if bundle and weights is None else read_checkpoint(cfg.MODEL.WEIGHTS)
     if infer_num_classes and checkpoint:
-        before = cfg.clone()
-        for key, number in infer_class_counts(from_torchvision(checkpoint.model)).items():
-            cfg.merge_from_list([key, number])
-        if cfg != before:  # its classes are not those of the data set
-            cfg.DATASETS.TEST = ()
+        set_class_counts(cfg, checkpoint)
     if frozen:
         cfg.freeze()
     if class_names is None:
         class_names = _names_that_came_along(cfg, checkpoint, bundle)
     is_exported = checkpoint is not None and extensions.model_file_reader(checkpoint.name) is not None
     return ResolvedModel(cfg, checkpoint, class_metadata(cfg, class_names), is_exported)
+
+
+def set_class_counts(cfg: CfgNode, checkpoint: Checkpoint) -> None:
+    """Set the numbers of classes and keypoints in a config to those of a checkpoint."""
+    before = cfg.clone()
+    for key, number in infer_class_counts(from_torchvision(checkpoint.model)).items():
+        cfg.merge_from_list([key, number])
+    if cfg != before:  # its classes are not those of the data set
+        cfg.DATASETS.TEST = ()
 
 
 def _names_that_came_along(
@@ -144,13 +151,12 @@ def _read_config(config: ConfigLike | None, trained: bool) -> tuple[CfgNode, Che
         raise ConfigError(f"{kind} is not a config: expected a CfgNode from get_cfg(), or a YAML file's path")
     name = os.fspath(config)
     if not os.path.exists(name):
-        try:
-            return model_zoo.get_config(name, trained), None
-        except ConfigError as error:
-            raise ConfigError(
-                f"there is no file {name!r} in {os.getcwd()!r}, and as a model's name: {error}"
-            ) from error
+        if not model_zoo.is_known(name):
+            raise model_zoo.missing_config(name)
+        return model_zoo.get_config(name, trained), None
     read = extensions.model_file_reader(name) or (read_checkpoint if is_safetensors(name) else None)
+    if read is None and name.lower().endswith(_WEIGHTS):
+        raise _weights_alone(name)
     if read is None:
         cfg = get_cfg()
         cfg.merge_from_file(name)
@@ -158,12 +164,19 @@ def _read_config(config: ConfigLike | None, trained: bool) -> tuple[CfgNode, Che
     bundle = read(name)
     embedded = embedded_config(bundle)
     if embedded is None:
-        raise ConfigError(
-            f"{name} holds weights without a config: pass both, Predictor('config.yaml', weights={name!r}), or put "
-            f"both into one file with litepred convert {name} OUT.safetensors --config config.yaml"
-        )
+        raise _weights_alone(name)
     embedded.MODEL.WEIGHTS = name if trained else ""
     return embedded, bundle
+
+
+def _weights_alone(name: str) -> ConfigError:
+    both = wording(
+        f"pass both, Predictor('config.yaml', weights={name!r})", f"give the config in its place, and --weights {name}"
+    )
+    return ConfigError(
+        f"{name} holds weights without a config: {both}, or put both into one file with litepred convert {name} "
+        "OUT.safetensors --config config.yaml"
+    )
 
 
 def embedded_config(checkpoint: Checkpoint) -> CfgNode | None:
@@ -224,7 +237,7 @@ def class_metadata(cfg: CfgNode, class_names: Sequence[str] | None) -> Metadata:
     kind, number = class_kind(cfg)
     if len(class_names) != number:
         raise ConfigError(
-            f"class_names has {len(class_names)} names, but the config's model has {number} classes: "
-            "expected a name for each, in the order that the model was trained with"
+            f"{wording('class_names', '--class-names')} has {len(class_names)} names, but the config's model has "
+            f"{number} classes: expected a name for each, in the order that the model was trained with"
         )
     return known if known.get(kind) == class_names else Metadata(name=known.name, **{kind: class_names})

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import codecs
 import csv
+import functools
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .data import Metadata, class_name, dataset_ids
+from .data import Metadata, as_metadata, class_name, dataset_ids
+from .errors import LitepredError
 from .files import whole_file
-from .structures import Instances, instance_mask, mask_to_polygons, mask_to_rle
+from .structures import Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle
 
 __all__ = [
     "CSV_COLUMNS",
@@ -42,6 +45,8 @@ __all__ = [
 ]
 
 CSV_COLUMNS = ("file", "frame", "category_id", "category", "score", "x1", "y1", "x2", "y2")
+P = ParamSpec("P")
+T = TypeVar("T")
 Extend = Callable[[Iterable[Any]], None]
 
 _MASKS = ("rle", "polygon", "none")
@@ -49,17 +54,62 @@ _MAX_ID = (1 << 24) - 1
 _MANY = 1000  # where the ids of stuff begin when the number of thing classes is not known
 
 
+def _with_old_name(function: Callable[P, T]) -> Callable[P, T]:
+    """Let ``masks``, the former name of ``mask_format``, go on working for one release, with a warning."""
+
+    @functools.wraps(function)
+    def renaming(*args: Any, **kwargs: Any) -> T:
+        if "masks" in kwargs:
+            told = "is called mask_format now, and the old name goes with the next release"
+            warnings.warn(f"the argument masks of {function.__name__}() {told}", FutureWarning, stacklevel=2)
+            kwargs["mask_format"] = kwargs.pop("masks")
+        return function(*args, **kwargs)
+
+    return renaming
+
+
+def _found(given: Any, *keys: str) -> Any:
+    """Return what is meant: it, or of a predictor's whole answer what is under the first of some keys.
+
+    Raises:
+        LitepredError: the answer has none of them, or it is neither.
+    """
+    if isinstance(given, Mapping):
+        if found := [given[key] for key in keys if key in given]:
+            return found[0]
+        raise LitepredError(f"a dict with {', '.join(map(str, given)) or 'nothing'} came: expected {keys[0]!r} in it")
+    if "instances" in keys and not hasattr(given, "get_fields"):
+        raise LitepredError(f"{given!r:.60} came: expected instances, as outputs['instances'] of a predictor")
+    return given
+
+
+def _pairs(results: Iterable[tuple[T, Any]], name: str) -> Iterator[tuple[T, Any]]:
+    """Yield the pairs of a name and instances.
+
+    Raises:
+        LitepredError: an entry is no such pair.
+    """
+    for pair in [results] if isinstance(results, (Mapping, Instances)) else results:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise LitepredError(
+                f"a {type(pair).__name__} came where a pair belongs: expected a list of pairs such as "
+                f"[({name}, outputs['instances'])]"
+            )
+        yield pair[0], pair[1]
+
+
+@_with_old_name
 def instances_to_coco_json(
-    instances: Instances, img_id: int | str, *, masks: str = "rle", metadata: Metadata | None = None
+    instances: Instances | Outputs, img_id: int | str, *, mask_format: str = "rle", metadata: Metadata | None = None
 ) -> list[dict[str, Any]]:
     """Return instances as the entries of COCO's results format, which pycocotools' ``loadRes`` takes.
 
     Args:
         instances: with ``pred_boxes``, ``scores`` and ``pred_classes``, and perhaps ``pred_masks`` in any format and
-            ``pred_keypoints`` (N, K, 3). They are not changed.
+            ``pred_keypoints`` (N, K, 3), or the dict that they are in. They are not changed.
         img_id: the image's id, for every entry.
-        masks: "rle" (needs pycocotools); "polygon" for outlines, which cannot show holes and which ``loadRes`` does
-            not take; or "none".
+        mask_format: "rle" (needs pycocotools); "polygon" for outlines, which cannot show holes and which ``loadRes``
+            does not take; or "none".
         metadata: with ``thing_dataset_id_to_contiguous_id``, categories get the data set's own ids; otherwise, as in
             Detectron2's function of this name, they are the model's, from 0.
 
@@ -70,15 +120,15 @@ def instances_to_coco_json(
 
     Raises:
         LitepredError: run lengths are wanted and pycocotools is missing.
-        ValueError: for other ``masks``, or a class that the metadata have no id for.
+        ValueError: for another ``mask_format``, or a class that the metadata have no id for.
     """
-    instances = instances.to("cpu")
-    written = _write_masks(instances, masks)
-    if not len(instances):
+    found: Instances = _found(instances, "instances").to("cpu")
+    written = _write_masks(found, mask_format)
+    if not len(found):
         return []
-    boxes = instances.pred_boxes.tensor.detach().clone()
+    boxes = found.pred_boxes.tensor.detach().clone()
     boxes[:, 2:] -= boxes[:, :2]
-    ids, labels = dataset_ids(metadata), instances.pred_classes.tolist()
+    ids, labels = dataset_ids(metadata), found.pred_classes.tolist()
     unknown = [label for label in labels if label not in ids]
     if ids and unknown:
         raise ValueError(
@@ -89,24 +139,27 @@ def instances_to_coco_json(
         "image_id": [img_id] * len(labels),
         "category_id": [ids.get(label, label) for label in labels],
         "bbox": boxes.tolist(),
-        "score": instances.scores.tolist(),
+        "score": found.scores.tolist(),
     }
     if written is not None:
         columns["segmentation"] = written
-    if instances.has("pred_keypoints"):
-        keypoints = instances.pred_keypoints.detach().clone()
+    if found.has("pred_keypoints"):
+        keypoints = found.pred_keypoints.detach().clone()
         keypoints[:, :, :2] -= 0.5
         columns["keypoints"] = keypoints.flatten(1).tolist()
     return [dict(zip(columns, values)) for values in zip(*columns.values())]
 
 
-def to_dicts(instances: Instances, metadata: Metadata | None = None, masks: str = "polygon") -> list[dict[str, Any]]:
+@_with_old_name
+def to_dicts(
+    instances: Instances | Outputs, metadata: Metadata | None = None, mask_format: str = "polygon"
+) -> list[dict[str, Any]]:
     """Return a plain dict for each instance or proposal.
 
     Args:
-        instances: what a model returned; the dicts have what its fields tell.
+        instances: what a model returned, whole or its instances alone; the dicts have what their fields tell.
         metadata: gives the classes their names.
-        masks: "polygon", "rle" (needs pycocotools) or "none".
+        mask_format: "polygon", "rle" (needs pycocotools) or "none".
 
     Returns:
         Per instance ``category_id`` (the model's, from 0), ``category``, ``score``, ``box`` (x1, y1, x2, y2 in pixels),
@@ -115,40 +168,40 @@ def to_dicts(instances: Instances, metadata: Metadata | None = None, masks: str 
 
     Raises:
         LitepredError: run lengths are wanted and pycocotools is missing.
-        ValueError: for other ``masks``.
+        ValueError: for another ``mask_format``.
     """
-    instances = instances.to("cpu")
-    written = _write_masks(instances, masks)
+    found: Instances = _found(instances, "instances", "proposals").to("cpu")
+    written = _write_masks(found, mask_format)
     columns: dict[str, Any] = {}
-    if instances.has("pred_classes"):
-        columns["category_id"] = instances.pred_classes.tolist()
-        columns["category"] = [class_name(metadata or Metadata(), label) for label in columns["category_id"]]
+    if found.has("pred_classes"):
+        columns["category_id"] = found.pred_classes.tolist()
+        columns["category"] = [class_name(metadata, label) for label in columns["category_id"]]
     for field, key in (("scores", "score"), ("objectness_logits", "objectness_logit")):
-        if instances.has(field):
-            columns[key] = instances.get(field).tolist()
+        if found.has(field):
+            columns[key] = found.get(field).tolist()
     for field in ("pred_boxes", "proposal_boxes"):
-        if instances.has(field):
-            columns["box"] = instances.get(field).tensor.tolist()
+        if found.has(field):
+            columns["box"] = found.get(field).tensor.tolist()
     if written is not None:
         columns["mask"] = written
-    if instances.has("pred_keypoints"):
-        columns["keypoints"] = instances.pred_keypoints.tolist()
-    number = len(instances) if instances.get_fields() else 0
+    if found.has("pred_keypoints"):
+        columns["keypoints"] = found.pred_keypoints.tolist()
+    number = len(found) if found.get_fields() else 0
     return [{key: column[i] for key, column in columns.items()} for i in range(number)]
 
 
-def _write_masks(instances: Instances, masks: str) -> list[Any] | None:
+def _write_masks(instances: Instances, mask_format: str) -> list[Any] | None:
     """Write the masks of instances as run lengths or outlines; return nothing where there are none to write."""
-    if masks not in _MASKS:
-        raise ValueError(f"masks is {masks!r}: expected one of {', '.join(_MASKS)}")
-    if masks == "none" or not instances.has("pred_masks"):
+    if mask_format not in _MASKS:
+        raise ValueError(f"mask_format is {mask_format!r}: expected one of {', '.join(_MASKS)}")
+    if mask_format == "none" or not instances.has("pred_masks"):
         return None
     written: list[Any] = []
     for i in range(len(instances)):
         given = instances.pred_masks[i] if isinstance(instances.pred_masks, list) else None
-        if masks == "polygon" and isinstance(given, list):
+        if mask_format == "polygon" and isinstance(given, list):
             written.append([np.asarray(polygon).tolist() for polygon in given])
-        elif masks == "polygon":
+        elif mask_format == "polygon":
             written.append(mask_to_polygons(instance_mask(instances, i)))
         elif isinstance(given, dict) and isinstance(given["counts"], (str, bytes)):  # compressed already
             counts = given["counts"]
@@ -207,37 +260,38 @@ def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS
 
 
 def csv_rows(
-    instances: Instances, file: str, metadata: Metadata | None = None, frame: int | None = None
+    instances: Instances | Outputs, file: str, metadata: Metadata | None = None, frame: int | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield a row of `CSV_COLUMNS` per instance, its box in pixels; a proposal's score is its objectness logit."""
-    for row in to_dicts(instances, metadata, masks="none"):
+    for row in to_dicts(instances, metadata, mask_format="none"):
         category = row.get("category_id", ""), row.get("category", "")
         score = row.get("score", row.get("objectness_logit", ""))
         yield dict(zip(CSV_COLUMNS, (file, "" if frame is None else frame, *category, score, *row["box"])))
 
 
+@_with_old_name
 def write_coco(
     path: str | os.PathLike[str],
-    results: Iterable[tuple[int | str, Instances]],
+    results: Iterable[tuple[int | str, Instances | Outputs]],
     metadata: Metadata | None = None,
-    masks: str = "rle",
+    mask_format: str = "rle",
 ) -> None:
     """Write COCO's results file, the list that pycocotools' ``loadRes`` takes.
 
     ``results`` are pairs of image id and instances, taken one at a time. ``metadata`` gives the categories their ids,
-    and ``masks`` is "rle", "polygon" or "none"; see `instances_to_coco_json`.
+    and ``mask_format`` is "rle", "polygon" or "none"; see `instances_to_coco_json`.
 
     Raises:
         WriteError: the file cannot be written.
-        LitepredError: run lengths are wanted and pycocotools is missing.
+        LitepredError: run lengths are wanted and pycocotools is missing; or ``results`` are no such pairs.
     """
     with json_list(path) as extend:
-        for image_id, instances in results:
-            extend(instances_to_coco_json(instances, image_id, masks=masks, metadata=metadata))
+        for image_id, instances in _pairs(results, "image_id"):
+            extend(instances_to_coco_json(instances, image_id, mask_format=mask_format, metadata=metadata))
 
 
 def write_csv(
-    path: str | os.PathLike[str], results: Iterable[tuple[str, Instances]], metadata: Metadata | None = None
+    path: str | os.PathLike[str], results: Iterable[tuple[str, Instances | Outputs]], metadata: Metadata | None = None
 ) -> None:
     """Write instances as CSV: a line of titles, and a line for each of them, with its class's name in the metadata.
 
@@ -245,9 +299,10 @@ def write_csv(
 
     Raises:
         WriteError: the file cannot be written.
+        LitepredError: ``results`` are no such pairs.
     """
     with csv_table(path) as extend:
-        for name, instances in results:
+        for name, instances in _pairs(results, "'photo.jpg'"):
             extend(csv_rows(instances, name, metadata))
 
 
@@ -286,7 +341,7 @@ def panoptic_categories(metadata: Metadata | None) -> list[dict[str, Any]]:
         metadata: names of the classes, and their ids in the data set, if it has ``thing_dataset_id_to_contiguous_id``
             and ``stuff_dataset_id_to_contiguous_id``; else the ids count from 0, stuff after things.
     """
-    metadata = metadata or Metadata()
+    metadata = as_metadata(metadata)
     return [
         {"id": _category_id(metadata, kind, i), "name": class_name(metadata, i, kind), "isthing": int(kind == "thing")}
         for kind in ("thing", "stuff")
@@ -301,7 +356,7 @@ def _category_id(metadata: Metadata, kind: str, label: int) -> int:
 
 
 def panoptic_annotation(
-    panoptic_seg: tuple[Tensor, Sequence[Mapping[str, Any]]],
+    panoptic_seg: tuple[Tensor, Sequence[Mapping[str, Any]]] | Outputs,
     image_id: int | str,
     file_name: str,
     metadata: Metadata | None = None,
@@ -321,14 +376,15 @@ def panoptic_annotation(
     """
     import cv2
 
-    array, segments = panoptic_seg[0].cpu().numpy(), panoptic_seg[1]
+    ids, segments = _found(panoptic_seg, "panoptic_seg")
+    array = ids.cpu().numpy()
     infos = []
     for segment in segments:
         inside = array == segment["id"]
         kind = "thing" if segment["isthing"] else "stuff"
         info = {
             "id": int(segment["id"]),
-            "category_id": _category_id(metadata or Metadata(), kind, int(segment["category_id"])),
+            "category_id": _category_id(as_metadata(metadata), kind, int(segment["category_id"])),
             "isthing": kind == "thing",
             "area": int(np.count_nonzero(inside)),
             "bbox": list(cv2.boundingRect(inside.view(np.uint8))),
@@ -338,19 +394,21 @@ def panoptic_annotation(
     return {"image_id": image_id, "file_name": file_name, "segments_info": infos}
 
 
-def write_panoptic(path: str | os.PathLike[str], ids: Tensor | np.ndarray) -> None:
-    """Write segment ids (H, W) as COCO's panoptic PNG.
+def write_panoptic(path: str | os.PathLike[str], ids: Tensor | np.ndarray | tuple[Tensor, Any] | Outputs) -> None:
+    """Write segment ids (H, W) as COCO's panoptic PNG; they may come with their list, as in ``panoptic_seg``.
 
     Raises:
         WriteError: the file cannot be written.
         ValueError: an id is negative or has more than 24 bits.
     """
-    picture = Image.fromarray(id_to_rgb(torch.as_tensor(ids).cpu().numpy()))
+    found = _found(ids, "panoptic_seg")
+    found = found[0] if isinstance(found, tuple) else found
+    picture = Image.fromarray(id_to_rgb(torch.as_tensor(found).cpu().numpy()))
     with whole_file(path) as file:
         picture.save(file, format="PNG")
 
 
-def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray) -> None:
+def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray | Outputs) -> None:
     """Write the class of each pixel as a gray PNG: 8 bits per pixel, or 16 where a class is above 255.
 
     ``sem_seg`` is logits or probabilities (C, H, W), or labels (H, W) of an integer type.
@@ -359,7 +417,7 @@ def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray) -> 
         WriteError: the file cannot be written.
         ValueError: for another shape, or labels that 16 bits do not hold.
     """
-    labels = torch.as_tensor(sem_seg)
+    labels = torch.as_tensor(_found(sem_seg, "sem_seg"))
     labels = labels.max(dim=0).indices if labels.ndim == 3 else labels
     if labels.ndim != 2 or labels.is_floating_point():
         raise ValueError(

@@ -17,10 +17,10 @@ _WIDE = {  # channels that are multiples of the 32 groups of a group norm
 }
 FAMILIES = {
     "RetinaNet": ("retinanet", {}),
-    "RetinaNet that finds nothing": ("retinanet", {"RETINANET__SCORE_THRESH_TEST": 1.5}),
+    "RetinaNet that finds nothing": ("retinanet", {"RETINANET__SCORE_THRESH_TEST": 1.0}),
     "Panoptic FPN": ("panoptic", {}),
 }
-NOTHING = {"ROI_HEADS__SCORE_THRESH_TEST": 1.5}
+NOTHING = {"ROI_HEADS__SCORE_THRESH_TEST": 1.0}
 MORE_FAMILIES = {  # half a minute each
     "Mask and Keypoint R-CNN": ("fpn", {"MASK_ON": True, "KEYPOINT_ON": True}),
     "Mask and Keypoint R-CNN that find nothing": ("fpn", {"MASK_ON": True, "KEYPOINT_ON": True, **NOTHING}),

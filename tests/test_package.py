@@ -54,8 +54,22 @@ def test_dir_shows_public_names_only():
     assert run("import litepred; print(*dir(litepred))").split() == shown
 
 
-@pytest.mark.parametrize("expression", ["results.to_dicts", "densepose", "evaluation.COCOEvaluator", "model_zoo.list"])
-def test_modules_that_readme_names_load_when_touched(expression):
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "results.to_dicts",
+        "densepose",
+        "evaluation.COCOEvaluator",
+        "model_zoo.list",
+        "data.VideoReader",
+        "default_model.default_config",
+        "environment",
+        "modeling.build_model",
+        "structures.Boxes",
+        "visualizer.draw",
+    ],
+)
+def test_modules_load_when_touched(expression):
     assert run(f"import litepred; print(litepred.{expression})").startswith("<")
 
 
@@ -64,15 +78,63 @@ def test_drawing_needs_no_checkpoints():
     assert run(code).strip() == "False"
 
 
-def test_readme_python_runs(monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
+def test_readme_python_runs_anywhere_and_prints_what_it_should(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     namespace: dict = {}
     blocks = [code for language, code in BLOCKS if language == "python"]
     assert len(blocks[0].strip().splitlines()) <= 6  # five lines and a blank one
-    for code in blocks:
+    expected = [
+        r"tensor\(\[\[ *\d+\.\d+, .*\]\) tensor\(\[.*0\.\d+.*\]\)\n",  # boxes and scores
+        r"\['text', .*'title'.*\]\n\d+\n\d+\n",
+        rf"https://dl\.fbaipublicfiles\.com/.*\.pkl\n{len(litepred.model_zoo.list())} models\n",
+        "",
+        r"(text|title|list|table|figure)\n",
+    ]
+    for code, pattern in zip(blocks, expected, strict=True):
         exec(compile(code, "README.md", "exec"), namespace)
-    assert "'text'" in capsys.readouterr().out
+        assert re.fullmatch(pattern, capsys.readouterr().out, re.DOTALL)
+    assert namespace["sure"].scores.min() > 0.7
     assert namespace["picture"].shape == namespace["image"].shape
+    assert (namespace["picture"] != namespace["image"]).any()
+
+
+def test_readme_counts_models_as_the_zoo_lists_them():
+    names = litepred.model_zoo.list()
+    starts = {start: sum(name.startswith(start) for name in names) for start in ("DensePose/", "torchvision/")}
+    transformers = sum(name.startswith(("ViTDet/", "MViTv2/")) for name in names)
+    rest = len(names) - sum(starts.values()) - transformers
+    assert f"zoo, downloaded: {rest} models, and DensePose's {starts['DensePose/']} |" in README
+    assert f"its {transformers} models on ViT" in README
+    assert f"({starts['torchvision/']} models), with torchvision's own answers" in README
+    assert f"(all {len(names)} without words)" in README
+
+
+def test_metadata():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for version in range(10, 15):
+        assert f'"Programming Language :: Python :: 3.{version}"' in text
+    assert len(set(re.findall(r'"supervision>=([\d.]+)"', text))) == 1
+    imported = {"numpy", "pillow", "opencv-python", "pyyaml", "safetensors", "torch", "torchvision", "tqdm"}
+    assert set(re.findall(r'"([\w-]+)>=', text[text.index("dependencies") : text.index("[project.opt")])) == imported
+    listed = re.findall(
+        r'"([^"]+)"', text[text.index("sdist]\ninclude") : text.index("[tool.hatch.build.targets.sdist.hooks")]
+    )
+    assert {"benchmarks", "examples", "docs", "tests", ".ci", "hatch_build.py"} <= {*listed}
+    assert all((ROOT / name).exists() for name in listed)
+
+
+def test_the_long_description_has_no_picture_of_the_repository(monkeypatch):
+    interface = pytest.importorskip("hatchling.metadata.plugin.interface")
+    assert interface
+    built = runpy.run_path(str(ROOT / "hatch_build.py"))
+    metadata: dict = {}
+    built["ReadmeWithoutPictures"](str(ROOT), {}).update(metadata)
+    assert "![" in README
+    assert "![" not in metadata["readme"]["text"]
+    assert len(metadata["readme"]["text"]) > len(README) - 200
+    forced = {"force_include": {"/a/.gitignore": ".gitignore", "/a/b": "b"}}
+    built["WithoutGitignore"].initialize(None, "standard", forced)
+    assert forced == {"force_include": {"/a/b": "b"}}
 
 
 @pytest.mark.long

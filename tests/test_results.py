@@ -89,10 +89,10 @@ def test_masks_of_any_format(kind):
         theirs = coco_mask.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
         assert result["segmentation"] == {"size": [20, 30], "counts": theirs["counts"].decode()}
     json.dumps(results)
-    outlines = instances_to_coco_json(detections(pred_masks=MASK_FORMATS[kind]()), "a", masks="polygon")
+    outlines = instances_to_coco_json(detections(pred_masks=MASK_FORMATS[kind]()), "a", mask_format="polygon")
     assert [one["segmentation"] for one in outlines] == [mask_to_polygons(mask) for mask in BITMASKS]
     json.dumps(outlines)
-    assert "segmentation" not in instances_to_coco_json(detections(pred_masks=BITMASKS), "a", masks="none")[0]
+    assert "segmentation" not in instances_to_coco_json(detections(pred_masks=BITMASKS), "a", mask_format="none")[0]
 
 
 def test_keypoints_count_from_the_first_pixels_centre():
@@ -113,7 +113,7 @@ def test_categories_get_the_data_sets_ids():
 
 
 @pytest.mark.parametrize(
-    "write", [lambda i: instances_to_coco_json(i, 1, masks="png"), lambda i: to_dicts(i, masks="")]
+    "write", [lambda i: instances_to_coco_json(i, 1, mask_format="png"), lambda i: to_dicts(i, mask_format="")]
 )
 def test_an_unknown_way_to_write_masks(write):
     with pytest.raises(ValueError, match="expected one of rle, polygon, none"):
@@ -122,7 +122,7 @@ def test_an_unknown_way_to_write_masks(write):
 
 def test_plain_dicts():
     instances = detections(pred_masks=BITMASKS, pred_keypoints=torch.ones(2, 1, 3))
-    first, _ = to_dicts(instances, Metadata(thing_classes=["cat", "dog"]), masks="rle")
+    first, _ = to_dicts(instances, Metadata(thing_classes=["cat", "dog"]), mask_format="rle")
     assert {**first, "mask": rle_to_mask(first["mask"]).sum()} == {
         "category_id": 1,
         "category": "dog",

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, wording
 
 __all__ = ["CLASS_NAMES", "CONFIG", "Checkpoint", "bundle_texts", "read_class_names"]
 
@@ -64,6 +64,6 @@ def read_class_names(checkpoint: Checkpoint) -> list[str] | None:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise CheckpointError(
             f"{checkpoint.name} has {text[:60]!r} as {CLASS_NAMES!r} in its header: expected a JSON list of names. "
-            "Pass class_names=, or make the file again with litepred convert"
+            f"Pass {wording('class_names=', '--class-names')}, or make the file again with litepred convert"
         )
     return names

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .hints import backbone_differs, explain_misfit, group_keys, parts_only_in
+from .hints import backbone_differs, explain_misfit, group_keys, number_hints, parts_only_in
 
 __all__ = ["LoadReport", "check_state_dict", "load_into", "refuse_optimized"]
 
@@ -75,7 +75,12 @@ def check_state_dict(state: Mapping[Any, Any], source: str) -> None:
 
 
 def load_into(
-    model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True, source: str = "the checkpoint"
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    strict: bool = True,
+    source: str = "the checkpoint",
+    counts_follow: str = "",
 ) -> LoadReport:
     """Copy a state dict into a model, cast to the model's types (float16 to float32), and return how they differ.
 
@@ -88,6 +93,8 @@ def load_into(
         strict: raise if a key is missing or mis-shaped, or if the backbones differ in depth, and leave the model as it
             is. Otherwise copy what fits and warn about the rest.
         source: what to call the state dict in messages.
+        counts_follow: what makes the caller take the numbers of classes from the checkpoint, for a message that tells
+            it where nothing but these differs; of a caller that has such an option, and ``strict`` is none of them.
 
     Raises:
         CheckpointError: ``strict`` is true and the state dict does not fit, and the message says what likely happened;
@@ -119,10 +126,12 @@ def load_into(
     if report.missing or report.mismatched or backbone_differs(checkpoint_shapes, model_shapes):
         misfit = _describe(report, explain_misfit(checkpoint_shapes, model_shapes, report.missing))
     if misfit and strict:
-        raise CheckpointError(
-            f"{source} does not fit the model; nothing was loaded.\n{misfit}"
-            "\nTo load what fits all the same, pass strict=False; expect wrong predictions then."
-        )
+        advice = "\nTo load what fits all the same, pass strict=False; expect wrong predictions then."
+        if counts_follow:
+            counts = number_hints(checkpoint_shapes, model_shapes)
+            alone = counts and not report.missing and not backbone_differs(checkpoint_shapes, model_shapes)
+            advice = f"\nTo take the number of classes from the checkpoint, pass {counts_follow}." if alone else ""
+        raise CheckpointError(f"{source} does not fit the model; nothing was loaded.\n{misfit}{advice}")
     with torch.no_grad():
         for key, target in targets.items():
             if key in defaults:

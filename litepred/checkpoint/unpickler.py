@@ -191,8 +191,8 @@ def known_name(name: str) -> str | None:
 def _refusal(name: str) -> CheckpointError:
     if name.endswith(".CfgNode"):
         return CheckpointError(
-            f"it holds a pickled config ({name}), and a config is read from YAML only. Where it was made, write it "
-            "with open('config.yaml', 'w').write(cfg.dump()), and give that file as the config"
+            f"it holds a pickled config ({name}), and a config is read from YAML only. Where it was made, write "
+            "what its dump() returns to config.yaml, and give that file as the config"
         )
     if name.startswith("torch._utils._rebuild_"):
         return CheckpointError(

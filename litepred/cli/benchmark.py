@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError, LitepredError
 from ..extensions import model_file_reader
 from ..files import check_targets
-from .common import CommandParser, add_model_arguments, make_predictor, positive
+from .common import CommandParser, add_model_arguments, add_old_name, check_model_arguments, make_predictor, positive
 
 if TYPE_CHECKING:
     from ..predictor import Predictor
@@ -59,26 +59,29 @@ def add_options(parser: CommandParser) -> None:
     )
     parser.add_argument("--runs", type=positive, default=5, help="measurements of each way; default: %(default)s")
     parser.add_argument("--threads", type=positive, help="threads of the processor to use; default: one per core")
-    parser.add_argument("--csv", metavar="FILE", help="write the table to this file, too")
+    table = parser.add_argument("--table", metavar="FILE", help="write the table to this CSV file, too")
+    add_old_name(parser, "--csv", table)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    import torch
-
     from .. import __version__
     from ..data import read_image
     from ..default_model import example_page
-    from ..results import csv_table
 
     path = Path(arguments.image or example_page())
+    height, width = read_image(path).shape[:2]
+    check_model_arguments(arguments)
     exported = arguments.config is not None and model_file_reader(arguments.config) is not None
     ways = arguments.ways or (["onnxruntime"] if exported else ["exact", "float32"])
-    if arguments.csv:
-        check_targets([path], [arguments.csv])
-        if not Path(arguments.csv).parent.is_dir():
-            raise LitepredError(f"--csv is {arguments.csv!r}, but there is no such folder: make it first")
-    height, width = read_image(path).shape[:2]
+    if arguments.table:
+        check_targets([path], [arguments.table])
+        if not Path(arguments.table).parent.is_dir():
+            raise LitepredError(f"--table is {arguments.table!r}, but there is no such folder: make it first")
+    import torch
+
+    from ..results import csv_table
+
     predictors: dict[str, Predictor] = {}
     measured: dict[str, dict[str, list[float]]] = {}
     for way in dict.fromkeys(ways):
@@ -110,10 +113,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{'':18}" + "".join(f"{column:>9}" for column in _COLUMNS))
     for way, parts in medians.items():
         print(f"{way:<18}" + "".join(f"{parts[column]:9.3f}" for column in _COLUMNS))
-    if arguments.csv:
-        with csv_table(arguments.csv, ["way", *_COLUMNS]) as add_rows:
+    if arguments.table:
+        with csv_table(arguments.table, ["way", *_COLUMNS]) as add_rows:
             add_rows({"way": way, **{c: f"{parts[c]:.6f}" for c in _COLUMNS}} for way, parts in medians.items())
-        print(f"-> {arguments.csv}", file=sys.stderr)
+        print(f"-> {arguments.table}", file=sys.stderr)
     return 0
 
 

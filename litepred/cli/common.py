@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
+import os
+import re
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LitepredError
+from ..files import is_address
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,14 +25,24 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CommandParser",
+    "add_class_names",
     "add_model_arguments",
+    "add_old_name",
+    "check_checkpoint",
+    "check_config",
+    "check_file",
+    "check_model_arguments",
     "check_output",
+    "class_names",
     "count_types",
     "make_predictor",
     "megabytes",
     "positive",
     "progress_bar",
+    "told_now_and_then",
 ]
+
+_LINES_EVERY_S = 10.0
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -42,10 +57,42 @@ class CommandParser(argparse.ArgumentParser):
         """Read the arguments, and end with an error where some are left over, instead of leaving them to `main`."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            near = difflib.get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, n=1)
-            advice = f", did you mean {near[0]}?" if near else ""
+            given, actions = unknown[0].partition("=")[0], self._option_string_actions
+            known = [name for name in actions if actions[name].help is not argparse.SUPPRESS]
+            near = difflib.get_close_matches(given, known, n=1)
+            if len(given) == 2 and given[0] == "-":  # a letter, for which other programs have -o
+                near = near or [name for name in known if name.startswith(f"-{given}")]
+            advice = f", did you mean {' or '.join(near)}?" if near else ""
+            if re.fullmatch("--?(i|s|images?|input|source|files?|path)", given):
+                plain = [action.metavar for action in self._get_positional_actions() if action.metavar == "IMAGE"]
+                advice = "; images come without an option, as in photo.jpg" if plain else advice
             self.error(f"unrecognized arguments: {' '.join(unknown)}{advice}")
         return found, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Name the nearest command for a wrong one; what is an image goes to predict."""
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            near = difflib.get_close_matches(value, action.choices, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(action.choices)}"
+            if value == "help":
+                advice = "did you mean --help?"
+            if os.path.exists(value) and "predict" in action.choices:
+                advice = f"did you mean litepred predict {value}?"
+            self.error(f"{value!r} is no {str(action.metavar).lower()}: {advice}")
+        super()._check_value(action, value)
+
+
+def add_old_name(group: argparse._ActionsContainer, old: str, new: argparse.Action) -> None:
+    """Let an option's former name go on working for one release, with a warning."""
+
+    class Renamed(argparse.Action):
+        def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+            told = f"{old} is called {new.option_strings[0]} now, and the old name goes with the next release"
+            print(f"litepred: warning: {told}", file=sys.stderr)
+            new(parser, namespace, values, option_string)
+
+    kept: dict[str, Any] = {"nargs": new.nargs, "type": new.type, "choices": new.choices, "dest": new.dest}
+    group.add_argument(old, action=Renamed, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kept)
 
 
 def positive(text: str) -> int:
@@ -70,6 +117,7 @@ def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse
         help="config of the model, a file of litepred convert, or a name in the zoo; default: the document-page model",
     )
     model.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
+    add_class_names(model)
     model.add_argument("--device", help="cpu, cuda or the like, instead of the config's MODEL.DEVICE")
     if ways:
         model.add_argument(
@@ -89,13 +137,98 @@ def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse
     return model
 
 
+def add_class_names(group: argparse._ActionsContainer) -> None:
+    """Add the options on the classes of a model."""
+    group.add_argument(
+        "--class-names",
+        metavar="NAMES",
+        help="the model's classes in order: a,b,c, or a text file with a name a line, or the COCO JSON that it was "
+        "trained on; default: what comes with the model, else the names of the config's data set, if it is well known",
+    )
+    group.add_argument(
+        "--infer-num-classes", action="store_true", help="take the number of classes from the checkpoint"
+    )
+
+
+def class_names(given: str | None) -> list[str] | None:
+    """Return the names that ``--class-names`` lists, or that are in its file.
+
+    Raises:
+        LitepredError: the file cannot be read, or has no names in it.
+    """
+    if given is None:
+        return None
+    if not os.path.isfile(given):
+        if given.lower().endswith((".txt", ".json", ".names")):
+            check_file("--class-names", given)
+        return [name.strip() for name in given.split(",")]
+    try:
+        text = Path(given).read_text(encoding="utf-8-sig")
+        if not text.lstrip().startswith(("{", "[")):
+            return [line.strip() for line in text.splitlines() if line.strip()]
+        content = json.loads(text)
+        if isinstance(content, dict):  # Detectron2 numbers classes in the order of COCO's ids
+            content = [row["name"] for row in sorted(content["categories"], key=lambda row: row["id"])]
+        return [str(name) for name in content]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LitepredError(
+            f"--class-names {given!r} cannot be read: expected text, a name a line, or JSON with COCO's 'categories'"
+        ) from error
+
+
+def check_file(name: str, path: str | None) -> None:
+    """Check, before any work is done, that a file is there which an option gives.
+
+    Raises:
+        LitepredError: it is not.
+    """
+    if path is not None and not os.path.exists(path):
+        raise LitepredError(f"{name} is {path!r}, but there is no such file; the working folder is {os.getcwd()!r}")
+
+
+def check_checkpoint(name: str) -> None:
+    """Check, before torch is imported, that a checkpoint is there, unless its address is given.
+
+    Raises:
+        LitepredError: it is not.
+    """
+    if not is_address(name) and not os.path.exists(name) and not os.path.exists(name.partition("?")[0]):
+        raise LitepredError(f"there is no checkpoint file {name}: the working folder is {os.getcwd()!r}")
+
+
+def check_config(name: str) -> None:
+    """Check, before torch is imported, that a config is a file or in the zoo.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    from .. import model_zoo
+
+    if not os.path.exists(name) and not model_zoo.is_known(name):
+        raise model_zoo.missing_config(name)
+
+
+def check_model_arguments(arguments: argparse.Namespace) -> None:
+    """Check what can be checked of the options of `add_model_arguments` without importing torch, which takes seconds.
+
+    Raises:
+        LitepredError: a file is missing.
+    """
+    if arguments.config is not None:
+        check_config(arguments.config)
+    if arguments.weights is not None:
+        check_checkpoint(arguments.weights)
+    class_names(vars(arguments).get("class_names"))
+
+
 def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
     """Load the model that the options of `add_model_arguments` choose; ``options`` are passed on to `Predictor`."""
     from ..predictor import Predictor
 
     chosen = vars(arguments)
-    ways = {name: chosen[name] for name in ("precision", "engine", "tta") if name in chosen}
-    return Predictor(arguments.config, weights=arguments.weights, device=arguments.device, **ways, **options)
+    ways = {name: chosen[name] for name in ("device", "precision", "engine", "tta") if name in chosen}
+    ways |= {"class_names": class_names(arguments.class_names), "infer_num_classes": arguments.infer_num_classes}
+    return Predictor(arguments.config, weights=arguments.weights, **{**ways, **options})
 
 
 def check_output(name: str, target: Path, suffixes: Sequence[str], force: bool) -> None:
@@ -135,3 +268,14 @@ def progress_bar(total: int | None, unit: str) -> tqdm:
 
     hidden = not sys.stderr.isatty()
     return tqdm(total=total, unit=unit, file=sys.stderr, disable=hidden, dynamic_ncols=True, smoothing=0.1)
+
+
+def told_now_and_then(total: int) -> Iterator[None]:
+    """Count to ``total``, and every 10 seconds write a line ``[7/60]`` on standard error, unless it is a terminal."""
+    start = last = time.monotonic()
+    for number in range(1, total + 1):
+        yield
+        if not sys.stderr.isatty() and time.monotonic() - last >= _LINES_EVERY_S:
+            last = time.monotonic()
+            left_s = (last - start) / number * (total - number)
+            print(f"litepred: [{number}/{total}] {last - start:.0f} s, {left_s:.0f} s left", file=sys.stderr)

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ConfigError, LitepredError
 from ..files import check_targets, is_address
-from .common import CommandParser, check_output, count_types, megabytes
+from .common import (
+    CommandParser,
+    add_class_names,
+    check_checkpoint,
+    check_config,
+    check_model_arguments,
+    check_output,
+    class_names,
+    count_types,
+    megabytes,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,54 +51,54 @@ def add_options(parser: CommandParser) -> None:
     parser.add_argument(
         "--config", metavar="YAML", help="config of the model, or its name in the zoo; default: what comes with IN"
     )
-    parser.add_argument(
-        "--class-names",
-        metavar="NAMES",
-        help="the model's classes in order: a,b,c or a file with a name a line; default: what comes with IN, else "
-        "the names of the config's data set, if it is well known",
-    )
+    add_class_names(parser)
     parser.add_argument("--half", action="store_true", help="store in float16: half the size, and slightly rounded")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
+    target = Path(arguments.target)
+    check_output("OUT", target, (".pth", ".pkl", ".safetensors"), arguments.force)
+    arguments.weights = None
+    check_model_arguments(arguments)
+    source, cfg = _source(arguments.source)
     from ..checkpoint import load_into, named_for, read_checkpoint
     from ..checkpoint.bundle import CONFIG, bundle_texts
     from ..checkpoint.naming import HEURISTICS
-    from ..checkpoint.writers import SUFFIXES, write_checkpoint
+    from ..checkpoint.writers import write_checkpoint
     from ..modeling.build import build_skeleton
+    from ..resolve import set_class_counts
 
-    target = Path(arguments.target)
-    check_output("OUT", target, SUFFIXES, arguments.force)
     if arguments.class_names is not None and target.suffix != ".safetensors":
         raise LitepredError(f"a {target.suffix} file has no place for class names: leave --class-names out")
-    source, cfg = _source(arguments.source)
     checkpoint = read_checkpoint(source)
     check_targets([checkpoint.name], [target])
     cfg = _config(arguments.config, checkpoint) or cfg
     state = checkpoint.model
     entries: dict[str, str | bool] = {"__author__": "litepred"}
     if cfg is not None:
+        if arguments.infer_num_classes:
+            set_class_counts(cfg, checkpoint)
         model = build_skeleton(cfg)
         state = named_for(model, checkpoint)
-        load_into(model, state, source=source)
+        load_into(model, state, source=source, counts_follow="--infer-num-classes")
     elif checkpoint.matching_heuristics:
         entries[HEURISTICS] = True  # their full names are not known without a model
     if arguments.half:
         state = {key: _half(key, value) for key, value in state.items()}
-    class_names, header = None, {}
+    names, header = None, {}
     if target.suffix == ".safetensors":
-        class_names = _class_names(arguments.class_names, checkpoint, cfg)
-        header = bundle_texts(None if cfg is None else _portable(cfg), class_names)
+        names = _class_names(arguments.class_names, checkpoint, cfg)
+        header = bundle_texts(None if cfg is None else _portable(cfg), names)
     write_checkpoint(target, state, entries, header)
     types = ", ".join(f"{number} {name}" for name, number in count_types(state.values()).items())
     told = [f"{target}: {megabytes(target.stat().st_size)}", f"{len(state)} tensors ({types})"]
     inside = []
     if CONFIG in header:
         inside.append("the config")
-    if class_names:
-        inside.append(f"{len(class_names)} class names")
+    if names:
+        inside.append(f"{len(names)} class names")
     if inside:
         told.append(f"with {' and '.join(inside)}")
     if target.suffix == ".safetensors" and CONFIG not in header:
@@ -99,10 +109,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _source(name: str) -> tuple[str, CfgNode | None]:
     """Return the checkpoint's path or address, and the config that a model of the zoo brings along."""
+    if is_address(name) or os.path.exists(name) or Path(name.partition("?")[0]).suffix not in ("", ".yaml"):
+        check_checkpoint(name)
+        return name, None
+    check_config(name)
     from ..resolve import named_config
 
-    if is_address(name) or os.path.exists(name) or Path(name.partition("?")[0]).suffix not in ("", ".yaml"):
-        return name, None
     cfg = named_config(name, trained=True)
     return cfg.MODEL.WEIGHTS, cfg
 
@@ -136,7 +148,7 @@ def _class_names(given: str | None, checkpoint: Checkpoint, cfg: CfgNode | None)
     from ..data import MetadataCatalog
     from ..resolve import class_kind
 
-    names = read_class_names(checkpoint) if given is None else _listed(given)
+    names = read_class_names(checkpoint) if given is None else class_names(given)
     if cfg is None or cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
         return names
     kind, number = class_kind(cfg)
@@ -149,16 +161,6 @@ def _class_names(given: str | None, checkpoint: Checkpoint, cfg: CfgNode | None)
         known = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get(kind, ())
         names = list(known) if len(known) == number else None
     return names
-
-
-def _listed(given: str) -> list[str]:
-    if not os.path.isfile(given):
-        return [name.strip() for name in given.split(",")]
-    try:
-        lines = Path(given).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LitepredError(f"--class-names {given!r} cannot be read: {error}; expected text, a name a line") from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _portable(cfg: CfgNode) -> str:

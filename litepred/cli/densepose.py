@@ -7,7 +7,7 @@ import sys
 
 from ..densepose import apply_net
 from ..errors import ImageError
-from .common import CommandParser
+from .common import CommandParser, check_model_arguments
 
 __all__ = ["add_options", "run"]
 
@@ -19,6 +19,8 @@ def add_options(parser: CommandParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
+    arguments.config, arguments.weights = arguments.cfg, arguments.model
+    check_model_arguments(arguments)
     apply_net.start_logging(arguments)
     failures = 0
     for file, outcome in (apply_net.shown_files if arguments.action == "show" else apply_net.dumped_files)(arguments):

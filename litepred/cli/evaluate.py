@@ -11,13 +11,22 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
-from .common import CommandParser, add_model_arguments, make_predictor, progress_bar
+from .common import (
+    CommandParser,
+    add_model_arguments,
+    check_file,
+    check_model_arguments,
+    make_predictor,
+    progress_bar,
+    told_now_and_then,
+)
 from .inputs import predict_files
 
 if TYPE_CHECKING:
@@ -62,13 +71,16 @@ def add_options(parser: CommandParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    from ..evaluation import COCOEvaluator, PanopticEvaluator
-
     folder = Path(arguments.images)
     if not folder.is_dir():
         raise LitepredError(f"there is no folder --images {str(folder)!r}")
     if arguments.annotations is None and arguments.panoptic_annotations is None:
         raise LitepredError("there is nothing to compare with: pass --annotations, --panoptic-annotations or both")
+    check_file("--annotations", arguments.annotations)
+    check_file("--panoptic-annotations", arguments.panoptic_annotations)
+    check_model_arguments(arguments)
+    from ..evaluation import COCOEvaluator, PanopticEvaluator
+
     predictor = make_predictor(arguments)
     evaluators: list[COCOEvaluator | PanopticEvaluator] = []
     if arguments.annotations is not None:
@@ -79,12 +91,17 @@ def run(arguments: argparse.Namespace) -> int:
             PanopticEvaluator(arguments.panoptic_annotations, arguments.panoptic_folder, predictor.metadata)
         )
     images = {one["id"]: str(folder / one["file_name"]) for one in evaluators[0].images}
-    missed = 0
+    if images and not any(map(os.path.exists, images.values())):
+        raise LitepredError(
+            f"none of the {len(images)} annotated images is in --images {str(folder)!r}: the first would be "
+            f"{next(iter(images.values()))!r}"
+        )
+    missed: list[ImageError] = []
     with progress_bar(len(images), "image") as bar:
-        for image_id, _, answer in predict_files(predictor, images, lambda image_id: images[image_id], None):
+        answers = predict_files(predictor, images, lambda image_id: images[image_id], None)
+        for (image_id, _, answer), _ in zip(answers, told_now_and_then(len(images))):
             if isinstance(answer, ImageError):
-                missed += 1
-                bar.write(f"litepred: error: {answer}", file=sys.stderr)
+                missed.append(answer)
             else:
                 for evaluator in evaluators:
                     evaluator.process([{"image_id": image_id}], [answer])
@@ -92,13 +109,13 @@ def run(arguments: argparse.Namespace) -> int:
     results = {task: figures for evaluator in evaluators for task, figures in evaluator.evaluate().items()}
     if arguments.json:
         plain = {task: {key: None if math.isnan(v) else v for key, v in row.items()} for task, row in results.items()}
-        print(json.dumps({"images": len(images), "unreadable": missed, "results": plain}, indent=2))
+        print(json.dumps({"images": len(images), "unreadable": len(missed), "results": plain}, indent=2))
     else:
         print("\n".join(_tables(results)))
     if missed:
         print(
-            f"litepred: {missed} of {len(images)} images could not be read: to average precision they are images in "
-            "which nothing was found, and panoptic quality leaves them out",
+            f"litepred: error: {len(missed)} of {len(images)} images could not be read: to average precision they are "
+            f"images in which nothing was found, and panoptic quality leaves them out. The first: {missed[0]}",
             file=sys.stderr,
         )
     return 1 if missed else 0

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING
 
 from ..errors import LitepredError
 from ..files import check_targets
-from .common import CommandParser, check_output, positive
+from .common import (
+    CommandParser,
+    add_class_names,
+    check_file,
+    check_model_arguments,
+    check_output,
+    make_predictor,
+    positive,
+)
 from .evaluate import class_numbering
 from .inputs import expand, is_video
 
@@ -47,6 +55,7 @@ def add_options(parser: CommandParser) -> None:
     )
     parser.add_argument("target", metavar="OUT.onnx", help="file to write, whole or not at all")
     parser.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
+    add_class_names(parser)
     parser.add_argument(
         "--size",
         metavar=("HEIGHT", "WIDTH"),
@@ -80,13 +89,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     target = Path(arguments.target)
     check_output("OUT.onnx", target, (".onnx",), arguments.force)
+    arguments.config = arguments.model
+    check_model_arguments(arguments)
+    for image in arguments.check or ():
+        check_file("--check", image)
     calibration = _calibration_images(arguments)
     sources = [one for one in (arguments.model, arguments.weights) if one is not None and Path(one).is_file()]
     check_targets([*sources, *calibration], [target])
     from ..export import export_onnx, quantize_onnx
     from ..predictor import Predictor
 
-    predictor = Predictor(arguments.model, weights=arguments.weights, device="cpu")
+    predictor = make_predictor(arguments, device="cpu")
     size_hw = None if arguments.size is None else (arguments.size[0], arguments.size[1])
     with tempfile.TemporaryDirectory() as folder:
         written = str(Path(folder) / "model.onnx") if arguments.int8 else str(target)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import glob
 import itertools
 import os
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ImageError
+from ..files import is_address
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +35,8 @@ def expand(names: Sequence[str]) -> Iterator[str | ImageError]:
     A folder stands for the images and videos in it, sorted, without its subfolders; ``*``, ``?``, ``[…]`` and ``**``
     are expanded here too, for shells that leave them as they are.
     """
+    from ..data.video import camera_number
+
     for name in names:
         if os.path.isdir(name):
             found: list[str] = []
@@ -43,12 +48,25 @@ def expand(names: Sequence[str]) -> Iterator[str | ImageError]:
         elif not os.path.exists(name) and glob.has_magic(name):
             found = sorted(file for file in glob.glob(name, recursive=True) if os.path.isfile(file))
             missing = f"no file matches {name!r}; the working folder is {os.getcwd()!r}"
-        else:
+        elif os.path.exists(name) or camera_number(name) is not None:
             found = [name]
+        else:
+            found, missing = [], f"there is no file {name!r}: {_advice(name)}"
         if found:
             yield from found
         else:
             yield ImageError(missing)
+
+
+def _advice(name: str) -> str:
+    """Say what to do about a name that leads to no file."""
+    if is_address(name):
+        return "addresses are not opened, download the image first"
+    folder, file = os.path.split(name)
+    with contextlib.suppress(OSError):
+        if near := difflib.get_close_matches(file, os.listdir(folder or "."), n=1, cutoff=0.75):
+            return f"did you mean {os.path.join(folder, near[0])!r}?"
+    return f"expected an image, a folder or a video; the working folder is {os.getcwd()!r}"
 
 
 def _is_shown(file: str) -> bool:

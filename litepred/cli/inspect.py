@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import is_address
-from .common import CommandParser, count_types, megabytes
+from .common import CommandParser, check_checkpoint, check_config, count_types, megabytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +73,7 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _scan(name: str, as_json: bool) -> int:
+    check_checkpoint(name)
     from ..checkpoint.scanner import scan_checkpoint
 
     scan = scan_checkpoint(name)
@@ -88,6 +89,10 @@ def _scan(name: str, as_json: bool) -> int:
 
 def _facts(name: str) -> dict[str, Any]:
     """Collect what ``--json`` prints."""
+    if _is_config(name):
+        check_config(name)
+    else:
+        check_checkpoint(name)
     from ..checkpoint import read_checkpoint
     from ..checkpoint.bundle import CLASS_NAMES, CONFIG, read_class_names
 
@@ -160,7 +165,7 @@ def _page(facts: dict[str, Any]) -> Iterator[str]:
         **model["heads"],
         "classes": ", ".join(f"{number} {kind}" for kind, number in model["classes"].items()),
         "names": ", ".join([*names[:_NAMES_SHOWN], "…"] if len(names) > _NAMES_SHOWN else names),
-        "config": facts.get("config") and f"inside: Predictor({facts['file']!r}) needs nothing else",
+        "config": facts.get("config") and f"inside: --config {facts['file']} needs nothing else",
         "training": _listed(facts.get("training_state", {})),
         "also": _listed(facts.get("other_entries", {})),
         "tensors": f"{facts['tensors']} ({types}), {facts['values']:,} values",

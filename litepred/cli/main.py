@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from typing import Any, TextIO
 
 from .. import __version__
-from ..errors import LitepredError
+from ..errors import LitepredError, in_words_of_commands
 from . import benchmark, convert, densepose, doctor, evaluate, export, inspect, predict, run, zoo
 from .common import CommandParser
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(argv)
     if arguments.command == "run":  # the program's warnings, errors and signals are its own
         return _run(arguments)
-    with _streams(), warnings.catch_warnings(), _terminable():
+    with _streams(), warnings.catch_warnings(), _terminable(), in_words_of_commands():
         warnings.showwarning = _show_warning
         return _run(arguments)
 

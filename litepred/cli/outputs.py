@@ -81,7 +81,7 @@ def item_files(options: argparse.Namespace, item: Item) -> list[Path]:
     endings = []
     if options.save_images:
         endings.append("mp4" if is_video(item.source) else "png")
-    if options.json:
+    if options.save_json:
         endings.append("json")
     return [options.output / f"{item.stem}.{ending}" for ending in endings]
 
@@ -129,7 +129,7 @@ class RunFiles:
         self._options, self._metadata = options, metadata
         self._count = 0  # of images and frames
         self._panoptic_images: list[dict[str, Any]] = []
-        folders = ["output"] if options.save_images or options.json else []
+        folders = ["output"] if options.save_images or options.save_json else []
         for option in (*folders, "labels", "panoptic"):
             folder = getattr(options, option)
             try:
@@ -149,14 +149,14 @@ class RunFiles:
     def add_image(self, item: Item, image: np.ndarray, outputs: Outputs) -> list[Path]:
         """Write what was found in an image; return the files of its own in the folder ``--output``."""
         from ..results import write_json
-        from ..visualizer import VisImage
+        from ..visualizer import VisImage, scale_to_look_at
 
         paths = item_files(self._options, item)
         for path in paths:
             if path.suffix == ".json":
                 write_json(path, self._describe(item, outputs, image.shape[:2]))
             else:
-                VisImage(self._draw(image, outputs)[:, :, ::-1]).save(path)
+                VisImage(self._draw(image, outputs, scale_to_look_at(image.shape[:2]))[:, :, ::-1]).save(path)
         self._add_results(item, outputs)
         return paths
 
@@ -187,7 +187,7 @@ class RunFiles:
                         drawn = visualizer.draw_instance_predictions(one.frame[:, :, ::-1], found)
                         picture = drawn.get_image()[:, :, ::-1]
                     else:
-                        picture = self._draw(one.frame, outputs)
+                        picture = self._draw(one.frame, outputs, 1)
                     # a camera is faster than the model: each picture stays until the next one came
                     times = max(1, round(one.time_s * reader.fps) + 1 - shown) if reader.is_camera else 1
                     for _ in range(times):
@@ -200,10 +200,10 @@ class RunFiles:
 
             yield add
 
-    def _draw(self, image: np.ndarray, outputs: Outputs) -> np.ndarray:
+    def _draw(self, image: np.ndarray, outputs: Outputs, scale: int) -> np.ndarray:
         from ..visualizer import draw
 
-        return draw(image, outputs, self._metadata, threshold=0.0)  # what scores too little is gone by now
+        return draw(image, outputs, self._metadata, threshold=0.0, scale=scale)  # what scores too little is gone by now
 
     def _describe(self, item: Item, outputs: Outputs, size_hw: tuple[int, ...]) -> dict[str, Any]:
         """Return what the JSON file of an image, or the entry of a frame, says."""
@@ -213,7 +213,7 @@ class RunFiles:
         facts: dict[str, Any] = {"file": item.name, "height": size_hw[0], "width": size_hw[1]}
         for key in ("instances", "proposals"):
             if key in outputs:
-                facts[key] = to_dicts(outputs[key], self._metadata, self._options.masks or "polygon")
+                facts[key] = to_dicts(outputs[key], self._metadata, self._options.mask_format or "polygon")
         if "panoptic_seg" in outputs:
             facts["segments"] = []
             for segment in outputs["panoptic_seg"][1]:
@@ -238,8 +238,8 @@ class RunFiles:
         file_name = f"{item.stem}.png" if frame is None else f"{item.stem}-{frame:06d}.png"
         where: dict[str, Any] = {"file_name": item.name} | ({} if frame is None else {"frame": frame})
         if options.coco is not None:
-            masks = options.masks or "rle"
-            rows = instances_to_coco_json(outputs["instances"], image_id, masks=masks, metadata=metadata)
+            mask_format = options.mask_format or "rle"
+            rows = instances_to_coco_json(outputs, image_id, mask_format=mask_format, metadata=metadata)
             self._add_coco(row | where for row in rows)
         if options.csv is not None:
             found = outputs["instances" if "instances" in outputs else "proposals"]

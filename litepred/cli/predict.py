@@ -23,8 +23,16 @@ from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
 from ..files import check_targets
-from .common import CommandParser, add_model_arguments, make_predictor, positive, progress_bar
-from .inputs import expand, is_video, predict_files
+from .common import (
+    CommandParser,
+    add_model_arguments,
+    add_old_name,
+    check_model_arguments,
+    make_predictor,
+    positive,
+    progress_bar,
+)
+from .inputs import IMAGE_SUFFIXES, expand, is_video, predict_files
 from .outputs import Item, RunFiles, all_files, check_needs, item_files, name_items
 
 if TYPE_CHECKING:
@@ -86,7 +94,10 @@ def add_options(parser: CommandParser) -> None:
     files.add_argument(
         "--save-images", action=argparse.BooleanOptionalAction, default=True, help="draw pictures; default: yes"
     )
-    files.add_argument("--json", action="store_true", help="write a JSON file for each image, beside its picture")
+    save_json = files.add_argument(
+        "--save-json", action="store_true", help="write a JSON file for each image, beside its picture"
+    )
+    add_old_name(files, "--json", save_json)
     files.add_argument("--coco", type=Path, metavar="FILE", help="write all instances in COCO's results format")
     files.add_argument("--csv", type=Path, metavar="FILE", help="write all instances as a table")
     files.add_argument(
@@ -95,11 +106,12 @@ def add_options(parser: CommandParser) -> None:
     files.add_argument(
         "--labels", type=Path, metavar="DIR", help="write a gray PNG for each image: the class of each pixel"
     )
-    files.add_argument(
-        "--masks",
+    mask_format = files.add_argument(
+        "--mask-format",
         choices=("rle", "polygon", "none"),
-        help="how masks are written; default: rle in --coco (needs litepred[coco]), polygon in --json",
+        help="how masks are written; default: rle in --coco (needs litepred[coco]), polygon in --save-json",
     )
+    add_old_name(files, "--masks", mask_format)
     files.add_argument(
         "--skip-existing", action="store_true", help="leave out images whose files in --output are there already"
     )
@@ -122,7 +134,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.skip_existing:
         _check_skipping(arguments)
+    check_model_arguments(arguments)
+    if arguments.output.suffix.lower() in (*IMAGE_SUFFIXES, ".mp4", ".json", ".csv") and not arguments.output.is_dir():
+        raise LitepredError(f"--output is {str(arguments.output)!r}: expected a folder, in which each picture is named")
     found = list(expand(arguments.images or [str(example_page())]))
+    unreadable = [one for one in found if isinstance(one, ImageError)]
+    for error in unreadable:
+        print(f"litepred: error: {error}", file=sys.stderr)
+    if len(unreadable) == len(found):
+        return 1
     items = name_items([name for name in found if isinstance(name, str)])
     check_targets([item.source for item in items], all_files(arguments, items))
     todo = items
@@ -131,13 +151,16 @@ def run(arguments: argparse.Namespace) -> int:
     skipped = len(items) - len(todo)
     predictor = make_predictor(arguments)
     with ExitStack() as stack, progress_bar(len(todo), "image") as bar:
-        work = _Run(predictor, arguments, RunFiles(arguments, predictor.metadata, stack), bar)
-        for error in found:
-            if isinstance(error, ImageError):
-                work.report(error)
+        work = _Run(predictor, arguments, RunFiles(arguments, predictor.metadata, stack), bar, len(unreadable))
         start = time.perf_counter()
         for video, group in itertools.groupby(todo, lambda item: is_video(item.source)):
             (work.videos if video else work.images)(group)
+    if work.unnamed:
+        print(
+            f"litepred: {', '.join(sorted(work.unnamed))}: this model's classes have no names; give them with "
+            "--class-names a,b,c or --class-names FILE",
+            file=sys.stderr,
+        )
     if len(todo) > 1 or skipped:
         elapsed_s = time.perf_counter() - start
         told = [f"{work.done} of {work.done + work.failed} images and frames in {elapsed_s:.1f} s"]
@@ -153,17 +176,21 @@ def _check_skipping(arguments: argparse.Namespace) -> None:
     whole = [f"--{name}" for name in ("coco", "csv", "panoptic", "labels") if getattr(arguments, name) is not None]
     if whole:
         raise LitepredError(f"--skip-existing would leave images out of {', '.join(whole)}: drop one or the other")
-    if not arguments.save_images and not arguments.json:
-        raise LitepredError("--skip-existing looks for pictures or JSON files, and none are written: add --json")
+    if not arguments.save_images and not arguments.save_json:
+        raise LitepredError("--skip-existing looks for pictures or JSON files, and none are written: add --save-json")
 
 
 class _Run:
     """A run over images and videos, one after another; ``done`` and ``failed`` count images and frames."""
 
-    def __init__(self, predictor: Predictor, arguments: argparse.Namespace, files: RunFiles, bar: tqdm) -> None:
+    def __init__(
+        self, predictor: Predictor, arguments: argparse.Namespace, files: RunFiles, bar: tqdm, failed: int
+    ) -> None:
         self.predictor, self.arguments, self.files, self.bar = predictor, arguments, files, bar
         self.kept = None if arguments.classes is None else _class_numbers(arguments.classes, predictor.metadata)
-        self.done = self.failed = 0
+        self.done, self.failed, self.items = 0, failed, 0
+        self.total = bar.total or 0  # of images and videos
+        self.unnamed: set[str] = set()  # classes that were found and have no names
 
     def report(self, error: ImageError) -> None:
         """Count a file that cannot be read, and say why."""
@@ -172,6 +199,8 @@ class _Run:
 
     def tell(self, text: str, written: list[Path]) -> None:
         """Print a line about an image or video, and the files that it got."""
+        if self.bar.disable and self.total > 1:
+            text = f"[{self.items}/{self.total}] {text}"
         self.bar.write(f"{text} -> {', '.join(map(str, written))}" if written else text, file=sys.stdout)
         sys.stdout.flush()
 
@@ -182,6 +211,7 @@ class _Run:
         start = time.perf_counter()
         for item, image, answer in predict_files(self.predictor, items, lambda item: item.source, batch_size):
             elapsed_s = time.perf_counter() - start
+            self.items += 1
             if isinstance(answer, ImageError):
                 self.report(answer)
             elif image is not None:  # there is one with every answer
@@ -196,6 +226,7 @@ class _Run:
     def videos(self, items: Iterable[Item]) -> None:
         """Predict on the frames of videos and cameras; a camera goes on until Ctrl-C."""
         for item in items:
+            self.items += 1
             start, before = time.perf_counter(), self.done
             try:
                 self._frames(item)
@@ -231,7 +262,10 @@ class _Run:
             import torch
 
             chosen &= torch.isin(instances.pred_classes, torch.tensor(self.kept, device=chosen.device))
-        return {**outputs, "instances": instances[chosen]}
+        instances = instances[chosen]
+        if not self.predictor.metadata.get("thing_classes"):
+            self.unnamed.update(f"class_{label}" for label in instances.pred_classes.unique().tolist())
+        return {**outputs, "instances": instances}
 
 
 def _class_numbers(given: str, metadata: Metadata) -> list[int]:
@@ -246,7 +280,7 @@ def _class_numbers(given: str, metadata: Metadata) -> list[int]:
             numbers.append(int(one))
         else:
             near = get_close_matches(one, names, n=3, cutoff=0.5) or names[:8]
-            known = "the names of its classes are not known, so give their numbers"
+            known = "the names of its classes are not known: name them with --class-names, or give their numbers"
             if near:
                 known = f"it has {', '.join(near)}{' …' if len(near) < len(names) else ''}, or 0 to {len(names) - 1}"
             raise LitepredError(f"--classes has {one!r}, which is no class of this model: {known}")

@@ -2,6 +2,6 @@
 
 from . import sections as sections  # which announces them
 from .configurable import configurable
-from .node import CN, CfgNode, get_cfg
+from .node import CN, CfgNode, get_cfg, unknown_settings
 
-__all__ = ["CN", "CfgNode", "configurable", "get_cfg"]
+__all__ = ["CN", "CfgNode", "configurable", "get_cfg", "unknown_settings"]

@@ -15,12 +15,12 @@ from typing import IO, Any
 import yaml
 
 from .. import extensions
-from ..errors import ConfigError
+from ..errors import ConfigError, wording
 from .safe_yaml import parse_yaml, read_yaml_with_base
 from .trees import dotted_items, nested
 from .upgrade import RENAMED, upgrade
 
-__all__ = ["CN", "CfgNode", "get_cfg", "read_defaults"]
+__all__ = ["CN", "CfgNode", "get_cfg", "read_defaults", "unknown_settings"]
 
 _LEAF_TYPES = (tuple, list, str, int, float, bool, type(None))
 _MAX_LITERAL_LENGTH = 10_000  # longer text could exhaust the stack of Python's parser
@@ -229,7 +229,35 @@ _DefaultsLoader.add_constructor(
 )
 
 
+def unknown_settings(cfg: CfgNode) -> list[str]:
+    """Return a sentence for each key that litepred's own models cannot know, in the sections that they read.
+
+    A section as a whole that is not known is somebody's own, and left alone.
+    """
+    strange = dict(dotted_items(cfg)).keys() - dict(dotted_items(read_defaults())).keys()
+    if not strange:  # as nearly always
+        return []
+    whole = get_cfg()
+    for add in extensions.config_functions(strange):
+        add(whole)
+    known = dict(dotted_items(whole))
+    return [
+        f"the config has a key {key}, which nothing reads. {_advice(key, [*known])}"
+        for key in sorted(strange - known.keys())
+        if key.partition(".")[0] in ("MODEL", "INPUT", "TEST", "DATASETS")
+        and isinstance(known.get(key.rpartition(".")[0]), dict)
+        and not isinstance(dict(dotted_items(cfg))[key], dict)
+    ]
+
+
 def _unknown_key(full_key: str, known: list[str]) -> _UnknownKeyError:
+    return _UnknownKeyError(
+        f"unknown config key {full_key}. {_advice(full_key, known)} If a project of your own defines it, add it to the "
+        "config first" + wording(", or call cfg.set_new_allowed(True) before merging", "")
+    )
+
+
+def _advice(full_key: str, known: list[str]) -> str:
     """Name the keys most like a wrong one: in its own section, else of the same name elsewhere, else of any kind."""
     wrong = full_key.upper()
     section, _, leaf = wrong.rpartition(".")
@@ -241,10 +269,7 @@ def _unknown_key(full_key: str, known: list[str]) -> _UnknownKeyError:
     advice = f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."
     if full_key in RENAMED:
         advice = f"It is the old name of {RENAMED[full_key]}."
-    return _UnknownKeyError(
-        f"unknown config key {full_key}. {advice} If a project of your own defines it, add it to the config first, "
-        "or call cfg.set_new_allowed(True) before merging"
-    )
+    return advice
 
 
 def _is_section(value: Any) -> bool:

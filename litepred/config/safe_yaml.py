@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ..errors import ConfigError
+from ..errors import ConfigError, wording
 from ..files import is_address
 from .expressions import numbers_of
 from .trees import merged_mappings
@@ -84,7 +84,8 @@ class DataLoader(yaml.SafeLoader):
     def _refuse(self, node: yaml.Node) -> Any:
         raise _refusal(
             f"the tag {node.tag.replace(_TAG, '!!')} is refused: litepred reads a config as data and never runs "
-            "what it names. Write the plain value in its place; for a whole config, save it with cfg.dump()",
+            "what it names. Write the plain value in its place"
+            + wording("; for a whole config, save it with cfg.dump()", ""),
             node,
         )
 
@@ -129,8 +130,12 @@ def parse_yaml(content: str | bytes, source: str, loader: type[DataLoader] = Dat
     """
     if source.endswith(".py"):
         raise ConfigError(
-            f"{source} is a Python file, and here a config is YAML. litepred.LazyConfig.load(path) reads a lazy "
-            "config, without running it, and litepred.instantiate(cfg.model) builds its model"
+            f"{source} is a Python file, and here a config is YAML. "
+            + wording(
+                "litepred.LazyConfig.load(path) reads a lazy config, without running it, and "
+                "litepred.instantiate(cfg.model) builds its model",
+                "A lazy config is read in a program alone; README tells how",
+            )
         )
     if len(content) > _MAX_LENGTH:
         raise ConfigError(f"{source}: larger than {_MAX_LENGTH} characters, which no config is; is it a checkpoint?")
@@ -143,14 +148,15 @@ def parse_yaml(content: str | bytes, source: str, loader: type[DataLoader] = Dat
         raise ConfigError(f"{source}{where}: {problem}") from error
     except UnicodeDecodeError:
         raise ConfigError(
-            f"{source}: not a text file; expected YAML. The path of a checkpoint goes to cfg.MODEL.WEIGHTS"
+            f"{source}: not a text file; expected YAML. The path of a checkpoint goes to "
+            + wording("cfg.MODEL.WEIGHTS", "--weights")
         ) from None
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(f"{source}: not a YAML config: {error}") from error
     except RecursionError:
         raise ConfigError(f"{source}: nested deeper than a config") from None
     if loaded is None:
-        raise ConfigError(f"{source}: the file is empty; expected a YAML mapping such as cfg.dump() writes")
+        raise ConfigError(f"{source}: the file is empty; expected a YAML mapping (KEY: value)")
     if not isinstance(loaded, dict):
         raise ConfigError(f"{source}: expected a YAML mapping (KEY: value), got a {type(loaded).__name__}")
     return loaded

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, Union
@@ -15,9 +16,10 @@ from typing import BinaryIO, TypeAlias, Union
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import ImageError
+from ..errors import ImageError, wording
 from ..files import is_address
 from .decoders import IMAGE_FORMATS, open_image
+from .video import VIDEO_SUFFIXES
 
 __all__ = ["ImageLike", "image_to_array", "read_image"]
 
@@ -63,8 +65,11 @@ def _existing(path: str | os.PathLike[str]) -> str:
         raise ImageError(f"there is no file {str(name)!r}: {advice}")
     path = Path(name)
     if not path.is_file():
-        kind = "a directory" if path.is_dir() else "not a regular file"
-        raise ImageError(f"{str(path)!r} is {kind}: expected an image file")
+        kind, advice = "not a regular file", ""
+        if path.is_dir():
+            kind = "a directory"
+            advice = wording("; predictor.batch(sorted(Path(folder).iterdir())) takes all that are in one", "")
+        raise ImageError(f"{str(path)!r} is {kind}: expected an image file{advice}")
     return repr(str(path))
 
 
@@ -77,7 +82,11 @@ def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None =
     if isinstance(error, _UnfitError):
         return str(error)
     if isinstance(error, Image.DecompressionBombError):
-        return f"is too large ({error}): if the file can be trusted, raise PIL.Image.MAX_IMAGE_PIXELS"
+        advice = wording("if the file can be trusted, raise PIL.Image.MAX_IMAGE_PIXELS", "make it smaller first")
+        return f"is too large ({error}): {advice}"
+    if str(source).lower().endswith(VIDEO_SUFFIXES):
+        advice = wording("predictor.stream(path) goes through its frames", "only litepred predict takes videos")
+        return f"is a video: expected an image; {advice}"
     if isinstance(error, Image.UnidentifiedImageError) and source is not None:
         with open(source, "rb") if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
             size, _ = file.seek(0, os.SEEK_END), file.seek(0)
@@ -86,7 +95,8 @@ def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None =
             return _IS_PROGRAM
         return (
             f"is no image of a format that is opened: it has {size} bytes and starts with {head!r}; expected "
-            f"{', '.join(IMAGE_FORMATS)}. Convert it to PNG, or add its format to litepred.data.IMAGE_FORMATS"
+            f"{', '.join(IMAGE_FORMATS)}. Convert it to PNG"
+            + wording(", or add its format to litepred.data.IMAGE_FORMATS", "")
         )
     return f"cannot be read as an image ({error}): is the file complete?"
 
@@ -128,6 +138,31 @@ def _to_8_bits(image: Image.Image, is_16_bit: bool) -> Image.Image:
     )
 
 
+def _instead_of(image: object) -> str:
+    """Say what to do about something that is no image."""
+    if image is None:
+        return "cv2.imread() returns None for a file that it cannot read, so check its path"
+    if isinstance(image, (list, tuple, Iterator)):
+        return "expected a single one; predictor.batch(images) takes several"
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return "put the bytes of a file into io.BytesIO"
+    if hasattr(image, "numpy"):
+        return "call .numpy() on a tensor, and bring its channels to the end by .transpose(1, 2, 0)"
+    return "expected a path, a Pillow image or a uint8 array (H, W, 3) in BGR order"
+
+
+def _to_bytes(image: np.ndarray) -> str:
+    """Say how an array of another type becomes uint8, which depends on the range of its values."""
+    low, high = (image.min(), image.max()) if image.size and image.dtype.kind in "fiu" else (-1, -1)
+    if 0 <= low <= high <= 1:
+        return "its values lie between 0 and 1: call (255 * image).astype(numpy.uint8)"
+    if 0 <= low <= high <= 255:
+        return "its values lie between 0 and 255 already: call .astype(numpy.uint8)"
+    if image.dtype == np.uint16:
+        return "call (image >> 8).astype(numpy.uint8), if its values use all 16 bits"
+    return "scale its values to 0…255 and call .astype(numpy.uint8)"
+
+
 def image_to_array(image: ImageLike, channels: int = 3, format: str = "BGR") -> np.ndarray:
     """Return an image as a contiguous uint8 array (H, W, ``channels``).
 
@@ -150,16 +185,12 @@ def image_to_array(image: ImageLike, channels: int = 3, format: str = "BGR") -> 
     elif not isinstance(image, np.ndarray) and (isinstance(image, (str, os.PathLike)) or hasattr(image, "read")):
         image = read_image(image, pillow_format)
     if not isinstance(image, np.ndarray):
-        raise ImageError(
-            f"{type(image).__name__} is not an image: expected a path, a Pillow image or a uint8 array (H, W, 3) in "
-            "BGR order; put the bytes of a file into io.BytesIO; call .numpy() on a tensor and bring its channels to "
-            "the end"
-        )
+        raise ImageError(f"{type(image).__name__} is not an image: {_instead_of(image)}")
     image = np.asarray(image)  # a subclass, such as a matrix, has ways of its own
     expected = f"expected uint8 (H, W, {channels})" + (" in BGR order, (H, W) or (H, W, 4)" if channels == 3 else "")
     came = f"an array of shape {image.shape} and dtype {image.dtype}"
     if image.dtype != np.uint8:
-        raise ImageError(f"{came} is not an image: {expected}; scale its values to 0…255 and call .astype(numpy.uint8)")
+        raise ImageError(f"{came} is not an image: {expected}; {_to_bytes(image)}")
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or 0 in image.shape:
@@ -169,5 +200,6 @@ def image_to_array(image: ImageLike, channels: int = 3, format: str = "BGR") -> 
     elif channels == 3 and image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     if image.shape[2] != channels:
-        raise ImageError(f"{came} has {image.shape[2]} channels: {expected}")
+        first = image.shape[0] == channels and ": its channels come first, bring them to the end by .transpose(1, 2, 0)"
+        raise ImageError(f"{came} has {image.shape[2]} channels: {expected}{first or ''}")
     return np.ascontiguousarray(image[:, :, ::-1] if came_as_array and format == "RGB" else image)

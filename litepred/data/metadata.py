@@ -7,9 +7,10 @@ from collections import UserDict
 from types import SimpleNamespace
 from typing import Any
 
+from ..errors import LitepredError
 from .datasets import BUILTIN_NAMES, builtin_facts
 
-__all__ = ["Catalog", "Metadata", "MetadataCatalog", "class_name", "dataset_ids"]
+__all__ = ["Catalog", "Metadata", "MetadataCatalog", "as_metadata", "class_name", "dataset_ids"]
 
 _OLD_NAMES = {
     "class_names": "thing_classes",
@@ -104,9 +105,23 @@ class _MetadataCatalog(Catalog):
 MetadataCatalog = _MetadataCatalog()
 
 
-def class_name(metadata: Metadata, index: int, kind: str = "thing") -> str:
+def as_metadata(given: Any) -> Metadata:
+    """Return the metadata that are meant: as they are, those of a predictor, or a list with the names of the classes.
+
+    Raises:
+        LitepredError: ``given`` is none of these.
+    """
+    if isinstance(given, (list, tuple)):
+        return Metadata(thing_classes=list(given))
+    found = Metadata() if given is None else given if hasattr(given, "get") else getattr(given, "metadata", None)
+    if found is None:
+        raise LitepredError(f"{given!r:.60} came as metadata: expected predictor.metadata, or a list of class names")
+    return found
+
+
+def class_name(metadata: Metadata | None, index: int, kind: str = "thing") -> str:
     """Return the name of a class, ``class_3`` where it is not known; ``kind`` is "thing" or "stuff"."""
-    names = metadata.get(f"{kind}_classes") or ()
+    names = as_metadata(metadata).get(f"{kind}_classes") or ()
     return names[index] if 0 <= index < len(names) else f"class_{index}"
 
 
@@ -115,5 +130,5 @@ def dataset_ids(metadata: Metadata | None, kind: str = "thing") -> dict[int, int
 
     This is the inverse of ``thing_dataset_id_to_contiguous_id``; ``kind`` is "thing" or "stuff".
     """
-    known = metadata.get(f"{kind}_dataset_id_to_contiguous_id") if metadata is not None else None
+    known = as_metadata(metadata).get(f"{kind}_dataset_id_to_contiguous_id")
     return {label: dataset_id for dataset_id, label in (known or {}).items()}

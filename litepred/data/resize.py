@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.nn import functional as F
 
 from ..errors import ConfigError, ImageError
 
@@ -49,6 +47,9 @@ class ResizeTransform:
             return resized.reshape(self.new_h, self.new_w, *img.shape[2:])
         if not np.issubdtype(img.dtype, np.floating):
             raise ImageError(f"cannot resize an array of dtype {img.dtype}: expected uint8 or a float type")
+        import torch
+        from torch.nn import functional as F
+
         mode, align_corners = ("nearest", None) if method == Image.Resampling.NEAREST else ("bilinear", False)
         planes = torch.from_numpy(np.ascontiguousarray(img)).reshape(self.h, self.w, -1).permute(2, 0, 1)[None]
         scaled = F.interpolate(planes, (self.new_h, self.new_w), mode=mode, align_corners=align_corners)

@@ -132,14 +132,14 @@ def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageErr
     """Draw each file that ``args.input`` names, and yield it with the picture's path, or why it could not be read."""
     from PIL import Image
 
-    from .vis import parse_names
-
-    parse_names(args.visualizations)  # mistakes are found before the model is loaded
+    files = _input_files(args)  # mistakes are found before the model is loaded
     output = Path(args.output)
     kind = Image.registered_extensions().get(output.suffix.lower())
     if kind is None:
         raise LitepredError(f"--output {args.output!r} ends in {output.suffix!r}, which is no kind of image: try .png")
-    files = _input_files(args)
+    from .vis import parse_names
+
+    parse_names(args.visualizations)
     targets = [output.with_name(f"{output.stem}.{i + 1:04d}{output.suffix}") for i in range(len(files))]
     check_targets(files, targets)
     predictor = _show_predictor(args)

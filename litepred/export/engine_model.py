@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..checkpoint.download import cache_folder
-from ..errors import ConfigError, ImageError
+from ..errors import ConfigError, ImageError, wording
 from ..layers import InferenceModule
 from ..modeling import GeneralizedRCNN
 from ..modeling.build import build_skeleton
@@ -116,7 +116,8 @@ def _cached_export(resolved: ResolvedModel) -> str:
     from .onnx_file import export_onnx
 
     if resolved.checkpoint is None:
-        raise ConfigError("MODEL.WEIGHTS is empty: an engine needs trained weights, pass weights='model_final.pth'")
+        option = wording("weights='model_final.pth'", "--weights model_final.pth")
+        raise ConfigError(f"MODEL.WEIGHTS is empty: an engine needs trained weights, pass {option}")
     onnx = onnx_module()
     digest = hashlib.blake2b(digest_size=16)
     cfg = resolved.cfg.clone()

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, wording
 
 __all__ = ["Engine", "OnnxRuntime", "OpenVino", "check_engine", "make_engine", "package"]
 
@@ -124,7 +124,7 @@ def check_engine(name: str, precision: str) -> None:
     if precision != "float32":
         raise ConfigError(
             f"precision is {precision!r}, but ONNX Runtime computes in the types of its file: leave it out, or take "
-            "engine='openvino'"
+            + wording("engine='openvino'", "--engine openvino")
         )
     package("onnxruntime", "onnx", "the engine 'onnxruntime'")
 

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import difflib
 import functools
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import CfgNode, get_cfg
-from ..errors import ConfigError
+from ..errors import ConfigError, wording
 from ..files import read_rows
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file", "list_names"]
+__all__ = ["get", "get_checkpoint_url", "get_config", "get_config_file", "is_known", "list_names", "missing_config"]
 
 _CONFIGS = Path(__file__).resolve().parent / "configs"
-_RELEASED = dict(read_rows(Path(__file__).parent / "released.txt"))  # the end of a checkpoint's address by name
+_RELEASED = dict(
+    read_rows(Path(__file__).parent / "released.txt")
+)  # the end of an address by name; torchvision's whole
 _ADDRESS = "https://dl.fbaipublicfiles.com/"  # DensePose/… lies below it in densepose/…, all else in detectron2/
 
 
@@ -50,16 +53,14 @@ def get_checkpoint_url(name: str) -> str:
         ConfigError: when there is no such config, or no checkpoint of it.
     """
     stem = _stem(name)
-    if stem.startswith("torchvision/"):
-        from torchvision.models import get_model_weights
-
-        return get_model_weights(Path(stem).name).DEFAULT.url
     if stem not in _RELEASED:
         near = difflib.get_close_matches(stem, _RELEASED, n=1, cutoff=0.0)
         raise _ZooError(
             f"no checkpoint was released for {stem!r}: only its config is in the model zoo. Set MODEL.WEIGHTS to "
             f"weights of your own, or take a model that has some, such as {near[0]!r}"
         )
+    if stem.startswith("torchvision/"):
+        return _RELEASED[stem]
     folder = stem.replace("DensePose/", "densepose/") if stem.startswith("DensePose/") else f"detectron2/{stem}"
     if _RELEASED[stem].count("/") == 2:  # it names another folder beside that one
         folder = folder.rpartition("/")[0]
@@ -109,9 +110,31 @@ def get(name: str, trained: bool = True, device: str | torch.device | None = Non
     return model
 
 
+def is_known(name: str) -> bool:
+    """Tell whether a name is that of a config in the zoo."""
+    return name.removesuffix(".yaml").removesuffix(".py") in _stems()
+
+
 def list_names() -> list[str]:
     """Return the names of all models, with a released checkpoint or without, sorted."""
     return [stem for stem in _stems() if not Path(stem).name.startswith("Base-")]
+
+
+def missing_config(name: str) -> ConfigError:
+    """Return the error for a name that is neither a file's nor a model's."""
+    near, here = _near_names(name), f"there is no file {name!r} in {os.getcwd()!r}"
+    if near:
+        return ConfigError(f"{here}, and no such model in the zoo: did you mean {' or '.join(near)}?")
+    if Path(name).suffix:
+        return ConfigError(f"{here}: expected a config such as config.yaml, or the name of a model of the zoo")
+    everything = wording("model_zoo.list()", "litepred zoo")
+    return ConfigError(f"{here}, and no such model in the zoo: {everything} has them all")
+
+
+def _near_names(name: str) -> list[str]:
+    """Return the names of up to three models that a wrong name may mean, the nearest first."""
+    stem, names = name.removesuffix(".yaml").removesuffix(".py"), list_names()
+    return [one for one in names if Path(one).name == stem] or difflib.get_close_matches(stem, names, n=3)
 
 
 @functools.cache
@@ -123,9 +146,9 @@ def _stem(name: str) -> str:
     stem = name.removesuffix(".yaml").removesuffix(".py")
     if stem in _stems():
         return stem
-    names = list_names()
-    near = [one for one in names if Path(one).name == stem] or difflib.get_close_matches(stem, names, n=3)
+    near = _near_names(stem) or list_names()[:1]
+    own = ". A config file of your own is read by cfg.merge_from_file(path)" if os.path.exists(name) else ""
     raise _ZooError(
-        f"{name!r} is not in the model zoo: expected a name such as {', '.join(near or names[:1])} "
-        "(model_zoo.list() has them all). A config file of your own is read by cfg.merge_from_file(path)"
+        f"{name!r} is not in the model zoo: expected a name such as {', '.join(near)} "
+        f"({wording('model_zoo.list()', 'litepred zoo')} has them all){own}"
     )

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from .. import extensions
 from ..config import CfgNode
-from ..errors import ConfigError
+from ..errors import ConfigError, wording
 from ..layers import ShapeSpec
 from .registry import Registry
 
@@ -177,7 +177,7 @@ def resolve_device(name: str | torch.device) -> torch.device:
         return device
     warnings.warn(
         f"the device asked for is {str(device)!r}, but {missing}: running on the CPU. "
-        "Set MODEL.DEVICE to 'cpu', or pass device='cpu', to say so yourself.",
+        "Set MODEL.DEVICE to 'cpu', or pass " + wording("device='cpu'", "--device cpu") + ", to say so yourself.",
         stacklevel=3,
     )
     return torch.device("cpu")

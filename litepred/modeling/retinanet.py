@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import CfgNode, configurable
-from ..errors import number, whole_number
+from ..errors import number, score, whole_number
 from ..layers import InferenceModule, ShapeSpec, batched_nms, get_norm
 from ..structures import Boxes, ImageList, Instances
 from .anchors import anchors_per_cell
@@ -150,7 +150,7 @@ class RetinaNet(MetaArch):
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
         self.num_classes = whole_number("MODEL.RETINANET.NUM_CLASSES", num_classes)
-        self.test_score_thresh = number("MODEL.RETINANET.SCORE_THRESH_TEST", test_score_thresh)
+        self.test_score_thresh = score("MODEL.RETINANET.SCORE_THRESH_TEST", test_score_thresh)
         self.test_topk_candidates = whole_number("MODEL.RETINANET.TOPK_CANDIDATES_TEST", test_topk_candidates, 0)
         self.test_nms_thresh = number("MODEL.RETINANET.NMS_THRESH_TEST", test_nms_thresh)
         self.max_detections_per_image = whole_number("TEST.DETECTIONS_PER_IMAGE", max_detections_per_image, least=None)

@@ -122,6 +122,8 @@ class Instances:
 
     def __getitem__(self, item: Any) -> Instances:
         """Select instances by int (gives one), slice, or what all fields take: a list, a mask, indices."""
+        if isinstance(item, str):
+            raise TypeError(f"instances are selected by number or mask; a field is an attribute: instances.{item}")
         if type(item) is int:
             length = len(self)
             if not -length <= item < length:

@@ -14,7 +14,9 @@ from PIL import Image
 from ..errors import ImageError, LitepredError, WriteError
 from ..files import whole_file
 
-__all__ = ["VisImage", "as_rgb"]
+__all__ = ["SMALL_SIDE", "VisImage", "as_rgb", "scale_to_look_at"]
+
+SMALL_SIDE = 240  # pixels of the shorter side, below which labels cover much of a picture
 
 _SAVE_OPTIONS = {"PNG": {"compress_level": 3}, "JPEG": {"quality": 95}, "WEBP": {"quality": 95}}  # PNG: half the time
 
@@ -45,7 +47,8 @@ class VisImage:
         size = max(int(self.width * self.scale + 1e-2), 1), max(int(self.height * self.scale + 1e-2), 1)
         if size == (self.width, self.height):
             return img.copy()
-        return cv2.resize(img, size, interpolation=cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR)
+        smooth = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_LINEAR
+        return cv2.resize(img, size, interpolation=cv2.INTER_NEAREST if self.scale % 1 == 0 else smooth)
 
     def reset_image(self, img: np.ndarray) -> None:
         """Replace all that was drawn by another image of the same size, (H, W, 3) in RGB."""
@@ -81,8 +84,20 @@ class VisImage:
                 raise LitepredError(f"Pillow cannot save {width} × {height} pixels as {format}: {error}") from error
 
 
-def as_rgb(image: ArrayLike) -> np.ndarray:
+def scale_to_look_at(size_hw: tuple[int, ...]) -> int:
+    """Return the whole factor by which the picture of a small image grows so large that labels have room in it.
+
+    A shorter side of less than 240 pixels gets 480 or more, as far as the longer one has at most 1,600 then; other
+    images get 1.
+    """
+    short, long = min(size_hw), max(size_hw)
+    return max(1, min(-(-480 // short), 1600 // long)) if short < SMALL_SIDE else 1
+
+
+def as_rgb(image: ArrayLike, order: str = "RGB") -> np.ndarray:
     """Return an image as a new (H, W, 3) uint8 array: gray is repeated, alpha dropped, values clipped to 0-255.
+
+    The channels keep their ``order``, which is for messages.
 
     Raises:
         ImageError: when it is not an image, or an empty one.
@@ -90,6 +105,6 @@ def as_rgb(image: ArrayLike) -> np.ndarray:
     array = np.asarray(image)
     array = array[:, :, None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
-        raise ImageError(f"an image came with shape {np.shape(image)}: expected (height, width, 3) in RGB order")
+        raise ImageError(f"an image came with shape {np.shape(image)}: expected (height, width, 3) in {order} order")
     array = array[:, :, :3].clip(0, 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import paint
 from .colors import RGB
+from .image import SMALL_SIDE
 from .masks import Window
 
 __all__ = ["Labels", "spots_around", "spots_inside", "text_labels"]
@@ -48,7 +49,8 @@ class Labels:
         """Paint a label at ``box`` (4,), or inside the mask in ``window``; leave it out if the picture is too small.
 
         The plate has the colour, the text is black or white. ``size`` is that of the font, in pixels, and is made
-        smaller where the text is wider than the picture. A label that has no room in the mask goes beside it, or is
+        smaller where the text is wider than the picture. In a picture of less than 240 pixels on a side, a label that
+        finds no free place is left out. A label that has no room in the mask goes beside it, or is
         left out when ``beside`` is false.
         """
         room = np.array(self._canvas.shape[1::-1])
@@ -67,10 +69,20 @@ class Labels:
                 spots, costs = np.concatenate([inner, spots]), np.concatenate([inner_costs, costs + 1])
             elif not beside:
                 return
+        before = self._taken
         corner = self.place(width, height, spots, costs, box if window is None else None)
+        if min(room) < SMALL_SIDE and not self._is_free(before):
+            self._taken = before
+            return
         is_light = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 140
         self.plates.append((corner, pixels, (0, 0, 0) if is_light else (255, 255, 255), color))
         paint.plate(self._canvas, *self.plates[-1])
+
+    def _is_free(self, before: np.ndarray) -> bool:
+        """Tell whether the last label hides no other, and labels leave two thirds of the picture free."""
+        areas = (self._taken[:, 2:] - self._taken[:, :2]).prod(1)
+        covered = areas.sum() > self._canvas.shape[0] * self._canvas.shape[1] / 3
+        return not covered and not _shared_areas(self._taken[-1:], before).any()
 
     def repaint(self) -> None:
         """Bring all labels in front of what was drawn after them."""

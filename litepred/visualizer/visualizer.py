@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from ..data import Metadata, class_name, dataset_ids, open_image
-from ..errors import LitepredError
+from ..data import ImageLike, Metadata, as_metadata, class_name, dataset_ids, image_to_array, open_image
+from ..errors import LitepredError, score
 from ..structures import BoxMode, Instances, Outputs
 from . import paint
 from .colors import Color, class_color, palette_color, random_color, shades, to_rgb, unit
-from .image import VisImage, as_rgb
+from .image import VisImage, as_rgb, scale_to_look_at
 from .labels import SMALLEST_FONT, Labels, text_labels
 from .masks import GenericMask, Mask, Masks, Values, Window, as_masks, as_numpy, scaled, without_small_parts
 
@@ -92,7 +92,7 @@ class Visualizer:
         scores: bool = True,
     ) -> None:
         self.img = as_rgb(image_rgb)
-        self.metadata = metadata or Metadata()
+        self.metadata = as_metadata(metadata)
         self.output = VisImage(self.img, scale)
         self.keypoint_threshold = 0.05
         self._mode, self._opacity = instance_mode, opacity
@@ -509,24 +509,46 @@ class Visualizer:
 
 
 def draw(
-    image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, threshold: float = 0.5, **options: Any
+    image: ImageLike,
+    outputs: Outputs | Instances,
+    metadata: Metadata | None = None,
+    threshold: float = 0.5,
+    **options: Any,
 ) -> np.ndarray:
     """Draw a prediction over its image.
 
+    The picture has the image's size. Where that is less than 240 pixels on a side, labels that find no free place are
+    left out; with ``scale`` the picture grows, and has room for them.
+
     Args:
-        image: (H, W, 3) uint8, BGR, of the size that the prediction is in; or gray, (H, W).
-        outputs: what a `Predictor` returned. Stuff segments are tinted where it has ``panoptic_seg``, all pixels where
-            it has only ``sem_seg``; instances get their mask, box, keypoints, name and score; the best 100 proposals
-            get their boxes.
+        image: (H, W, 3) uint8, BGR, of the size that the prediction is in; or gray, (H, W); or the path of the image,
+            or a Pillow image.
+        outputs: what a `Predictor` returned, or the instances in it. Stuff segments are tinted where it has
+            ``panoptic_seg``, all pixels where it has only ``sem_seg``; instances get their mask, box, keypoints, name
+            and score; the best 100 proposals get their boxes.
         metadata: names and colours of the classes.
-        threshold: instances that score less are left out.
+        threshold: instances that score less, from 0 to 1, are left out.
         **options: options of `Visualizer`: ``instance_mode``, ``line_width``, ``opacity``, ``scale``,
             ``font_size_scale``, ``font``, ``labels`` and ``scores``.
 
     Returns:
-        A new (H, W, 3) uint8 array, BGR.
+        A new (H, W, 3) uint8 array, BGR; ``scale`` times larger.
+
+    Raises:
+        ImageError: ``image`` is no image.
+        ConfigError: ``threshold`` is no score.
+        LitepredError: ``outputs`` is not what a predictor returns.
     """
-    visualizer = Visualizer(as_rgb(image)[:, :, ::-1], metadata, **options)
+    if isinstance(outputs, Instances):
+        outputs = {"instances": outputs}
+    if isinstance(image, Mapping) or not isinstance(outputs, Mapping):
+        raise LitepredError(
+            f"draw() got {type(image).__name__} and {type(outputs).__name__}: expected an image, and the dict that "
+            "predictor(image) returned"
+        )
+    score("threshold", threshold)
+    array = image if isinstance(image, np.ndarray) else image_to_array(image)
+    visualizer = Visualizer(as_rgb(array, "BGR")[:, :, ::-1], metadata, **options)
     instances = outputs.get("instances")
     if instances is not None:
         instances = instances.to("cpu")
@@ -548,10 +570,10 @@ def draw(
     return np.ascontiguousarray(visualizer.output.canvas[:, :, ::-1])
 
 
-def show(image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, **options: Any) -> None:
+def show(image: ImageLike, outputs: Outputs | Instances, metadata: Metadata | None = None, **options: Any) -> None:
     """Show in a notebook the picture that `draw` makes of a prediction, with the same arguments.
 
-    By default ``scale`` limits the picture to 1,600 pixels a side.
+    By default ``scale`` limits the picture to 1,600 pixels a side, and enlarges that of a small image.
 
     Raises:
         LitepredError: outside a notebook.
@@ -566,5 +588,7 @@ def show(image: np.ndarray, outputs: Outputs, metadata: Metadata | None = None, 
         ) from error
     if get_ipython() is None:
         raise LitepredError("show() is for notebooks: elsewhere write what litepred.draw() returns with cv2.imwrite")
-    options.setdefault("scale", min(1.0, _NOTEBOOK_SIDE / max(np.shape(image)[:2])))
-    display(VisImage(draw(image, outputs, metadata, **options)[:, :, ::-1]))
+    array = image if isinstance(image, np.ndarray) else image_to_array(image)
+    size_hw = array.shape[:2]
+    options.setdefault("scale", min(scale_to_look_at(size_hw), _NOTEBOOK_SIDE / max(size_hw)))
+    display(VisImage(draw(array, outputs, metadata, **options)[:, :, ::-1]))

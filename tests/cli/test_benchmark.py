@@ -31,7 +31,7 @@ def benchmark(*arguments: str) -> int:
 
 
 def test_the_table_and_its_file(folder, capsys):
-    assert benchmark("--ways", "float32", "exact", "--csv", "table.csv") == 0
+    assert benchmark("--ways", "float32", "exact", "--table", "table.csv") == 0
     title, head, *rows = capsys.readouterr().out.splitlines()
     assert title.endswith("image.png, 60 × 40 pixels")
     assert head.split() == COLUMNS
@@ -77,7 +77,7 @@ def test_a_way_that_is_not_fast_here_is_left_out(monkeypatch, capsys):
 )
 def test_a_table_that_cannot_be_written(csv, message, folder, capsys):
     before = (folder / "image.png").read_bytes()
-    assert benchmark("--csv", csv) == 1
+    assert benchmark("--table", csv) == 1
     assert message in capsys.readouterr().err
     assert (folder / "image.png").read_bytes() == before
 

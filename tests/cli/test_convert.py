@@ -165,7 +165,10 @@ def test_half_of_large_values(value, fits, folder, capsys):
         (["model_final.pth", "link.pth", "--force"], "is both read and written"),
         (["model_final.pth", "out.pth", "--class-names", "a"], "no place for class names"),
         (["model_final.pth", "out.pth", "--config", "nowhere.yaml"], "nowhere.yaml"),
-        (["model_final.pth", "out.pth", "--config", "model_final.pth"], "not a text file"),
+        (
+            ["model_final.pth", "out.pth", "--config", "model_final.pth"],
+            "holds weights without a config: give the config in its place",
+        ),
         (["model_final.pth", "out.pth", "--config", "COCO-Detection/rpn_R_50_FPN_1x"], "does not fit the model"),
         (
             ["model_final.pth", "out.safetensors", "--config", "config.yaml", "--class-names", "a,b"],

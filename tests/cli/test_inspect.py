@@ -58,7 +58,7 @@ def test_the_page(folder, capsys):
         "  masks      1 conv, 1 deconv",
         "  classes    3 things",
         "  names      a, b, c",
-        "  config     inside: Predictor('model.safetensors') needs nothing else",
+        "  config     inside: --config model.safetensors needs nothing else",
         "  training   iteration (7)",
         "  also       note (x)",
         f"  tensors    {number} ({number} float32), {values:,} values",

@@ -37,7 +37,7 @@ def resident_mb(pid: int) -> float:
 def test_two_hundred_pages(tmp_path, capsys):
     (tmp_path / "pages").mkdir()
     fill(tmp_path / "pages")
-    options = ["--json", "--coco", "coco.json", "--csv", "all.csv", "--panoptic", "panoptic", "--threshold", "0"]
+    options = ["--save-json", "--coco", "coco.json", "--csv", "all.csv", "--panoptic", "panoptic", "--threshold", "0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "litepred", "predict", "pages", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,

@@ -6,6 +6,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -60,7 +61,7 @@ def test_readmes_picture_is_what_the_command_writes(arguments, same, tmp_path):
 def test_pictures_show_what_was_found(tmp_path, capsys):
     assert main(["predict", str(PAGE), "--output", str(tmp_path), "--device", "cpu"]) == 0
     with Image.open(PAGE) as page, Image.open(tmp_path / "skimage_page.png") as picture:
-        assert picture.size == page.size
+        assert picture.size == (3 * page.width, 3 * page.height)  # it is small: its labels need room
         assert picture.mode == "RGB"
         assert len(picture.getcolors(1 << 24)) > len(page.convert("RGB").getcolors(1 << 24))
     assert [path.name for path in tmp_path.iterdir()] == ["skimage_page.png"]
@@ -71,7 +72,7 @@ def test_a_file_that_is_no_image_is_reported_and_the_rest_goes_on(tmp_path, caps
     images = [str(tmp_path / "text.jpg"), str(tmp_path / "nowhere.png"), str(tmp_path), str(PAGE)]
     assert main(["predict", *images, "--output", str(tmp_path / "out")]) == 1
     captured = capsys.readouterr()
-    assert captured.out.startswith("skimage_page.png: ")
+    assert captured.out.startswith("[3/3] skimage_page.png: ")  # of two that cannot be read
     assert captured.err.count("litepred: error: ") == 3
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["skimage_page.png"]
 
@@ -103,7 +104,7 @@ def test_many_files_are_begun_at_once(pattern, tmp_path, monkeypatch):
     realpath = os.path.realpath
     monkeypatch.setattr(os.path, "realpath", lambda path: resolved.append(path) or realpath(path))
     items = name_items([str(tmp_path / "in" / pattern.format(i)) for i in range(20_000)])
-    options = argparse.Namespace(output=tmp_path / "out", save_images=True, json=False)
+    options = argparse.Namespace(output=tmp_path / "out", save_images=True, save_json=False)
     options.coco = options.csv = options.panoptic = options.labels = None
     check_targets([item.source for item in items], all_files(options, items))
     assert len({item.stem for item in items}) == 20_000
@@ -166,6 +167,11 @@ def pages(tmp_path, monkeypatch, quick_predictor):
     return folder
 
 
+def told_of(line: str) -> str:
+    """The image that a line of the output is about, such as ``[2/3] a.png: nothing``."""
+    return re.sub(r"^\[\d+/\d+\] ", "", line).split(":")[0]
+
+
 def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -179,14 +185,22 @@ class TestInputs:
             (["pages/*.jpg"], ["b.jpg"]),
             (["pages/[ab].*"], ["a.png", "b.jpg"]),
             (["**/c.PNG", "pages/notes.txt"], ["c.PNG", "notes.txt"]),
-            (["nowhere.png"], ["nowhere.png"]),  # is told when it is read
             (["camera:0"], ["camera:0"]),
         ],
     )
     def test_what_names_stand_for(self, arguments, expected, pages):
         assert [os.path.basename(str(one)) for one in inputs.expand(arguments)] == expected
 
-    @pytest.mark.parametrize(("name", "message"), [("*.tif", "no file matches"), ("empty", "has no image or video")])
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("*.tif", "no file matches"),
+            ("empty", "has no image or video"),
+            ("nowhere.png", "there is no file"),
+            ("pages/a.pgn", "did you mean 'pages/a.png'?"),
+            ("https://host/a.png", "download the image first"),
+        ],
+    )
     def test_names_that_stand_for_nothing(self, name, message, pages):
         (pages.parent / "empty").mkdir()
         (error,) = inputs.expand([name])
@@ -235,10 +249,10 @@ class TestInputs:
 
 class TestFiles:
     def test_all_files_of_a_run(self, pages, capsys):
-        options = ["--json", "--coco", "c.json", "--csv", "c.csv", "--panoptic", "pan", "--labels", "lab"]
+        options = ["--save-json", "--coco", "c.json", "--csv", "c.csv", "--panoptic", "pan", "--labels", "lab"]
         assert main(["predict", "pages", "--threshold", "0", *options]) == 1
         captured = capsys.readouterr()
-        assert [line.split(":")[0] for line in captured.out.splitlines()] == ["a.png", "c.PNG"]
+        assert [told_of(line) for line in captured.out.splitlines()] == ["a.png", "c.PNG"]
         assert captured.err.count("litepred: error: ") == 1
         assert "2 of 3 images and frames" in captured.err
         assert "1 could not be read" in captured.err
@@ -278,9 +292,9 @@ class TestFiles:
         (pages / "more").mkdir()
         shutil.copy(pages / "a.png", pages / "more")
         given = [os.path.join("pages", "a.png"), os.path.join("pages", "more", "a.png")]
-        options = ["--no-save-images", "--threshold", "0", "--json", "--coco", "c.json", "--csv", "c.csv"]
+        options = ["--no-save-images", "--threshold", "0", "--save-json", "--coco", "c.json", "--csv", "c.csv"]
         assert main(["predict", *given, *options, "--panoptic", "pan"]) == 0
-        assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == given
+        assert [told_of(line) for line in capsys.readouterr().out.splitlines()] == given
         with (pages.parent / "c.csv").open(newline="") as file:
             assert {row["file"] for row in csv.DictReader(file)} == {*given}
         assert {entry["file_name"] for entry in json.loads((pages.parent / "c.json").read_text())} == {*given}
@@ -299,7 +313,7 @@ class TestFiles:
     def test_classes_by_name_and_number(self, pages, capsys):
         counts = []
         for classes in ("title", "1", "title, 1"):
-            options = ["--no-save-images", "--json", "--classes", classes]
+            options = ["--no-save-images", "--save-json", "--classes", classes]
             assert main(["predict", "pages/a.png", *options]) == 0
             facts = json.loads((pages.parent / "litepred-output" / "a.json").read_text())
             assert {one["category"] for one in facts["instances"]} == {"title"}
@@ -311,13 +325,13 @@ class TestFiles:
         before = (pages.parent / "litepred-output" / "a.png").stat().st_mtime_ns
         assert main(["predict", "pages/a.png", "pages/c.PNG", "--skip-existing"]) == 0
         captured = capsys.readouterr()
-        assert [line.split(":")[0] for line in captured.out.splitlines()] == ["a.png", "c.PNG"]
+        assert [told_of(line) for line in captured.out.splitlines()] == ["a.png", "c.PNG"]
         assert "1 skipped" in captured.err
         assert (pages.parent / "litepred-output" / "a.png").stat().st_mtime_ns == before
 
     @pytest.mark.parametrize("masks", ["rle", "polygon", "none"])
     def test_masks(self, masks, pages):
-        options = ["--no-save-images", "--coco", "c.json", "--masks", masks]
+        options = ["--no-save-images", "--coco", "c.json", "--mask-format", masks]
         assert main(["predict", str(PAGE), *options]) == 0
         kinds = {type(entry.get("segmentation")) for entry in json.loads((pages.parent / "c.json").read_text())}
         assert kinds == {{"rle": dict, "polygon": list, "none": type(None)}[masks]}
@@ -327,7 +341,7 @@ class TestFiles:
     def test_models_without_instances(self, family, pages, capsys):
         (pages.parent / "config.yaml").write_text(tiny_cfg(family).dump())
         model = ["predict", "pages/a.png", "--config", "config.yaml"]
-        assert main([*model, "--json"]) == 0
+        assert main([*model, "--save-json"]) == 0
         facts = json.loads((pages.parent / "litepred-output" / "a.json").read_text())
         assert facts[{"semantic": "stuff", "proposals": "proposals"}[family]]
         for options, message in ((["--coco", "c.json"], "--coco needs 'instances'"), (["--classes", "1"], "--classes")):
@@ -398,7 +412,7 @@ class TestVideo:
         return pages / "v.mp4"
 
     def test_a_video_among_images(self, video, capsys):
-        options = ["--json", "--csv", "c.csv", "--threshold", "0", "--panoptic", "pan"]
+        options = ["--save-json", "--csv", "c.csv", "--threshold", "0", "--panoptic", "pan"]
         assert main(["predict", "pages/a.png", "pages/v.mp4", *options]) == 0
         captured = capsys.readouterr()
         assert "v.mp4: 3 frames in " in captured.out
@@ -422,7 +436,7 @@ class TestVideo:
         assert main(["predict", "pages/v.mp4", "pages/a.png"]) == 1
         captured = capsys.readouterr()
         assert "cannot be opened as a video" in captured.err
-        assert captured.out.startswith("a.png: ")
+        assert captured.out.startswith("[2/2] a.png: ")
         assert names(video.parent.parent / "litepred-output") == ["a.png"]
 
     def test_a_camera_ends_with_an_interrupt_and_a_whole_video(self, video, monkeypatch, capsys):
@@ -454,7 +468,7 @@ def test_an_interrupt_leaves_whole_files_only(pages, monkeypatch, capsys):
     done: list[int] = []
     monkeypatch.setattr(predict, "_summary", interrupted)
     (pages.parent / "c.csv").write_text("old")
-    options = ["--json", "--coco", "c.json", "--csv", "c.csv", "--panoptic", "pan"]
+    options = ["--save-json", "--coco", "c.json", "--csv", "c.csv", "--panoptic", "pan"]
     assert main(["predict", "pages/a.png", "pages/c.PNG", *options]) == 130
     assert capsys.readouterr().err == "litepred: interrupted\n"
     assert names(pages.parent) == ["c.csv", "litepred-output", "pages", "pan"]

@@ -42,7 +42,7 @@ every_way = pytest.mark.parametrize("merge", [merge_list, merge_other, merge_fil
 
 
 def test_public_names():
-    assert config_package.__all__ == ["CN", "CfgNode", "configurable", "get_cfg"]
+    assert config_package.__all__ == ["CN", "CfgNode", "configurable", "get_cfg", "unknown_settings"]
     assert CN is CfgNode
 
 

@@ -90,7 +90,7 @@ def test_the_picture_is_the_try_on_style(demo, photo):
 
 
 def test_nobody_found_gives_the_grey_photo(demo, photo):
-    args = parse(*on_cpu()[:4], "--min_score", "1.1", *on_cpu()[4:])
+    args = parse(*on_cpu()[:4], "--min_score", "1.0", *on_cpu()[4:])
     grey = cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY)
     assert np.array_equal(args.func(args, photo), np.stack([grey] * 3, axis=2))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,18 @@ def test_supervision(tmp_path):
     assert second == "picture: (990, 765, 3) uint8"
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_help(path, monkeypatch, capsys):
+    needed = {"ray_data.py": "ray", "supervision_boxes.py": "supervision"}
+    if path.name in needed:
+        pytest.importorskip(needed[path.name])
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(path), run_name="__main__")
+    assert stopped.value.code == 0
+    assert f"usage: {path.name}" in capsys.readouterr().out
+
+
 @pytest.mark.ray
 def test_two_ray_actors_answer_like_a_serial_run(tmp_path, page_predictor, monkeypatch):
     ray = pytest.importorskip("ray")
@@ -91,7 +104,7 @@ def test_two_ray_actors_answer_like_a_serial_run(tmp_path, page_predictor, monke
     found = sorted((row["file"], row["category"], row["score"], *row["box"]) for row in rows if not row["error"])
     expected = []
     for path in tmp_path.glob("page*.png"):
-        for one in to_dicts(page_predictor(path)["instances"], page_predictor.metadata, masks="none"):
+        for one in to_dicts(page_predictor(path)["instances"], page_predictor.metadata, mask_format="none"):
             if one["score"] >= 0.5:
                 expected.append((str(path), one["category"], one["score"], *one["box"]))
     assert [one[:2] for one in found] == [one[:2] for one in sorted(expected)]

@@ -11,7 +11,7 @@ from litepred import PolygonMasks, draw, show
 from litepred.data import Metadata, MetadataCatalog
 from litepred.errors import ImageError, LitepredError
 from litepred.structures import BitMasks, Boxes, BoxMode, Instances
-from litepred.visualizer import ColorMode, Visualizer
+from litepred.visualizer import ColorMode, Visualizer, scale_to_look_at
 from litepred.visualizer.labels import Labels
 
 from .scenes import BOXES, HEIGHT, WIDTH, bitmasks, changed, image, instances, masks_as
@@ -583,6 +583,38 @@ def test_options(options):
     assert changed(draw(image(), outputs, **options), draw(image(), outputs)).any()
 
 
+@pytest.mark.parametrize(
+    ("size_hw", "factor"),
+    [
+        ((48, 64), 10),
+        ((155, 120), 4),
+        ((239, 300), 3),
+        ((240, 300), 1),
+        ((1080, 1920), 1),
+        ((1, 1), 480),
+        ((4, 900), 1),
+    ],
+)
+def test_small_images_are_enlarged_to_be_looked_at(size_hw, factor):
+    assert scale_to_look_at(size_hw) == factor
+    assert factor == 1 or 480 <= min(size_hw) * factor <= 1600
+
+
+@pytest.mark.parametrize("size_hw", [(48, 64), (155, 120), (200, 230)])
+def test_labels_of_small_pictures_leave_two_thirds_free_and_hide_none(size_hw):
+    height, width = size_hw
+    boxes = [[x, y, x + width / 3, y + height / 3] for x in range(0, width, 20) for y in range(0, height, 16)]
+    scene = Instances(size_hw, pred_boxes=Boxes(torch.tensor(boxes)), scores=torch.linspace(0.5, 1, len(boxes)))
+    scene.pred_classes = torch.zeros(len(boxes), dtype=torch.int64)
+    drawing = Visualizer(np.full((height, width, 3), 255, np.uint8), Metadata(thing_classes=["title"]))
+    drawing.draw_instance_predictions(scene)
+    taken = np.zeros(size_hw, int)
+    for (x, y), pixels, *_ in drawing._labels.plates:
+        taken[y : y + pixels.shape[0], x : x + pixels.shape[1]] += 1
+    assert taken.max() == 1
+    assert taken.sum() <= height * width / 3
+
+
 def test_scale_and_gray():
     assert draw(image()[:, :, 0], {"instances": instances()}, scale=2).shape == (2 * HEIGHT, 2 * WIDTH, 3)
 
@@ -599,7 +631,10 @@ def notebook(monkeypatch):
     return shown
 
 
-@pytest.mark.parametrize(("size", "expected"), [((HEIGHT, WIDTH), (WIDTH, HEIGHT)), ((100, 3200), (1600, 50))])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((HEIGHT, WIDTH), (4 * WIDTH, 4 * HEIGHT)), ((300, 400), (400, 300)), ((100, 3200), (1600, 50))],
+)
 def test_show(notebook, tmp_path, size, expected):
     assert show(image(*size), {"instances": instances(0, size)}) is None
     (tmp_path / "shown.png").write_bytes(notebook[0]._repr_png_())

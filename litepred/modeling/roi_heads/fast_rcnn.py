@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
 from ...config import CfgNode, configurable
-from ...errors import number, switch, whole_number
+from ...errors import number, score, switch, whole_number
 from ...layers import InferenceModule, ShapeSpec, batched_nms
 from ...structures import Boxes, Instances
 from ..box_coding import Box2BoxTransform
@@ -112,7 +112,7 @@ class FastRCNNOutputLayers(InferenceModule):
         self.cls_score = nn.Linear(inputs, num_classes + 1)
         self.bbox_pred = nn.Linear(inputs, 4 if one_box else 4 * num_classes)
         self.box2box_transform = box2box_transform
-        self.test_score_thresh = number("MODEL.ROI_HEADS.SCORE_THRESH_TEST", test_score_thresh)
+        self.test_score_thresh = score("MODEL.ROI_HEADS.SCORE_THRESH_TEST", test_score_thresh)
         self.test_nms_thresh = number("MODEL.ROI_HEADS.NMS_THRESH_TEST", test_nms_thresh)
         self.test_topk_per_image = whole_number("TEST.DETECTIONS_PER_IMAGE", test_topk_per_image, least=None)
         self.use_sigmoid_ce = switch("MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", use_sigmoid_ce)
