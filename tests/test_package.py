@@ -102,9 +102,11 @@ def test_readme_counts_models_as_the_zoo_lists_them():
     names = litepred.model_zoo.list()
     starts = {start: sum(name.startswith(start) for name in names) for start in ("DensePose/", "torchvision/")}
     transformers = sum(name.startswith(("ViTDet/", "MViTv2/")) for name in names)
-    rest = len(names) - sum(starts.values()) - transformers
+    points = sum(name.startswith(("PointRend/", "DeepLab/")) for name in names)
+    rest = len(names) - sum(starts.values()) - transformers - points
     assert f"zoo, downloaded: {rest} models, and DensePose's {starts['DensePose/']} |" in README
     assert f"its {transformers} models on ViT" in README
+    assert f"its {points} models of PointRend and DeepLab" in README
     assert f"({starts['torchvision/']} models), with torchvision's own answers" in README
     assert f"(all {len(names)} without words)" in README
 

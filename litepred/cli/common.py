@@ -226,8 +226,9 @@ def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
     from ..predictor import Predictor
 
     chosen = vars(arguments)
-    ways = {name: chosen[name] for name in ("device", "precision", "engine", "tta") if name in chosen}
-    ways |= {"class_names": class_names(arguments.class_names), "infer_num_classes": arguments.infer_num_classes}
+    names = ("device", "precision", "engine", "tta", "infer_num_classes")
+    ways: dict[str, Any] = {name: chosen[name] for name in names if name in chosen}
+    ways["class_names"] = class_names(arguments.class_names)
     return Predictor(arguments.config, weights=arguments.weights, **{**ways, **options})
 
 
