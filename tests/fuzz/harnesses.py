@@ -155,9 +155,10 @@ _listening = False
 
 
 def _listen(event: str, arguments: tuple[Any, ...]) -> None:
-    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-    if _listening and (writes or event in FORBIDDEN):
-        _events.append((event, arguments))
+    if _listening:
+        writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+        if writes or event in FORBIDDEN:
+            _events.append((event, arguments))
 
 
 def attempt(name: str, data: bytes, folder: Path) -> bool:
@@ -183,7 +184,9 @@ def attempt(name: str, data: bytes, folder: Path) -> bool:
     finally:
         _listening = False
         if _events:
-            raise RuntimeError(f"the file made litepred do this: {_events}")
+            told = str(_events)
+            _events.clear()
+            raise RuntimeError(f"the file made litepred do this: {told}")
 
 
 sys.addaudithook(_listen)
