@@ -257,6 +257,11 @@ def _read_zip(file: Path) -> Any:
                 "it is a TorchScript archive (a compiled program, from torch.jit.save), not a state dict. Save the "
                 "weights of the model that it was made from: torch.save(model.state_dict(), 'weights.pth')"
             )
+        if any(name.endswith("archive_format") for name in entries):
+            raise CheckpointError(
+                "it is an exported program (.pt2, from torch.export), not a state dict. Save the weights of the model "
+                "that it was made from: torch.save(model.state_dict(), 'weights.pth')"
+            )
         if not pickles:
             shown = ", ".join(list(entries)[:3]) or "nothing"
             raise CheckpointError(

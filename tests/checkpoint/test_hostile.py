@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,15 @@ def torch_zip(steps: bytes, storage: bytes = b"\0" * 4, compression: int = zipfi
     return buffer.getvalue()
 
 
+def twice(archive: bytes, name: str, data: bytes) -> bytes:
+    """Add an entry of a name that is there already."""
+    buffer = io.BytesIO(archive)
+    with warnings.catch_warnings(), zipfile.ZipFile(buffer, "a") as file:
+        warnings.simplefilter("ignore")
+        file.writestr(name, data)
+    return buffer.getvalue()
+
+
 def last_entry(archive: bytes, offset: int, new: bytes) -> bytes:
     """Change the last entry of an archive's directory."""
     start = archive.rindex(b"PK\x01\x02") + offset
@@ -114,6 +124,20 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     yield "command kept for later", plain(b"cposix\nsystem\nq\x000h\x00" + raw("true") + b"\x85R")
     yield "command as a state", plain(model(array() + COMMAND + b"b"))
     yield "command as a key", plain(b"}" + COMMAND + b"Ns")
+    yield (
+        "command by names kept",
+        plain(b"\x8c\x05posix\x94\x8c\x06system\x9400h\x00h\x01\x93" + raw("true") + b"\x85R"),
+    )
+    yield "command of an instance", plain(b"(" + raw("true") + b"iposix\nsystem\n")
+    yield "command of an object", plain(b"(cposix\nsystem\n" + raw("true") + b"o")
+    yield "command before a broken step", plain(COMMAND + b"0\xff")
+    yield "command, and then the file ends", plain(COMMAND)[:-1]
+    yield "command as the author", plain(model(array())[:-2] + b"s" + raw("__author__") + COMMAND + b"s")
+    yield "command behind a checkpoint's key", plain(b"}" + raw("matching_heuristics") + COMMAND + b"s")
+    yield "items for a byte array", plain(model(call("builtins.bytearray") + raw(0) + raw(1) + b"s"))
+    yield "items for a list", plain(model(b"]" + raw(0) + raw(1) + b"s"))
+    yield "items for a function", plain(b"cnumpy\ndtype\n(" + raw("a") + raw(1) + b"u")
+    yield "items for an ordered list of pairs", plain(model(b"](" + raw(0) + raw(1) + b"\x90"))
     yield "extension code", plain(b"\x82\x01")
     yield "reference to outside", plain(raw("x") + b"Q")
     yield "reference in text", plain(b"Px\n")
@@ -185,6 +209,16 @@ def torch_files() -> Iterator[tuple[str, bytes]]:
         yield f"tensor {name}", torch_zip(tensor(**options))
     yield "tuple nested as a key", torch_zip(b"}" + NESTED + b"Ns")
     yield "command", torch_zip(model(COMMAND))
+    yield "item for a tensor", torch_zip(good[:-1] + raw(0) + raw(1) + b"ss")
+    yield "items for a tensor", torch_zip(good[:-1] + b"(" + raw(0) + raw(1) + raw(1) + raw(1) + b"us")
+    yield "second pickle", torch_zip(good, **{"y/data.pkl": plain(COMMAND)})
+    yield "archive in the place of the pickle", torch_zip(good).replace(plain(good, b"\x02")[:4], b"PK\x03\x04")
+    yield "archive in an archive", torch_zip(b"", **{"data.pkl": torch_zip(model(COMMAND))})
+    yield "entry twice", twice(torch_zip(good), "x/data.pkl", plain(COMMAND))
+    yield "names that differ", torch_zip(good).replace(b"x/data.pkl", b"x/dataXpkl", 1)
+    yield "flags that differ", torch_zip(good).replace(b"PK\x01\x02\x14\x03\x14\0\0", b"PK\x01\x02\x14\x03\x14\0\x20")
+    yield "exported program", torch_zip(good, **{"archive_format": b"pt2", "data/weights/w.pt": torch_zip(good)})
+    yield "compiled program", torch_zip(good, **{"code/__torch__.py": b"import os", "constants.pkl": plain(COMMAND)})
     yield "bomb", torch_zip(good, zeros, zipfile.ZIP_DEFLATED)
     yield "bomb of steps", torch_zip(b"(" * 200 * MANY, compression=zipfile.ZIP_DEFLATED)
     yield "damaged pickle", torch_zip(good).replace(b"_rebuild_tensor_v2", b"_rebuild_tensor_v3")
@@ -249,6 +283,9 @@ def safetensors_files() -> Iterator[tuple[str, bytes]]:
         encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
         data = b"" if name in ("no tensors", "very long") else b"\0" * 8
         yield f"header: {name}", struct.pack("<Q", len(encoded)) + encoded + data
+    whole = struct.pack("<Q", len(twice) + 6) + b'{"a":%b}' % twice + b"\0" * 8
+    yield "zip behind the end", whole + torch_zip(model(COMMAND))
+    yield "pickle behind the end", whole + plain(COMMAND)
     for size in (1 << 26, 1 << 63, (1 << 64) - 1):
         yield f"header of {size:,} bytes", struct.pack("<Q", size) + b'{"a":{}}' + b"\0" * 8
 
@@ -309,6 +346,40 @@ def test_every_group_without_a_flaw_loads(tmp_path: Path) -> None:
     ):
         (tmp_path / "x").write_bytes(data)
         assert read_checkpoint(tmp_path / "x").model["a"].tolist() == [0]
+
+
+def test_a_hundred_thousand_tensors_take_seconds(tmp_path: Path) -> None:
+    """Half of them without numbers, which may all lie at one place."""
+    from litepred.checkpoint import read_checkpoint
+
+    rows = {f"k{i}": entry("U8", [i % 2], [i // 2, i // 2 + i % 2]) for i in range(100_000)}
+    header = json.dumps(rows).encode()
+    (tmp_path / "x").write_bytes(struct.pack("<Q", len(header)) + header + bytes(50_000))
+    start = time.process_time()
+    assert len(read_checkpoint(tmp_path / "x").model) == 100_000
+    assert time.process_time() - start < 4 * SECONDS
+
+
+# By which files have got past scanners of pickles, or run code once they were there.
+GADGETS = (Path(__file__).parent / "gadgets.txt").read_text(encoding="utf-8").split()
+
+
+@pytest.mark.parametrize("how", ["text", "stack", "dotted"])
+def test_no_gadget_is_imported(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from litepred.checkpoint.unpickler import load_pickle
+    from litepred.errors import CheckpointError
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("something was imported")
+
+    for gadget in GADGETS:
+        module, _, name = gadget.rpartition(".") if how != "dotted" else gadget.partition(".")
+        named = f"c{module}\n{name}\n".encode() if how == "text" else raw(module) + raw(name) + b"\x93"
+        with monkeypatch.context() as patch:
+            patch.setattr("builtins.__import__", never)
+            with pytest.raises(CheckpointError) as refused:
+                load_pickle(io.BytesIO(plain(named + raw("true") + b"\x85R")))
+        assert gadget in str(refused.value)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from PIL import Image
 from litepred.checkpoint import read_checkpoint
 from litepred.checkpoint.bundle import CLASS_NAMES, CONFIG, read_class_names
 from litepred.config import CfgNode, get_cfg
-from litepred.config.safe_yaml import parse_yaml
+from litepred.config.safe_yaml import parse_yaml, read_yaml_with_base
 from litepred.data.images import read_image
 from litepred.drop_in.lazy import LazyConfig
 from litepred.errors import CheckpointError, ConfigError, ImageError
@@ -68,12 +68,17 @@ def _pickles() -> Iterator[bytes]:
 
 def _yaml(path: Path) -> None:
     cfg = get_cfg()
-    cfg.merge_from_file(path)
-    assert parse_yaml(cfg.dump(), "what litepred writes, it reads")
+    content = read_yaml_with_base(path)
+    assert isinstance(content, dict)
+    cfg.merge_from_other_cfg(CfgNode(content))
 
 
 def _yamls() -> Iterator[bytes]:
-    for text in (get_cfg().dump(), "_BASE_: other.yaml\nMODEL: {WEIGHTS: x}\nVERSION: 1", *test_safe_yaml.HOSTILE):
+    for text in (
+        "MODEL: {MASK_ON: true, PIXEL_MEAN: (1.0, 2.0, 3.0)}\nINPUT:\n  FORMAT: RGB",
+        "_BASE_: other.yaml\nMODEL: {WEIGHTS: x}\nVERSION: 1",
+        *test_safe_yaml.HOSTILE,
+    ):
         yield text.encode()
     for bomb in (test_safe_yaml.LAUGHS, test_safe_yaml.MERGES, test_safe_yaml.CHAIN, test_safe_yaml.DEEP):
         yield bomb.encode()
@@ -150,9 +155,10 @@ _listening = False
 
 
 def _listen(event: str, arguments: tuple[Any, ...]) -> None:
-    writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-    if _listening and (writes or event in FORBIDDEN):
-        _events.append((event, arguments))
+    if _listening:
+        writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+        if writes or event in FORBIDDEN:
+            _events.append((event, arguments))
 
 
 def attempt(name: str, data: bytes, folder: Path) -> bool:
@@ -178,7 +184,9 @@ def attempt(name: str, data: bytes, folder: Path) -> bool:
     finally:
         _listening = False
         if _events:
-            raise RuntimeError(f"the file made litepred do this: {_events}")
+            told = str(_events)
+            _events.clear()
+            raise RuntimeError(f"the file made litepred do this: {told}")
 
 
 sys.addaudithook(_listen)

@@ -168,15 +168,16 @@ class Budget:
             ValueError: when it is too deep, there are more than a config may cost, or a text is refused.
             TypeError: when a key is neither text nor a number.
         """
-        size = self._tree_size(value, 0)
-        if size > _MAX_VALUES:
-            raise ValueError(f"{size} values are more than a part of a config has: expected at most {_MAX_VALUES}")
-        self.charge(size * COST_IN_A_CONFIG)
+        before = self._cost
+        self._charge_tree(value, 0, before + _MAX_VALUES)
+        self.charge((self._cost - before) * COST_IN_A_CONFIG)
 
-    def _tree_size(self, value: Any, depth: int) -> int:
+    def _charge_tree(self, value: Any, depth: int, most: int) -> None:
         if depth > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
         self.charge()
+        if self._cost > most:
+            raise ValueError(f"a part of a config has more than {_MAX_VALUES} values")
         if OmegaConf.is_config(value):
             value = OmegaConf.to_container(value, resolve=False)
         if isinstance(value, str):
@@ -188,4 +189,5 @@ class Budget:
             for key in value:
                 checked_key(key)
             below = value.values()
-        return 1 + sum(self._tree_size(one, depth + 1) for one in below)
+        for one in below:
+            self._charge_tree(one, depth + 1, most)
