@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +21,15 @@ _PLACES = (
     (r"^(?=(?:box|mask)_head\.)", "roi_heads."),
     (r"^(?=fpn_)", "backbone."),
 )
-_WORDS = {"masks": "Mask", "keypoints": "Keypoint", "surfaces": "DensePose"}
-# What heads of other kinds than usual make of a family's name: the pattern of their names, and what configs call them.
-_MASK_HEADS = {
-    "PointRend": (r"roi_heads\.mask_head\.(coarse_head)\.", "PointRendMaskHead"),
-    "Implicit PointRend": (r"roi_heads\.mask_head\.(parameter_head)\.", "ImplicitPointRendMaskHead"),
-}
-_SEMANTIC_HEADS = {
-    "PointRend Semantic FPN": (r"sem_seg_head\.(point_head)\.", "PointRendSemSegHead"),
-    "DeepLab v3": (r"sem_seg_head\.(aspp)\.", "DeepLabV3Head"),
-    "DeepLab v3+": (r"sem_seg_head\.(decoder)\.", "DeepLabV3PlusHead"),
-}
+_WORDS = {"masks": "Mask", "keypoints": "Keypoint", "surfaces": "DensePose", "stuff": "Semantic FPN"}
+# Heads of other kinds than usual: the word for them, what they find, a pattern of their keys, their name in configs.
+_OTHER_HEADS = (
+    ("PointRend", "masks", r"roi_heads\.mask_(?:head\.)?(coarse_head)\.", "PointRendMaskHead"),
+    ("Implicit PointRend", "masks", r"roi_heads\.mask_head\.(parameter_head)\.", "ImplicitPointRendMaskHead"),
+    ("PointRend Semantic FPN", "stuff", r"sem_seg_head\.(point_head)\.", "PointRendSemSegHead"),
+    ("DeepLab v3", "stuff", r"sem_seg_head\.(aspp)\.", "DeepLabV3Head"),
+    ("DeepLab v3+", "stuff", r"sem_seg_head\.(decoder)\.", "DeepLabV3PlusHead"),
+)
 # Transformers: the section of their settings, their name, and that of each size, which is channels and blocks.
 _TRANSFORMERS: dict[str, tuple[str, dict[tuple[int, int], str]]] = {
     "VIT": ("ViT", {(768, 12): "B", (1024, 24): "L", (1280, 32): "H"}),
@@ -48,7 +46,7 @@ _PARTS = (
     ("boxes", "res5", r"roi_heads\.(res5)\."),
     ("boxes", "", r"head\.(cls_score)\."),  # RetinaNet's
     ("boxes", "{} conv", r"head\.cls_subnet\.(\d+)\.weight"),
-    ("masks", "", r"(roi_heads)\.mask_head\."),
+    ("masks", "", r"(roi_heads)\.mask_(?:coarse_)?head\."),
     ("masks", "{} conv", r"roi_heads\.mask_head\.(mask_fcn\d+)\."),
     ("masks", "1 deconv", r"roi_heads\.mask_head\.(deconv)\."),
     ("masks", "{} fc", r"roi_heads\.mask_head\.(?:coarse|parameter)_head\.(fc\d+)\."),
@@ -88,12 +86,7 @@ class Architecture:
 
 
 def name_family(
-    heads: Collection[str],
-    *,
-    cascade: bool = False,
-    dense: bool = False,
-    masks: str = "Mask",
-    stuff: str = "Semantic FPN",
+    heads: Collection[str], *, cascade: bool = False, dense: bool = False, others: Mapping[str, str] | None = None
 ) -> tuple[str, str]:
     """Return the name of a model's family and its ``MODEL.META_ARCHITECTURE``, both empty where they are not known.
 
@@ -101,20 +94,20 @@ def name_family(
         heads: what they find, in the words of `Architecture`.
         cascade: whether boxes are refined in stages.
         dense: whether boxes come straight from every cell of the feature maps, as in RetinaNet.
-        masks: the word for a mask head.
-        stuff: the name of a model that has a semantic head alone.
+        others: the words for heads of other kinds than usual, by what they find.
     """
+    words_of_heads = _WORDS | dict(others or {})
     if dense:
         return "RetinaNet", "RetinaNet"
     if "boxes" in heads:
         words = ["Cascade"] if cascade else []
         if "stuff" in heads:
             return " ".join([*words, "Panoptic FPN"]), "PanopticFPN"
-        words += [word for head, word in (_WORDS | {"masks": masks}).items() if head in heads]
+        words += [word for head, word in words_of_heads.items() if head in heads]
         words = words or ["Faster" if "proposals" in heads else "Fast"]
         return f"{' '.join(words)} R-CNN", "GeneralizedRCNN"
     if "stuff" in heads:
-        return stuff, "SemanticSegmentor"
+        return words_of_heads["stuff"], "SemanticSegmentor"
     return ("RPN", "ProposalNetwork") if "proposals" in heads else ("", "")
 
 
@@ -132,13 +125,9 @@ def family_of_config(cfg: CfgNode) -> tuple[str, list[str]]:
     alone = {"RetinaNet": "boxes", "SemanticSegmentor": "stuff", "ProposalNetwork": "proposals"}
     heads = [alone[kind]] if kind in alone else [head for head, on in has.items() if on]
     cascade = model.ROI_HEADS.NAME == "CascadeROIHeads"
-    words = {
-        "masks": next((word for word, (_, name) in _MASK_HEADS.items() if name == model.ROI_MASK_HEAD.NAME), "Mask"),
-        "stuff": next(
-            (word for word, (_, name) in _SEMANTIC_HEADS.items() if name == model.SEM_SEG_HEAD.NAME), "Semantic FPN"
-        ),
-    }
-    return name_family(heads, cascade=cascade, dense=kind == "RetinaNet", **words)[0], heads
+    kinds = (model.ROI_MASK_HEAD.NAME, model.SEM_SEG_HEAD.NAME)
+    others = {head: word for word, head, _, kind_of_head in _OTHER_HEADS if kind_of_head in kinds}
+    return name_family(heads, cascade=cascade, dense=kind == "RetinaNet", others=others)[0], heads
 
 
 def recognise(shapes: ShapesByName) -> Architecture:
@@ -150,11 +139,8 @@ def recognise(shapes: ShapesByName) -> Architecture:
         "stuff": numbers.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
     }
     stages, dense = _found(shapes, r"roi_heads\.box_predictor\.(\d)\."), _found(shapes, r"head\.(cls_score)\.")
-    words = {
-        "masks": next((word for word, (keys, _) in _MASK_HEADS.items() if _found(shapes, keys)), "Mask"),
-        "stuff": next((word for word, (keys, _) in _SEMANTIC_HEADS.items() if _found(shapes, keys)), "Semantic FPN"),
-    }
-    name, meta_architecture = name_family(heads, cascade=bool(stages), dense=bool(dense), **words)
+    others = {head: word for word, head, keys, _ in _OTHER_HEADS if _found(shapes, keys)}
+    name, meta_architecture = name_family(heads, cascade=bool(stages), dense=bool(dense), others=others)
     return Architecture(
         name or ("a backbone alone, such as ImageNet weights" if is_backbone(shapes) else ""),
         meta_architecture,

@@ -21,36 +21,21 @@ __all__ = [
     "model_section",
 ]
 
-# By the project whose keys they are, or whose section, those that no other project's config names.
+# What tells that a config is of a project: its section, or those of its keys that no other project's config names.
 _TELLING = {
-    "mvit": ("MODEL.MVIT",),
-    "swin": ("MODEL.SWIN",),
-    "vit": ("MODEL.VIT",),
-    "deeplab": (
-        "MODEL.RESNETS.RES4_DILATION",
-        "MODEL.RESNETS.RES5_MULTI_GRID",
-        "MODEL.RESNETS.STEM_TYPE",
-        "MODEL.SEM_SEG_HEAD.ASPP_CHANNELS",
-        "MODEL.SEM_SEG_HEAD.ASPP_DILATIONS",
-        "MODEL.SEM_SEG_HEAD.ASPP_DROPOUT",
-        "MODEL.SEM_SEG_HEAD.LOSS_TYPE",
-        "MODEL.SEM_SEG_HEAD.PROJECT_CHANNELS",
-        "MODEL.SEM_SEG_HEAD.PROJECT_FEATURES",
-        "MODEL.SEM_SEG_HEAD.USE_DEPTHWISE_SEPARABLE_CONV",
-        "SOLVER.POLY_LR_CONSTANT_ENDING",
-        "SOLVER.POLY_LR_POWER",
-    ),
-    "pointrend": (
-        "INPUT.COLOR_AUG_SSD",
-        "MODEL.IMPLICIT_POINTREND",
-        "MODEL.POINT_HEAD",
-        "MODEL.ROI_MASK_HEAD.OUTPUT_SIDE_RESOLUTION",
-        "MODEL.ROI_MASK_HEAD.POINT_HEAD_ON",
-    ),
+    "mvit": "MODEL.MVIT",
+    "swin": "MODEL.SWIN",
+    "vit": "MODEL.VIT",
+    "deeplab": "MODEL.RESNETS.RES4_DILATION MODEL.RESNETS.RES5_MULTI_GRID MODEL.RESNETS.STEM_TYPE "
+    "MODEL.SEM_SEG_HEAD.ASPP_CHANNELS MODEL.SEM_SEG_HEAD.ASPP_DILATIONS MODEL.SEM_SEG_HEAD.ASPP_DROPOUT "
+    "MODEL.SEM_SEG_HEAD.LOSS_TYPE MODEL.SEM_SEG_HEAD.PROJECT_CHANNELS MODEL.SEM_SEG_HEAD.PROJECT_FEATURES "
+    "MODEL.SEM_SEG_HEAD.USE_DEPTHWISE_SEPARABLE_CONV SOLVER.POLY_LR_CONSTANT_ENDING SOLVER.POLY_LR_POWER",
+    "pointrend": "INPUT.COLOR_AUG_SSD MODEL.IMPLICIT_POINTREND MODEL.POINT_HEAD "
+    "MODEL.ROI_MASK_HEAD.OUTPUT_SIDE_RESOLUTION MODEL.ROI_MASK_HEAD.POINT_HEAD_ON",
 }
 extensions.announce(
     config_sections={
-        key: f"litepred.config.sections:add_{project}_config" for project, keys in _TELLING.items() for key in keys
+        key: f"litepred.config.sections:add_{name}_config" for name, keys in _TELLING.items() for key in keys.split()
     }
 )
 

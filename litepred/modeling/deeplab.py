@@ -27,59 +27,35 @@ class DeepLabV3Head(StridedHead):
     """Spatial pyramid pooling over one map, and a predictor.
 
     Args:
-        input_shape: channels and stride of the map, by its name.
-        num_classes: K.
-        aspp_channels: channels of the pooling.
-        aspp_dilations: of its three 3×3 convolutions.
-        common_stride: the map's stride in pixels.
-        norm: as `get_norm` takes it.
-        train_size: height and width in pixels of the crops of training, whose part of an image is pooled as a whole;
-            ``None`` for all of it.
-        use_depthwise_separable_conv: whether the 3×3 convolutions are depthwise separable.
+        cfg: has ``MODEL.SEM_SEG_HEAD`` and ``INPUT.CROP``.
+        input_shape: channels and stride of the maps, by name.
 
     Raises:
-        ConfigError: when there is another number of maps than one, or a number is out of its range.
+        ConfigError: when another number of maps than one is named, or values do not go together.
     """
 
-    @configurable
-    def __init__(
-        self,
-        input_shape: Mapping[str, ShapeSpec],
-        *,
-        num_classes: int,
-        aspp_channels: int,
-        aspp_dilations: Sequence[int],
-        common_stride: int,
-        norm: Norm = "",
-        train_size: Sequence[int] | None = None,
-        use_depthwise_separable_conv: bool = False,
-    ) -> None:
-        super().__init__(common_stride)
-        self.in_features = list(input_shape)
-        if len(input_shape) != 1:
+    def __init__(self, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> None:
+        own, channels = _shared_arguments(cfg, input_shape), cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM
+        super().__init__(own["common_stride"])
+        self.in_features = list(own["input_shape"])
+        if len(self.in_features) != 1:
             raise ConfigError(f"MODEL.SEM_SEG_HEAD.IN_FEATURES is {self.in_features}: DeepLabV3Head takes one map")
-        channels = input_shape[self.in_features[0]].channels or 0
-        self.aspp = ASPP(
-            channels,
-            aspp_channels,
-            aspp_dilations,
-            norm=norm,
-            activation=F.relu_,
-            pool_kernel_size=_pooled(train_size, common_stride),
-            use_depthwise_separable_conv=use_depthwise_separable_conv,
-        )
-        self.predictor = Conv2d(aspp_channels, num_classes, 1)
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        """Translate ``MODEL.SEM_SEG_HEAD`` into arguments."""
-        channels = completed(cfg, add_deeplab_config).MODEL.SEM_SEG_HEAD.ASPP_CHANNELS
-        if channels != cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM:
+        wanted = completed(cfg, add_deeplab_config).MODEL.SEM_SEG_HEAD.ASPP_CHANNELS
+        if channels != wanted:
             raise ConfigError(
-                f"MODEL.SEM_SEG_HEAD.CONVS_DIM is {cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM!r}: expected {channels!r}, as "
-                "ASPP_CHANNELS says, since the predictor of DeepLabV3Head reads these"
+                f"MODEL.SEM_SEG_HEAD.CONVS_DIM is {channels!r}: expected {wanted!r}, as ASPP_CHANNELS says, since the "
+                "predictor of DeepLabV3Head reads these"
             )
-        return {"aspp_channels": channels, **_shared_arguments(cfg, input_shape)}
+        self.aspp = ASPP(
+            input_shape[self.in_features[0]].channels or 0,
+            channels,
+            own["aspp_dilations"],
+            norm=own["norm"],
+            activation=F.relu_,
+            pool_kernel_size=_pooled(own["train_size"], self.common_stride),
+            use_depthwise_separable_conv=own["use_depthwise_separable_conv"],
+        )
+        self.predictor = Conv2d(channels, own["num_classes"], 1)
 
     def layers(self, features: Mapping[str, Tensor]) -> Tensor:
         """Map the features to logits (N, K, h, w) at the map's stride."""
@@ -97,7 +73,8 @@ class DeepLabV3PlusHead(StridedHead):
         decoder_channels: of the map after each step, from fine to coarse; the last ones are the pooling's.
         common_stride: of the finest map, in pixels.
         norm: as `get_norm` takes it.
-        train_size: as `DeepLabV3Head` takes it.
+        train_size: height and width in pixels of the crops of training: of an image, parts as large are pooled as a
+            whole; ``None`` for all of it.
         num_classes: K; ``None`` for no predictor.
         use_depthwise_separable_conv: whether convolutions are depthwise separable.
         aspp_dropout: for training, without effect.

@@ -5,18 +5,18 @@ N images, P points, C channels, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..config import CfgNode, configurable
-from ..config.sections import add_pointrend_config, completed
-from ..errors import ConfigError, whole_number
+from ..config import CfgNode
+from ..errors import whole_number
 from ..layers import InferenceModule, ShapeSpec
-from .build import SEM_SEG_HEADS_REGISTRY, build_point_head, named_shapes
+from .build import SEM_SEG_HEADS_REGISTRY, build_point_head
 from .point_features import point_sample, subdivide
+from .point_head import pointrend_config, together
 
 __all__ = ["PointRendSemSegHead"]
 
@@ -26,56 +26,28 @@ class PointRendSemSegHead(InferenceModule):
     """A semantic head with ``layers``, and a point head that makes what it predicts finer (Kirillov et al. 2020).
 
     Args:
-        coarse_sem_seg_head: features to logits.
-        point_head: features (N, C, P) and coarse logits (N, K, P) to logits.
-        in_features: the names of the maps that the point head reads.
-        subdivision_steps: how often the resolution of the coarse logits is doubled.
-        subdivision_num_points: P, how many points are predicted anew in each step.
+        cfg: has ``MODEL.SEM_SEG_HEAD`` and ``MODEL.POINT_HEAD``.
+        input_shape: channels and stride of the maps, by name.
+
+    Raises:
+        ConfigError: when both heads have other numbers of classes, or a number is out of its range.
     """
 
     dense_parts = ("coarse_sem_seg_head", "point_head")
 
-    @configurable
-    def __init__(
-        self,
-        *,
-        coarse_sem_seg_head: nn.Module,
-        point_head: nn.Module,
-        in_features: Sequence[str],
-        subdivision_steps: int,
-        subdivision_num_points: int,
-    ) -> None:
+    def __init__(self, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> None:
         super().__init__()
-        self.coarse_sem_seg_head = coarse_sem_seg_head
-        self.point_head = point_head
-        self.in_features = list(in_features)
-        self.subdivision_steps, self.subdivision_num_points = subdivision_steps, subdivision_num_points
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        """Translate ``MODEL.POINT_HEAD`` into arguments."""
-        cfg = completed(cfg, add_pointrend_config)
-        point, num_classes = cfg.MODEL.POINT_HEAD, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-        if num_classes != point.NUM_CLASSES:
-            raise ConfigError(
-                f"MODEL.POINT_HEAD.NUM_CLASSES is {point.NUM_CLASSES!r}: expected {num_classes!r}, as "
-                "MODEL.SEM_SEG_HEAD.NUM_CLASSES says"
-            )
-        shapes = named_shapes(input_shape, point.IN_FEATURES, "MODEL.POINT_HEAD.IN_FEATURES")
-        at_a_point = ShapeSpec(channels=sum(shape.channels or 0 for shape in shapes), height=1, width=1)
-        return {
-            "coarse_sem_seg_head": SEM_SEG_HEADS_REGISTRY.get(point.COARSE_SEM_SEG_HEAD_NAME)(cfg, input_shape),
-            "point_head": build_point_head(cfg, at_a_point),
-            "in_features": point.IN_FEATURES,
-            "subdivision_steps": whole_number("MODEL.POINT_HEAD.SUBDIVISION_STEPS", point.SUBDIVISION_STEPS, 0),
-            "subdivision_num_points": whole_number(
-                "MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS", point.SUBDIVISION_NUM_POINTS
-            ),
-        }
+        cfg = pointrend_config(cfg, "SEM_SEG_HEAD")
+        point, key = cfg.MODEL.POINT_HEAD, "MODEL.POINT_HEAD."
+        self.coarse_sem_seg_head = SEM_SEG_HEADS_REGISTRY.get(point.COARSE_SEM_SEG_HEAD_NAME)(cfg, input_shape)
+        self.point_head = build_point_head(cfg, together(input_shape, point.IN_FEATURES, f"{key}IN_FEATURES"))
+        self.in_features = list(point.IN_FEATURES)
+        self.subdivision_steps = whole_number(f"{key}SUBDIVISION_STEPS", point.SUBDIVISION_STEPS, 0)
+        self.subdivision_num_points = whole_number(f"{key}SUBDIVISION_NUM_POINTS", point.SUBDIVISION_NUM_POINTS)
 
     def forward(self, features: Mapping[str, Tensor], targets: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Map features to logits (N, K, h, w), finer than the coarse head's, and an empty dict in place of losses."""
-        coarse = self.coarse_sem_seg_head.layers(features).float()  # type: ignore[operator]
+        coarse = self.coarse_sem_seg_head.layers(features).float()
         maps = [features[name].float() for name in self.in_features]
 
         def predict(points: Tensor) -> Tensor:

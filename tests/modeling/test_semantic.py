@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from litepred.errors import ConfigError
 from litepred.layers import ShapeSpec
-from litepred.modeling import SemSegFPNHead, build_model, build_sem_seg_head
+from litepred.modeling import SemSegFPNHead, build_model, build_sem_seg_head, sem_seg_postprocess
+from litepred.modeling.semantic import enlarged_logits
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
 
@@ -102,3 +103,12 @@ def test_images_of_different_size():
     results = model([{"image": images[0]}, {"image": images[1], "width": 80}])
     assert [tuple(r["sem_seg"].shape) for r in results] == [(4, 64, 96), (4, 33, 80)]
     torch.testing.assert_close(results[0]["sem_seg"], model([{"image": images[0]}])[0]["sem_seg"])
+
+
+@pytest.mark.parametrize("number", [1, 3, 7, 8, 9, 11, 16, 19])
+def test_classes_are_enlarged_a_few_at_a_time_to_the_same_bits(number):
+    logits = torch.randn(2, number, 24, 32, generator=torch.Generator().manual_seed(0))
+    inputs = [{"height": 61, "width": 90}, {"height": 200, "width": 150}]
+    found = enlarged_logits(torch.nn.Identity(), logits, inputs, [(24, 30), (20, 32)])
+    for one, result, asked, size in zip(logits, found, inputs, [(24, 30), (20, 32)]):
+        assert torch.equal(result, sem_seg_postprocess(one, size, asked["height"], asked["width"]))

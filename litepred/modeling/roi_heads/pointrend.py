@@ -13,18 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...config import CfgNode, configurable
+from ...config import CfgNode
 from ...config.sections import add_pointrend_config, completed
 from ...errors import ConfigError, switch, whole_number
 from ...layers import Conv2d, InferenceModule, ShapeSpec
 from ...structures import Boxes, Instances
-from ..build import ROI_HEADS_REGISTRY, ROI_MASK_HEAD_REGISTRY, build_point_head, named_shapes
+from ..build import ROI_HEADS_REGISTRY, ROI_MASK_HEAD_REGISTRY, build_point_head
 from ..point_features import (
     generate_regular_grid_point_coords,
     point_sample,
     point_sample_fine_grained_features,
     subdivide,
 )
+from ..point_head import pointrend_config, together
 from .mask_head import mask_rcnn_inference
 from .standard import StandardROIHeads
 
@@ -42,44 +43,29 @@ class ConvFCHead(InferenceModule):
     """Convolutions that make a pooled box smaller, and fully connected layers.
 
     Args:
+        cfg: has ``MODEL.ROI_MASK_HEAD``.
         input_shape: channels, height and width of the pooled box.
-        conv_dim: channels of the convolutions.
-        fc_dims: output channels of each layer before the last.
-        output_shape: of what the last one predicts for a region.
+        output_shape: of what is predicted for a region; by default coarse masks, (K, M, M).
     """
 
-    @configurable
-    def __init__(
-        self, input_shape: ShapeSpec, *, conv_dim: int, fc_dims: Sequence[int], output_shape: Sequence[int]
-    ) -> None:
+    def __init__(self, cfg: CfgNode, input_shape: ShapeSpec, output_shape: tuple[int, ...] = ()) -> None:
         super().__init__()
+        model = completed(cfg, add_pointrend_config).MODEL
+        names = ("CONV_DIM", "FC_DIM", "NUM_FC", "OUTPUT_SIDE_RESOLUTION")
+        conv_dim, fc_dim, num_fc, side = (
+            whole_number(f"MODEL.ROI_MASK_HEAD.{name}", model.ROI_MASK_HEAD[name]) for name in names
+        )
         channels, height, width = input_shape.channels or 0, input_shape.height or 0, input_shape.width or 0
-        self.output_shape = tuple(output_shape)
+        self.output_shape = output_shape or (model.ROI_HEADS.NUM_CLASSES, side, side)
         self.conv_names = ["reduce_channel_dim_conv"] if channels > conv_dim else []
         if self.conv_names:
             self.reduce_channel_dim_conv = Conv2d(channels, conv_dim, 1, activation=F.relu_)
         self.reduce_spatial_dim_conv = Conv2d(conv_dim, conv_dim, 2, stride=2, activation=F.relu_)
         self.conv_names.append("reduce_spatial_dim_conv")
-        self.fc_names = [f"fc{i}" for i in range(1, len(fc_dims) + 1)]
-        sizes = [conv_dim * height * width // 4, *fc_dims]
-        for name, before, after in zip(self.fc_names, sizes, fc_dims):
-            self.add_module(name, nn.Linear(before, after))
-        self.prediction = nn.Linear(sizes[-1], math.prod(self.output_shape))
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
-        """Translate ``MODEL.ROI_MASK_HEAD`` into arguments."""
-        model = completed(cfg, add_pointrend_config).MODEL
-        names = ("CONV_DIM", "FC_DIM", "NUM_FC", "OUTPUT_SIDE_RESOLUTION")
-        conv_dim, fc_dim, number, side = (
-            whole_number(f"MODEL.ROI_MASK_HEAD.{name}", model.ROI_MASK_HEAD[name]) for name in names
-        )
-        return {
-            "input_shape": input_shape,
-            "conv_dim": conv_dim,
-            "fc_dims": [fc_dim] * number,
-            "output_shape": (model.ROI_HEADS.NUM_CLASSES, side, side),
-        }
+        self.fc_names = [f"fc{i}" for i in range(1, num_fc + 1)]
+        for name, before in zip(self.fc_names, [conv_dim * height * width // 4, *[fc_dim] * (num_fc - 1)]):
+            self.add_module(name, nn.Linear(before, fc_dim))
+        self.prediction = nn.Linear(fc_dim, math.prod(self.output_shape))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pooled boxes (R, C, S, S) to (R, …) of ``output_shape``."""
@@ -96,84 +82,43 @@ class PointRendMaskHead(InferenceModule):
     """Coarse masks, and a point head that makes them finer. It reads the maps themselves, and needs no pooler.
 
     Args:
+        cfg: has ``MODEL.ROI_MASK_HEAD`` and ``MODEL.POINT_HEAD``.
         input_shape: channels and stride of the maps, by name.
-        coarse_head: pooled boxes (R, C, S, S) to coarse masks (R, K, M, M).
-        coarse_in_features: the names of the maps whose channels it reads.
-        pooler_size: S.
-        point_head: classifies points; ``None`` leaves the coarse masks as they are.
-        point_in_features: the names of the maps that it reads.
-        initial_side: cells on a side of the first mask that it predicts.
-        steps: how often the resolution of that is doubled.
-        num_points: P, how many points are predicted anew in each of these steps.
 
     Attributes:
         exact: whether to keep the reference's order of operations, or compute faster, to rounding the same.
+
+    Raises:
+        ConfigError: when values do not go together, or a number is out of its range.
     """
 
     exact = True
     dense_parts: tuple[str, ...] = ("coarse_head", "point_head")
 
-    @configurable
-    def __init__(
-        self,
-        input_shape: Mapping[str, ShapeSpec],
-        *,
-        coarse_head: nn.Module,
-        coarse_in_features: Sequence[str],
-        pooler_size: int,
-        point_head: nn.Module | None = None,
-        point_in_features: Sequence[str] = (),
-        initial_side: int = 28,
-        steps: int = 3,
-        num_points: int = 784,
-    ) -> None:
+    def __init__(self, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> None:
         super().__init__()
-        self.feature_scales = {name: 1.0 / (shape.stride or 1) for name, shape in input_shape.items()}
-        self.add_module(self.dense_parts[0], coarse_head)
-        self.coarse_in_features, self.pooler_size = list(coarse_in_features), pooler_size
-        self.point_head = point_head
-        self.point_in_features = list(point_in_features)
-        self.initial_side, self.steps, self.num_points = initial_side, steps, num_points
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        """Translate ``MODEL.ROI_MASK_HEAD`` and ``MODEL.POINT_HEAD`` into arguments."""
-        cfg = completed(cfg, add_pointrend_config)
+        cfg = pointrend_config(cfg, "ROI_HEADS")
         mask, point = cfg.MODEL.ROI_MASK_HEAD, cfg.MODEL.POINT_HEAD
         if not isinstance(input_shape, Mapping):
             raise ConfigError(
-                f"MODEL.ROI_MASK_HEAD.POOLER_TYPE is {mask.POOLER_TYPE!r}, but {cls.__name__} reads the feature maps "
-                "themselves: set it to ''"
+                f"MODEL.ROI_MASK_HEAD.POOLER_TYPE is {mask.POOLER_TYPE!r}, but {type(self).__name__} reads the feature "
+                "maps themselves: set it to ''"
             )
-        if point.NUM_CLASSES != cfg.MODEL.ROI_HEADS.NUM_CLASSES:
-            raise ConfigError(
-                f"MODEL.POINT_HEAD.NUM_CLASSES is {point.NUM_CLASSES!r}: expected {cfg.MODEL.ROI_HEADS.NUM_CLASSES!r}, "
-                "as MODEL.ROI_HEADS.NUM_CLASSES says"
-            )
-        size = whole_number("MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", mask.POOLER_RESOLUTION)
-        coarse = named_shapes(input_shape, mask.IN_FEATURES, "MODEL.ROI_MASK_HEAD.IN_FEATURES")
-        pooled = ShapeSpec(channels=sum(shape.channels or 0 for shape in coarse), height=size, width=size)
-        fine = named_shapes(input_shape, point.IN_FEATURES, "MODEL.POINT_HEAD.IN_FEATURES")
-        at_a_point = ShapeSpec(channels=sum(shape.channels or 0 for shape in fine), height=1, width=1)
-        return {
-            "input_shape": input_shape,
-            "coarse_in_features": mask.IN_FEATURES,
-            "pooler_size": size,
-            "point_in_features": point.IN_FEATURES,
-            "num_points": whole_number("MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS", point.SUBDIVISION_NUM_POINTS),
-            "steps": whole_number("MODEL.POINT_HEAD.SUBDIVISION_STEPS", point.SUBDIVISION_STEPS, 0),
-            **cls._heads(cfg, pooled, at_a_point),
-        }
+        self.feature_scales = {name: 1.0 / (shape.stride or 1) for name, shape in input_shape.items()}
+        self.coarse_in_features, self.point_in_features = list(mask.IN_FEATURES), list(point.IN_FEATURES)
+        self.pooler_size = whole_number("MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION", mask.POOLER_RESOLUTION)
+        self.steps = whole_number("MODEL.POINT_HEAD.SUBDIVISION_STEPS", point.SUBDIVISION_STEPS, 0)
+        self.num_points = whole_number("MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS", point.SUBDIVISION_NUM_POINTS)
+        pooled = together(input_shape, mask.IN_FEATURES, "MODEL.ROI_MASK_HEAD.IN_FEATURES", self.pooler_size)
+        at_a_point = together(input_shape, point.IN_FEATURES, "MODEL.POINT_HEAD.IN_FEATURES")
+        self.initial_side = self._add_heads(cfg, pooled, at_a_point)
 
-    @classmethod
-    def _heads(cls, cfg: CfgNode, pooled: ShapeSpec, at_a_point: ShapeSpec) -> dict[str, Any]:
-        """Build both heads, and say how large the first mask is."""
+    def _add_heads(self, cfg: CfgNode, pooled: ShapeSpec, at_a_point: ShapeSpec) -> int:
+        """Build both heads, and return how many cells a side of the first mask has."""
+        self.coarse_head = ConvFCHead(cfg, pooled)
         on = switch("MODEL.ROI_MASK_HEAD.POINT_HEAD_ON", cfg.MODEL.ROI_MASK_HEAD.POINT_HEAD_ON)
-        return {
-            "coarse_head": ConvFCHead(cfg, pooled),
-            "point_head": build_point_head(cfg, at_a_point) if on else None,
-            "initial_side": cfg.MODEL.ROI_MASK_HEAD.OUTPUT_SIDE_RESOLUTION,
-        }
+        self.point_head = build_point_head(cfg, at_a_point) if on else None
+        return cfg.MODEL.ROI_MASK_HEAD.OUTPUT_SIDE_RESOLUTION
 
     def forward(self, features: Mapping[str, Tensor], instances: list[Instances]) -> list[Instances]:
         """Predict masks from maps (N, C, H, W) by name, and set them as ``pred_masks`` of ``instances``."""
@@ -217,7 +162,6 @@ class PointRendMaskHead(InferenceModule):
         return point_sample_fine_grained_features(maps, scales, boxes, points)[0]
 
     def _point_logits(self, fine: Tensor, points: Tensor, coarse: Tensor) -> Tensor:
-        assert self.point_head is not None
         return self.point_head(fine, point_sample(coarse, points, align_corners=False))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -236,19 +180,16 @@ class ImplicitPointRendMaskHead(PointRendMaskHead):
 
     dense_parts = ("parameter_head",)
 
-    @classmethod
-    def _heads(cls, cfg: CfgNode, pooled: ShapeSpec, at_a_point: ShapeSpec) -> dict[str, Any]:
-        number, point_head = cfg.MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS, build_point_head(cfg, at_a_point)
-        if math.isqrt(number) ** 2 != number:
-            raise ConfigError(f"MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS is {number}: expected a square, such as 784")
-        return {
-            "coarse_head": ConvFCHead(cfg, pooled, output_shape=(point_head.num_params,)),
-            "point_head": point_head,
-            "initial_side": math.isqrt(number),
-        }
+    def _add_heads(self, cfg: CfgNode, pooled: ShapeSpec, at_a_point: ShapeSpec) -> int:
+        if math.isqrt(self.num_points) ** 2 != self.num_points:
+            raise ConfigError(
+                f"MODEL.POINT_HEAD.SUBDIVISION_NUM_POINTS is {self.num_points}: expected a square, such as 784"
+            )
+        self.point_head = build_point_head(cfg, at_a_point)
+        self.parameter_head = ConvFCHead(cfg, pooled, output_shape=(self.point_head.num_params,))
+        return math.isqrt(self.num_points)
 
     def _point_logits(self, fine: Tensor, points: Tensor, coarse: Tensor) -> Tensor:
-        assert self.point_head is not None
         return self.point_head(fine, points, coarse)
 
 
