@@ -12,6 +12,8 @@ from torchvision.ops import batched_nms as _batched_nms
 
 from .. import model_zoo
 from ..checkpoint.naming import by_suffix
+from ..layers import InferenceModule, roi_align_rotated
+from ..modeling.backbone.resnet import BottleneckBlock
 from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
 from ..structures import Instances
 from ..visualizer import Visualizer as _Visualizer
@@ -37,6 +39,28 @@ class ROIAlign(RoIAlign):
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         """Pool regions (R, 5), image's index and x1 y1 x2 y2, which are brought to the type of ``input``."""
         return super().forward(input, rois.to(input.dtype))
+
+
+class ROIAlignRotated(InferenceModule):
+    """Pool rotated regions; see `roi_align_rotated`."""
+
+    def __init__(self, output_size: int | tuple[int, int], spatial_scale: float, sampling_ratio: int) -> None:
+        super().__init__()
+        self.output_size, self.spatial_scale, self.sampling_ratio = output_size, spatial_scale, sampling_ratio
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        """Pool out of ``input`` (N, C, H, W), in float32 where it is of half precision: (R, C, S, S)."""
+        height, width = [self.output_size] * 2 if isinstance(self.output_size, int) else self.output_size
+        x, rois = (v.float() if input.dtype == torch.float16 else v for v in (input, rois))
+        return roi_align_rotated(x, rois, (height, width), self.spatial_scale, self.sampling_ratio).to(input.dtype)
+
+
+class DeformBottleneckBlock(BottleneckBlock):
+    """A `BottleneckBlock` whose 3×3 convolution is deformable, and modulated if ``deform_modulated``."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, deform_modulated: bool = False, **kwargs: Any) -> None:
+        super().__init__(in_channels, out_channels, deform="v2" if deform_modulated else "v1", **kwargs)
+        self.deform_modulated = deform_modulated
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:

@@ -8,5 +8,6 @@ from .module import *
 from .nms import *
 from .norm import *
 from .paste import *
+from .rotated import *
 from .shape_spec import *
 from .winograd import *

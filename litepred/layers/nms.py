@@ -6,6 +6,8 @@ import torch
 import torchvision
 from torch import Tensor
 
+from .rotated import batched_nms_rotated
+
 __all__ = ["batched_nms"]
 
 
@@ -16,7 +18,7 @@ def batched_nms(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshol
     between two ways by the number of boxes, which a graph cannot.
 
     Args:
-        boxes_xyxy: (N, 4) float32.
+        boxes_xyxy: (N, 4) float32; or (N, 5) rotated boxes, as `batched_nms_rotated` takes them.
         scores: (N,).
         groups: (N,) int64, each from 0 to ``num_groups - 1``.
         iou_threshold: a box goes when its IoU with a better one of its group exceeds this.
@@ -25,6 +27,8 @@ def batched_nms(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshol
     Returns:
         The indices of the boxes that stay, by falling score, int64.
     """
+    if boxes_xyxy.shape[1] == 5:
+        return batched_nms_rotated(boxes_xyxy, scores, groups, iou_threshold)
     if torch.compiler.is_compiling():
         return _batched_nms(boxes_xyxy, scores, groups, iou_threshold, num_groups)
     return torchvision.ops.batched_nms(boxes_xyxy, scores, groups, iou_threshold)

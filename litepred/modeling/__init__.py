@@ -28,6 +28,7 @@ from .roi_heads.keypoint_head import *
 from .roi_heads.mask_head import *
 from .roi_heads.res5 import *
 from .roi_heads.standard import *
+from .rotated import *
 from .rpn import *
 from .semantic import *
 from .torchvision_rcnn import *

@@ -1,6 +1,7 @@
 """Anchors: the boxes that a detector's dense heads refine.
 
-H × W cells of one feature map, A anchors per cell. Flat order: (y · W + x) · A + a, sizes outer and ratios inner.
+H × W cells of one feature map, A anchors per cell. Flat order: (y · W + x) · A + a, sizes outer and ratios inner, and
+angles inmost.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from torch import Tensor
 from ..config import CfgNode, configurable
 from ..errors import ConfigError, number
 from ..layers import InferenceModule, ShapeSpec
-from ..structures import Boxes
+from ..structures import Boxes, boxes_of
 from .build import ANCHOR_GENERATOR_REGISTRY
 
-__all__ = ["DefaultAnchorGenerator"]
+__all__ = ["DefaultAnchorGenerator", "RotatedAnchorGenerator"]
 
 
 def anchors_per_cell(generator: DefaultAnchorGenerator) -> int:
@@ -48,26 +49,29 @@ def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Ten
 
 
 def anchors_around(x: Tensor, y: Tensor, cell_anchors: Tensor) -> Boxes:
-    """Put the anchors (A, 4) of a cell around the points of a grid, ``x`` (W,) by ``y`` (H,): H·W·A boxes."""
+    """Put the anchors (A, 4 or 5) of a cell around the points of a grid, ``x`` (W,) by ``y`` (H,): H·W·A boxes."""
     rows, columns = torch.meshgrid(y, x, indexing="ij")
-    corners = torch.stack([columns, rows, columns, rows], dim=2).reshape(-1, 1, 4)  # (H·W, 1, 4)
-    return Boxes((corners + cell_anchors).reshape(-1, 4))
+    box_dim, none = cell_anchors.shape[1], torch.zeros_like(rows)
+    rest = [none, none, none] if box_dim == 5 else [columns, rows]  # sides and angles stay
+    shifts = torch.stack([columns, rows, *rest], dim=2).reshape(-1, 1, box_dim)  # (H·W, 1, 4 or 5)
+    return boxes_of((shifts + cell_anchors).reshape(-1, box_dim))
 
 
 PerLevel = Sequence[float] | Sequence[Sequence[float]]
 
 
-def _per_level(values: PerLevel, levels: int, name: str) -> list[Sequence[float]]:
+def _per_level(values: PerLevel, levels: int, name: str, above: float = 0.0) -> list[Sequence[float]]:
     """Spread a config's anchor parameters over the levels: one list for all, or one for each."""
     lists: list[Any] = list(values) if isinstance(values, (list, tuple)) else []
     if lists and not isinstance(lists[0], (list, tuple)):
         lists = [lists]
     if len(lists) == 1:
         lists = lists * levels
-    if len(lists) != levels or not all(one and all(value and value > 0 for value in one) for one in lists):
+    values_are_valid = all(one and all(value is not None and value > above for value in one) for one in lists)
+    if len(lists) != levels or not values_are_valid:
         raise ConfigError(
             f"MODEL.ANCHOR_GENERATOR.{name} is {values!r} for {levels} feature maps: "
-            f"expected numbers above 0, in one list for all of them or in {levels} lists"
+            f"expected numbers{' above 0' if above == 0 else ''}, in one list for all of them or in {levels} lists"
         )
     return lists
 
@@ -136,3 +140,33 @@ class DefaultAnchorGenerator(InferenceModule):
             y = torch.arange(start, height * stride, stride, dtype=torch.float32, device=cell.device)
             anchors.append(anchors_around(x, y, cell))
         return anchors
+
+
+@ANCHOR_GENERATOR_REGISTRY.register()
+class RotatedAnchorGenerator(DefaultAnchorGenerator):
+    """The same anchors at several angles around every cell's corner: `RotatedBoxes`.
+
+    Args:
+        angles: in degrees, counter-clockwise, a list per level (or one for all).
+        **kwargs: see `DefaultAnchorGenerator`.
+
+    Raises:
+        ConfigError: as `DefaultAnchorGenerator`.
+    """
+
+    box_dim = 5
+
+    @configurable
+    def __init__(self, *, angles: PerLevel, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        lists = _per_level(angles, self.num_features, "ANGLES", above=-math.inf)
+        for level, (upright, degrees) in enumerate(zip(self.cell_anchors, lists)):
+            sides = upright.repeat_interleave(len(degrees), dim=0) * 2  # the corner at the bottom right, doubled
+            angle = upright.new_tensor(degrees).repeat(len(upright))[:, None]
+            cell = torch.cat([torch.zeros_like(sides[:, 2:]), sides[:, 2:], angle], dim=1)
+            self.register_buffer(f"_cell_anchors_{level}", cell, persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, Any]:
+        """Translate ``MODEL.ANCHOR_GENERATOR`` into arguments."""
+        return super().from_config(cfg, input_shape) | {"angles": cfg.MODEL.ANCHOR_GENERATOR.ANGLES}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 
-__all__ = ["Box2BoxTransform"]
+__all__ = ["Box2BoxTransform", "Box2BoxTransformRotated"]
 
 _LARGEST_LOG_SCALE = math.log(1000.0 / 16)  # keeps exp() finite; as in Detectron2
 
@@ -26,14 +26,16 @@ class Box2BoxTransform:
         scale_clamp: upper bound of dw and dh.
     """
 
+    box_dim = 4  # numbers that describe a box
+
     def __init__(self, weights: Sequence[float], scale_clamp: float = _LARGEST_LOG_SCALE) -> None:
         self.weights = tuple(float(w) for w in weights or ())
-        if len(self.weights) != 4 or not all(self.weights):
-            raise ConfigError(f"BBOX_REG_WEIGHTS are {weights}: expected four numbers, none of them 0")
+        if len(self.weights) != self.box_dim or not all(self.weights):
+            raise ConfigError(f"BBOX_REG_WEIGHTS are {weights}: expected {self.box_dim} numbers, none of them 0")
         self.scale_clamp = scale_clamp
 
     def __repr__(self) -> str:
-        return f"Box2BoxTransform(weights={self.weights})"
+        return f"{type(self).__name__}(weights={self.weights})"
 
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """Apply ``deltas`` (R, 4·k) to ``boxes`` (R, 4), x1 y1 x2 y2; returns float32 (R, 4·k), unclipped."""
@@ -48,3 +50,18 @@ class Box2BoxTransform:
         half_height = 0.5 * (torch.exp(dh.clamp(max=self.scale_clamp)) * height)
         corners = [x - half_width, y - half_height, x + half_width, y + half_height]
         return torch.stack(corners, dim=2).flatten(1)  # (R, 4·k)
+
+
+class Box2BoxTransformRotated(Box2BoxTransform):
+    """Decode (dx, dy, dw, dh, da) for rotated boxes: as `Box2BoxTransform`, and da turns the box, in radians."""
+
+    box_dim = 5
+
+    def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """Apply ``deltas`` (R, 5·k) to ``boxes`` (R, 5); returns (R, 5·k), with angles in [-180, 180) degrees."""
+        x, y, width, height, angle = (column[:, None] for column in boxes.to(deltas.dtype).unbind(1))  # (R, 1) each
+        deltas = deltas.view(len(boxes), deltas.shape[1] // 5, 5)
+        dx, dy, dw, dh, da = (d / weight for d, weight in zip(deltas.unbind(2), self.weights))  # (R, k) each
+        sides = [torch.exp(d.clamp(max=self.scale_clamp)) * side for d, side in ((dw, width), (dh, height))]
+        turned = (da * 180.0 / math.pi + angle + 180.0) % 360.0 - 180.0
+        return torch.stack([dx * width + x, dy * height + y, *sides, turned], dim=2).flatten(1)

@@ -14,9 +14,9 @@ from torch import Tensor
 from torchvision.ops import roi_align
 
 from ..errors import ConfigError, LitepredError, whole_number
-from ..layers import InferenceModule
+from ..layers import InferenceModule, roi_align_rotated
 from ..layers.roi_align import roi_align_channels_last
-from ..structures import Boxes
+from ..structures import Boxes, boxes_of
 
 __all__ = ["ROIPooler"]
 
@@ -46,8 +46,9 @@ class ROIPooler(InferenceModule):
         output_size: S, or (height, width).
         scales: cells per pixel of each map, 1 / stride.
         sampling_ratio: samples per cell and side; 0 adapts it to the box.
-        pooler_type: "ROIAlignV2" (pixel-exact), "ROIAlign" (shifted by half a cell, as Detectron1), or
-            "TorchvisionROIAlign" (the same, with torchvision's choice of level at boundaries).
+        pooler_type: "ROIAlignV2" (pixel-exact), "ROIAlign" (shifted by half a cell, as Detectron1),
+            "TorchvisionROIAlign" (the same, with torchvision's choice of level at boundaries), or "ROIAlignRotated"
+            (for rotated boxes).
         canonical_box_size: see `assign_boxes_to_levels`.
         canonical_level: see `assign_boxes_to_levels`.
 
@@ -75,10 +76,11 @@ class ROIPooler(InferenceModule):
         self.output_size = (whole_number("POOLER_RESOLUTION", height), whole_number("POOLER_RESOLUTION", width))
         self.scales = list(scales)
         self.sampling_ratio = whole_number("POOLER_SAMPLING_RATIO", sampling_ratio, least=None)
-        types = ("ROIAlignV2", "ROIAlign", "TorchvisionROIAlign")
+        types = ("ROIAlignV2", "ROIAlign", "TorchvisionROIAlign", "ROIAlignRotated")
         if pooler_type not in types:
             raise ConfigError(f"POOLER_TYPE is {pooler_type!r}: expected one of {', '.join(types)}")
         self.aligned = pooler_type == "ROIAlignV2"
+        self.box_dim = 5 if pooler_type == "ROIAlignRotated" else 4
         self._slack = (0.0, 1e-6) if pooler_type == "TorchvisionROIAlign" else (1e-8, 0.0)
         levels = [-math.log2(scale) for scale in scales]
         if any(level != round(level) for level in levels) or any(b - a != 1 for a, b in itertools.pairwise(levels)):
@@ -94,7 +96,8 @@ class ROIPooler(InferenceModule):
             (R, C, S, S), in the order of the boxes, image after image.
 
         Raises:
-            LitepredError: when the maps are not as many as the scales, or the lists of boxes not as many as the images.
+            LitepredError: when the maps are not as many as the scales, or the lists of boxes not as many as the images,
+                or the boxes are rotated and the pooler is not, or the other way round.
         """
         if len(features) != len(self.scales) or len(box_lists) != len(features[0]):
             raise LitepredError(
@@ -103,8 +106,13 @@ class ROIPooler(InferenceModule):
             )
         if not box_lists:
             return features[0].new_zeros(0, features[0].shape[1], *self.output_size)
+        if box_lists[0].tensor.shape[1] != self.box_dim:
+            raise LitepredError(
+                f"boxes of {box_lists[0].tensor.shape[1]} numbers came to a pooler of boxes of {self.box_dim}: "
+                "POOLER_TYPE ROIAlignRotated goes with RRPN and RROIHeads, and the others with upright boxes"
+            )
         image_index = torch.cat([torch.full_like(boxes.tensor[:, :1], i) for i, boxes in enumerate(box_lists)])
-        rois = torch.cat([image_index, torch.cat([boxes.tensor for boxes in box_lists])], dim=1)  # (R, 5)
+        rois = torch.cat([image_index, torch.cat([boxes.tensor for boxes in box_lists])], dim=1)  # (R, 5 or 6)
         # Where a box is not finite, sampling would not end; an empty one pools nothing.
         rois[:, 1:].masked_fill_(~torch.isfinite(rois[:, 1:]).all(dim=1, keepdim=True), 0.0)
         # Half precision would round the boxes to whole pixels and more.
@@ -113,7 +121,7 @@ class ROIPooler(InferenceModule):
         if len(features) == 1:
             return self._pool(features[0], rois, self.scales[0])
         pyramid = (self.min_level, self.max_level, self.canonical_box_size, self.canonical_level, self._slack)
-        level = assign_boxes_to_levels([Boxes(rois[:, 1:])], *pyramid)
+        level = assign_boxes_to_levels([boxes_of(rois[:, 1:])], *pyramid)
         if rois.device.type != "cpu":
             return self._pool_each_level_whole(features, rois, level)
         channels_last = not self.exact and features[0].is_contiguous(memory_format=torch.channels_last)
@@ -140,7 +148,9 @@ class ROIPooler(InferenceModule):
         return pooled
 
     def _pool(self, feature: Tensor, rois: Tensor, scale: float) -> Tensor:
-        """Pool ``rois`` (R, 5), index of the image and x1 y1 x2 y2 in input pixels, out of one map."""
+        """Pool ``rois`` (R, 5 or 6), index of the image and a box in input pixels, out of one map."""
+        if self.box_dim == 5:
+            return roi_align_rotated(feature, rois, self.output_size, scale, self.sampling_ratio, self.exact)
         torchvisions = self.exact or feature.device.type != "cpu" or torch.compiler.is_compiling()
         align = roi_align if torchvisions else roi_align_channels_last
         return align(feature, rois, self.output_size, scale, self.sampling_ratio, self.aligned)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import clip_boxes_to_image
 
 from ..errors import LitepredError
 from ..layers import paste_masks_in_image
@@ -57,7 +56,7 @@ def detector_postprocess(
     boxes.scale(scale_x, scale_y)
     finite = torch.isfinite(boxes.tensor).all(dim=1)
     size_hw = (output_height, output_width)
-    fields[name] = boxes = Boxes(clip_boxes_to_image(boxes.tensor, size_hw))
+    fields[name] = boxes = boxes.clipped(size_hw)
     scaled = Instances(size_hw, **fields)[torch.nonzero(boxes.nonempty() & finite)[:, 0]]
     if scaled.has("pred_masks"):
         masks, boxes_xyxy = scaled.pred_masks[:, 0], scaled.get(name).tensor

@@ -15,9 +15,6 @@ __all__ = ["Registry"]
 
 Component = Callable[..., Any]  # a class or a function
 
-_ROTATED = "works on rotated boxes, whose operators torchvision does not have: litepred runs axis-aligned models only"
-extensions.announce(refused=dict.fromkeys(("RRPN", "RROIHeads", "RotatedAnchorGenerator"), _ROTATED))
-
 
 class _UnknownComponentError(ConfigError, KeyError):
     """A name that no component was registered under; a KeyError too, as callers of registries expect."""

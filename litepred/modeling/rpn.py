@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import clip_boxes_to_image
 
 from ..config import CfgNode, configurable
 from ..errors import ConfigError, number, whole_number
 from ..layers import Conv2d, InferenceModule, ShapeSpec, batched_nms
-from ..structures import Boxes, ImageList, Instances
+from ..structures import Boxes, ImageList, Instances, boxes_of
 from .anchors import DefaultAnchorGenerator, anchors_per_cell
 from .box_coding import Box2BoxTransform
 from .build import (
@@ -97,7 +96,7 @@ def find_top_rpn_proposals(
     """Clip the candidates of all levels, suppress overlaps within each level, and keep the best over all.
 
     Args:
-        boxes: candidates of each level, (N, B', 4).
+        boxes: candidates of each level, (N, B', 4), or (N, B', 5) where they are rotated.
         logits: their objectness, (N, B').
         image_sizes: unpadded (height, width) of the N images.
         nms_thresh: a box goes when its IoU with a better one of its level exceeds this.
@@ -111,7 +110,7 @@ def find_top_rpn_proposals(
     all_boxes, all_logits = torch.cat(boxes, dim=1), torch.cat(logits, dim=1)  # (N, ΣB', 4), (N, ΣB')
     results = []
     for image_boxes, scores, image_size in zip(all_boxes, all_logits, image_sizes):
-        candidates = Boxes(clip_boxes_to_image(image_boxes, image_size))
+        candidates = boxes_of(image_boxes).clipped(image_size)
         valid = torch.isfinite(image_boxes).all(dim=1) & torch.isfinite(scores)
         index = torch.nonzero(valid & candidates.nonempty(threshold=min_box_size))[:, 0]
         candidates, scores = candidates[index], scores[index]
@@ -140,6 +139,7 @@ class RPN(InferenceModule):
     """
 
     dense_parts = ("rpn_head",)
+    box_coding: type[Box2BoxTransform] = Box2BoxTransform
 
     @configurable
     def __init__(
@@ -172,11 +172,18 @@ class RPN(InferenceModule):
         """Translate ``MODEL.RPN`` and ``MODEL.PROPOSAL_GENERATOR`` into arguments."""
         rpn = cfg.MODEL.RPN
         shapes = named_shapes(input_shape, rpn.IN_FEATURES, "MODEL.RPN.IN_FEATURES")
+        anchor_generator, transform = build_anchor_generator(cfg, shapes), cls.box_coding(weights=rpn.BBOX_REG_WEIGHTS)
+        if getattr(anchor_generator, "box_dim", transform.box_dim) != transform.box_dim:
+            raise ConfigError(
+                f"MODEL.ANCHOR_GENERATOR.NAME is {cfg.MODEL.ANCHOR_GENERATOR.NAME!r}, whose anchors have "
+                f"{anchor_generator.box_dim} numbers: {cls.__name__} expects {transform.box_dim}. "
+                "RotatedAnchorGenerator goes with RRPN, and DefaultAnchorGenerator with RPN"
+            )
         return {
             "in_features": rpn.IN_FEATURES,
             "head": build_rpn_head(cfg, shapes),
-            "anchor_generator": build_anchor_generator(cfg, shapes),
-            "box2box_transform": Box2BoxTransform(weights=rpn.BBOX_REG_WEIGHTS),
+            "anchor_generator": anchor_generator,
+            "box2box_transform": transform,
             "pre_nms_topk": rpn.PRE_NMS_TOPK_TEST,
             "post_nms_topk": rpn.POST_NMS_TOPK_TEST,
             "nms_thresh": rpn.NMS_THRESH,

@@ -7,7 +7,7 @@ folder name them, and the rest of the model is the one that Detectron2's weights
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -88,10 +88,7 @@ class TorchvisionOutputLayers(FastRCNNOutputLayers):
 class TorchvisionROIHeads(StandardROIHeads):
     """Standard heads around `TorchvisionOutputLayers`."""
 
-    @classmethod
-    def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        arguments = super()._init_box_head(cfg, input_shape)
-        return arguments | {"box_predictor": TorchvisionOutputLayers(cfg, arguments["box_head"].output_shape)}
+    output_layers = TorchvisionOutputLayers
 
 
 @ROI_KEYPOINT_HEAD_REGISTRY.register()

@@ -6,6 +6,7 @@ from .instances import Instances, Outputs, SegmentInfo
 from .keypoints import heatmaps_to_keypoints
 from .mask_formats import instance_mask, mask_to_polygons, mask_to_rle, polygons_to_mask, rle_to_mask
 from .masks import BitMasks, ROIMasks, polygons_to_bitmask
+from .rotated_boxes import RotatedBoxes, boxes_of
 
 __all__ = [
     "BitMasks",
@@ -15,7 +16,9 @@ __all__ = [
     "Instances",
     "Outputs",
     "ROIMasks",
+    "RotatedBoxes",
     "SegmentInfo",
+    "boxes_of",
     "heatmaps_to_keypoints",
     "instance_mask",
     "mask_to_polygons",

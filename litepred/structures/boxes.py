@@ -19,6 +19,7 @@ from torchvision.ops import clip_boxes_to_image
 __all__ = ["BoxMode", "Boxes", "Rows", "pairwise_intersection", "pairwise_ioa", "pairwise_iou"]
 
 _Self = TypeVar("_Self", bound="Rows")
+_Boxes = TypeVar("_Boxes", bound="Boxes")
 
 
 @unique
@@ -215,7 +216,11 @@ class Boxes(Rows):
             raise AssertionError(
                 "cannot clip infinite or NaN boxes: check that the weights fit the model and that the image is finite"
             )
-        self.tensor = clip_boxes_to_image(self.tensor, box_size)
+        self.tensor = self.clipped(box_size).tensor
+
+    def clipped(self: _Boxes, box_size: tuple[int, int]) -> _Boxes:
+        """Return new boxes, clipped as `clip` does it, but without a look at whether they are finite."""
+        return type(self)(clip_boxes_to_image(self.tensor, box_size))
 
     def scale(self, scale_x: float, scale_y: float) -> None:
         """Multiply the coordinates in place; objects that share the tensor change with it."""

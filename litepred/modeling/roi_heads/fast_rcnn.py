@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import clip_boxes_to_image
 
 from ...config import CfgNode, configurable
 from ...errors import number, score, switch, whole_number
 from ...layers import InferenceModule, ShapeSpec, batched_nms
-from ...structures import Boxes, Instances
+from ...structures import Instances, boxes_of
 from ..box_coding import Box2BoxTransform
 
 __all__ = ["FastRCNNOutputLayers", "fast_rcnn_inference", "fast_rcnn_inference_single_image"]
@@ -28,10 +27,11 @@ def fast_rcnn_inference(
     score_thresh: float,
     nms_thresh: float,
     topk_per_image: int,
+    box_dim: int = 4,
 ) -> tuple[list[Instances], list[Tensor]]:
     """Call `fast_rcnn_inference_single_image` for each image; return all detections, and all proposals' indices."""
     results = [
-        fast_rcnn_inference_single_image(b, s, shape, score_thresh, nms_thresh, topk_per_image)
+        fast_rcnn_inference_single_image(b, s, shape, score_thresh, nms_thresh, topk_per_image, box_dim)
         for b, s, shape in zip(boxes, scores, image_shapes)
     ]
     return [detections for detections, _ in results], [indices for _, indices in results]
@@ -44,6 +44,7 @@ def fast_rcnn_inference_single_image(
     score_thresh: float,
     nms_thresh: float,
     topk_per_image: int,
+    box_dim: int = 4,
 ) -> tuple[Instances, Tensor]:
     """Choose the detections of an image by a threshold, by suppression within each class, and by their scores.
 
@@ -54,6 +55,7 @@ def fast_rcnn_inference_single_image(
         score_thresh: a detection's score must exceed it.
         nms_thresh: a box goes when its IoU with a better one of its class exceeds this.
         topk_per_image: detections kept; negative for all.
+        box_dim: numbers per box, 5 of rotated ones; then the widths of ``boxes`` are 5·K and 5.
 
     Returns:
         An `Instances` with ``pred_boxes``, ``scores`` and ``pred_classes`` int64, best first; and the index of the
@@ -61,8 +63,9 @@ def fast_rcnn_inference_single_image(
     """
     finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
     scores, num_classes = scores[:, :-1], scores.shape[1] - 1
-    per_class = boxes.view(len(boxes), boxes.shape[1] // 4, 4)  # (R, K or 1, 4)
-    boxes = clip_boxes_to_image(per_class, image_shape)
+    columns = boxes.shape[1] // box_dim
+    clipped = boxes_of(boxes.reshape(-1, box_dim)).clipped(image_shape).tensor
+    boxes = clipped.view(len(boxes), columns, box_dim)  # (R, K or 1, 4)
 
     candidates = torch.nonzero((scores > score_thresh) & finite[:, None])  # (candidates, 2): proposal, class
     rows, classes = candidates.unbind(1)
@@ -71,7 +74,7 @@ def fast_rcnn_inference_single_image(
     keep = batched_nms(boxes.float(), scores, classes, nms_thresh, num_classes)
     if topk_per_image >= 0:
         keep = keep[:topk_per_image]
-    result = Instances(image_shape, pred_boxes=Boxes(boxes[keep]), scores=scores[keep], pred_classes=classes[keep])
+    result = Instances(image_shape, pred_boxes=boxes_of(boxes[keep]), scores=scores[keep], pred_classes=classes[keep])
     return result, rows[keep]
 
 
@@ -92,6 +95,8 @@ class FastRCNNOutputLayers(InferenceModule):
         ConfigError: when a number is not one, or is out of its range.
     """
 
+    box_coding: type[Box2BoxTransform] = Box2BoxTransform
+
     @configurable
     def __init__(
         self,
@@ -110,7 +115,8 @@ class FastRCNNOutputLayers(InferenceModule):
         self.num_classes = whole_number("MODEL.ROI_HEADS.NUM_CLASSES", num_classes)
         one_box = switch("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", cls_agnostic_bbox_reg)
         self.cls_score = nn.Linear(inputs, num_classes + 1)
-        self.bbox_pred = nn.Linear(inputs, 4 if one_box else 4 * num_classes)
+        self.box_dim = len(box2box_transform.weights)
+        self.bbox_pred = nn.Linear(inputs, self.box_dim if one_box else self.box_dim * num_classes)
         self.box2box_transform = box2box_transform
         self.test_score_thresh = score("MODEL.ROI_HEADS.SCORE_THRESH_TEST", test_score_thresh)
         self.test_nms_thresh = number("MODEL.ROI_HEADS.NMS_THRESH_TEST", test_nms_thresh)
@@ -123,7 +129,7 @@ class FastRCNNOutputLayers(InferenceModule):
         head = cfg.MODEL.ROI_BOX_HEAD
         return {
             "input_shape": input_shape,
-            "box2box_transform": Box2BoxTransform(weights=head.BBOX_REG_WEIGHTS),
+            "box2box_transform": cls.box_coding(weights=head.BBOX_REG_WEIGHTS),
             "num_classes": cfg.MODEL.ROI_HEADS.NUM_CLASSES,
             "cls_agnostic_bbox_reg": head.CLS_AGNOSTIC_BBOX_REG,
             "use_sigmoid_ce": head.USE_SIGMOID_CE,
@@ -143,7 +149,7 @@ class FastRCNNOutputLayers(InferenceModule):
         """Turn what `forward` returned for ``proposals`` into detections; see `fast_rcnn_inference`."""
         boxes, scores = self.predict_boxes(predictions, proposals), self.predict_probs(predictions, proposals)
         limits = (self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image)
-        return fast_rcnn_inference(boxes, scores, [p.image_size for p in proposals], *limits)
+        return fast_rcnn_inference(boxes, scores, [p.image_size for p in proposals], *limits, self.box_dim)
 
     def predict_boxes(self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]) -> tuple[Tensor, ...]:
         """Decode the deltas to unclipped boxes, (Ri, 4·K or 4) per image."""

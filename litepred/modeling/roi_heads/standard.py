@@ -120,6 +120,7 @@ class StandardROIHeads(ROIHeads):
     """
 
     box_head: nn.Module
+    output_layers: type[FastRCNNOutputLayers] = FastRCNNOutputLayers  # what ``from_config`` makes ``box_predictor`` of
 
     @configurable
     def __init__(
@@ -167,7 +168,7 @@ class StandardROIHeads(ROIHeads):
     @classmethod
     def _init_box_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         arguments = task_head("box", cfg, cfg.MODEL.ROI_BOX_HEAD, build_box_head, input_shape)
-        return arguments | {"box_predictor": FastRCNNOutputLayers(cfg, arguments["box_head"].output_shape)}
+        return arguments | {"box_predictor": cls.output_layers(cfg, arguments["box_head"].output_shape)}
 
     @classmethod
     def _init_mask_head(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
