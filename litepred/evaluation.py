@@ -97,7 +97,8 @@ class COCOEvaluator:
         """Take in what a model found: for each image a dict with ``image_id``, and one with ``instances``.
 
         Raises:
-            LitepredError: An output has no instances, or the annotations lack the image, a class or masks.
+            LitepredError: An output has no instances or rotated ones, or the annotations lack the image, a class or
+                masks.
         """
         for one, output in zip(inputs, outputs):
             if one["image_id"] not in self._coco.imgs:
@@ -113,6 +114,8 @@ class COCOEvaluator:
                     f"{error}. The annotations have {len(self.metadata.thing_classes)} categories: are they of the "
                     "data set that the model was trained for?"
                 ) from error
+            if found and len(found[0]["bbox"]) != 4:
+                raise LitepredError("average precision is measured on upright boxes, but this model finds rotated ones")
             if not self._masks_checked and any("segmentation" in one for one in found):
                 self._check_masks()
             self.predictions += found

@@ -114,9 +114,10 @@ def instances_to_coco_json(
             Detectron2's function of this name, they are the model's, from 0.
 
     Returns:
-        A dict per instance: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels), ``score``,
-        ``segmentation`` (``{"size", "counts"}`` with ``counts`` as text, or a list of x0 y0 x1 y1 …), and
-        ``keypoints`` (x0 y0 score0 x1 …, 0 being the centre of the first pixel, as COCO counts).
+        A dict per instance: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels; of a rotated box
+        the five numbers of `RotatedBoxes`, as Detectron2 writes it), ``score``, ``segmentation``
+        (``{"size", "counts"}`` with ``counts`` as text, or a list of x0 y0 x1 y1 …), and ``keypoints``
+        (x0 y0 score0 x1 …, 0 being the centre of the first pixel, as COCO counts).
 
     Raises:
         LitepredError: run lengths are wanted and pycocotools is missing.
@@ -127,7 +128,8 @@ def instances_to_coco_json(
     if not len(found):
         return []
     boxes = found.pred_boxes.tensor.detach().clone()
-    boxes[:, 2:] -= boxes[:, :2]
+    if boxes.shape[1] == 4:
+        boxes[:, 2:] -= boxes[:, :2]
     ids, labels = dataset_ids(metadata), found.pred_classes.tolist()
     unknown = [label for label in labels if label not in ids]
     if ids and unknown:
@@ -162,9 +164,9 @@ def to_dicts(
         mask_format: "polygon", "rle" (needs pycocotools) or "none".
 
     Returns:
-        Per instance ``category_id`` (the model's, from 0), ``category``, ``score``, ``box`` (x1, y1, x2, y2 in pixels),
-        ``mask`` (a list of outlines x0 y0 x1 y1 …, or run lengths), ``keypoints`` (K lists x, y, score); of proposals
-        ``box`` and ``objectness_logit``.
+        Per instance ``category_id`` (the model's, from 0), ``category``, ``score``, ``box`` (x1, y1, x2, y2 in pixels,
+        or the five numbers of `RotatedBoxes`), ``mask`` (a list of outlines x0 y0 x1 y1 …, or run lengths),
+        ``keypoints`` (K lists x, y, score); of proposals ``box`` and ``objectness_logit``.
 
     Raises:
         LitepredError: run lengths are wanted and pycocotools is missing.
@@ -262,8 +264,14 @@ def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS
 def csv_rows(
     instances: Instances | Outputs, file: str, metadata: Metadata | None = None, frame: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row of `CSV_COLUMNS` per instance, its box in pixels; a proposal's score is its objectness logit."""
+    """Yield a row of `CSV_COLUMNS` per instance, its box in pixels; a proposal's score is its objectness logit.
+
+    Raises:
+        LitepredError: the boxes are rotated.
+    """
     for row in to_dicts(instances, metadata, mask_format="none"):
+        if len(row["box"]) != 4:
+            raise LitepredError("CSV has no column for the angle of a rotated box: write JSON, or COCO's format")
         category = row.get("category_id", ""), row.get("category", "")
         score = row.get("score", row.get("objectness_logit", ""))
         yield dict(zip(CSV_COLUMNS, (file, "" if frame is None else frame, *category, score, *row["box"])))

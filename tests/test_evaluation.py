@@ -15,7 +15,7 @@ from litepred.data import Metadata, MetadataCatalog
 from litepred.errors import LitepredError
 from litepred.evaluation import COCOEvaluator, PanopticEvaluator, category_ids, compare_segments, panoptic_quality
 from litepred.results import rgb_to_id
-from litepred.structures import Boxes, Instances, polygons_to_bitmask
+from litepred.structures import Boxes, Instances, RotatedBoxes, polygons_to_bitmask
 
 pytest.importorskip("pycocotools")
 ANNOTATED = ASSETS / "annotated"
@@ -180,6 +180,10 @@ def test_outputs_that_cannot_be_measured():
     evaluator = COCOEvaluator(ANNOTATIONS)
     with pytest.raises(LitepredError, match="the annotations have no image 99"):
         evaluator.process([{"image_id": 99}], [answer(1)])
+    rotated = Instances(SIZE, pred_boxes=RotatedBoxes([[9, 9, 4, 4, 30]]), scores=torch.ones(1))
+    rotated.pred_classes = torch.tensor([0])
+    with pytest.raises(LitepredError, match="this model finds rotated ones"):
+        evaluator.process([{"image_id": 1}], [{"instances": rotated}])
     with pytest.raises(LitepredError, match="this model finds sem_seg"):
         evaluator.process([{"image_id": 1}], [{"sem_seg": torch.zeros(1, 2, 2)}])
     foreign = answer(1)

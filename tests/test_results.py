@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from litepred.data import Metadata
+from litepred.errors import LitepredError
 from litepred.results import (
     CSV_COLUMNS,
     csv_table,
@@ -28,7 +29,7 @@ from litepred.results import (
     write_labels,
     write_panoptic,
 )
-from litepred.structures import Boxes, Instances, ROIMasks, mask_to_polygons, mask_to_rle, rle_to_mask
+from litepred.structures import Boxes, Instances, ROIMasks, RotatedBoxes, mask_to_polygons, mask_to_rle, rle_to_mask
 
 coco_mask = pytest.importorskip("pycocotools.mask")
 SIZE = (20, 30)
@@ -80,6 +81,17 @@ def test_boxes():
         {"image_id": 7, "category_id": 1, "bbox": [2.0, 3.0, 8.0, 9.0], "score": 0.75},
         {"image_id": 7, "category_id": 0, "bbox": [0.0, 0.0, 30.0, 20.0], "score": 0.5},
     ]
+
+
+def test_rotated_boxes(tmp_path):
+    box = [10.0, 12, 8, 4, 30]
+    labels = {"scores": torch.tensor([0.5]), "pred_classes": torch.tensor([0])}
+    instances = Instances(SIZE, pred_boxes=RotatedBoxes([box]), **labels)
+    (entry,), (plain,) = instances_to_coco_json(instances, 1), to_dicts(instances)
+    assert entry["bbox"] == plain["box"] == box
+    with pytest.raises(LitepredError, match="CSV has no column for the angle"):
+        write_csv(tmp_path / "boxes.csv", [("a.png", instances)])
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kind", MASK_FORMATS)

@@ -102,6 +102,17 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "MODEL.ROI_DENSEPOSE_HEAD.DECODER_CONV_DIMS": 16,
         "MODEL.ROI_DENSEPOSE_HEAD.DECODER_NUM_CLASSES": 16,
     },
+    "rotated": {
+        **_RESNET,
+        **_PYRAMID,
+        **_FPN,
+        "MODEL.PROPOSAL_GENERATOR.NAME": "RRPN",
+        "MODEL.ANCHOR_GENERATOR.NAME": "RotatedAnchorGenerator",
+        "MODEL.RPN.BBOX_REG_WEIGHTS": (1.0, 1.0, 1.0, 1.0, 1.0),
+        "MODEL.ROI_HEADS.NAME": "RROIHeads",
+        "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignRotated",
+        "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": (10.0, 10.0, 5.0, 5.0, 1.0),
+    },
     "proposals": {**_RESNET, **_PYRAMID, **_FPN, "MODEL.META_ARCHITECTURE": "ProposalNetwork"},
     "precomputed": {**_RESNET, **_PYRAMID, **_FPN, "MODEL.PROPOSAL_GENERATOR.NAME": "PrecomputedProposals"},
     "retinanet": {

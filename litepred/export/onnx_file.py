@@ -163,6 +163,8 @@ def _exportable(predictor: Predictor, half: bool) -> MetaArch:
             f"{type(model).__name__} cannot be exported: expected a model of litepred, or one with a network() of its "
             "own, from a batch of images to raw outputs"
         )
+    if any(getattr(module, "box_dim", 4) == 5 for module in model.modules()):
+        raise ConfigError("a model of rotated boxes cannot be exported: ONNX has no operator that suppresses them")
     if predictor.precision != "float32":
         raise ConfigError(
             f"the predictor computes in {predictor.precision}: build it with precision='float32' to export it, and "

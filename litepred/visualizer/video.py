@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..data import Metadata
-from ..structures import Boxes, Instances, pairwise_iou
+from ..structures import Boxes, BoxMode, Instances, pairwise_iou
 from .colors import Color, palette_color, unit
 from .image import VisImage
 from .masks import Values, as_masks, as_numpy
@@ -64,7 +64,10 @@ class VideoVisualizer:
             colors = [unit(palette_color(int(identity))) for identity in predictions.ID]
         elif predictions.has("pred_boxes") or predictions.has("pred_masks"):
             if predictions.has("pred_boxes"):
-                boxes = list(as_numpy(predictions.pred_boxes))
+                corners = as_numpy(predictions.pred_boxes)
+                if corners.shape[1:] == (5,):  # rotated ones are followed by the upright boxes around them
+                    corners = BoxMode.convert(corners, BoxMode.XYWHA_ABS, BoxMode.XYXY_ABS)
+                boxes = list(corners)
             else:
                 boxes = [mask.bbox() for mask in as_masks(predictions.pred_masks, frame.shape[:2])]
             classes = predictions.pred_classes.tolist() if predictions.has("pred_classes") else [0] * len(boxes)

@@ -41,3 +41,68 @@ def test_boxes_of_half_precision_are_suppressed_in_float32(count):
     scores, classes = torch.rand(count, generator=generator), torch.zeros(count, dtype=torch.int64)
     expected = torchvision.ops.batched_nms(boxes.half().float(), scores, classes, 0.5)
     assert batched_nms(boxes.half(), scores, classes, 0.5).equal(expected)
+
+
+@pytest.mark.usefixtures("drop_in")
+def test_a_deformable_block_of_ones_own_backbone():
+    from detectron2.layers import ShapeSpec
+    from detectron2.modeling.backbone import Backbone
+    from detectron2.modeling.backbone.resnet import DeformBottleneckBlock, ResNet
+
+    class Two(Backbone):
+        def __init__(self, modulated):
+            super().__init__()
+            options = {"bottleneck_channels": 4, "norm": "BN", "deform_modulated": modulated, "deform_num_groups": 2}
+            self.blocks = torch.nn.Sequential(
+                *ResNet.make_stage(
+                    DeformBottleneckBlock, 2, stride_per_block=[2, 1], in_channels=8, out_channels=16, **options
+                )
+            )
+
+        def forward(self, x):
+            return {"two": self.blocks(x)}
+
+        def output_shape(self):
+            return {"two": ShapeSpec(channels=16, stride=2)}
+
+    for modulated, channels in ((False, 36), (True, 54)):
+        model = Two(modulated).eval()
+        first = model.blocks[0]
+        assert first.conv2_offset.weight.shape == (channels, 4, 3, 3)
+        assert (first.stride, first.out_channels, first.deform_modulated) == (2, 16, modulated)
+        assert first.freeze() is first
+        assert not any(parameter.requires_grad for parameter in first.parameters())
+        assert type(first.conv2.norm).__name__ == "FrozenBatchNorm2d"
+        assert model(torch.rand(1, 8, 10, 12))["two"].shape == (1, 16, 5, 6)
+
+
+@pytest.mark.usefixtures("drop_in")
+@pytest.mark.parametrize("size", [3, (3, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_rotated_regions_are_pooled(size, dtype):
+    from detectron2.layers import ROIAlignRotated, roi_align_rotated
+
+    x, rois = torch.rand(1, 2, 8, 8).to(dtype), torch.tensor([[0, 8.0, 8, 8, 4, 30]], dtype=dtype)
+    expected = roi_align_rotated(x.float(), rois.float(), (3, 3), 0.5, 2).to(dtype)
+    assert ROIAlignRotated(size, 0.5, 2)(x, rois).equal(expected)
+
+
+@pytest.mark.usefixtures("drop_in")
+def test_rotated_models_by_detectron2s_names():
+    from detectron2.modeling import roi_heads
+    from detectron2.modeling.anchor_generator import RotatedAnchorGenerator
+    from detectron2.modeling.proposal_generator.rrpn import RRPN, find_top_rrpn_proposals
+    from detectron2.modeling.roi_heads.rotated_fast_rcnn import RotatedFastRCNNOutputLayers, fast_rcnn_inference_rotated
+
+    from litepred import modeling
+
+    assert (RRPN, RotatedAnchorGenerator) == (modeling.RRPN, modeling.RotatedAnchorGenerator)
+    assert issubclass(RotatedFastRCNNOutputLayers, roi_heads.FastRCNNOutputLayers)
+    assert roi_heads.RROIHeads is modeling.RROIHeads
+    boxes = torch.tensor([[[8.0, 8, 8, 4, 30], [8, 8, 8, 4, 31], [20, 8, 8, 4, 390]]])
+    (proposals,) = find_top_rrpn_proposals([boxes], [torch.tensor([[1.0, 2, 0]])], [(30, 30)], 0.7, 3, 2, 0.0, False)
+    assert proposals.proposal_boxes.tensor.tolist() == [[8, 8, 8, 4, 31], [20, 8, 8, 4, 30]]
+    ((found,), (rows,)) = fast_rcnn_inference_rotated(
+        [boxes[0]], [torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])], [(30, 30)], 0.5, 0.5, 10
+    )
+    assert (found.pred_boxes.tensor.tolist(), rows.tolist()) == ([[8, 8, 8, 4, 30]], [0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from exported_families import IMAGES, MORE_FAMILIES, assert_the_same, check_family, predictor_of
-from tiny_models import golden
+from tiny_models import golden, tiny_cfg
 
 from litepred import ConfigError, LitepredError, Predictor, extensions, model_zoo
 from litepred.layers import Conv2d, WinogradConv2d
@@ -101,6 +101,12 @@ class TestRefused:
     def test_another_kind_of_model(self, retinanet, tmp_path):
         with pytest.raises(ConfigError, match="EngineModel cannot be exported"):
             export_onnx(Predictor(retinanet[1]), tmp_path / "model.onnx")
+
+    def test_rotated_boxes(self, tmp_path):
+        cfg = tiny_cfg("rotated")
+        with pytest.raises(ConfigError, match="a model of rotated boxes cannot be exported"):
+            export_onnx(Predictor(cfg, weights=golden(cfg).state_dict()), tmp_path / "model.onnx")
+        assert not list(tmp_path.iterdir())
 
     def test_what_differs_is_not_kept(self, retinanet, tmp_path, monkeypatch):
         def traced(graph, *_):

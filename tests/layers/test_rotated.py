@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from torchvision.ops import batched_nms, nms
+from torchvision.ops import batched_nms, nms, roi_align
 
-from litepred.layers import batched_nms_rotated, nms_rotated, pairwise_iou_rotated
+from litepred.layers import batched_nms_rotated, nms_rotated, pairwise_iou_rotated, roi_align_rotated
 from litepred.structures import Boxes, RotatedBoxes, pairwise_iou
 
 ROOT2 = math.sqrt(2)
@@ -122,3 +122,93 @@ def test_rotated_ones_are_suppressed_as_upright_ones_are(threshold, quarter_turn
     assert nms_rotated(boxes, scores, threshold).equal(nms(corners, scores, threshold))
     expected = batched_nms(corners, scores, classes, threshold)
     assert batched_nms_rotated(boxes, scores, classes, threshold).equal(expected)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([50, 50, 40, 20, 30], [55, 45, 30, 30, -70], 0.5104100704193115),
+        ([1e5, 1e5, 8, 3, 11], [1e5 + 2, 1e5 + 1, 7, 4, 100], 0.3000594675540924),
+        ([296.662, 458.73838, 23.651574, 47.617394, 0.08794], [296.662, 458.73878, 23.651556, 47.61757, 0.08794], None),
+        # thinner than float32 can tell from a distance: what Detectron2 says decides what it suppresses
+        (
+            [468.96478, -50.28514, 0.04232876, 1414.2136, 72.757263],
+            [85889.35, 86158.695, 2.5043776e-09, 0.00118764, -24.11163],
+            107.71556854248047,
+        ),
+    ],
+)
+def test_the_bits_of_detectron2(first, second, expected):
+    """Detectron2's operator gave the numbers."""
+    expected = 0.9999961256980896 if expected is None else expected
+    assert float(pairwise_iou_rotated(torch.tensor([first]), torch.tensor([second]))) == expected
+
+
+BEST = [27, 19, 11, 38, 3, 30, 22, 14, 6, 17, 20, 12, 31, 23, 15, 7, 26, 10, 2, 21, 13]
+BEST_BY_CLASS = [27, 19, 11, 38, 3, 30, 22, 14, 6, 25, 17, 9, 1, 20, 12]
+BEST_BY_CLASS += [23, 15, 7, 34, 26, 18, 10, 2, 21, 13, 5, 24, 16, 0]
+
+
+@pytest.mark.parametrize(("by_class", "expected"), [(False, BEST), (True, BEST_BY_CLASS)])
+@pytest.mark.parametrize("at_once", [1, 7, 128])
+def test_suppression_as_detectron2_does_it(monkeypatch, by_class, expected, at_once):
+    monkeypatch.setattr("litepred.layers.rotated._BOXES_AT_ONCE", at_once)
+    i = torch.arange(40, dtype=torch.float32)
+    columns = [i * 37 % 101, i * 53 % 89, 10 + i * 29 % 31, 10 + i * 17 % 23, i * 47 % 360 - 180]
+    boxes, scores = torch.stack(columns, dim=1), i * 61 % 97 / 97
+    if by_class:
+        keep = batched_nms_rotated(boxes, scores, torch.arange(40) % 3, 0.1)
+    else:
+        keep = nms_rotated(boxes, scores, 0.1)
+    assert keep.tolist() == expected
+
+
+def test_an_overlap_of_just_the_threshold_suppresses():
+    boxes = torch.tensor([[0.0, 0, 4, 2, 0], [0, 0, 2, 2, 0]])
+    assert nms_rotated(boxes, torch.tensor([1.0, 0.5]), 0.5).tolist() == [0]
+    assert nms_rotated(boxes, torch.tensor([1.0, 0.5]), 0.51).tolist() == [0, 1]
+
+
+REGIONS = [[0, 10, 9, 12, 6, 30], [0, 2, 20, 9, 16, -100], [0, 30, 30, 4, 4, 0], [0, 12, 8, 0, 4, 45]]
+POOLED = {  # by Detectron2, of maps (1, 2, 5, 6)
+    0: [
+        [4.437970161437988, 3.738147735595703, 4.69847297668457, 3.2866835594177246],
+        [2.7694239616394043, 4.174310684204102, 2.759894371032715, 3.0255439281463623],
+        [6.074900150299072, 1.4409494400024414, 2.870471954345703, 1.3938770294189453],
+        [3.549008369445801, 0.8798232674598694, 2.2767059803009033, 1.2043380737304688],
+        *[[0.0] * 4] * 4,
+    ],
+    2: [
+        [4.411941051483154, 3.6864967346191406, 4.715409755706787, 3.307819366455078],
+        [2.672396659851074, 4.135202884674072, 2.7699458599090576, 3.0521247386932373],
+        [6.074900150299072, 1.4409494400024414, 2.870471954345703, 1.3938770294189453],
+        [3.549008369445801, 0.8798232674598694, 2.2767059803009033, 1.2043380737304688],
+        *[[0.0] * 4] * 2,
+        [2.9725940227508545, 2.9725940227508545, 3.1378211975097656, 3.1378211975097656],
+        [3.808037757873535, 3.808037757873535, 2.9670915603637695, 2.9670915603637695],
+    ],
+}
+
+
+@pytest.mark.parametrize("sampling_ratio", POOLED)
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("values", "samples"), [(2**22, 64), (8, 1)])
+def test_pooling_as_detectron2_does_it(monkeypatch, sampling_ratio, exact, values, samples):
+    monkeypatch.setattr("litepred.layers.rotated._VALUES_AT_ONCE", values)
+    monkeypatch.setattr("litepred.layers.rotated._SAMPLES_AT_ONCE", samples)
+    x = torch.arange(60.0).view(1, 2, 5, 6) ** 1.5 % 7
+    pooled = roi_align_rotated(x, torch.tensor(REGIONS), (2, 2), 0.25, sampling_ratio, exact)
+    expected = torch.tensor(POOLED[sampling_ratio]).view(4, 2, 2, 2)
+    torch.testing.assert_close(pooled, expected, atol=0 if exact else 2e-6, rtol=0)
+
+
+def test_no_regions():
+    assert roi_align_rotated(torch.zeros(1, 3, 4, 4), torch.zeros(0, 6), (2, 5), 1.0, 0).shape == (0, 3, 2, 5)
+
+
+def test_pooling_is_upright_where_the_angle_is_0():
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    corners = torch.tensor([[0, 1.0, 2, 9, 7], [1, 3, 3, 40, 50], [1, -5, -5, 3, 3]])
+    rois = torch.cat([corners[:, :1], turned(corners[:, 1:])], dim=1)
+    expected = roi_align(x, corners, (3, 4), 0.5, 2, aligned=True)
+    torch.testing.assert_close(roi_align_rotated(x, rois, (3, 4), 0.5, 2), expected, atol=1e-5, rtol=0)

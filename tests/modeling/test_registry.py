@@ -70,13 +70,3 @@ def test_unknown_names_in_a_config(family, changes, near):
     key, name = next(iter(changes.items()))
     with pytest.raises(ConfigError, match=f"MODEL.{key.replace('__', '.')} is '{name}'.*expected .*{near}"):
         build_model(tiny_cfg(family, **changes))
-
-
-@pytest.mark.parametrize("error", [ConfigError, KeyError])
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [("PROPOSAL_GENERATOR", "RRPN"), ("ANCHOR_GENERATOR", "RotatedAnchorGenerator"), ("ROI_HEADS", "RROIHeads")],
-)
-def test_rotated_models_are_refused(error, key, name):
-    with pytest.raises(error, match=f"'{name}' works on rotated boxes"):
-        build_model(tiny_cfg(**{f"{key}__NAME": name}))

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from litepred.structures import Boxes, RotatedBoxes
+from litepred.structures import Boxes, RotatedBoxes, boxes_of
 
 
 def random_boxes(number):
@@ -99,3 +99,15 @@ def test_scale(angle):
 def test_cat_refuses_others():
     with pytest.raises(AssertionError, match="RotatedBoxes only"):
         RotatedBoxes.cat([Boxes(torch.zeros(1, 4))])
+
+
+@pytest.mark.parametrize(("columns", "kind"), [(4, Boxes), (5, RotatedBoxes)])
+@pytest.mark.parametrize("rows", [0, 2])
+def test_boxes_of_rows(columns, kind, rows):
+    assert type(boxes_of(torch.zeros(rows, columns))) is kind
+
+
+def test_clipped_ones_are_new():
+    boxes = RotatedBoxes([[5, 5, 20, 4, 360]])
+    assert boxes.clipped((8, 10)).tensor.tolist() == [[5, 5, 10, 4, 0]]
+    assert boxes.tensor.tolist() == [[5, 5, 20, 4, 360]]

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from litepred.data import Metadata
-from litepred.structures import Boxes, Instances
+from litepred.structures import Boxes, Instances, RotatedBoxes
 from litepred.visualizer import ColorMode, VideoVisualizer, Visualizer
 
 from .scenes import HEIGHT, WIDTH, bitmasks, changed, image
@@ -40,6 +40,15 @@ def test_no_instances(colors):
     video = VideoVisualizer(Metadata())
     for _ in range(2):
         np.testing.assert_array_equal(video.draw_instance_predictions(image(), frame([])).get_image(), image())
+
+
+def test_colours_follow_rotated_ones(colors):
+    video = VideoVisualizer(Metadata())
+    left, right = [30.0, 60, 40, 20, 30], [110.0, 60, 40, 20, -60]
+    for boxes in ([left, right], [], [right, left]):
+        found = Instances((HEIGHT, WIDTH), pred_boxes=RotatedBoxes(boxes), pred_classes=torch.zeros(len(boxes)))
+        video.draw_instance_predictions(image(), found)
+    assert colors[0] == colors[2][::-1]
 
 
 def test_colours_follow_the_instances(colors):
