@@ -87,8 +87,8 @@ class ROIPooler(InferenceModule):
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
 
-    def forward(self, features: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
-        """Pool from ``features``, L maps (N, C, H, W), the boxes of N images, in input pixels.
+    def forward(self, x: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
+        """Pool from ``x``, L maps (N, C, H, W), the boxes of N images, in input pixels.
 
         Returns:
             (R, C, S, S), in the order of the boxes, image after image.
@@ -96,19 +96,19 @@ class ROIPooler(InferenceModule):
         Raises:
             LitepredError: when the maps are not as many as the scales, or the lists of boxes not as many as the images.
         """
-        if len(features) != len(self.scales) or len(box_lists) != len(features[0]):
+        if len(x) != len(self.scales) or len(box_lists) != len(x[0]):
             raise LitepredError(
-                f"{len(features)} maps of {len(features[0]) if features else 0} images came with boxes of "
+                f"{len(x)} maps of {len(x[0]) if x else 0} images came with boxes of "
                 f"{len(box_lists)} images: expected {len(self.scales)} maps, and one list of boxes per image"
             )
         if not box_lists:
-            return features[0].new_zeros(0, features[0].shape[1], *self.output_size)
+            return x[0].new_zeros(0, x[0].shape[1], *self.output_size)
         image_index = torch.cat([torch.full_like(boxes.tensor[:, :1], i) for i, boxes in enumerate(box_lists)])
         rois = torch.cat([image_index, torch.cat([boxes.tensor for boxes in box_lists])], dim=1)  # (R, 5)
         # Where a box is not finite, sampling would not end; an empty one pools nothing.
         rois[:, 1:].masked_fill_(~torch.isfinite(rois[:, 1:]).all(dim=1, keepdim=True), 0.0)
         # Half precision would round the boxes to whole pixels and more.
-        features = [feature.float() if feature.dtype.itemsize < 4 else feature for feature in features]
+        features = [feature.float() if feature.dtype.itemsize < 4 else feature for feature in x]
         rois = rois.to(features[0].dtype)
         if len(features) == 1:
             return self._pool(features[0], rois, self.scales[0])
