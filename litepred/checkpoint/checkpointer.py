@@ -6,10 +6,12 @@ import copy
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
@@ -18,7 +20,7 @@ from ..files import is_address, whole_file
 from .bundle import Checkpoint
 from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
-from .naming import by_suffix, from_torchvision, split_query
+from .naming import HEURISTICS, by_suffix, find_state, from_torchvision, split_query
 from .readers import read_checkpoint
 from .writers import SUFFIXES, write_checkpoint
 
@@ -111,10 +113,23 @@ class DetectionCheckpointer:
         if not os.fspath(path):
             _logger.info("No weights given: the model keeps its initial values")
             return {}
-        checkpoint = read_checkpoint(path)
+        if type(self)._load_file is DetectionCheckpointer._load_file:
+            checkpoint = read_checkpoint(path)
+        else:
+            found = find_state(self._load_file(os.fspath(resolve_path(path))))
+            tensors = {key: torch.as_tensor(value) for key, value in found.model.items()}
+            checkpoint = replace(found, model=tensors, name=os.fspath(path))
         state = named_for(self.model, checkpoint)
         self.last_report = load_into(self.model, state, strict=strict, source=checkpoint.name)
         return dict(checkpoint.extra)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        """Read a local file: its weights are ``model``, and names are short where ``matching_heuristics`` is true.
+
+        A subclass may override it, and change what this one returns or read the file itself.
+        """
+        checkpoint = read_checkpoint(filename)
+        return {**checkpoint.extra, "model": checkpoint.model, HEURISTICS: checkpoint.matching_heuristics}
 
     def resume_or_load(self, path: str | PathLike[str], *, resume: bool = True) -> dict[str, Any]:
         """Load the last checkpoint of ``save_dir`` if ``resume`` and there is one, else the model from ``path``."""

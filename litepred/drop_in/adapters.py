@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,6 @@ from ..layers import InferenceModule, roi_align_rotated
 from ..modeling.backbone.resnet import BottleneckBlock
 from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
 from ..structures import Instances
-from ..visualizer import Visualizer as _Visualizer
-from ..visualizer.labels import text_labels
 from .names import ABSENT, NotInLitepredError
 
 
@@ -135,6 +134,21 @@ def align_and_update_state_dicts(
     return by_suffix(ckpt_state_dict, model_state_dict)
 
 
+class ScaleGradient(torch.autograd.Function):
+    """The identity of features: what it does to their gradients is for training."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, scale: float) -> Tensor:
+        """Return ``input``."""
+        return input
+
+
+def assert_strides_are_log2_contiguous(strides: Sequence[int]) -> None:
+    """Raise an AssertionError where a stride is not twice the one before, as pyramids of other projects need."""
+    for before, stride in itertools.pairwise(strides):
+        assert stride == 2 * before, f"the strides {strides} are not each twice the one before"
+
+
 class Matcher:
     """A matcher of predictions with ground truth, which heads are built with and which only training calls."""
 
@@ -146,21 +160,3 @@ class Matcher:
     def __call__(self, match_quality_matrix: Tensor) -> tuple[Tensor, Tensor]:
         """Raise `NotInLitepredError`."""
         raise NotInLitepredError(f"Matcher was called: {ABSENT['training']}")
-
-
-class Visualizer(_Visualizer):
-    """A `litepred.Visualizer` whose first argument is called ``img_rgb``."""
-
-    def __init__(self, img_rgb: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(img_rgb, *args, **kwargs)
-
-
-def _create_text_labels(
-    classes: Sequence[int] | None,
-    scores: Sequence[float] | None,
-    class_names: Sequence[str] | None,
-    is_crowd: Sequence[bool] | None = None,
-) -> list[str] | None:
-    """Return a label such as "person 98%" for each instance, ``None`` where neither classes nor scores are given."""
-    names = None if classes is None else [class_names[i] if class_names else str(i) for i in classes]
-    return text_labels(names, scores, is_crowd or ())

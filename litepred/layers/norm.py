@@ -125,13 +125,13 @@ _NORMS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def get_norm(norm: Norm, num_channels: int) -> nn.Module | None:
+def get_norm(norm: Norm, out_channels: int) -> nn.Module | None:
     """Build the normalisation layer that a config's ``NORM`` value names, in evaluation mode.
 
     Args:
         norm: a name such as ``"BN"``, ``"FrozenBN"`` or ``"GN"``; a callable that takes the number of channels;
             ``""`` or ``None`` for no normalisation.
-        num_channels: channels of the map to be normalised.
+        out_channels: channels of the map to be normalised.
 
     Raises:
         ConfigError: for an unknown name.
@@ -141,4 +141,4 @@ def get_norm(norm: Norm, num_channels: int) -> nn.Module | None:
     make = _NORMS.get(norm) if isinstance(norm, str) else norm
     if not callable(make):
         raise ConfigError(f"unknown normalisation {norm!r}: expected '' or one of {', '.join(_NORMS)}")
-    return make(num_channels).eval()
+    return make(out_channels).eval()

@@ -35,24 +35,24 @@ class _ZooError(ConfigError, RuntimeError):
     """The zoo has no such model, or no checkpoint of it."""
 
 
-def get_config_file(name: str) -> str:
+def get_config_file(config_path: str) -> str:
     """Return the absolute path of a config, a YAML file that comes with the package.
 
-    The name is one of `list_names`, or of a ``Base-`` file that those inherit from.
+    ``config_path`` is one of `list_names`, or of a ``Base-`` file that those inherit from.
 
     Raises:
         ConfigError: when there is no such config.
     """
-    return str(_CONFIGS / f"{_stem(name)}.yaml")
+    return str(_CONFIGS / f"{_stem(config_path)}.yaml")
 
 
-def get_checkpoint_url(name: str) -> str:
+def get_checkpoint_url(config_path: str) -> str:
     """Return the address of the checkpoint that was released for a config.
 
     Raises:
         ConfigError: when there is no such config, or no checkpoint of it.
     """
-    stem = _stem(name)
+    stem = _stem(config_path)
     if stem not in _RELEASED:
         near = difflib.get_close_matches(stem, _RELEASED, n=1, cutoff=0.0)
         raise _ZooError(
@@ -67,28 +67,28 @@ def get_checkpoint_url(name: str) -> str:
     return f"{_ADDRESS}{folder}/{_RELEASED[stem]}"
 
 
-def get_config(name: str, trained: bool = False) -> CfgNode:
+def get_config(config_path: str, trained: bool = False) -> CfgNode:
     """Return a fresh config.
 
     Args:
-        name: one of `list_names`.
+        config_path: one of `list_names`.
         trained: set ``MODEL.WEIGHTS`` to the address of the released checkpoint; otherwise it is empty.
 
     Raises:
         ConfigError: when there is no such config, or no checkpoint of it where one is asked for.
     """
     cfg = get_cfg()
-    cfg.merge_from_file(get_config_file(name))
+    cfg.merge_from_file(get_config_file(config_path))
     if trained:
-        cfg.MODEL.WEIGHTS = get_checkpoint_url(name)
+        cfg.MODEL.WEIGHTS = get_checkpoint_url(config_path)
     return cfg
 
 
-def get(name: str, trained: bool = True, device: str | torch.device | None = None) -> nn.Module:
+def get(config_path: str, trained: bool = True, device: str | torch.device | None = None) -> nn.Module:
     """Build a model in evaluation mode, ``model(list[dict]) -> list[dict]``.
 
     Args:
-        name: one of `list_names`.
+        config_path: one of `list_names`.
         trained: load the released checkpoint, downloading it if need be; otherwise the weights are random.
         device: where the model goes; ``None`` for CUDA if there is any, else the CPU.
 
@@ -101,7 +101,7 @@ def get(name: str, trained: bool = True, device: str | torch.device | None = Non
     from ..checkpoint import DetectionCheckpointer
     from ..modeling import build_model, without_random_init
 
-    cfg = get_config(name, trained)
+    cfg = get_config(config_path, trained)
     cfg.MODEL.DEVICE = str(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with without_random_init() if trained else nullcontext():
         model = build_model(cfg)

@@ -89,8 +89,8 @@ class ROIPooler(InferenceModule):
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
 
-    def forward(self, features: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
-        """Pool from ``features``, L maps (N, C, H, W), the boxes of N images, in input pixels.
+    def forward(self, x: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
+        """Pool from ``x``, L maps (N, C, H, W), the boxes of N images, in input pixels.
 
         Returns:
             (R, C, S, S), in the order of the boxes, image after image.
@@ -99,13 +99,13 @@ class ROIPooler(InferenceModule):
             LitepredError: when the maps are not as many as the scales, or the lists of boxes not as many as the images,
                 or the boxes are rotated and the pooler is not, or the other way round.
         """
-        if len(features) != len(self.scales) or len(box_lists) != len(features[0]):
+        if len(x) != len(self.scales) or len(box_lists) != len(x[0]):
             raise LitepredError(
-                f"{len(features)} maps of {len(features[0]) if features else 0} images came with boxes of "
+                f"{len(x)} maps of {len(x[0]) if x else 0} images came with boxes of "
                 f"{len(box_lists)} images: expected {len(self.scales)} maps, and one list of boxes per image"
             )
         if not box_lists:
-            return features[0].new_zeros(0, features[0].shape[1], *self.output_size)
+            return x[0].new_zeros(0, x[0].shape[1], *self.output_size)
         if box_lists[0].tensor.shape[1] != self.box_dim:
             raise LitepredError(
                 f"boxes of {box_lists[0].tensor.shape[1]} numbers came to a pooler of boxes of {self.box_dim}: "
@@ -116,7 +116,7 @@ class ROIPooler(InferenceModule):
         # Where a box is not finite, sampling would not end; an empty one pools nothing.
         rois[:, 1:].masked_fill_(~torch.isfinite(rois[:, 1:]).all(dim=1, keepdim=True), 0.0)
         # Half precision would round the boxes to whole pixels and more.
-        features = [feature.float() if feature.dtype.itemsize < 4 else feature for feature in features]
+        features = [feature.float() if feature.dtype.itemsize < 4 else feature for feature in x]
         rois = rois.to(features[0].dtype)
         if len(features) == 1:
             return self._pool(features[0], rois, self.scales[0])

@@ -104,14 +104,14 @@ def write_masks(
     return written
 
 
-def sem_seg_postprocess(logits: Tensor, image_size: tuple[int, int], output_height: int, output_width: int) -> Tensor:
-    """Cut the padding off one image's ``logits`` (C, H, W) and enlarge them bilinearly to the wanted size.
+def sem_seg_postprocess(result: Tensor, img_size: tuple[int, int], output_height: int, output_width: int) -> Tensor:
+    """Cut the padding off one image's logits (C, H, W) and enlarge them bilinearly to the wanted size.
 
     Args:
-        logits: at the resolution of the network's padded input.
-        image_size: unpadded (height, width) of that input.
+        result: the logits, at the resolution of the network's padded input.
+        img_size: unpadded (height, width) of that input.
         output_height: in pixels.
         output_width: in pixels.
     """
-    logits = logits[None, :, : image_size[0], : image_size[1]]
+    logits = result[None, :, : img_size[0], : img_size[1]]
     return F.interpolate(logits, size=(output_height, output_width), mode="bilinear", align_corners=False)[0]

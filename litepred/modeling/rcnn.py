@@ -96,6 +96,9 @@ class MetaArch(InferenceModule):
         """Where the model computes; inputs are moved there."""
         return self.pixel_mean.device
 
+    def _move_to_current_device(self, x: Tensor) -> Tensor:
+        return x.to(self.device)
+
     def preprocess_image(self, batched_inputs: Inputs) -> ImageList:
         """Normalise the images, pad them at the right and bottom to one size, and batch them.
 

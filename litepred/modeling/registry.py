@@ -67,18 +67,19 @@ class Registry:
             f"Register a component of your own with @{self._name}.register() before the model is built."
         )
 
-    def build(self, cfg: CfgNode, *inputs: Any) -> Any:
+    def build(self, cfg: CfgNode, *input_shape: Any, **by_name: Any) -> Any:
         """Build the component that ``cfg`` names, in evaluation mode.
 
         Args:
             cfg: a config that has the registry's ``config_key``.
-            *inputs: what the component is called with after ``cfg``, such as the shape of what it reads.
+            *input_shape: what the component is called with after ``cfg``, such as the shape of what it reads.
+            **by_name: the same, by name.
 
         Raises:
             ConfigError: There is no such component, or its own values in ``cfg`` do not go together.
         """
         name: Any = functools.reduce(getattr, self._config_key.split("."), cfg)
-        component = self.get(name)(cfg, *inputs)
+        component = self.get(name)(cfg, *input_shape, **by_name)
         component.eval()  # not returned: a module of the user's may override train() and return nothing from it
         return component
 

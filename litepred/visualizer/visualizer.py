@@ -95,7 +95,7 @@ class Visualizer:
         self.metadata = as_metadata(metadata)
         self.output = VisImage(self.img, scale)
         self.keypoint_threshold = 0.05
-        self._mode, self._opacity = instance_mode, opacity
+        self._instance_mode, self._opacity = instance_mode, opacity
         self._with_labels, self._with_scores = labels, scores
         self._canvas, self._scale = self.output.canvas, scale
         height, width = self._canvas.shape[:2]
@@ -129,8 +129,8 @@ class Visualizer:
         classes = as_numpy(fields["pred_classes"]).tolist() if "pred_classes" in fields else None
         scores = as_numpy(fields["scores"]).tolist() if "scores" in fields else None
         if assigned_colors is None and classes is not None:
-            assigned_colors = self._class_colors(classes, jittering and self._mode is ColorMode.SEGMENTATION)
-        if self._mode is ColorMode.IMAGE_BW:
+            assigned_colors = self._class_colors(classes, jittering and self._instance_mode is ColorMode.SEGMENTATION)
+        if self._instance_mode is ColorMode.IMAGE_BW:
             self._gray_outside([mask.window for mask in masks or []])
         return self.overlay_instances(
             boxes=boxes,
@@ -138,7 +138,7 @@ class Visualizer:
             keypoints=fields.get("pred_keypoints"),
             labels=self._names(classes, scores),
             assigned_colors=assigned_colors,
-            alpha=_OPACITY[self._mode],
+            alpha=_OPACITY[self._instance_mode],
         )
 
     def draw_sem_seg(
@@ -183,7 +183,7 @@ class Visualizer:
             divisor, known = self.metadata.label_divisor, dataset_ids(self.metadata)
             numbers = [(number, number // divisor) for number in np.unique(ids).tolist() if number != -1]
             segments_info = [{"id": n, "category_id": label, "isthing": label in known} for n, label in numbers]
-        if self._mode is ColorMode.IMAGE_BW:
+        if self._instance_mode is ColorMode.IMAGE_BW:
             self._gray_outside([self._mask(np.isin(ids, [one["id"] for one in segments_info])).window])
         found = [(one, self._mask(ids == one["id"])) for one in segments_info]
         stuff = [(one["category_id"], mask) for one, mask in found if not one.get("isthing", True)]
@@ -214,7 +214,7 @@ class Visualizer:
                 masks=[one["segmentation"] for one in rows] if "segmentation" in rows[0] else None,
                 keypoints=None if points is None else points.reshape(len(rows), -1, 3),
                 labels=self._names(classes, None, rows),
-                assigned_colors=self._class_colors(classes, self._mode is ColorMode.SEGMENTATION),
+                assigned_colors=self._class_colors(classes, self._instance_mode is ColorMode.SEGMENTATION),
             )
         sem_seg, pan_seg = dic.get("sem_seg"), dic.get("pan_seg")
         if sem_seg is None and "sem_seg_file_name" in dic:

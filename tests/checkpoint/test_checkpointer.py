@@ -303,3 +303,32 @@ def test_modules_rename_what_is_older_than_they_are(tmp_path, wrapped):
     with pytest.raises(CheckpointError, match=r"0\.decoder\.weight: checkpoint \(3, 2\), model \(2, 2\)"):
         DetectionCheckpointer(model).load(tmp_path / "misfit.pth")
     assert model[0].scale == 5
+
+
+@pytest.mark.parametrize("reads_itself", [False, True])
+@pytest.mark.parametrize("short", [False, True])
+def test_a_subclass_that_reads_files_in_its_own_way(reads_itself: bool, short: bool, tmp_path: Path) -> None:
+    class Own(DetectionCheckpointer):
+        def _load_file(self, filename: str) -> dict[str, Any]:
+            if reads_itself:
+                loaded = {"model": dict(np.load(filename)), "iteration": 7}
+            else:
+                loaded = super()._load_file(filename)
+            prefix = "old." if short else "old.net."
+            named = {key.replace(prefix, "" if short else "net."): value for key, value in loaded["model"].items()}
+            return {**loaded, "model": named, "matching_heuristics": short}
+
+    wanted = nn.ModuleDict({"net": model(2)})
+    arrays = {f"old.{key}": value.numpy() for key, value in wanted.state_dict().items()}
+    if short:
+        arrays = {key.replace("old.net.", "old."): value for key, value in arrays.items()}
+    file = tmp_path / "weights.npz"
+    if reads_itself:
+        np.savez(file, **arrays)
+    else:
+        torch.save({"model": {key: torch.as_tensor(v) for key, v in arrays.items()}, "iteration": 7}, file)
+    loaded = nn.ModuleDict({"net": model()})
+    assert Own(loaded).load(file)["iteration"] == 7
+    assert same(loaded, wanted)
+    with pytest.raises(FileNotFoundError):
+        Own(loaded).load(tmp_path / "none.pth")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import inspect
 import multiprocessing
+import operator
 import pickle
 
 import numpy as np
@@ -191,3 +194,61 @@ class TestPredictor:
         assert found.pred_boxes.tensor.tolist() is not None
         assert found.pred_classes.dtype == torch.int64
         assert not hasattr(found, "pred_keypoints")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "parameters"),
+    [
+        ("layers", "get_norm", ["norm", "out_channels"]),
+        ("model_zoo", "get", ["config_path", "trained", "device"]),
+        ("model_zoo", "get_checkpoint_url", ["config_path"]),
+        ("model_zoo", "get_config", ["config_path", "trained"]),
+        ("model_zoo", "get_config_file", ["config_path"]),
+        ("modeling.poolers", "ROIPooler.forward", ["self", "x", "box_lists"]),
+        ("modeling", "sem_seg_postprocess", ["result", "img_size", "output_height", "output_width"]),
+        ("modeling.roi_heads.keypoint_head", "keypoint_rcnn_inference", ["pred_keypoint_logits", "pred_instances"]),
+        ("modeling.roi_heads.mask_head", "mask_rcnn_inference", ["pred_mask_logits", "pred_instances"]),
+    ],
+)
+def test_parameters_that_programs_name(module, name, parameters):
+    function = operator.attrgetter(name)(importlib.import_module(f"detectron2.{module}"))
+    assert list(inspect.signature(function).parameters)[: len(parameters)] == parameters
+
+
+def test_components_built_by_the_name_of_their_shape():
+    from detectron2.layers import ShapeSpec
+    from detectron2.modeling.proposal_generator.rpn import build_rpn_head
+    from detectron2.modeling.roi_heads.box_head import build_box_head
+    from detectron2.modeling.roi_heads.mask_head import build_mask_head
+
+    cfg, shape = tiny_cfg("fpn"), ShapeSpec(channels=4, height=7, width=7)
+    assert build_box_head(cfg, input_shape=shape).fc1.weight.shape == (16, 4 * 7 * 7)
+    assert build_mask_head(cfg, input_shape=shape).predictor.weight.shape == (3, 8, 1, 1)
+    assert build_rpn_head(cfg, input_shape=[shape] * 5).objectness_logits.weight.shape == (3, 4, 1, 1)
+
+
+def test_layers_that_subclasses_go_through():
+    from detectron2.layers import ShapeSpec
+    from detectron2.modeling import build_backbone, build_model
+    from detectron2.modeling.backbone.fpn import _assert_strides_are_log2_contiguous
+    from detectron2.modeling.roi_heads.box_head import FastRCNNConvFCHead
+    from detectron2.modeling.roi_heads.cascade_rcnn import _ScaleGradient
+
+    fpn = build_backbone(tiny_cfg("fpn"))
+    assert fpn.lateral_convs == [getattr(fpn, f"fpn_lateral{level}") for level in (5, 4, 3, 2)]
+    assert fpn.output_convs == [getattr(fpn, f"fpn_output{level}") for level in (5, 4, 3, 2)]
+    image = torch.zeros(1, 3, 64, 64)
+    x = fpn.bottom_up.stem(image)
+    for stage in fpn.bottom_up.stages:
+        x = stage(x)
+    assert x.equal(fpn.bottom_up(image)["res5"])
+    head = FastRCNNConvFCHead(ShapeSpec(channels=2, height=3, width=3), conv_dims=[4, 5], fc_dims=[6, 7])
+    assert head.conv_norm_relus == [head.conv1, head.conv2]
+    assert head.fcs == [head.fc1, head.fc2]
+    model = build_model(tiny_cfg("fpn", MASK_ON=True))
+    assert model.roi_heads.mask_head.conv_norm_relus == [model.roi_heads.mask_head.mask_fcn1]
+    assert model._move_to_current_device(image).equal(image)
+    assert _ScaleGradient.apply(image, 0.5).equal(image)
+    _assert_strides_are_log2_contiguous([4, 8, 16])
+    with pytest.raises(AssertionError, match=r"\[4, 16\]"):
+        _assert_strides_are_log2_contiguous([4, 16])

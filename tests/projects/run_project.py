@@ -107,27 +107,40 @@ def deeplab():
     return with_keys(add_deeplab_config)
 
 
+def lazy(path):
+    """Return the model of a lazy config, and how it wants its pictures."""
+    from detectron2.config import LazyConfig, instantiate
+
+    cfg = LazyConfig.load(path)
+    model = instantiate(cfg.model).eval()
+    return model, (256, 400), model.input_format
+
+
 kind, _, config = name.partition(":")
-cfg = globals()[kind]()
-cfg.merge_from_file(config)
-cfg.MODEL.DEVICE = "cpu"
-cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = (512, 1024) if kind == "deeplab" else (256, 400)
+torch.manual_seed(0)
+if kind == "lazy":
+    model, (shortest, longest), image_format = lazy(config)
+else:
+    cfg = globals()[kind]()
+    cfg.merge_from_file(config)
+    cfg.MODEL.DEVICE = "cpu"
+    (shortest, longest), image_format = (512, 1024) if kind == "deeplab" else (256, 400), cfg.INPUT.FORMAT
+    from detectron2.modeling import build_model
+
+    model = build_model(cfg).eval()
 
 from detectron2.checkpoint import DetectionCheckpointer  # noqa: E402
 from detectron2.data import detection_utils  # noqa: E402
 from detectron2.data.transforms import AugInput, ResizeShortestEdge  # noqa: E402
-from detectron2.modeling import build_model  # noqa: E402
 
-torch.manual_seed(0)
-model = build_model(cfg).eval()
 if not os.path.exists(weights):
     torch.save({"model": model.state_dict()}, weights)
 DetectionCheckpointer(model).load(weights)
 picture = os.path.join(os.path.dirname(__file__), "..", "assets", "images", "coffee.png")
-image = detection_utils.read_image(picture, cfg.INPUT.FORMAT)
+image = detection_utils.read_image(picture, image_format)
 if kind == "deeplab":
     image = np.asarray(PIL.Image.fromarray(image).resize((1024, 512)))
-resize = ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
+resize = ResizeShortestEdge([shortest] * 2, longest)
 resized = resize(AugInput(image)).apply_image(image)
 inputs = {"image": torch.as_tensor(resized.astype("float32").transpose(2, 0, 1))}
 with torch.no_grad():

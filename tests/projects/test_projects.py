@@ -36,6 +36,8 @@ PROJECTS = [
         "pointrend",
         "projects/PointRend/configs/SemanticSegmentation/pointrend_semantic_R_101_FPN_1x_cityscapes.yaml",
     ),
+    ("detectron2", "lazy", "projects/MViTv2/configs/mask_rcnn_mvitv2_t_3x.py"),
+    ("detectron2", "lazy", "projects/Rethinking-BatchNorm/configs/mask_rcnn_BNhead.py"),
     ("detectron2", "tridentnet", "projects/TridentNet/configs/tridentnet_fast_R_50_C4_1x.yaml"),
     (
         "detectron2",

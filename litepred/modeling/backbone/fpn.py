@@ -54,9 +54,9 @@ class LastLevelP6P7(InferenceModule):
         self.p6 = Conv2d(in_channels, out_channels, **halving)
         self.p7 = Conv2d(out_channels, out_channels, **halving)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, c5: Tensor) -> list[Tensor]:
         """Halve (N, C, H, W) once and twice; the activation lies between the two, not before them."""
-        p6 = self.p6(x)
+        p6 = self.p6(c5)
         return [p6, self.p7(F.relu(p6))]
 
 
@@ -121,6 +121,16 @@ class FPN(Backbone):
         self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
 
     @property
+    def lateral_convs(self) -> list[nn.Module]:
+        """The convolutions of the backbone's maps, coarsest first."""
+        return [getattr(self, f"fpn_lateral{level}") for level in reversed(self._levels)]
+
+    @property
+    def output_convs(self) -> list[nn.Module]:
+        """The convolutions of the merged maps, coarsest first."""
+        return [getattr(self, f"fpn_output{level}") for level in reversed(self._levels)]
+
+    @property
     def size_divisibility(self) -> int:
         """The stride of the coarsest map used."""
         return self._size_divisibility
@@ -137,14 +147,15 @@ class FPN(Backbone):
         kept = None if self.top_block is None else self.top_block.in_feature
         outputs: dict[str, Tensor] = {}
         merged: Tensor | None = None
-        for name, level in zip(reversed(self.in_features), reversed(self._levels)):
-            lateral = getattr(self, f"fpn_lateral{level}")(maps[name] if name == kept else maps.pop(name))
+        coarsest_first = zip(reversed(self.in_features), reversed(self._levels), self.lateral_convs, self.output_convs)
+        for name, level, lateral_conv, output_conv in coarsest_first:
+            lateral = lateral_conv(maps[name] if name == kept else maps.pop(name))
             if merged is not None:
                 lateral += F.interpolate(merged, scale_factor=2.0, mode="nearest")
                 if self._average:
                     lateral /= 2
             merged = lateral
-            outputs[f"p{level}"] = getattr(self, f"fpn_output{level}")(merged)
+            outputs[f"p{level}"] = output_conv(merged)
         outputs = dict(reversed(outputs.items()))
         if self.top_block is not None:
             extra = self.top_block((maps | outputs)[self.top_block.in_feature])

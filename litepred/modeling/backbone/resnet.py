@@ -201,6 +201,11 @@ class ResNet(StagedBackbone):
             return _make_stages(depth, 64, 64, lambda stage: own)
         return _make_stages(depth, 64, 256, lambda stage: {"bottleneck_channels": 16 * 2**stage} | own)
 
+    @property
+    def stages(self) -> list[nn.Module]:
+        """The stages, finest first, without the stem."""
+        return [getattr(self, name) for name in self.stage_names]
+
     def freeze(self, freeze_at: int = 0) -> ResNet:
         """Return itself: at inference every layer is frozen."""
         return self

@@ -66,16 +66,26 @@ class FastRCNNConvFCHead(InferenceModule):
         }
 
     @property
+    def conv_norm_relus(self) -> list[nn.Module]:
+        """The convolutions, in order."""
+        return [getattr(self, name) for name in self.conv_names]
+
+    @property
+    def fcs(self) -> list[nn.Module]:
+        """The fully connected layers, in order, without the ReLU that follows each."""
+        return [getattr(self, name) for name in self.fc_names]
+
+    @property
     def output_shape(self) -> ShapeSpec:
         """The shape of what `forward` returns: channels alone behind a fully connected layer, else those of a map."""
         return self._output
 
     def forward(self, x: Tensor) -> Tensor:
         """Map pooled boxes (R, C, S, S) to features (R, D), or (R, C', S, S) without fully connected layers."""
-        for name in self.conv_names:
-            x = getattr(self, name)(x)
+        for conv in self.conv_norm_relus:
+            x = conv(x)
         if self.fc_names:
             x = self.flatten(x)  # (R, C·S·S)
-        for name in self.fc_names:
-            x = F.relu_(getattr(self, name)(x))
+        for fc in self.fcs:
+            x = F.relu_(fc(x))
         return x

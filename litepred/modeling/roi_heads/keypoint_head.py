@@ -22,20 +22,22 @@ from ..build import ROI_KEYPOINT_HEAD_REGISTRY
 __all__ = ["BaseKeypointRCNNHead", "KRCNNConvDeconvUpsampleHead", "keypoint_rcnn_inference"]
 
 
-def keypoint_rcnn_inference(logits: Tensor, instances: Sequence[Instances], score_column: int = 3) -> None:
-    """Give each of ``instances`` its ``pred_keypoints`` (Di, K, 3), as x, y, score, and ``pred_keypoint_heatmaps``.
+def keypoint_rcnn_inference(
+    pred_keypoint_logits: Tensor, pred_instances: Sequence[Instances], score_column: int = 3
+) -> None:
+    """Give each instance its ``pred_keypoints`` (Di, K, 3), as x, y, score, and ``pred_keypoint_heatmaps``.
 
     Args:
-        logits: (D, K, H, W) float.
-        instances: per image, with ``pred_boxes``, in whose pixels the keypoints are given.
+        pred_keypoint_logits: (D, K, H, W) float.
+        pred_instances: per image, with ``pred_boxes``, in whose pixels the keypoints are given.
         score_column: what of `heatmaps_to_keypoints` is a keypoint's score: 3, or 2 for its logit.
     """
-    boxes = torch.cat([i.pred_boxes.tensor for i in instances])
-    logits = logits.float()
+    boxes = torch.cat([i.pred_boxes.tensor for i in pred_instances])
+    logits = pred_keypoint_logits.float()
     keypoints = heatmaps_to_keypoints(logits, boxes)  # (D, K, 4): x, y, logit, probability
     keypoints = torch.cat((keypoints[:, :, :2], keypoints[:, :, score_column : score_column + 1]), dim=2)
-    sizes = [len(i) for i in instances]
-    for points, maps, result in zip(keypoints.split(sizes), logits.split(sizes), instances):
+    sizes = [len(i) for i in pred_instances]
+    for points, maps, result in zip(keypoints.split(sizes), logits.split(sizes), pred_instances):
         result.pred_keypoints = points
         result.pred_keypoint_heatmaps = maps
 

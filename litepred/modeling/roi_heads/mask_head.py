@@ -21,17 +21,18 @@ from ..build import ROI_MASK_HEAD_REGISTRY
 __all__ = ["BaseMaskRCNNHead", "MaskRCNNConvUpsampleHead", "mask_rcnn_inference"]
 
 
-def mask_rcnn_inference(logits: Tensor, instances: Sequence[Instances]) -> None:
-    """Give each of ``instances`` its ``pred_masks``: probabilities (Di, 1, M, M) of the predicted class.
+def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: Sequence[Instances]) -> None:
+    """Give each of ``pred_instances`` its ``pred_masks``: probabilities (Di, 1, M, M) of the predicted class.
 
     Args:
-        logits: (D, K, M, M), or (D, 1, M, M) when all classes share a mask.
-        instances: per image, with ``pred_classes``.
+        pred_mask_logits: (D, K, M, M), or (D, 1, M, M) when all classes share a mask.
+        pred_instances: per image, with ``pred_classes``.
     """
+    logits = pred_mask_logits
     if logits.shape[1] > 1:
-        classes = torch.cat([i.pred_classes for i in instances])
+        classes = torch.cat([i.pred_classes for i in pred_instances])
         logits = logits[torch.arange(len(logits), device=logits.device), classes][:, None]  # (D, 1, M, M)
-    for masks, result in zip(logits.float().sigmoid().split([len(i) for i in instances]), instances):
+    for masks, result in zip(logits.float().sigmoid().split([len(i) for i in pred_instances]), pred_instances):
         result.pred_masks = masks
 
 
@@ -97,8 +98,13 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
             "conv_norm": head.NORM,
         }
 
+    @property
+    def conv_norm_relus(self) -> list[nn.Module]:
+        """The 3×3 convolutions, in order."""
+        return [getattr(self, name) for name in self.conv_names]
+
     def layers(self, x: Tensor) -> Tensor:
         """Map pooled boxes (D, C, S, S) to mask logits (D, K or 1, 2·S, 2·S)."""
-        for name in self.conv_names:
-            x = getattr(self, name)(x)
+        for conv in self.conv_norm_relus:
+            x = conv(x)
         return self.predictor(F.relu_(self.deconv(x)))
