@@ -13,8 +13,9 @@
   survive a fork, and torch would wait for them for ever. A forked process that uses no predictor is left alone; if it
   runs a model by itself, it has to call ``torch.set_num_threads(1)`` before.
 
-``LITEPRED_KEEP_ENVIRONMENT=1`` forbids all three. Two things more concern the whole process: ``Predictor(threads=…)``
-sets torch's number of threads, and Python's garbage collector pauses while a predictor is built.
+``LITEPRED_KEEP_ENVIRONMENT=1`` forbids all three. Three things more concern the whole process: ``Predictor(threads=…)``
+sets torch's number of threads; Python's garbage collector pauses while a predictor is built; and where torch's default
+dtype is another, it is float32 while a model is built.
 """
 
 from __future__ import annotations

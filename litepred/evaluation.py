@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
+import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .data import Metadata, dataset_ids, open_image
-from .errors import LitepredError, wording
-from .results import instances_to_coco_json, rgb_to_id
+from .data.coco import check_references, read_annotations
+from .errors import LitepredError
+from .results import instances_to_coco_json, plain, rgb_to_id
 
 __all__ = ["COCOEvaluator", "PanopticEvaluator", "category_ids", "panoptic_quality"]
 
@@ -42,11 +43,6 @@ _PANOPTIC_RECORDS = {
     "annotations": ("image_id", "file_name", "segments_info"),
 }
 _VOID = 0
-# By a key that an annotation has: a key that tells its kind of file from the other, and who takes such a file.
-_OTHER_FILES = {
-    "segments_info": ("segments_info", "panoptic", "PanopticEvaluator", "--panoptic-annotations"),
-    "bbox": ("bbox", "instance", "COCOEvaluator", "--annotations"),
-}
 
 
 class COCOEvaluator:
@@ -60,13 +56,15 @@ class COCOEvaluator:
         metadata: the data set's metadata. It is needed where the order of the model's classes is not that of the
             file's category ids; see `category_ids`.
         kpt_oks_sigmas: a sigma for each keypoint, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; with none, COCO's are taken.
+        num_classes: how many classes the model has, if the file's categories are to be held against it.
 
     Attributes:
         images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
         predictions: what was found so far, in the format of COCO's results.
 
     Raises:
-        LitepredError: The file cannot be read or is no file of COCO's, or pycocotools is missing.
+        LitepredError: The file cannot be read, is no file of COCO's, contradicts itself or has more categories than the
+            model has classes; or pycocotools is missing.
     """
 
     def __init__(
@@ -75,11 +73,15 @@ class COCOEvaluator:
         metadata: Metadata | None = None,
         *,
         kpt_oks_sigmas: Sequence[float] = (),
+        num_classes: int | None = None,
     ) -> None:
-        content = _read_annotations(annotations, _RECORDS)
+        content = read_annotations(annotations, _RECORDS)
+        check_references(content, repr(os.fspath(annotations)))
         self.images: list[dict[str, Any]] = content["images"]
         self._coco = _index(content)
         ids = category_ids(content["categories"], metadata)
+        if num_classes is not None:
+            _compare_classes(content["categories"], ids, num_classes)
         names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}
         self.metadata = Metadata(
             thing_dataset_id_to_contiguous_id=ids, thing_classes=[names.get(one, str(one)) for one in ids]
@@ -101,14 +103,22 @@ class COCOEvaluator:
                 masks.
         """
         for one, output in zip(inputs, outputs):
-            if one["image_id"] not in self._coco.imgs:
-                raise LitepredError(f"the annotations have no image {one['image_id']!r}")
+            image_id = plain(one["image_id"])
+            if image_id not in self._coco.imgs:
+                raise LitepredError(f"the annotations have no image {image_id!r}")
             if "instances" not in output:
                 raise LitepredError(
                     f"average precision is measured on instances, but this model finds {', '.join(output)}"
                 )
+            record = self._coco.imgs[image_id]
+            size_hw, told_hw = output["instances"].image_size, (record.get("height"), record.get("width"))
+            if None not in told_hw and tuple(size_hw) != told_hw:
+                raise LitepredError(
+                    f"the image {record['file_name']!r} has {size_hw[0]} × {size_hw[1]} pixels, but the "
+                    f"annotations say {told_hw[0]} × {told_hw[1]} (height × width): correct them"
+                )
             try:
-                found = instances_to_coco_json(output["instances"], one["image_id"], metadata=self.metadata)
+                found = instances_to_coco_json(output["instances"], image_id, metadata=self.metadata)
             except ValueError as error:
                 raise LitepredError(
                     f"{error}. The annotations have {len(self.metadata.thing_classes)} categories: are they of the "
@@ -119,7 +129,7 @@ class COCOEvaluator:
             if not self._masks_checked and any("segmentation" in one for one in found):
                 self._check_masks()
             self.predictions += found
-            self._images.add(one["image_id"])
+            self._images.add(image_id)
 
     def _check_masks(self) -> None:
         for one in self._coco.anns.values():
@@ -193,6 +203,21 @@ class COCOEvaluator:
             )
 
 
+def _compare_classes(categories: Sequence[Mapping[str, Any]], ids: Mapping[int, int], num_classes: int) -> None:
+    """Refuse more categories than classes, whose numbers would all be off, and tell of fewer."""
+    listed = sorted((one["id"], one.get("name", "")) for one in categories)
+    some = ", ".join(f"{one} {name!r}" for one, name in listed[:8]) + (" …" if len(listed) > 8 else "")
+    told = f"the annotations have {len(listed)} categories ({some}), but the model has {num_classes} classes"
+    if len(ids) > num_classes:
+        raise LitepredError(
+            f"{told}: take out those that it was not trained on, such as a category 0 for the background or for all"
+        )
+    if len(ids) < num_classes:
+        warnings.warn(
+            f"{told}: the categories are taken for the first of them, in the order of their ids", stacklevel=3
+        )
+
+
 def category_ids(categories: Sequence[Mapping[str, Any]], metadata: Metadata | None = None) -> dict[int, int]:
     """Map the ids of an annotation file's ``categories`` to a model's classes.
 
@@ -206,55 +231,13 @@ def category_ids(categories: Sequence[Mapping[str, Any]], metadata: Metadata | N
     return {one: label for label, one in enumerate(ids)}
 
 
-def _read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collection[str]]) -> dict[str, Any]:
-    """Read a JSON file with lists of these names, whose entries are dicts with these keys."""
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LitepredError(f"the annotations {str(path)!r} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise LitepredError(f"the annotations {str(path)!r} are not JSON: {error}") from error
-    missing = [key for key in records if not isinstance(content, dict) or not isinstance(content.get(key), list)]
-    if missing:
-        raise LitepredError(
-            f"the annotations {str(path)!r} have no {', '.join(missing)}: "
-            "expected a COCO file, such as instances_val2017.json"
-        )
-    for name, keys in records.items():
-        for one in content[name]:
-            if isinstance(one, dict) and all(key in one for key in keys):
-                continue
-            other = next((told for key, told in _OTHER_FILES.items() if isinstance(one, dict) and key in one), None)
-            if other is not None and other[0] not in keys:
-                kind, python, command = other[1:]
-                raise LitepredError(
-                    f"{str(path)!r} has {kind} annotations: pass it {wording(f'to {python}', f'as {command}')}"
-                )
-            lacks = f"one without {', '.join(key for key in keys if key not in one)}" if isinstance(one, dict) else one
-            raise LitepredError(
-                f"the annotations {str(path)!r} have among their {name} {lacks!s:.80}: expected a dict with "
-                f"{', '.join(keys)}"
-            )
-    return content
-
-
 def _index(content: dict[str, Any]) -> Any:
-    """Index annotations; refuse ids and boxes that pycocotools would stumble over later, or count wrongly."""
     try:
         from pycocotools.coco import COCO
     except ImportError as error:
         raise LitepredError(
             "average precision is computed by pycocotools, which is not installed: pip install 'litepred[coco]'"
         ) from error
-    annotations = content["annotations"]
-    ids = {one["id"] for one in annotations}
-    if len(ids) < len(annotations):
-        raise LitepredError(f"{len(annotations)} annotations have {len(ids)} ids: expected one of its own for each")
-    for one in annotations:
-        box = one["bbox"]
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, (int, float)) for side in box):
-            raise LitepredError(f"the annotation {one['id']!r} has the bbox {box!r:.100}: expected x, y, width, height")
     coco = COCO()
     coco.dataset = content
     content.setdefault("info", {})  # loadRes asks for it
@@ -364,7 +347,7 @@ class PanopticEvaluator:
         metadata: Metadata | None = None,
     ) -> None:
         path = Path(annotations)
-        content = _read_annotations(path, _PANOPTIC_RECORDS)
+        content = read_annotations(path, _PANOPTIC_RECORDS)
         self.images: list[dict[str, Any]] = content["images"]
         beside = path.with_suffix("")
         self._folder = Path(folder) if folder is not None else beside if beside.is_dir() else path.parent
@@ -404,9 +387,10 @@ class PanopticEvaluator:
         for one, output in zip(inputs, outputs):
             if "panoptic_seg" not in output:
                 raise LitepredError(f"panoptic quality needs 'panoptic_seg', but this model finds {', '.join(output)}")
-            if one["image_id"] not in self._annotations:
-                raise LitepredError(f"the panoptic annotations have no image {one['image_id']!r}")
-            annotation = self._annotations[one["image_id"]]
+            image_id = plain(one["image_id"])
+            if image_id not in self._annotations:
+                raise LitepredError(f"the panoptic annotations have no image {image_id!r}")
+            annotation = self._annotations[image_id]
             ids, segments = output["panoptic_seg"]
             described = [{"id": segment["id"], "category_id": self._category(segment)} for segment in segments]
             path = self._folder / annotation["file_name"]
@@ -416,7 +400,7 @@ class PanopticEvaluator:
             except OSError as error:
                 raise LitepredError(f"the panoptic annotation {str(path)!r} cannot be read: {error}") from error
             compare_segments(truth, annotation["segments_info"], ids.cpu().numpy(), described, self._counts)
-            self._seen.add(one["image_id"])
+            self._seen.add(image_id)
 
     def _category(self, segment: Mapping[str, Any]) -> int:
         kind, label = "thing" if segment["isthing"] else "stuff", segment["category_id"]

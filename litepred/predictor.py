@@ -43,7 +43,8 @@ class ModelInput(TypedDict):
     """An image as models take it.
 
     Attributes:
-        image: (C, H, W) uint8, in the size that the model is to see, and in the channel order of its config.
+        image: (C, H, W) uint8, or float32 where it came as floats, in the size that the model is to see, and in the
+            channel order of its config.
         height: of the answer, in pixels.
         width: of the answer, in pixels.
     """
@@ -149,7 +150,7 @@ class Predictor:
             self.engine = engine or ("onnxruntime" if resolved.is_exported else "torch")
             _check_engine(self.engine, resolved, exact, compile, tta)
             try:
-                self._build(resolved, precision, threads)
+                self._build(resolved, precision, threads, exact)
             except CheckpointError as error:
                 if cfg is not None:
                     raise
@@ -167,7 +168,7 @@ class Predictor:
         if tta:
             self.model = GeneralizedRCNNWithTTA(self.cfg, self.model)
 
-    def _build(self, resolved: ResolvedModel, precision: str, threads: int | None) -> None:
+    def _build(self, resolved: ResolvedModel, precision: str, threads: int | None, exact: bool) -> None:
         """Build the model, and load its weights."""
         self.cfg, self.metadata = resolved.cfg, resolved.metadata
         self.input_format: str = self.cfg.INPUT.FORMAT
@@ -183,7 +184,7 @@ class Predictor:
                 for told in unknown_settings(self.cfg):
                     warnings.warn(told, stacklevel=3)
         short_edge = 0 if getattr(self.model, "resizes_itself", False) else self.cfg.INPUT.MIN_SIZE_TEST
-        self.aug = ResizeShortestEdge(short_edge, self.cfg.INPUT.MAX_SIZE_TEST)
+        self.aug = ResizeShortestEdge(short_edge, self.cfg.INPUT.MAX_SIZE_TEST, last_is_alpha=exact)
         if checkpoint:
             state, option = named_for(self.model, checkpoint), wording("infer_num_classes=True", "--infer-num-classes")
             load_into(self.model, state, source=checkpoint.name, counts_follow=option)
@@ -234,15 +235,19 @@ class Predictor:
         with compiling():
             sizes, hidden = [(short, long), (long, short)], sys.stderr is None  # as in a program without a console
             for height, width in tqdm(sizes, desc="compiling the model", unit="size", disable=hidden):
-                inputs = self.prepare(np.zeros((height, width, 3), np.uint8))
+                inputs = self.prepare(np.zeros((height, width, len(self.cfg.MODEL.PIXEL_MEAN)), np.uint8))
                 self.run([inputs])
                 if not isinstance(self.model, GeneralizedRCNN):
                     continue
                 size = (inputs["image"].shape[1], inputs["image"].shape[2])
                 for number in (1, 3, 20):  # compiled code tells none, one, few and many apart
-                    boxes = Boxes(torch.tensor([[0.0, 0, size[1] / 2, size[0] / 2]]).expand(number, 4).clone())
+                    boxes = Boxes(
+                        torch.tensor([[0, 0, size[1] / 2, size[0] / 2]], dtype=torch.float32).expand(number, 4).clone()
+                    )
                     classes = torch.zeros(number, dtype=torch.int64)
-                    given = Instances(size, pred_boxes=boxes, scores=torch.ones(number), pred_classes=classes)
+                    given = Instances(
+                        size, pred_boxes=boxes, scores=torch.ones(number, dtype=torch.float32), pred_classes=classes
+                    )
                     with torch.no_grad():
                         GeneralizedRCNN.inference(self.model, [inputs], [given])
 
@@ -251,8 +256,9 @@ class Predictor:
 
         Args:
             image: a uint8 array (H, W, 3) in BGR order, as ``cv2.imread`` returns it; or (H, W) or (H, W, 1) gray, or
-                (H, W, 4) BGRA, whose alpha is dropped; or a path, an open binary file or a Pillow image, whose colour
-                order is known and whose EXIF rotation is applied.
+                (H, W, 4) BGRA, whose alpha is dropped; or floats of such shapes, in the range that the model was
+                trained on; or a path, an open binary file or a Pillow image, whose colour order is known and whose
+                EXIF rotation is applied. A model of other than 1 or 3 channels takes as many bands.
 
         Returns:
             What the model finds in the image, on the model's device.
@@ -271,9 +277,17 @@ class Predictor:
         Raises:
             ImageError: when ``image`` is no such image, or cannot be read.
         """
-        array = image_to_array(image, channels=len(self.cfg.MODEL.PIXEL_MEAN), format=self.input_format)
+        mean = self.cfg.MODEL.PIXEL_MEAN
+        array = image_to_array(image, channels=len(mean), format=self.input_format)
+        if array.dtype != np.uint8 and array.max() <= 1 < max(mean):
+            warnings.warn(
+                f"the image has floats up to {array.max():.3g}, but the model was trained on values around "
+                f"{max(mean):g}: multiply them by 255, unless they are meant to be that dark",
+                stacklevel=3,
+            )
         resized = np.require(self.aug.get_transform(array).apply_image(array), requirements=["C", "W"])
         tensor = torch.from_numpy(resized).permute(2, 0, 1)  # (C, H, W)
+        tensor = tensor if tensor.dtype == torch.uint8 else tensor.float()
         if torch.device(self.cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available():
             tensor = tensor.pin_memory()
         return {"image": tensor, "height": array.shape[0], "width": array.shape[1]}

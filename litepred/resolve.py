@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,10 +15,11 @@ from .checkpoint import Checkpoint, read_checkpoint
 from .checkpoint.bundle import CONFIG, read_class_names
 from .checkpoint.hints import infer_class_counts
 from .checkpoint.loading import check_state_dict
-from .checkpoint.naming import config_of_torchvision, from_torchvision
+from .checkpoint.naming import config_of_torchvision, from_torchvision, unwrapping
 from .checkpoint.readers import is_safetensors
 from .config import CfgNode, get_cfg
 from .data import Metadata, MetadataCatalog
+from .data.metadata import as_names
 from .default_model import default_config
 from .errors import ConfigError, wording
 from .modeling import resolve_device
@@ -87,7 +88,9 @@ def resolve_model(
     cfg.defrost()
     if isinstance(weights, Mapping):
         check_state_dict(weights, "the state dict")
-        checkpoint = Checkpoint(dict(weights), name="the state dict")
+        shorter = unwrapping(weights)
+        plain = {shorter(name) or "": value for name, value in weights.items()}
+        checkpoint = Checkpoint(plain, name="the state dict")
         cfg.MODEL.WEIGHTS = ""
     elif isinstance(weights, (str, os.PathLike)):
         cfg.MODEL.WEIGHTS = os.fspath(weights)
@@ -229,11 +232,7 @@ def class_metadata(cfg: CfgNode, class_names: Sequence[str] | None) -> Metadata:
     known = MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else Metadata()
     if class_names is None:
         return known
-    if isinstance(class_names, (str, Mapping)) or not isinstance(class_names, Iterable):
-        raise ConfigError(f"class_names is {class_names!r:.100}: expected a list of names, one for each class in order")
-    class_names = list(class_names)
-    if not all(isinstance(name, str) for name in class_names):
-        raise ConfigError(f"class_names is {class_names!r:.100}: expected a text for each class")
+    class_names = list(as_names(class_names, "class_names"))
     kind, number = class_kind(cfg)
     if len(class_names) != number:
         raise ConfigError(

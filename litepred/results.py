@@ -35,6 +35,7 @@ __all__ = [
     "json_list",
     "panoptic_annotation",
     "panoptic_categories",
+    "plain",
     "rgb_to_id",
     "to_dicts",
     "write_coco",
@@ -52,6 +53,23 @@ Extend = Callable[[Iterable[Any]], None]
 _MASKS = ("rle", "polygon", "none")
 _MAX_ID = (1 << 24) - 1
 _MANY = 1000  # where the ids of stuff begin when the number of thing classes is not known
+
+
+def plain(value: Any) -> Any:
+    """Return a number, an id or a list as Python has it, where it came as NumPy's or torch's, or as a path.
+
+    Raises:
+        LitepredError: it is something else.
+    """
+    if isinstance(value, (np.generic, np.ndarray, Tensor)):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or isinstance(value, (bool, int, float, str, list, tuple, dict)):
+        return value
+    raise LitepredError(
+        f"{value!r:.100} is a {type(value).__name__}, for which JSON has no form: expected numbers, texts, lists, dicts"
+    )
 
 
 def _with_old_name(function: Callable[P, T]) -> Callable[P, T]:
@@ -138,7 +156,7 @@ def instances_to_coco_json(
             f"{len(ids)} classes: pass the metadata of the data set that the model was trained on, or none"
         )
     columns: dict[str, list[Any]] = {
-        "image_id": [img_id] * len(labels),
+        "image_id": [plain(img_id)] * len(labels),
         "category_id": [ids.get(label, label) for label in labels],
         "bbox": boxes.tolist(),
         "score": found.scores.tolist(),
@@ -234,14 +252,14 @@ def json_list(path: str | os.PathLike[str], key: str = "", rest: Mapping[str, An
         def extend(entries: Iterable[Any]) -> None:
             nonlocal separator
             for entry in entries:
-                file.write((separator + json.dumps(entry)).encode())
+                file.write((separator + json.dumps(entry, default=plain)).encode())
                 separator = ",\n"
 
         file.write(f"{{{json.dumps(key)}: [".encode() if key else b"[")
         yield extend
         file.write(b"\n]")
         for other, value in (rest or {}).items():
-            file.write(f",\n{json.dumps(other)}: {json.dumps(value)}".encode())
+            file.write(f",\n{json.dumps(other)}: {json.dumps(value, default=plain)}".encode())
         file.write(b"}\n" if key else b"\n")
 
 
@@ -321,7 +339,7 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         WriteError: the file cannot be written.
     """
     with whole_file(path) as file:
-        file.write(f"{json.dumps(content)}\n".encode())
+        file.write(f"{json.dumps(content, default=plain)}\n".encode())
 
 
 def id_to_rgb(ids: np.ndarray) -> np.ndarray:
@@ -399,7 +417,7 @@ def panoptic_annotation(
             "iscrowd": 0,
         }
         infos.append(info | ({"score": float(segment["score"])} if "score" in segment else {}))
-    return {"image_id": image_id, "file_name": file_name, "segments_info": infos}
+    return {"image_id": plain(image_id), "file_name": file_name, "segments_info": infos}
 
 
 def write_panoptic(path: str | os.PathLike[str], ids: Tensor | np.ndarray | tuple[Tensor, Any] | Outputs) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -155,7 +156,20 @@ def test_files_that_are_not_cocos(content, message, tmp_path):
         ),
         ("annotations", {"bbox": [1, 2, 3]}, r"has the bbox \[1, 2, 3\]: expected x, y, width, height"),
         ("annotations", {"bbox": "x"}, "has the bbox 'x': expected x, y, width, height"),
-        ("annotations", {"id": CONTENT["annotations"][1]["id"]}, "ids: expected one of its own for each"),
+        *(
+            (name, {"id": CONTENT[name][1]["id"]}, f"has 2 {name} with the id .*: expected one of its own for each")
+            for name in ("images", "categories", "annotations")
+        ),
+        ("annotations", {"bbox": [1, 2, 3, math.nan]}, r"has the bbox \[1, 2, 3, nan\]: expected finite numbers"),
+        ("annotations", {"bbox": [1, 2, -3, 4]}, "no width or height below 0"),
+        (
+            "annotations",
+            {"category_id": 99},
+            "has the category_id 99, which the file does not have: it has 1, 2.*correct",
+        ),
+        ("annotations", {"category_id": "1"}, "has the category_id '1', which .*; write ids as numbers everywhere"),
+        ("annotations", {"category_id": [1]}, r"has the category_id \[1\]: expected a number or a text"),
+        ("annotations", {"image_id": "1"}, "has the image_id '1', which .*; write ids as numbers everywhere"),
     ],
 )
 def test_records_that_are_damaged_are_refused_before_anything_is_predicted(name, change, message, tmp_path):
@@ -163,6 +177,53 @@ def test_records_that_are_damaged_are_refused_before_anything_is_predicted(name,
     (tmp_path / "a.json").write_text(json.dumps({**CONTENT, name: [changed, *CONTENT[name][1:]]}))
     with pytest.raises(LitepredError, match=message):
         COCOEvaluator(tmp_path / "a.json")
+
+
+def written(folder, **changes):
+    (folder / "a.json").write_text(json.dumps({**CONTENT, **changes}))
+    return folder / "a.json"
+
+
+def test_no_categories(tmp_path):
+    with pytest.raises(LitepredError, match="has no categories: expected one for each class"):
+        COCOEvaluator(written(tmp_path, categories=[]))
+
+
+def test_annotations_of_images_that_are_not_listed(tmp_path):
+    with pytest.warns(UserWarning, match=r"\d of \d+ annotations of .*a.json' are of images that it does not list"):
+        COCOEvaluator(written(tmp_path, images=CONTENT["images"][:2]))
+    elsewhere = [{**one, "id": 9000 + one["id"]} for one in CONTENT["images"]]
+    with pytest.raises(LitepredError, match="do the image_ids belong to another file"):
+        COCOEvaluator(written(tmp_path, images=elsewhere))
+
+
+def test_categories_are_held_against_the_model(tmp_path):
+    number = len(CONTENT["categories"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        COCOEvaluator(ANNOTATIONS, num_classes=number)
+    background = written(tmp_path, categories=[{"id": 0, "name": "background"}, *CONTENT["categories"]])
+    message = rf"{number + 1} categories \(0 'background', 1 .*, but the model has {number} classes: take out"
+    with pytest.raises(LitepredError, match=message):
+        COCOEvaluator(background, num_classes=number)
+    with pytest.warns(UserWarning, match=f"has {number + 2} classes: the categories are taken for the first"):
+        COCOEvaluator(ANNOTATIONS, num_classes=number + 2)
+
+
+def test_an_image_of_another_size(tmp_path):
+    images = [{**one, "height": 2 * one["height"]} for one in CONTENT["images"]]
+    evaluator = COCOEvaluator(written(tmp_path, images=images))
+    with pytest.raises(LitepredError, match="has 540 × 420 pixels, but the annotations say 1080 × 420"):
+        evaluator.process([{"image_id": 1}], [answer(1)])
+    bare = [{key: one[key] for key in ("id", "file_name")} for one in CONTENT["images"]]
+    COCOEvaluator(written(tmp_path, images=bare)).process([{"image_id": 1}], [answer(1, masks=False)])
+
+
+@pytest.mark.parametrize("image_id", [np.int64(1), torch.tensor(1), np.array(1)], ids=repr)
+def test_ids_of_numpy_and_torch(image_id):
+    evaluator = COCOEvaluator(ANNOTATIONS)
+    evaluator.process([{"image_id": image_id}], [answer(1)])
+    assert {type(one["image_id"]) for one in evaluator.predictions} == {int}
 
 
 @pytest.mark.parametrize("segmentation", [None, [], "x", [[1, 2, 3]], {"size": [9, 9]}])

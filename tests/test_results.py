@@ -203,7 +203,7 @@ def test_a_run_that_breaks_off_leaves_what_was_there(open_file, error, tmp_path)
 def test_plain_json(tmp_path):
     write_json(tmp_path / "a.json", {"a": [1.5]})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1.5]}
-    with pytest.raises(TypeError):
+    with pytest.raises(LitepredError):
         write_json(tmp_path / "a.json", object())
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
@@ -285,3 +285,25 @@ def test_what_is_no_labels(wrong, tmp_path):
     with pytest.raises(ValueError, match=r"expected logits|a PNG holds"):
         write_labels(tmp_path / "a.png", wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+IDS = [np.int64(7), np.array(7), torch.tensor(7), np.uint8(7)]
+
+
+@pytest.mark.parametrize("image_id", IDS, ids=repr)
+def test_ids_of_numpy_and_torch(image_id, tmp_path):
+    write_coco(tmp_path / "a.json", [(image_id, detections())])
+    assert [one["image_id"] for one in json.loads((tmp_path / "a.json").read_text())] == [7, 7]
+    write_json(tmp_path / "b.json", {"id": image_id, "path": tmp_path, "box": np.ones(2, np.float32)})
+    assert json.loads((tmp_path / "b.json").read_text()) == {"id": 7, "path": str(tmp_path), "box": [1, 1]}
+    seg = torch.zeros(4, 4, dtype=torch.int32), []
+    assert json.dumps(panoptic_annotation(seg, image_id, "a.png")).startswith('{"image_id": 7')
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), 1j])
+def test_values_that_json_has_no_form_for(value, tmp_path):
+    with pytest.raises(LitepredError, match="for which JSON has no form: expected numbers"):
+        write_json(tmp_path / "a.json", {"id": value})
+    with pytest.raises(LitepredError, match="for which JSON has no form: expected numbers"):
+        write_coco(tmp_path / "a.json", [(value, detections())])
+    assert not any(tmp_path.iterdir())

@@ -22,7 +22,7 @@ class Checkpoint:
     """What a checkpoint holds.
 
     Attributes:
-        model: state dict, name to CPU tensor; a prefix ``module.`` that all names had is gone.
+        model: state dict, name to CPU tensor; what wrappers had put before all names is gone.
         name: path of the file, or what messages call a state dict that came without a file.
         extra: the other top-level entries, such as ``iteration`` or ``__author__``.
         header: the texts in the header of a safetensors file, by key.

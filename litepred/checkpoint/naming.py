@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,15 @@ __all__ = [
     "from_torchvision",
     "is_torchvision",
     "split_query",
+    "unwrapping",
 ]
 
 CAFFE2 = "Caffe2"
 HEURISTICS = "matching_heuristics"
 _ENTRIES = ("model", "state_dict", "model_state", "blobs")  # that may hold the weights: the first that is there does
 _AVERAGE = re.compile(r"(\w+_)?ema(_\w+)?")
+_CHOICE, _COMPILED = "prefix=", "_orig_mod."
+_BEFORE_BACKBONE = re.compile(r"((?:\w+\.)*?)backbone\.")
 _logger = logging.getLogger(__name__)
 
 # Patterns in Caffe2's names and what replaces them, one after another; underscores have become dots before.
@@ -46,21 +49,66 @@ _TORCHVISION = dict(read_rows(Path(__file__).parent / "torchvision_names.txt"))
 _BACKGROUND_ROWS = {"bbox_pred.": 4, "mask_head.predictor.": 1}
 
 
-def split_query(path: str) -> tuple[str, bool]:
-    """Return a path or address without ``matching_heuristics=True`` in its query, and whether that was there."""
+def split_query(path: str) -> tuple[str, bool, str]:
+    """Return a path or address without what its query says to us, and that.
+
+    It is whether ``matching_heuristics=True`` was there, and the name after ``prefix=``.
+    """
     bare, _, query = path.partition("?")
     asked = f"{HEURISTICS}=True"
     parts = query.split("&")
-    rest = "&".join(part for part in parts if part != asked)
-    return f"{bare}?{rest}" if rest else bare, asked in parts
+    rest = "&".join(part for part in parts if part != asked and not part.startswith(_CHOICE))
+    chosen = next((part.removeprefix(_CHOICE) for part in parts if part.startswith(_CHOICE)), "")
+    return f"{bare}?{rest}" if rest else bare, asked in parts, chosen
 
 
-def find_state(data: Any) -> Checkpoint:
+def unwrapping(names: Collection[str], chosen: str = "") -> Callable[[str], str | None]:
+    """Return the function that takes off names what was put before them when a model was compiled or wrapped.
+
+    That is ``_orig_mod.`` anywhere, ``module.`` before all names, and whatever is before ``backbone.``, such as
+    ``model.``, where it is the same in all names that have this. The log says it. Where a file has several models, as
+    a teacher and a student, ``chosen`` says which is meant; the function returns ``None`` for names of the others.
+
+    Raises:
+        CheckpointError: there are several models and none was chosen, or there is none of that name.
+    """
+    if any(_COMPILED in name for name in names):
+        _logger.warning("Its names have %r in them, as torch.compile leaves it, which is taken off", _COMPILED)
+    plain = [name.replace(_COMPILED, "") for name in names]
+    lead = ""
+    while plain and all(name.startswith(f"{lead}module.") for name in plain):
+        lead += "module."
+    found = sorted({match[1] for name in plain if (match := _BEFORE_BACKBONE.match(name))}, key=len)
+    prefix = found[0] if found else lead
+    known = " and ".join(repr(one.removesuffix(".")) for one in found)
+    if chosen:
+        prefix = f"{chosen.removesuffix('.')}."
+        if not any(name.startswith(prefix) for name in plain):
+            some = known or repr(plain[0] if plain else "")
+            raise CheckpointError(f"it has no names that begin with {prefix!r}: they begin with {some}")
+    elif any(not one.startswith(prefix) for one in found):
+        first = found[0].removesuffix(".")
+        raise CheckpointError(
+            f"it has several models, {known}: choose one with ?{_CHOICE}{first} after the path; of a state dict, pass "
+            "the names of one alone"
+        )
+    if prefix != lead or chosen:
+        _logger.warning("Its names begin with %r, which is taken off", prefix)
+
+    def shorter(name: str) -> str | None:
+        name = name.replace(_COMPILED, "")
+        return name.removeprefix(prefix) if name.startswith(prefix) or not chosen else None
+
+    return shorter
+
+
+def find_state(data: Any, chosen: str = "") -> Checkpoint:
     """Find the weights among a file's top-level entries, and return them as they are, with the other entries.
 
     Detectron2 and most others keep them in ``model`` or ``state_dict``, pycls in ``model_state``, Detectron1 in
     ``blobs``, and bare state dicts are nothing but weights. A running average (``ema_state``, ``model_ema`` ...) is
     taken only where there is nothing else, as Detectron2 runs the plain weights; the log says which were taken.
+    An entry of any other name is taken if it is ``chosen``.
 
     Files of Detectron1 and pycls are known by their entries and names; others say who made them and whether their
     names are short, in ``__author__`` and ``matching_heuristics``.
@@ -71,12 +119,18 @@ def find_state(data: Any) -> Checkpoint:
     if not isinstance(data, Mapping):
         raise CheckpointError(f"it holds an object of type {type(data).__name__}, but expected a dict of named tensors")
     entry = next((name for name in _ENTRIES if isinstance(data.get(name), Mapping)), "")
+    if chosen and _only_arrays(data.get(chosen)):
+        data = {"model": data[chosen]}
+        entry = "model"
     averages = [key for key, value in data.items() if _AVERAGE.fullmatch(str(key)) and _only_arrays(value)]
     if averages and entry:
         _logger.warning("It has weights twice: %r is taken, as Detectron2 does, not the average %r", entry, averages[0])
     elif averages:
         entry = averages[0]
         _logger.warning("Its only weights are a running average, %r, which is taken", entry)
+    elif not entry and len(several := [str(key) for key, value in data.items() if _only_arrays(value)]) > 1:
+        names = " and ".join(map(repr, several))
+        raise CheckpointError(f"it has several models, {names}: choose one with ?{_CHOICE}{several[0]} after the path")
     elif not entry and not _only_arrays(data):
         shown = ", ".join(f"{key!r} ({type(value).__name__})" for key, value in list(data.items())[:8])
         raise CheckpointError(

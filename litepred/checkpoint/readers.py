@@ -25,7 +25,7 @@ from ..errors import CheckpointError
 from ..files import is_address, read_rows
 from .bundle import Checkpoint
 from .download import download
-from .naming import CAFFE2, find_state, from_caffe2, split_query
+from .naming import CAFFE2, find_state, from_caffe2, split_query, unwrapping
 from .unpickler import load_legacy, load_pickle, stored_tensor
 
 __all__ = ["find_checkpoint", "is_safetensors", "kind_of_pickle", "read_checkpoint", "to_tensor"]
@@ -38,7 +38,6 @@ _EXPANDED_FREELY, _EXPANSION = 100_000_000, 10
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _TEXT_PICKLE = re.compile(rb"c[\w.]+\r?\n[\w.]+\r?\n|\(([dl]p\d|d[VS]|S['\"]|V)|[}\]][q(.]")
 _LOCAL_QUERY = re.compile(r"((dl|raw|download)=\w*|matching_heuristics=False)(&|$)")
-_PREFIX = "module."
 _MAPPED = 64 << 20  # bytes: larger files are mapped into memory, where one that is cut short meanwhile ends the process
 _logger = logging.getLogger(__name__)
 _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
@@ -67,7 +66,8 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
 
     Args:
         path: of a file; or its address (see `download`), which is downloaded unless it is in the cache.
-            ``?matching_heuristics=True`` at the end asks for `Checkpoint.matching_heuristics`. That, and what is left
+            ``?matching_heuristics=True`` at the end asks for `Checkpoint.matching_heuristics`, and ``?prefix=teacher``
+            for one of several models in it (see `litepred.checkpoint.naming.unwrapping`). That, and what is left
             of the address that a file came from, such as ``?dl=1``, is no part of a file's name, unless there is a
             file of the whole name.
 
@@ -76,13 +76,19 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             another kind, damaged, names code, or holds no state dict.
     """
     file, kind, heuristics = find_checkpoint(path)
+    chosen = "" if str(file) == os.fspath(path) else split_query(os.fspath(path))[2]
     _logger.info("Reading the checkpoint %s", file)
     size = 0
     try:
         size = file.stat().st_size
         data, header = _read(file, kind)
-        found = find_state(data)
-        model = _tensors(found.model, _EXPANDED_FREELY + _EXPANSION * size)
+        found = find_state(data, chosen)
+        tensors = _tensors(found.model, _EXPANDED_FREELY + _EXPANSION * size)
+        shorter = unwrapping(tensors, "" if data is not found.model and chosen in data else chosen)
+        model = {name: value for key, value in tensors.items() if (name := shorter(key)) is not None}
+        if len(model) < len(tensors) and not chosen:
+            raise CheckpointError("two of its names become the same without what wrappers have put before them")
+        versions = {(shorter(f"{name}.") or "").removesuffix("."): value for name, value in found.versions.items()}
         if found.author == CAFFE2 and found.matching_heuristics:
             model = from_caffe2(model)
     except CheckpointError as error:
@@ -94,7 +100,15 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             f"read to the end ({reason[:300]}). Download or copy it again"
         ) from error
     heuristics = heuristics or found.matching_heuristics
-    return replace(found, model=model, name=str(file), header=header, format=kind, matching_heuristics=heuristics)
+    return replace(
+        found,
+        model=model,
+        name=str(file),
+        header=header,
+        format=kind,
+        matching_heuristics=heuristics,
+        versions=versions,
+    )
 
 
 def find_checkpoint(path: str | PathLike[str]) -> tuple[Path, str, bool]:
@@ -143,7 +157,7 @@ def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
 
 def _local_file(name: str) -> tuple[Path, bool]:
     """Return the file that is meant, and whether ``?matching_heuristics=True`` was asked for."""
-    text, heuristics = split_query(name)
+    text, heuristics, _ = split_query(name)
     if is_address(name):
         return download(text), heuristics
     given = Path(name)
@@ -305,6 +319,4 @@ def _tensors(state: Mapping[Any, Any], limit: int) -> dict[str, Tensor]:
         limit -= value.numel() * value.element_size()
         if limit < 0:
             raise CheckpointError(f"its tensors, up to {key}, are far larger than the file, which no weights are")
-    if all(key.startswith(_PREFIX) for key in tensors):
-        return {key[len(_PREFIX) :]: value for key, value in tensors.items()}
     return tensors

@@ -56,6 +56,11 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Read the arguments, and end with an error where some are left over, instead of leaving them to `main`."""
         found, unknown = super().parse_known_args(args, namespace)
+        several = next((one for one in self._get_positional_actions() if one.nargs == "*"), None)
+        if several and not any(one.startswith("-") and one != "--" for one in unknown):  # they stood behind an option
+            behind = [one for one in unknown if one != "--"]
+            setattr(found, several.dest, [*(getattr(found, several.dest) or ()), *behind])
+            unknown = []
         if unknown:
             given, actions = unknown[0].partition("=")[0], self._option_string_actions
             known = [name for name in actions if actions[name].help is not argparse.SUPPRESS]

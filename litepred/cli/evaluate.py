@@ -80,12 +80,22 @@ def run(arguments: argparse.Namespace) -> int:
     check_file("--panoptic-annotations", arguments.panoptic_annotations)
     check_model_arguments(arguments)
     from ..evaluation import COCOEvaluator, PanopticEvaluator
+    from ..resolve import class_kind
 
     predictor = make_predictor(arguments)
     evaluators: list[COCOEvaluator | PanopticEvaluator] = []
     if arguments.annotations is not None:
         sigmas = predictor.cfg.TEST.KEYPOINT_OKS_SIGMAS
-        evaluators.append(COCOEvaluator(arguments.annotations, class_numbering(predictor), kpt_oks_sigmas=sigmas))
+        kind, number = class_kind(predictor.cfg)
+        number_of_things = number if kind == "thing_classes" else None
+        evaluators.append(
+            COCOEvaluator(
+                arguments.annotations,
+                class_numbering(predictor),
+                kpt_oks_sigmas=sigmas,
+                num_classes=number_of_things,
+            )
+        )
     if arguments.panoptic_annotations is not None:
         evaluators.append(
             PanopticEvaluator(arguments.panoptic_annotations, arguments.panoptic_folder, predictor.metadata)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import glob
+import importlib.util
 import itertools
 import os
 from collections import deque
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ImageError
-from ..files import is_address
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +27,14 @@ __all__ = ["IMAGE_SUFFIXES", "expand", "is_video", "predict_files"]
 T = TypeVar("T")
 _SUFFIXES = ".png .jpg .jpeg .jpe .jfif .tif .tiff .bmp .webp .gif .jp2 .avif .ppm .pgm .pbm .pnm"
 IMAGE_SUFFIXES = tuple(_SUFFIXES.split())
+_HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 
 
-def expand(names: Sequence[str]) -> Iterator[str | ImageError]:
+def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[str | ImageError]:
     """Yield paths of files, and cameras, in order; an error for a name that leads to none.
 
-    A folder stands for the images and videos in it, sorted, without its subfolders; ``*``, ``?``, ``[…]`` and ``**``
+    A folder stands for the images and videos in it, sorted, without its subfolders; its other files are added to
+    ``left_out``, but for hidden ones. ``*``, ``?``, ``[…]`` and ``**``
     are expanded here too, for shells that leave them as they are.
     """
     from ..data.video import camera_number
@@ -42,7 +44,10 @@ def expand(names: Sequence[str]) -> Iterator[str | ImageError]:
             found: list[str] = []
             missing = f"the folder {name!r} has no image or video in it: expected files such as .png, .jpg or .mp4"
             try:
-                found = sorted(os.path.join(name, file) for file in os.listdir(name) if _is_shown(file))
+                files = sorted(os.path.join(name, file) for file in os.listdir(name) if not file.startswith("."))
+                found = [file for file in files if _is_read(file)]
+                if left_out is not None:
+                    left_out += [file for file in files if file not in set(found) and not os.path.isdir(file)]
             except OSError as error:
                 missing = f"the folder {name!r} cannot be read: {error.strerror or error}"
         elif not os.path.exists(name) and glob.has_magic(name):
@@ -60,8 +65,10 @@ def expand(names: Sequence[str]) -> Iterator[str | ImageError]:
 
 def _advice(name: str) -> str:
     """Say what to do about a name that leads to no file."""
-    if is_address(name):
-        return "addresses are not opened, download the image first"
+    from ..data.images import address_advice
+
+    if advice := address_advice(name):
+        return advice
     folder, file = os.path.split(name)
     with contextlib.suppress(OSError):
         if near := difflib.get_close_matches(file, os.listdir(folder or "."), n=1, cutoff=0.75):
@@ -69,17 +76,18 @@ def _advice(name: str) -> str:
     return f"expected an image, a folder or a video; the working folder is {os.getcwd()!r}"
 
 
-def _is_shown(file: str) -> bool:
-    from ..data.video import VIDEO_SUFFIXES
-
-    return not file.startswith(".") and Path(file).suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+def _is_read(file: str) -> bool:
+    suffix = Path(file).suffix.lower()
+    if suffix in _HEIF_SUFFIXES:
+        return importlib.util.find_spec("pillow_heif") is not None
+    return suffix in IMAGE_SUFFIXES or is_video(file)
 
 
 def is_video(name: str) -> bool:
-    """Tell videos and cameras from images, by their name."""
-    from ..data.video import VIDEO_SUFFIXES, camera_number
+    """Tell videos and cameras from images: files by their content."""
+    from ..data.video import camera_number, is_video_file
 
-    return Path(name).suffix.lower() in VIDEO_SUFFIXES or (camera_number(name) is not None and not os.path.exists(name))
+    return is_video_file(name) or (camera_number(name) is not None and not os.path.exists(name))
 
 
 def predict_files(

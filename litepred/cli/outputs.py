@@ -39,6 +39,7 @@ class Item:
 
     Attributes:
         source: path, or the camera.
+        is_video: whether it is a video or a camera.
         name: what results call it: the file's name; the path as given in a run that has two files of one name.
         stem: what the names of its files begin with, unlike any other's in the run.
         image_id: its number in COCO's files; ``None`` to be counted.
@@ -48,6 +49,7 @@ class Item:
     name: str
     stem: str
     image_id: int | None
+    is_video: bool
 
 
 def name_items(sources: Sequence[str]) -> list[Item]:
@@ -68,7 +70,7 @@ def name_items(sources: Sequence[str]) -> list[Item]:
             uses[_one_spelling(stem)] += 1
             free = f"{stem}-{uses[_one_spelling(stem)]}"
         uses[_one_spelling(free)] += 1
-        items.append(Item(source, name, free, int(stem) if numbered else None))
+        items.append(Item(source, name, free, int(stem) if numbered else None, is_video(source)))
     return items
 
 
@@ -80,7 +82,7 @@ def item_files(options: argparse.Namespace, item: Item) -> list[Path]:
     """Return the picture and the JSON file that an image or video gets in the folder ``--output``."""
     endings = []
     if options.save_images:
-        endings.append("mp4" if is_video(item.source) else "png")
+        endings.append("mp4" if item.is_video else "png")
     if options.save_json:
         endings.append("json")
     return [options.output / f"{item.stem}.{ending}" for ending in endings]
@@ -95,7 +97,7 @@ def all_files(options: argparse.Namespace, items: Iterable[Item]) -> Iterator[Pa
         yield from item_files(options, item)
         for folder in (options.panoptic, options.labels):
             if folder is not None:
-                yield folder / (f"{item.stem}-000000.png" if is_video(item.source) else f"{item.stem}.png")
+                yield folder / (f"{item.stem}-000000.png" if item.is_video else f"{item.stem}.png")
 
 
 def check_needs(options: argparse.Namespace, outputs: Outputs) -> None:
@@ -188,8 +190,8 @@ class RunFiles:
                         picture = drawn.get_image()[:, :, ::-1]
                     else:
                         picture = self._draw(one.frame, outputs, 1)
-                    # a camera is faster than the model: each picture stays until the next one came
-                    times = max(1, round(one.time_s * reader.fps) + 1 - shown) if reader.is_camera else 1
+                    # the rate of the file that is written is one: pictures stay until the next one, or are left out
+                    times = max(int(reader.is_camera), round(one.time_s * reader.fps) + 1 - shown)
                     for _ in range(times):
                         add_picture(picture)
                     shown += times

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from ..errors import ImageError, LitepredError
 from ..files import check_targets
@@ -32,7 +33,7 @@ from .common import (
     positive,
     progress_bar,
 )
-from .inputs import IMAGE_SUFFIXES, expand, is_video, predict_files
+from .inputs import IMAGE_SUFFIXES, expand, predict_files
 from .outputs import Item, RunFiles, all_files, check_needs, item_files, name_items
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ In COCO's files, images are counted from 1, unless the names of all of them are
 numbers, as COCO's own names are: then those are the ids. The key "file_name"
 tells which image is meant, here and in the other files. It is the file's name,
 or its path as given if two images have the same name."""
+
+
+_NAMED = 20  # of the files that are left out
 
 
 def add_options(parser: CommandParser) -> None:
@@ -137,7 +141,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_model_arguments(arguments)
     if arguments.output.suffix.lower() in (*IMAGE_SUFFIXES, ".mp4", ".json", ".csv") and not arguments.output.is_dir():
         raise LitepredError(f"--output is {str(arguments.output)!r}: expected a folder, in which each picture is named")
-    found = list(expand(arguments.images or [str(example_page())]))
+    left_out: list[str] = []
+    found = list(expand(arguments.images or [str(example_page())], left_out))
     unreadable = [one for one in found if isinstance(one, ImageError)]
     for error in unreadable:
         print(f"litepred: error: {error}", file=sys.stderr)
@@ -153,7 +158,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as stack, progress_bar(len(todo), "image") as bar:
         work = _Run(predictor, arguments, RunFiles(arguments, predictor.metadata, stack), bar, len(unreadable))
         start = time.perf_counter()
-        for video, group in itertools.groupby(todo, lambda item: is_video(item.source)):
+        for video, group in itertools.groupby(todo, lambda item: item.is_video):
             (work.videos if video else work.images)(group)
     if work.unnamed:
         print(
@@ -169,6 +174,9 @@ def run(arguments: argparse.Namespace) -> int:
         if skipped:
             told.append(f"{skipped} skipped")
         print(f"litepred: {', '.join(told)}", file=sys.stderr)
+    if left_out:
+        names = ", ".join(map(os.path.basename, left_out[:_NAMED])) + (" …" if len(left_out) > _NAMED else "")
+        print(f"litepred: {len(left_out)} files of folders are not read: {names}", file=sys.stderr)
     return 1 if work.failed else 0
 
 
@@ -271,9 +279,9 @@ class _Run:
 def _class_numbers(given: str, metadata: Metadata) -> list[int]:
     from difflib import get_close_matches
 
-    names = list(metadata.get("thing_classes") or ())
+    names = [normalize("NFC", name) for name in metadata.get("thing_classes") or ()]  # as macOS does not write them
     numbers = []
-    for one in (part.strip() for part in given.split(",")):
+    for one in (normalize("NFC", part.strip()) for part in given.split(",")):
         if one in names:
             numbers.append(names.index(one))
         elif one.isdecimal() and (not names or int(one) < len(names)):

@@ -7,30 +7,37 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, Union
+from typing import Any, BinaryIO, TypeAlias, Union
+from unicodedata import normalize
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import ImageError, wording
 from ..files import is_address
+from . import tiff
 from .decoders import IMAGE_FORMATS, open_image
-from .video import VIDEO_SUFFIXES
+from .video import is_video_file
 
-__all__ = ["ImageLike", "image_to_array", "read_image"]
+__all__ = ["ImageLike", "address_advice", "image_to_array", "read_image"]
 
 # A path, an open binary file, a Pillow image, or an array; see `image_to_array`.
 ImageLike: TypeAlias = Union[str, "os.PathLike[str]", BinaryIO, Image.Image, np.ndarray]
 
 _IS_PROGRAM = "is EPS, which is drawn by running a program: convert it to PNG first"  # by Ghostscript
+_HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 
 
 def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> np.ndarray:
     """Read an image file, turned upright as its EXIF data say; where it has several frames or pages, the first.
+
+    Of samples of more than 8 bits the lower ones are cut off, as by ``cv2.imread``. Warnings tell of frames that are
+    left out, and of 16 bits of which so few are used that the image is nearly black.
 
     Args:
         path: of a file whose content is of a format in `litepred.data.IMAGE_FORMATS`; or an open binary file, such as
@@ -43,25 +50,86 @@ def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> 
     Raises:
         ImageError: when there is no such file or it is not an image that can be read whole.
     """
-    name = _existing(path) if isinstance(path, (str, os.PathLike)) else f"the {type(path).__name__}"
+    return _read(path, format)
+
+
+def _read(path: str | os.PathLike[str] | BinaryIO, format: str, bands: int = 0) -> np.ndarray:
+    """Read a file as `read_image` does, or with ``bands`` as `_as_bands` does."""
+    name = f"the {type(path).__name__}"
+    if isinstance(path, (str, os.PathLike)):
+        path = _existing(path)
+        name = repr(path)
     try:
-        with open_image(path) as image:
-            several = image.format == "TIFF" and getattr(image, "is_animated", False)
-            array = _pil_to_array(image, format)
+        tags, several = tiff.read_tags(path)
+        try:
+            if not tiff.is_deep_in_planes(tags) and not (tags and bands and tiff.has_tifffile()):
+                with _open(path) as image:
+                    if image.format == "JPEG2000" and image.mode == "RGB" and not bands and _is_deep_jp2(path):
+                        image = _jp2_by_opencv(path)
+                    array = _pil_to_array(image, format, name, bands)
+                    # the other pictures of an MPO are views of the same, those of HEIF often smaller ones
+                    several = image.format not in ("MPO", "HEIF") and getattr(image, "is_animated", False)
+            else:
+                array = _tiff_to_array(path, tags, format, name, bands)
+        except Exception as error:
+            if not tags or not tiff.is_lacked(error, tags):
+                raise
+            array = _tiff_to_array(path, tags, format, name, bands)
     except Exception as error:  # Pillow's decoders raise all sorts on damaged files
         raise ImageError(f"{name} {_reason(error, path)}") from error
     if several:
-        warnings.warn(f"{name} has several pages, and the first is taken: pass each as a Pillow image", stacklevel=2)
+        parts = "pages" if tags else "frames"
+        told = f"{name} has several {parts}, and the first is taken: pass each as a Pillow image"
+        warnings.warn(told, stacklevel=3)
     return array
 
 
+def _open(path: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+    try:
+        return open_image(path)
+    except Image.UnidentifiedImageError:
+        if _head(path)[4:12] not in _HEIF:
+            raise
+        try:
+            import pillow_heif
+        except ImportError as error:
+            advice = "pip install 'litepred[heif]', or convert it"
+            raise ImageError(f"is HEIC, which Pillow does not read alone: {advice}") from error
+        return pillow_heif.HeifImageFile(path)
+
+
+def _head(source: str | os.PathLike[str] | BinaryIO, size: int = 16) -> bytes:
+    with open(source, "rb") if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
+        file.seek(0)
+        head = file.read(size)
+        file.seek(0)
+        return head
+
+
+def _is_deep_jp2(source: str | os.PathLike[str] | BinaryIO) -> bool:
+    """Tell whether a JPEG 2000 has more than 8 bits per sample, which are one less than a byte of its header says."""
+    header = _head(source, 1 << 16).partition(b"\xff\x4f\xff\x51")[2]
+    return len(header) > 38 and header[38] & 127 > 7
+
+
+def _jp2_by_opencv(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+    """Decode a JPEG 2000 of deep colours, in which Pillow's rounding turns the brightest samples black."""
+    import cv2
+
+    array = cv2.imdecode(np.frombuffer(_head(source, -1), np.uint8), cv2.IMREAD_COLOR)
+    if array is None:
+        raise ImageError("cannot be read as an image by OpenCV: is the file complete?")
+    return Image.fromarray(np.ascontiguousarray(array[:, :, ::-1]))
+
+
 def _existing(path: str | os.PathLike[str]) -> str:
-    """Return the path of a file in quotation marks, as messages show it."""
+    """Return the path of a file, in the Unicode form that the file system has it in."""
     name = os.fspath(path)
+    for form in ("NFC", "NFD"):  # macOS writes the second, and what was typed is of the first
+        if not os.path.exists(name) and isinstance(name, str) and os.path.exists(other := normalize(form, name)):
+            name = path = other
     if not os.path.exists(name):  # unlike Path.exists(), never an error of its own
-        advice = f"expected an image file; the working folder is {os.getcwd()!r}"
-        if is_address(str(name)):
-            advice = "addresses are not opened, download the image first"
+        advice = address_advice(str(name)) or f"expected an image file; the working folder is {os.getcwd()!r}"
         raise ImageError(f"there is no file {str(name)!r}: {advice}")
     path = Path(name)
     if not path.is_file():
@@ -70,21 +138,24 @@ def _existing(path: str | os.PathLike[str]) -> str:
             kind = "a directory"
             advice = wording("; predictor.batch(sorted(Path(folder).iterdir())) takes all that are in one", "")
         raise ImageError(f"{str(path)!r} is {kind}: expected an image file{advice}")
-    return repr(str(path))
+    return str(path)
 
 
-class _UnfitError(Exception):
-    """The file is not an image, or it cannot be turned into an image of the wanted kind."""
+def address_advice(name: str) -> str:
+    """Say what to do about an address in the place of a file; nothing where a name is none."""
+    if re.match(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms)://|https?://[^?]*\.(m3u8|mpd)(\?|$)", name, re.IGNORECASE):
+        return "streams are not opened, open it with cv2.VideoCapture and give each frame to the predictor"
+    return "addresses are not opened, download the image first" if is_address(name) else ""
 
 
 def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None = None) -> str:
     """Finish a sentence that begins with the name of an image that cannot be read."""
-    if isinstance(error, _UnfitError):
+    if isinstance(error, ImageError):
         return str(error)
     if isinstance(error, Image.DecompressionBombError):
         advice = wording("if the file can be trusted, raise PIL.Image.MAX_IMAGE_PIXELS", "make it smaller first")
         return f"is too large ({error}): {advice}"
-    if str(source).lower().endswith(VIDEO_SUFFIXES):
+    if isinstance(source, (str, os.PathLike)) and is_video_file(source):
         advice = wording("predictor.stream(path) goes through its frames", "only litepred predict takes videos")
         return f"is a video: expected an image; {advice}"
     if isinstance(error, Image.UnidentifiedImageError) and source is not None:
@@ -101,41 +172,82 @@ def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None =
     return f"cannot be read as an image ({error}): is the file complete?"
 
 
-def _pil_to_array(image: Image.Image, format: str) -> np.ndarray:
+def _pil_to_array(image: Image.Image, format: str, name: str, bands: int = 0) -> np.ndarray:
     if image.format == "EPS":
-        raise _UnfitError(_IS_PROGRAM)
+        raise ImageError(_IS_PROGRAM)
+    tags, came_as = getattr(image, "tag_v2", {}), image.format
+    is_deep = ";16" in str(getattr(image, "tile", ""))  # samples that Pillow brings to 8 bits by itself
     image.load()
-    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")  # Pillow before 10.3
     # Orientation is an extra: an image whose EXIF data are damaged is taken as it is stored.
     with contextlib.suppress(Exception):
         image = ImageOps.exif_transpose(image)
+    if bands:
+        return _as_bands(np.asarray(image.convert("RGBA") if image.mode in ("P", "PA") else image), bands)
+    if image.mode[0] in "IF" and image.mode != format:  # I;16 and its relatives, I, F
+        has_16 = image.mode.startswith("I;") or came_as in ("PNG", "PPM") or tags.get(258) == (16,)
+        bits = min(max(tags.get(258, (16,))), 16) if has_16 and image.mode != "F" else 32
+        values = np.asarray(image)
+        if bits == 32 and image.mode == "I" and tags.get(339, (1,)) == (1,) and came_as == "TIFF":
+            values = values.view(np.uint32)
+        image = Image.fromarray(_deep_to_8_bits(values, bits, tags, name))
+    elif is_deep:
+        _warn_if_dark(int(np.asarray(image).max(initial=0)) << 8 | 255, name)
+    return _in_order(image, format)
+
+
+def _tiff_to_array(
+    path: str | os.PathLike[str] | BinaryIO, tags: Mapping[int, Any], format: str, name: str, bands: int
+) -> np.ndarray:
+    if not bands and not tiff.has_tifffile():
+        array = tiff.read_by_opencv(path, tags)
+        if max(tags.get(258, (8,))) == 16:
+            _warn_if_dark(int(array.max()) << 8 | 255, name)
+        return _in_order(Image.fromarray(array), format)
+    values, bits = tiff.read_bands(path, tags)
+    if bands:
+        return _as_bands(values, bands)
+    seen = tiff.colours(_deep_to_8_bits(values, bits, tags, name), tags)
+    return _in_order(Image.fromarray(seen if seen.shape[2] == 3 else seen[:, :, 0]), format)
+
+
+def _in_order(image: Image.Image, format: str) -> np.ndarray:
     mode = "RGB" if format == "BGR" else format
-    if image.mode != mode and image.mode[0] in "IF":  # I;16 and its relatives, I, F
-        image = _to_8_bits(image, is_16_bit)
     try:
         array = np.array(image.convert(mode))
     except ValueError as error:
-        raise _UnfitError(
-            f"has Pillow's mode {image.mode}, which cannot become {mode} ({error}): convert it"
-        ) from error
+        raise ImageError(f"has Pillow's mode {image.mode}, which cannot become {mode} ({error}): convert it") from error
     if array.ndim == 2:
         array = array[:, :, None]
     return np.ascontiguousarray(array[:, :, ::-1]) if format == "BGR" else array
 
 
-def _to_8_bits(image: Image.Image, is_16_bit: bool) -> Image.Image:
-    """Bring 16-bit gray to 8 bits, as ``cv2.imread`` does; other values have no known range.
+def _as_bands(values: np.ndarray, bands: int) -> np.ndarray:
+    """Return what a file holds (H, W, C), in its own order: bytes as uint8, all else as float32 of the same values."""
+    values = values[:, :, None] if values.ndim == 2 else values
+    if values.shape[2] != bands:
+        number = values.shape[2]
+        raise ImageError(f"has {number} band{'s' * (number > 1)}: expected {bands}, as many as the model takes")
+    return np.ascontiguousarray(values, np.uint8 if values.dtype == np.uint8 else np.float32)
 
-    Pillow's own conversion cuts all values off at 255, which leaves white.
-    """
-    values = np.asarray(image)
-    if is_16_bit:
-        return Image.fromarray((values >> 8).astype(np.uint8))
-    low, high = (values.min(), values.max()) if values.size else (0, 0)
-    raise _UnfitError(
-        f"has {'float' if image.mode == 'F' else '32-bit'} pixels from {low:g} to {high:g}, and what is black and what "
-        "is white in them is not known: scale them to 0…255 as uint8 first"
-    )
+
+def _deep_to_8_bits(values: np.ndarray, bits: int, tags: Mapping[int, Any], name: str) -> np.ndarray:
+    array = tiff.samples_to_8_bits(values, bits, tags)
+    if values.dtype.kind == "i" and values.min(initial=0) < 0:
+        told = f"{name} has negative values, which count as 32768 and more: scale them to 0…255 as uint8 yourself"
+        warnings.warn(told, stacklevel=6)
+    elif bits == 16:
+        _warn_if_dark(int(values.max(initial=0)), name)
+    return array
+
+
+def _warn_if_dark(brightest: int, name: str) -> None:
+    """Tell of samples of 16 bits, of which a camera of 14 bits or less has used the lower ones alone."""
+    if 0 < brightest < 1 << 14:
+        warnings.warn(
+            f"{name} has 16 bits per sample, but none above {brightest}, and is nearly black as 8 bits: if its camera "
+            "has fewer bits, scale it to 0…255 as uint8 and pass the array",
+            stacklevel=6,
+        )
 
 
 def _instead_of(image: object) -> str:
@@ -164,37 +276,45 @@ def _to_bytes(image: np.ndarray) -> str:
 
 
 def image_to_array(image: ImageLike, channels: int = 3, format: str = "BGR") -> np.ndarray:
-    """Return an image as a contiguous uint8 array (H, W, ``channels``).
+    """Return an image as a contiguous array (H, W, ``channels``), uint8 unless it came as floats.
 
     Args:
-        image: a path or an open binary file; a Pillow image (turned upright as its EXIF data say); or a uint8 array of
+        image: a path or an open binary file; a Pillow image (turned upright as its EXIF data say); or an array of
             any strides, (H, W, 3) in BGR order, (H, W) or (H, W, 1) gray, or (H, W, 4) BGRA, whose alpha is dropped.
-        channels: how many the model takes.
+            An array is uint8; or of floats in the range that the model was trained on, which keep their values.
+        channels: how many the model takes. Where they are neither 3 nor 1, files and Pillow images need as many bands,
+            which keep the order and the values that they have there: bytes become uint8, all else float32.
         format: order of three channels in what is returned, "BGR" or "RGB".
 
     Raises:
         ImageError: ``image`` is none of these, or has another number of channels.
     """
-    pillow_format = format if channels == 3 else "L"
+    pillow_format, bands = format if channels == 3 else "L", 0 if channels in (1, 3) else channels
     came_as_array = isinstance(image, np.ndarray)
     if isinstance(image, Image.Image):
+        name = f"the Pillow image {image!r}"
         try:
-            image = _pil_to_array(image, pillow_format)
+            image = _pil_to_array(image, pillow_format, name, bands)
         except Exception as error:  # an image that is opened lazily is decoded here
-            raise ImageError(f"the Pillow image {image!r} {_reason(error)}") from error
+            raise ImageError(f"{name} {_reason(error)}") from error
     elif not isinstance(image, np.ndarray) and (isinstance(image, (str, os.PathLike)) or hasattr(image, "read")):
-        image = read_image(image, pillow_format)
+        image = _read(image, pillow_format, bands)
     if not isinstance(image, np.ndarray):
         raise ImageError(f"{type(image).__name__} is not an image: {_instead_of(image)}")
     image = np.asarray(image)  # a subclass, such as a matrix, has ways of its own
-    expected = f"expected uint8 (H, W, {channels})" + (" in BGR order, (H, W) or (H, W, 4)" if channels == 3 else "")
+    order = " in BGR order, (H, W) or (H, W, 4)" if channels == 3 else ""
+    expected = f"expected uint8 (H, W, {channels}){order}, or floats in the range that the model was trained on"
     came = f"an array of shape {image.shape} and dtype {image.dtype}"
-    if image.dtype != np.uint8:
+    if image.dtype.kind == "f":
+        image = image.astype(np.float64 if image.dtype.itemsize == 8 else np.float32, copy=False)
+    if image.dtype not in (np.uint8, np.float32, np.float64):
         raise ImageError(f"{came} is not an image: {expected}; {_to_bytes(image)}")
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or 0 in image.shape:
         raise ImageError(f"{came} is not an image: {expected}, height and width at least 1")
+    if image.dtype != np.uint8 and not np.isfinite(image).all():
+        raise ImageError(f"{came} has NaN or infinite values: expected numbers, put 0 or the mean in their place")
     if channels == 3 and image.shape[2] == 4:
         image = image[:, :, :3]
     elif channels == 3 and image.shape[2] == 1:

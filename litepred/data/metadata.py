@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import UserDict
+from collections.abc import Iterable, Mapping, Set
+from numbers import Number
 from types import SimpleNamespace
 from typing import Any
 
-from ..errors import LitepredError
+import numpy as np
+
+from ..errors import ConfigError, LitepredError
 from .datasets import BUILTIN_NAMES, builtin_facts
 
-__all__ = ["Catalog", "Metadata", "MetadataCatalog", "as_metadata", "class_name", "dataset_ids"]
+__all__ = ["Catalog", "Metadata", "MetadataCatalog", "as_metadata", "as_names", "class_name", "dataset_ids"]
 
 _OLD_NAMES = {
     "class_names": "thing_classes",
@@ -29,6 +33,10 @@ class Metadata(SimpleNamespace):
 
     name: str = "N/A"
 
+    def __init__(self, **facts: Any) -> None:
+        super().__init__()
+        self.set(**facts)
+
     def __getattr__(self, key: str) -> Any:
         if key in _OLD_NAMES:
             return getattr(self, _OLD_NAMES[key])
@@ -42,6 +50,8 @@ class Metadata(SimpleNamespace):
 
     def __setattr__(self, key: str, value: Any) -> None:
         key = _OLD_NAMES.get(key, key)
+        if key in ("thing_classes", "stuff_classes") and value is not None:
+            value = as_names(value, key)
         if key in self.__dict__ and self.__dict__[key] != value:
             raise AssertionError(
                 f"{key!r} of the metadata of {self.name!r} is already {self.__dict__[key]!r} and cannot become "
@@ -111,12 +121,28 @@ def as_metadata(given: Any) -> Metadata:
     Raises:
         LitepredError: ``given`` is none of these.
     """
-    if isinstance(given, (list, tuple)):
-        return Metadata(thing_classes=list(given))
+    if isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping)):
+        return Metadata(thing_classes=given)
     found = Metadata() if given is None else given if hasattr(given, "get") else getattr(given, "metadata", None)
     if found is None:
         raise LitepredError(f"{given!r:.60} came as metadata: expected predictor.metadata, or a list of class names")
     return found
+
+
+def as_names(names: Any, what: str) -> list[str]:
+    """Return the names of classes as a list of texts: they may come as an array or an index, and be numbers.
+
+    Raises:
+        ConfigError: they are neither, or in no order; ``what`` is what the message calls them.
+    """
+    if isinstance(names, (str, bytes, Mapping, Set)) or not isinstance(names, Iterable):
+        raise ConfigError(f"{what} is {names!r:.100}: expected a list of names, one for each class in order")
+    if isinstance(names, list) and all(type(name) is str for name in names):
+        return names
+    texts = [str(getattr(name, "item", lambda name=name: name)()) for name in names]
+    if not all(isinstance(name, (str, Number, np.generic)) and name == name for name in names):
+        raise ConfigError(f"{what} is {list(names)!r:.100}: expected a text or a number for each class")
+    return texts
 
 
 def class_name(metadata: Metadata | None, index: int, kind: str = "thing") -> str:

@@ -16,18 +16,21 @@ __all__ = ["ResizeShortestEdge", "ResizeTransform"]
 class ResizeTransform:
     """Resize images from (``h``, ``w``) to (``new_h``, ``new_w``) pixels, and coordinates with them.
 
-    ``interp`` is one of Pillow's resampling methods; ``None`` stands for the bilinear one.
+    ``interp`` is one of Pillow's resampling methods; ``None`` stands for the bilinear one. With ``last_is_alpha``,
+    uint8 arrays of two or four bands are colours with alpha, as they are to Detectron2: where that is 0, all become 0.
     """
 
-    def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: int | None = None) -> None:
-        self.h, self.w, self.new_h, self.new_w = h, w, new_h, new_w
+    def __init__(
+        self, h: int, w: int, new_h: int, new_w: int, interp: int | None = None, *, last_is_alpha: bool = False
+    ) -> None:
+        self.h, self.w, self.new_h, self.new_w, self.last_is_alpha = h, w, new_h, new_w, last_is_alpha
         self.interp = Image.Resampling.BILINEAR if interp is None else interp
 
     def __repr__(self) -> str:
         return f"ResizeTransform(h={self.h}, w={self.w}, new_h={self.new_h}, new_w={self.new_w}, interp={self.interp})"
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
-        """Resize an array (H, W) or (H, W, C), keeping its dtype and channels.
+        """Resize an array (H, W) or (H, W, C), keeping its dtype and channels, of which there may be any number.
 
         Pillow resizes uint8 arrays, and smooths when it shrinks them. Float arrays are interpolated without smoothing.
         Detectron2 makes the same difference, and it is visible. ``interp`` is one of Pillow's resampling methods in
@@ -42,17 +45,20 @@ class ResizeTransform:
             return img
         method = cast(Image.Resampling, self.interp if interp is None else interp)
         if img.dtype == np.uint8:
-            plane = img[:, :, 0] if img.ndim == 3 and img.shape[2] == 1 else img
-            resized = np.asarray(Image.fromarray(plane).resize((self.new_w, self.new_h), method))
-            return resized.reshape(self.new_h, self.new_w, *img.shape[2:])
+            bands = 1 if img.ndim == 2 else img.shape[2]
+            together = bands == 3 or (self.last_is_alpha and bands in (2, 4))
+            planes = [img] if img.ndim == 2 or together else np.moveaxis(img, 2, 0)
+            size = self.new_w, self.new_h
+            resized = [np.asarray(Image.fromarray(np.ascontiguousarray(p)).resize(size, method)) for p in planes]
+            return resized[0] if img.ndim == 2 or together else np.stack(resized, axis=2)
         if not np.issubdtype(img.dtype, np.floating):
             raise ImageError(f"cannot resize an array of dtype {img.dtype}: expected uint8 or a float type")
         import torch
         from torch.nn import functional as F
 
         mode, align_corners = ("nearest", None) if method == Image.Resampling.NEAREST else ("bilinear", False)
-        planes = torch.from_numpy(np.ascontiguousarray(img)).reshape(self.h, self.w, -1).permute(2, 0, 1)[None]
-        scaled = F.interpolate(planes, (self.new_h, self.new_w), mode=mode, align_corners=align_corners)
+        floats = torch.from_numpy(np.ascontiguousarray(img)).reshape(self.h, self.w, -1).permute(2, 0, 1)[None]
+        scaled = F.interpolate(floats, (self.new_h, self.new_w), mode=mode, align_corners=align_corners)
         return scaled[0].permute(1, 2, 0).reshape(self.new_h, self.new_w, *img.shape[2:]).numpy()
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
@@ -71,7 +77,7 @@ class ResizeTransform:
 
     def inverse(self) -> ResizeTransform:
         """Return the transform that resizes back."""
-        return ResizeTransform(self.new_h, self.new_w, self.h, self.w, self.interp)
+        return ResizeTransform(self.new_h, self.new_w, self.h, self.w, self.interp, last_is_alpha=self.last_is_alpha)
 
 
 class ResizeShortestEdge:
@@ -82,6 +88,7 @@ class ResizeShortestEdge:
         max_size: limit of the longer edge in pixels.
         sample_style: how Detectron2 draws one of several lengths in training. Prediction has one, so it is not used.
         interp: Pillow's resampling method; bilinear by default.
+        last_is_alpha: see `ResizeTransform`.
 
     Raises:
         ConfigError: when a size cannot be one, or there are several lengths.
@@ -93,6 +100,8 @@ class ResizeShortestEdge:
         max_size: int = 2**31,
         sample_style: str = "range",
         interp: int | None = None,
+        *,
+        last_is_alpha: bool = False,
     ) -> None:
         lengths = tuple(short_edge_length) if isinstance(short_edge_length, Sequence) else (short_edge_length,)
         is_length = all(isinstance(edge, (int, np.integer)) and edge >= 0 for edge in lengths)
@@ -106,6 +115,7 @@ class ResizeShortestEdge:
         self.short_edge_length = lengths
         self.max_size = max_size
         self.interp = interp
+        self.last_is_alpha = last_is_alpha
 
     def get_transform(self, image: np.ndarray) -> ResizeTransform:
         """Return the resizing for an array (H, W, …)."""
@@ -113,7 +123,7 @@ class ResizeShortestEdge:
         new_height, new_width = height, width
         if self.short_edge_length[0]:
             new_height, new_width = self.get_output_shape(height, width, self.short_edge_length[0], self.max_size)
-        return ResizeTransform(height, width, new_height, new_width, self.interp)
+        return ResizeTransform(height, width, new_height, new_width, self.interp, last_is_alpha=self.last_is_alpha)
 
     def __call__(self, aug_input: Any) -> ResizeTransform:
         """Resize the image of an input that has ``image`` and ``transform()``, and return how.

@@ -1,4 +1,4 @@
-"""Frames in and out of videos and cameras, by OpenCV, one at a time.
+"""Frames in and out of videos and cameras, one at a time.
 
 H × W pixels. Frames are (H, W, 3) uint8 arrays in BGR order.
 """
@@ -10,10 +10,11 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from fractions import Fraction
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,9 +22,17 @@ from ..errors import ImageError, LitepredError
 from ..files import whole_file
 from .decoders import warn_if_old
 
-__all__ = ["VIDEO_SUFFIXES", "VideoReader", "camera_number", "video_file"]
+__all__ = ["VideoReader", "camera_number", "is_video_file", "video_file"]
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
+_MAGIC = re.compile(
+    rb".{4}(ftyp(?!avi[fs]|hei|hev|mif1|msf1|jp|crx)|moov|mdat|wide|free|skip|pnot)|"  # MP4 and QuickTime, but no AVIF
+    rb"\x1aE\xdf\xa3|RIFF.{4}AVI |OggS|FLV\x01|"  # WebM and Matroska, AVI, Ogg, Flash
+    rb"0&\xb2u\x8ef\xcf\x11|\x00\x00\x01[\xb0\xb3\xba]|"  # Windows Media, MPEG
+    rb"G.{187}G.{187}G|.{4}G.{191}G.{191}G",  # MPEG-TS, with times (of cameras and Blu-rays) or without
+    re.DOTALL,
+)
+_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".asf")
+_Write: TypeAlias = Callable[[np.ndarray], object]
 _CAMERA = re.compile(r"camera:(\d{1,3})")
 
 
@@ -35,18 +44,31 @@ def camera_number(source: Any) -> int | None:
     return int(match[1]) if match else None
 
 
+def is_video_file(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is a video: by its first bytes, or by its name where they are those of no format known."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(600)
+    except OSError:  # which is told where the file is wanted
+        return False
+    return bool(_MAGIC.match(head)) or (
+        os.fspath(path).lower().endswith(_SUFFIXES) and not head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8"))
+    )
+
+
 class VideoReader:
     """The frames of a video file or a camera, each read when its turn comes.
 
-    Open it with ``with``, and iterate over it once: it yields each frame's number from 0, its time in seconds, and the
-    frame.
+    Open it with ``with``, and iterate over it once: it yields each frame's number from 0; when it is shown, in seconds
+    after the first, as the file tells, whose rate may vary; and the frame, upright.
 
     Args:
         source: the path of a video file; ``"camera:0"`` or 0 for the first camera.
 
     Attributes:
         is_camera: whether the source is a camera, which never ends by itself.
-        fps: frames per second, as the file or the camera tells; 25 where it does not tell.
+        fps: frames per second on average, as the file or the camera tells; 25 where it does not, as in the recordings
+            of browsers.
         frame_count: how many frames the file says it has; ``None`` where it does not say, and for a camera.
 
     Raises:
@@ -73,10 +95,11 @@ class VideoReader:
             if self.is_camera:
                 expected = "is it connected, free and allowed to be used?"
             raise ImageError(f"{self._name} cannot be opened as a video: {expected}")
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         if self.is_camera:
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one of seconds ago
         fps, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.fps = float(fps) if 0 < fps <= 1000 else 25.0
+        self.fps = float(fps) if 0 < fps < 1000 else 25.0  # 1000 is the clock of a WebM file
         self.frame_count = int(count) if not self.is_camera and count >= 1 else None
 
     def __enter__(self) -> VideoReader:
@@ -95,13 +118,25 @@ class VideoReader:
         Raises:
             ImageError: when there is not even a first one.
         """
+        import cv2
+
         index, start = 0, time.perf_counter()  # whose steps are not of 16 ms, as the other clock's on Windows
+        first_s = time_s = 0.0
         while (frame := self._capture.read()[1]) is not None:
-            yield index, time.perf_counter() - start if self.is_camera else index / self.fps, frame
+            if self.is_camera:
+                time_s = time.perf_counter() - start
+            else:
+                told_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                first_s = told_s if index == 0 else first_s
+                # some files tell no times, or not of each frame
+                passed_s = round(told_s - first_s, 6)
+                time_s = passed_s if passed_s > time_s else time_s + 1 / self.fps if index else 0.0
+            yield index, time_s, frame
             index += 1
         if not index:
             raise ImageError(f"{self._name} has no frame that can be read: is it complete?")
-        if index < 0.9 * (self.frame_count or 0):  # some formats tell an estimate
+        # Some formats tell an estimate, from the last time in the file; its first may be later than 0.
+        if max(index, (time_s + 1) * self.fps) < 0.9 * (self.frame_count or 0):
             told = f"{self._name} says that it has {self.frame_count} frames, but only {index} could be read"
             warnings.warn(f"{told}: is it complete?", stacklevel=2)
 
@@ -110,10 +145,11 @@ class VideoReader:
 def video_file(
     path: str | os.PathLike[str], fps: float, size_hw: tuple[int, int]
 ) -> Iterator[Callable[[np.ndarray], object]]:
-    """Open an MP4 file (MPEG-4) for a ``with`` block, and give the function that adds a frame.
+    """Open an MP4 file for a ``with`` block, and give the function that adds a frame.
 
-    The file appears at the end of the block, whole, and not at all when the block raises. The format has even sizes
-    only: of an odd height or width, the last row or column is left out.
+    PyAV writes H.264, which everything plays. Without it OpenCV writes MPEG-4 part 2, which browsers and notebooks do
+    not play, and a warning says so. The file appears at the end of the block, whole, and not at all when the block
+    raises. Both have even sizes only: of an odd height or width, the last row or column is left out.
 
     Args:
         path: the file's path, which ends in .mp4.
@@ -121,34 +157,71 @@ def video_file(
         size_hw: (height, width) of all frames in pixels.
 
     Raises:
-        LitepredError: this build of OpenCV cannot write such a file there, or did not write all of it.
+        LitepredError: such a file cannot be written there, or not all of it could be.
         WriteError: the folder cannot be written.
     """
-    import cv2
-
     added = False
+    height, width = (side // 2 * 2 for side in size_hw)
 
     def add(frame: np.ndarray) -> None:
         nonlocal added
         if frame.shape != (*size_hw, 3):  # OpenCV would leave it out and say nothing
             raise LitepredError(f"{str(path)!r} takes frames of shape {(*size_hw, 3)}, but one is {frame.shape}")
-        writer.write(np.ascontiguousarray(frame))
+        write(np.ascontiguousarray(frame[:height, :width]))
         added = True
 
     with whole_file(path) as file:
-        file.close()  # OpenCV opens it by its name
-        writer = cv2.VideoWriter(file.name, cv2.VideoWriter.fourcc(*"mp4v"), fps, size_hw[::-1])
-        try:
-            if not writer.isOpened():
-                raise LitepredError(
-                    f"{str(path)!r} cannot be written as a video of {size_hw[1]} × {size_hw[0]} pixels: is the name's "
-                    "ending .mp4, and can the folder be written?"
-                )
+        file.close()  # it is opened by its name
+        with _h264(file.name, fps, (height, width)) or _mpeg4(file.name, fps, size_hw, str(path)) as write:
             yield add
-        finally:
-            writer.release()
         if added:
             try:  # nor does it tell that the disk is full
                 VideoReader(file.name).close()
             except ImageError as error:
                 raise LitepredError(f"{str(path)!r} cannot be written whole: is the disk full?") from error
+
+
+def _h264(name: str, fps: float, size_hw: tuple[int, int]) -> AbstractContextManager[_Write] | None:
+    """Return a context that gives the function which writes a frame; nothing where no PyAV is there that has H.264."""
+    try:
+        import av
+
+        av.codec.Codec("libx264", "w")
+    except Exception:  # ImportError; or one of its own, by a name that differs between releases
+        return None
+
+    @contextmanager
+    def opened() -> Iterator[_Write]:
+        with av.open(name, "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+            stream.height, stream.width = size_hw
+            stream.pix_fmt, stream.options = "yuv420p", {"preset": "veryfast", "crf": "18"}
+
+            def write(frame: np.ndarray) -> None:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+
+            yield write
+            container.mux(stream.encode())
+
+    return opened() if min(size_hw) >= 2 else None
+
+
+@contextmanager
+def _mpeg4(name: str, fps: float, size_hw: tuple[int, int], shown: str) -> Iterator[_Write]:
+    import cv2
+
+    writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), fps, (size_hw[1] // 2 * 2, size_hw[0] // 2 * 2))
+    try:
+        if not writer.isOpened():
+            raise LitepredError(
+                f"{shown!r} cannot be written as a video of {size_hw[1]} × {size_hw[0]} pixels: is the name's ending "
+                ".mp4, and can the folder be written?"
+            )
+        warnings.warn(
+            f"{shown!r} becomes MPEG-4 part 2, which players play, but no browser and no notebook: for H.264, "
+            "pip install 'litepred[video]'",
+            stacklevel=5,
+        )
+        yield writer.write
+    finally:
+        writer.release()

@@ -5,14 +5,11 @@ A record of a data set is a dict with ``file_name``, ``height``, ``width``, ``im
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
-from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import CfgNode, configurable
-from ..data import ResizeShortestEdge, open_image
+from ..data import ResizeShortestEdge, coco, open_image
 from ..data import read_image as _read_image
 from ..data.datasets import BUILTIN_NAMES
 from ..data.metadata import Catalog
@@ -90,64 +87,12 @@ def load_coco_json(
     dataset_name: str | None = None,
     extra_annotation_keys: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Read a file in COCO's format, with ``images``, ``annotations`` and ``categories``.
-
-    Args:
-        json_file: the file.
-        image_root: the folder of the images.
-        dataset_name: the data set whose metadata get the names of the classes, and their numbering in the file.
-        extra_annotation_keys: what to keep of annotations besides ``iscrowd``, ``bbox``, ``keypoints``,
-            ``segmentation`` and ``category_id``.
-
-    Returns:
-        A record per image, ordered by ``image_id``, whose annotations have boxes of x y width height. With a
-        ``dataset_name``, classes count from 0 without gaps.
-
-    Raises:
-        LitepredError: the file cannot be read, or is not of this format.
-    """
-    keys = ("iscrowd", "bbox", "keypoints", "category_id", *(extra_annotation_keys or ()))
-    try:
-        content = json.loads(Path(json_file).read_text(encoding="utf-8"))
-        categories = sorted(content.get("categories", ()), key=itemgetter("id"))
-        number_of = {category["id"]: number for number, category in enumerate(categories)}
-        records: dict[Any, dict[str, Any]] = {
-            image["id"]: {
-                "file_name": os.path.join(image_root, image["file_name"]),
-                "height": image["height"],
-                "width": image["width"],
-                "image_id": image["id"],
-                "annotations": [],
-            }
-            for image in sorted(content["images"], key=itemgetter("id"))
-        }
-        for annotation in content.get("annotations", ()):
-            if annotation["image_id"] in records:
-                kept = _annotation(annotation, keys)
-                if dataset_name is not None:
-                    kept["category_id"] = number_of[annotation["category_id"]]
-                records[annotation["image_id"]]["annotations"].append(kept)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LitepredError(
-            f"{os.fspath(json_file)} is not a data set in COCO's format ({type(error).__name__}: {error}): expected "
-            "JSON with images, annotations and categories"
-        ) from error
-    if dataset_name is not None:
-        names = [category["name"] for category in categories]
-        MetadataCatalog.get(dataset_name).set(thing_classes=names, thing_dataset_id_to_contiguous_id=number_of)
-    return list(records.values())
-
-
-def _annotation(annotation: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    kept = {"bbox_mode": BoxMode.XYWH_ABS, **{key: annotation[key] for key in keys if key in annotation}}
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, list):  # polygons; those of less than three points enclose nothing
-        segmentation = [one for one in segmentation if len(one) % 2 == 0 and len(one) >= 6]
-    if segmentation:
-        kept["segmentation"] = segmentation
-    if "keypoints" in kept:  # COCO numbers pixels; coordinates are half a pixel further
-        kept["keypoints"] = [value if i % 3 == 2 else value + 0.5 for i, value in enumerate(kept["keypoints"])]
-    return kept
+    """Read a file in COCO's format; see `litepred.data.coco.load_coco_json`."""
+    records = coco.load_coco_json(json_file, image_root, dataset_name, extra_annotation_keys)
+    for record in records:
+        for annotation in record["annotations"]:
+            annotation["bbox_mode"] = BoxMode(annotation["bbox_mode"])
+    return records
 
 
 def load_sem_seg(gt_root: str, image_root: str, gt_ext: str = "png", image_ext: str = "jpg") -> list[dict[str, Any]]:

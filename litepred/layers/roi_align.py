@@ -68,7 +68,7 @@ def roi_align_channels_last(
 def _taps(start: Tensor, cell: Tensor, cells: int, samples: int, size: int, dense: bool) -> tuple[Tensor, Tensor]:
     """Return the pixels that each cell of one axis reads, int64 (R, S, taps), and their weights."""
     number = torch.arange(cells, device=start.device)[:, None]
-    offset = (torch.arange(samples, device=start.device) + 0.5) * cell[:, None, None] / samples
+    offset = (torch.arange(samples, device=start.device, dtype=torch.float32) + 0.5) * cell[:, None, None] / samples
     position = start[:, None, None] + number * cell[:, None, None] + offset  # (R, S, g)
     inside = (position >= -1) & (position <= size)
     position = position.clamp(0, size - 1)

@@ -50,11 +50,11 @@ class WinogradConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.activation = getattr(conv, "activation", None)
-        weight = torch.empty(36, conv.in_channels, conv.out_channels)  # (36, C, K)
+        weight = torch.empty(36, conv.in_channels, conv.out_channels, dtype=torch.float32)  # (36, C, K)
         for part, kernels in zip(weight.split(_KERNELS_AT_ONCE, dim=2), conv.weight.detach().split(_KERNELS_AT_ONCE)):
             part.copy_(torch.einsum("ij,kcjm,lm->ilck", _KERNEL, kernels.double(), _KERNEL).flatten(0, 1))
         self.register_buffer("weight", weight)
-        bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+        bias = torch.zeros(conv.out_channels, dtype=torch.float32) if conv.bias is None else conv.bias.detach()
         self.register_buffer("bias", bias)
 
     def plain_module(self) -> Conv2d:

@@ -45,7 +45,7 @@ def _cell_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> Ten
             width = math.sqrt(size**2.0 / ratio)
             height = ratio * width
             boxes.append([-width / 2.0, -height / 2.0, width / 2.0, height / 2.0])
-    return torch.tensor(boxes)
+    return torch.tensor(boxes, dtype=torch.float32)
 
 
 def anchors_around(x: Tensor, y: Tensor, cell_anchors: Tensor) -> Boxes:

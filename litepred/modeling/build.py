@@ -7,7 +7,8 @@ A registered component is a class or a function, litepred's own or a user's, tha
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -102,7 +103,21 @@ def build_model(cfg: CfgNode) -> nn.Module:
         ConfigError: when the config names a component that is not registered, or values that do not go together.
     """
     device = resolve_device(cfg.MODEL.DEVICE)
-    return META_ARCH_REGISTRY.build(cfg).to(device).requires_grad_(False)
+    with _float32_by_default():
+        return META_ARCH_REGISTRY.build(cfg).to(device).requires_grad_(False)
+
+
+@contextmanager
+def _float32_by_default() -> Iterator[None]:
+    """Let torch's layers have float32 weights, whatever another library has set as the type of all new tensors."""
+    before = torch.get_default_dtype()
+    if before != torch.float32:
+        torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        if before != torch.float32:
+            torch.set_default_dtype(before)
 
 
 def build_skeleton(cfg: CfgNode) -> nn.Module:

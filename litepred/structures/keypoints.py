@@ -39,7 +39,9 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     keypoints = maps.new_zeros(len(rois), maps.shape[1], 4)
     sides = (rois[:, 2:] - rois[:, :2]).clamp(min=1)  # (N, 2), width height
     pixels = sides.ceil()
-    cells = torch.zeros(maps.shape[0], maps.shape[1], 2, device=rois.device)  # (N, K, 2), column row
+    cells = torch.zeros(
+        maps.shape[0], maps.shape[1], 2, device=rois.device, dtype=torch.float32
+    )  # (N, K, 2), column row
 
     # Box sizes differ, so each box has its own enlarging; nothing inside the loop waits for a GPU's values.
     for i, (width, height) in enumerate(pixels.int().tolist()):

@@ -95,7 +95,9 @@ def scale_to_look_at(size_hw: tuple[int, ...]) -> int:
 
 
 def as_rgb(image: ArrayLike, order: str = "RGB") -> np.ndarray:
-    """Return an image as a new (H, W, 3) uint8 array: gray is repeated, alpha dropped, values clipped to 0-255.
+    """Return an image as a new (H, W, 3) uint8 array: gray is repeated, values clipped to 0-255.
+
+    Of more than three bands the first three are taken, which leaves alpha out, and of two the first.
 
     The channels keep their ``order``, which is for messages.
 
@@ -104,7 +106,7 @@ def as_rgb(image: ArrayLike, order: str = "RGB") -> np.ndarray:
     """
     array = np.asarray(image)
     array = array[:, :, None] if array.ndim == 2 else array
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or not array.size:
+    if array.ndim != 3 or not array.size:
         raise ImageError(f"an image came with shape {np.shape(image)}: expected (height, width, 3) in {order} order")
-    array = array[:, :, :3].clip(0, 255).astype(np.uint8)
+    array = array[:, :, : 3 if array.shape[2] >= 3 else 1].clip(0, 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))

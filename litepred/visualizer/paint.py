@@ -6,6 +6,8 @@ outside is left out.
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -19,6 +21,12 @@ from .masks import Window
 
 __all__ = ["disc", "fill", "frame", "outline", "plate", "stroke", "text_pixels", "tint"]
 
+_SYSTEM_FONTS = (  # by the names under which Pillow looks for them in the system's folders
+    *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "arial.ttf", "Arial.ttf"),
+    *("ArialUnicode.ttf", "NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "msyh.ttc", "msgothic.ttc", "malgun.ttf"),
+    *("PingFang.ttc", "seguisym.ttf"),
+)
+_NO_LETTER = "\U0010ffff"
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 _OUTLINE_OPACITY = 0.7
 _OPAQUE = np.float32(1)
@@ -119,13 +127,37 @@ def _font(path: str | None, size: int) -> Any:
     return ImageFont.load_default(size) if path is None else ImageFont.truetype(path, size)
 
 
+def _face_for(text: str, path: str | None, size: int) -> Any:
+    """Return the first font that has all letters of a text: the one that was given, or Pillow's and then the system's.
+
+    Where there is none, a warning names the letters, and the font that lacks the fewest is taken.
+    """
+    face, lacking = _font(path, size), _lacking(_font(path, size), text)
+    for name in _SYSTEM_FONTS if lacking and path is None else ():
+        with suppress(OSError):
+            other = _font(name, size)
+            if len(left := _lacking(other, text)) < len(lacking):
+                face, lacking = other, left
+    if lacking:
+        letters = "".join(sorted(lacking))
+        warnings.warn(f"no font that was found has {letters!r}: pass the path of one that has, font=…", stacklevel=2)
+    return face
+
+
+def _lacking(face: Any, text: str) -> set[str]:
+    absent = bytes(face.getmask(_NO_LETTER))
+    return {one for one in text if not (one.isascii() or one.isspace()) and bytes(face.getmask(one)) == absent}
+
+
 @lru_cache(maxsize=512)
 def text_pixels(text: str, size: int, font: str | None = None) -> np.ndarray:
     """Render a line of text, ``size`` pixels high: (h, w) uint8 coverage with a margin; h follows from font and size.
 
-    ``font`` is the path of a TrueType font; Pillow's own by default. Line ends in the text become spaces.
+    ``font`` is the path of a TrueType font; by default Pillow's own, or one of the system's for letters that it
+    lacks. A warning names those that none has. Line ends in the text become spaces.
     """
-    face, text = _font(font, size), " ".join(text.splitlines())
+    text = " ".join(text.splitlines())
+    face = _face_for(text, font, size)
     left, _, right, _ = face.getbbox(text)
     ascent, descent = face.getmetrics()
     margin = max(2, size // 5)

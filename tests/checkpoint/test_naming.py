@@ -13,7 +13,7 @@ from tiny_models import tiny_cfg
 from torch import Tensor, nn
 
 from litepred.checkpoint import DetectionCheckpointer, read_checkpoint
-from litepred.checkpoint.naming import by_suffix, find_state, from_caffe2, split_query
+from litepred.checkpoint.naming import by_suffix, find_state, from_caffe2, split_query, unwrapping
 from litepred.errors import CheckpointError
 from litepred.modeling import build_model
 
@@ -21,15 +21,17 @@ from litepred.modeling import build_model
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("", ("", False)),
-        ("x.pth", ("x.pth", False)),
-        ("x.pth?matching_heuristics=True", ("x.pth", True)),
-        ("x.pth?matching_heuristics=False", ("x.pth?matching_heuristics=False", False)),
-        ("https://h/x?id=1&matching_heuristics=True", ("https://h/x?id=1", True)),
-        ("https://h/x?matching_heuristics=True&id=1&key=2", ("https://h/x?id=1&key=2", True)),
+        ("", ("", False, "")),
+        ("x.pth", ("x.pth", False, "")),
+        ("x.pth?matching_heuristics=True", ("x.pth", True, "")),
+        ("x.pth?matching_heuristics=False", ("x.pth?matching_heuristics=False", False, "")),
+        ("https://h/x?id=1&matching_heuristics=True", ("https://h/x?id=1", True, "")),
+        ("https://h/x?matching_heuristics=True&id=1&key=2", ("https://h/x?id=1&key=2", True, "")),
+        ("x.pth?prefix=modelTeacher", ("x.pth", False, "modelTeacher")),
+        ("https://h/x?prefix=a.b&id=1", ("https://h/x?id=1", False, "a.b")),
     ],
 )
-def test_split_query(path: str, expected: tuple[str, bool]) -> None:
+def test_split_query(path: str, expected: tuple[str, bool, str]) -> None:
     assert split_query(path) == expected
 
 
@@ -75,11 +77,65 @@ def test_a_file_that_tells_whether_its_names_are_short(told: Any, expected: bool
         ({"schema": ONES}, "no weights found in it: its entries are 'schema' \\(dict\\)"),
         ({"ema_state": {"decay": 0.9}}, "no weights found"),
         ({"ema_state": {}}, "no weights found"),
+        (
+            {"teacher": ONES, "student": TWOS},
+            r"several models, 'teacher' and 'student': choose .* \?prefix=teacher after",
+        ),
     ],
 )
 def test_where_there_is_no_state(data: Any, expected: str) -> None:
     with pytest.raises(CheckpointError, match=expected):
         find_state(data)
+
+
+def test_a_model_that_is_chosen() -> None:
+    assert find_state({"teacher": ONES, "student": TWOS}, "student").model == TWOS
+
+
+PLAIN = ("backbone.stem.weight", "roi_heads.box.weight", "pixel_mean")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "told"),
+    [
+        (lambda name: name, ""),
+        (lambda name: f"module.{name}", ""),
+        (lambda name: f"_orig_mod.{name}", "'_orig_mod.' in them"),
+        (lambda name: f"module._orig_mod.{name}", "'_orig_mod.' in them"),
+        (lambda name: f"_orig_mod.module.{name}", "'_orig_mod.' in them"),
+        (lambda name: f"model.{name}", "begin with 'model.'"),
+        (lambda name: f"modelTeacher.module.{name}", "begin with 'modelTeacher.module.'"),
+        (lambda name: f"module.modelStudent._orig_mod.{name}", "begin with 'module.modelStudent.'"),
+        (lambda name: f"my.own.net.{name}", "begin with 'my.own.net.'"),
+        (lambda name: name.replace("roi_heads.", "roi_heads._orig_mod."), "'_orig_mod.' in them"),
+        (lambda name: name.replace("backbone.", "backbone._orig_mod."), "'_orig_mod.' in them"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else value(PLAIN[0]),
+)
+def test_what_wrappers_put_before_names(wrap: Any, told: str, caplog: pytest.LogCaptureFixture) -> None:
+    names = [wrap(name) for name in PLAIN]
+    assert tuple(map(unwrapping(names), names)) == PLAIN
+    assert told in caplog.text
+    assert bool(told) == bool(caplog.text)
+
+
+def test_names_beside_the_prefix_stay() -> None:
+    names = ["model.backbone.w", "model.head.w", "criterion.w"]
+    assert list(map(unwrapping(names), names)) == ["backbone.w", "head.w", "criterion.w"]
+
+
+@pytest.mark.parametrize("names", [(), ("conv.weight",), ("backbone.a", "teacher.backbone.a"), ("stem.backbone_w",)])
+def test_names_that_stay(names: tuple[str, ...]) -> None:
+    assert tuple(map(unwrapping(names), names)) == names
+
+
+def test_two_models_in_one_state_dict() -> None:
+    names = ["modelTeacher.backbone.w", "modelTeacher.head.w", "modelStudent.backbone.w", "step"]
+    with pytest.raises(CheckpointError, match=r"several models, 'modelStudent' and 'modelTeacher': .*\?prefix=model"):
+        unwrapping(names)
+    assert list(map(unwrapping(names, "modelTeacher"), names)) == ["backbone.w", "head.w", None, None]
+    with pytest.raises(CheckpointError, match=r"no names that begin with 'model.': they begin with 'modelStudent' and"):
+        unwrapping(names, "model")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -23,11 +25,13 @@ from tiny_models import golden, tiny_cfg
 
 from litepred import Predictor
 from litepred.cli import inputs, main, predict
-from litepred.cli.outputs import all_files, name_items
-from litepred.data import VideoReader, video_file
+from litepred.cli.common import CommandParser
+from litepred.cli.outputs import Item, RunFiles, all_files, name_items
+from litepred.data import Metadata, VideoReader, image_to_array, video_file
 from litepred.errors import ImageError
 from litepred.files import check_targets
 from litepred.results import rgb_to_id
+from litepred.structures import Instances
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 PAGE = ASSETS / "page_layout" / "skimage_page.png"
@@ -501,3 +505,94 @@ def test_ctrl_c_in_the_middle(pages):
         assert not path.name.startswith(".")
         with Image.open(path) as picture:
             picture.load()
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans" / "more").mkdir(parents=True)
+    shutil.copy(PAGE, tmp_path / "scans" / "a.png")
+    for name in ("b.tga", "notes.txt", ".hidden", "c.HEIC"):
+        (tmp_path / "scans" / name).write_bytes(b"text")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    left_out: list[str] = []
+    assert list(inputs.expand(["scans", "scans/b.tga"], left_out)) == [os.path.join("scans", "a.png"), "scans/b.tga"]
+    assert [os.path.basename(name) for name in left_out] == ["b.tga", "c.HEIC", "notes.txt"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    assert os.path.join("scans", "c.HEIC") in list(inputs.expand(["scans"]))
+
+
+def test_videos_of_a_folder_are_told_by_content(tmp_path):
+    with video_file(tmp_path / "a.mp4", 10, (32, 32)) as add:
+        add(np.zeros((32, 32, 3), np.uint8))
+    os.replace(tmp_path / "a.mp4", tmp_path / "clip")
+    assert [(item.is_video, item.source) for item in name_items([str(tmp_path / "clip"), str(PAGE), "camera:0"])] == [
+        (True, str(tmp_path / "clip")),
+        (False, str(PAGE)),
+        (True, "camera:0"),
+    ]
+    assert list(inputs.expand([str(tmp_path)])) == [str(tmp_path / "clip")]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["a.png", "b.png", "--save-json"],
+        ["a.png", "--save-json", "b.png"],
+        ["--save-json", "a.png", "--threshold", "0.5", "b.png"],
+        ["--save-json", "a.png", "b.png"],
+        ["a.png", "--save-json", "--", "b.png"],
+    ],
+)
+def test_images_on_both_sides_of_an_option(typed):
+    parser = CommandParser()
+    predict.add_options(parser)
+    options = parser.parse_args(typed)
+    assert (options.images, options.save_json) == (["a.png", "b.png"], True)
+
+
+def test_an_unknown_option_behind_images(capsys):
+    parser = CommandParser()
+    predict.add_options(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["a.png", "--save-jsno", "b.png"])
+    assert "unrecognized arguments: --save-jsno b.png, did you mean --save-json?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("other", ["NFC", "NFD"])
+def test_accents_are_one_letter_or_two(form, other, tmp_path):
+    metadata = Metadata(thing_classes=["b", normalize(form, "Überschrift")])
+    assert predict._class_numbers(normalize(other, "Überschrift"), metadata) == [1]
+    shutil.copy(PAGE, tmp_path / normalize(form, "Größe.png"))
+    assert image_to_array(tmp_path / normalize(other, "Größe.png")).shape[2] == 3
+
+
+@pytest.mark.parametrize("address", ["rtsp://h/x", "RTSP://h/x", "rtmp://h/x", "udp://1:2", "https://h/a.m3u8?b=1"])
+def test_streams_are_not_called_images(address):
+    with pytest.raises(ImageError, match=r"streams are not opened, open it with cv2\.VideoCapture"):
+        image_to_array(address)
+    with pytest.raises(ImageError, match="addresses are not opened, download the image first"):
+        image_to_array("https://h/a.png")
+
+
+def test_a_drawn_video_is_as_long_as_the_one_that_was_read(tmp_path):
+    """Where frames stay for long, so do the pictures; the file that is written has one rate."""
+
+    class Reader:
+        fps, is_camera = 10.0, False
+
+    class Frame:
+        frame = np.zeros((32, 32, 3), np.uint8)
+
+        def __init__(self, index, time_s):
+            self.index, self.time_s = index, time_s
+
+    options = argparse.Namespace(save_images=True, save_json=False, output=tmp_path, masks=None, coco=None, csv=None)
+    options.panoptic = options.labels = None
+    with ExitStack() as stack:
+        files = RunFiles(options, Metadata(), stack)
+        with files.video(Item("a.mp4", "a.mp4", "a", None, True), Reader()) as add:
+            for index, time_s in enumerate((0, 0.1, 0.13, 1.0, 2.0)):
+                add(Frame(index, time_s), {"instances": Instances((32, 32))})
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        assert len(list(reader)) == 21

@@ -181,8 +181,11 @@ ROWS = [
     Row("zero-sized", lambda _: BGR[:0], r"shape \(0, 40, 3\).*height and width at least 1"),
     Row("zero wide", lambda _: BGR[:, :0], "height and width at least 1"),
     Row("no channels", lambda _: BGR[:, :, :0], "height and width at least 1"),
-    Row("float", lambda _: BGR / 255, r"float64.*0…255.*astype"),
-    Row("float with NaN", lambda _: np.full((4, 4, 3), np.nan, np.float32), r"float32.*0…255"),
+    Row("float, as it is", lambda _: BGR - 0.5, BGR - 0.5),
+    Row("float16", lambda _: BGR.astype(np.float16), BGR.astype(np.float32)),
+    Row("float, other byte order", lambda _: BGR.astype(">f4"), BGR.astype(np.float32)),
+    Row("float with NaN", lambda _: np.full((4, 4, 3), np.nan, np.float32), r"float32.*NaN or infinite"),
+    Row("float with infinity", lambda _: np.full((4, 4), np.inf), r"float64.*NaN or infinite"),
     Row("16-bit", lambda _: BGR.astype(np.uint16), "uint16.*astype"),
     Row("bool", lambda _: BGR > 9, "bool.*astype"),
     Row("complex", lambda _: BGR.astype(complex), "complex128"),
@@ -311,7 +314,7 @@ def test_outcome(row, tmp_path):
         image = row.make(tmp_path)
         if isinstance(row.expected, np.ndarray):
             array = image_to_array(image)
-            assert array.dtype == np.uint8
+            assert array.dtype == row.expected.dtype
             assert array.flags.c_contiguous
             assert array.shape == row.expected.shape
             assert np.abs(array.astype(int) - row.expected.astype(int)).max() <= row.off_by

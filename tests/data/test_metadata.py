@@ -4,11 +4,13 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from litepred import data
 from litepred.data import Metadata, MetadataCatalog, class_name, dataset_ids
 from litepred.data.datasets import BUILTIN_NAMES, builtin_facts
+from litepred.errors import ConfigError
 
 
 @pytest.fixture
@@ -306,3 +308,48 @@ print(json.dumps(steps))
 """
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert json.loads(out) == [[], [], ["page_layout.json"], ["coco.json"], [], ["lvis_v1.json"]]
+
+
+class Index:
+    """As pandas has it: it has no truth value, and compares element by element."""
+
+    def __init__(self, *names):
+        self.names = np.array(names, object)
+
+    def __iter__(self):
+        return iter(self.names)
+
+    def __eq__(self, other):
+        return self.names == other
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([], []),
+        (["a", "b"], ["a", "b"]),
+        (("a", "b"), ["a", "b"]),
+        (np.array(["a", "b"]), ["a", "b"]),
+        (Index("a", "b"), ["a", "b"]),
+        ([1, 2], ["1", "2"]),
+        (np.array([1, 2]), ["1", "2"]),
+        ([np.int64(1), "b"], ["1", "b"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["thing_classes", "stuff_classes", "class_names"])
+def test_names_of_other_types(kind, names, expected):
+    metadata = Metadata(**{kind: names})
+    found = metadata.get(kind)
+    assert found == expected
+    assert {type(name) for name in found} <= {str}
+    metadata.set(**{kind: names})  # once more, the same
+    with pytest.raises(AssertionError, match="is already"):
+        metadata.set(**{kind: ["other"]})
+
+
+@pytest.mark.parametrize("names", ["abc", b"abc", {"a": 1}, {"a", "b"}, 3, [None], ["a", float("nan")], [["a"]]])
+def test_names_that_are_none(names):
+    with pytest.raises(ConfigError, match=r"thing_classes is .*: expected a"):
+        Metadata(thing_classes=names)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import sys
 import warnings
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 
 from litepred.data import VideoReader, video_file
-from litepred.data.video import camera_number
+from litepred.data.video import camera_number, is_video_file
 from litepred.errors import ImageError, LitepredError
 
 
@@ -70,7 +73,104 @@ def test_a_frame_of_another_size(shape, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_pyav_browsers_cannot_play_it_which_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.warns(UserWarning, match=r"MPEG-4 part 2, which players play, but no browser.*litepred\[video\]"):
+        write(tmp_path / "a.mp4", 3)
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        assert [time_s for _, time_s, _ in reader] == [0, 0.1, 0.2]
+
+
+def test_browsers_play_what_pyav_writes(tmp_path):
+    pytest.importorskip("av")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write(tmp_path / "a.mp4", 3)
+    assert b"avc1" in (tmp_path / "a.mp4").read_bytes()
+
+
+def recorded(path, times_ms, codec="mpeg4", **options):
+    """A video whose frames are shown at these times; each is brighter than the one before."""
+    av = pytest.importorskip("av")
+    with av.open(path, "w", **options) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        if not codec.endswith("video"):  # which know some rates alone
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for i, time_ms in enumerate(times_ms):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 20 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mpeg4"), ("a.mkv", "mpeg4"), ("a.webm", "libvpx")])
+@pytest.mark.parametrize("start_ms", [0, 700])
+def test_times_are_those_of_the_file(name, codec, start_ms, tmp_path):
+    times_ms = [0, 40, 80, 120, 1160, 2160, 2200, 4160]
+    recorded(tmp_path / name, [start_ms + one for one in times_ms], codec)
+    with VideoReader(tmp_path / name) as reader, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert reader.fps < 1000
+        assert [time_s for _, time_s, _ in reader] == pytest.approx([one / 1000 for one in times_ms], abs=0.002)
+
+
+def test_a_film_that_was_turned(tmp_path):
+    recorded(tmp_path / "a.mp4", range(0, 200, 40))
+    content = (tmp_path / "a.mp4").read_bytes()
+    plain, turned = ([1, 0, 0, 0, 1, 0, 0, 0, 1], [0, 1, 0, -1, 0, 0, 0, 0, 1])
+    plain, turned = (
+        struct.pack(">9i", *(v << (30 if i == 8 else 16) for i, v in enumerate(m))) for m in (plain, turned)
+    )
+    track = content.index(b"tkhd")
+    place = content.index(plain, track)
+    (tmp_path / "a.mp4").write_bytes(content[:place] + turned + content[place + 36 :])
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        assert {frame.shape for _, _, frame in reader} == {(96, 64, 3)}
+
+
+@pytest.mark.parametrize(
+    "format", ["mp4", "mov", "avi", "matroska", "webm", "mpeg", "mpegts", "3gp", "asf", "flv", "mpeg1video"]
+)
+def test_videos_are_told_by_content(format, tmp_path):
+    codec = {"webm": "libvpx", "mpeg": "mpeg1video", "mpegts": "mpeg2video", "flv": "flv"}
+    recorded(
+        str(tmp_path / "a"),
+        range(0, 200, 40),
+        codec.get(format, format if "1video" in format else "mpeg4"),
+        format=format,
+    )
+    assert is_video_file(tmp_path / "a")
+    blu_ray = b"".join(bytes(4) + b"G" + bytes(187) for _ in range(4))
+    (tmp_path / "a").write_bytes(blu_ray)
+    assert is_video_file(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.png", b"\x89PNG\r\n\x1a\n", False),
+        ("a.mp4", b"\x89PNG\r\n\x1a\n", False),
+        ("a.jpg", b"\xff\xd8\xff\xe0", False),
+        ("a.avif", b"\0\0\0\x1cftypavif", False),
+        ("a.heic", b"\0\0\0\x1cftypheic", False),
+        ("a.jp2", b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ", False),
+        ("a.webp", b"RIFF\0\0\0\0WEBPVP8 ", False),
+        ("a.gif", b"GIF89a", False),
+        ("a.txt", b"", False),
+        ("a.mp4", b"", True),  # so that what reads videos says what is wrong
+        ("a.MP4", b"text", True),
+    ],
+)
+def test_what_is_a_video(name, content, expected, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    assert is_video_file(tmp_path / name) == expected
+    assert not is_video_file(tmp_path / "nowhere.mp4")
+
+
 def test_a_disk_that_gets_full(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+
     class Full:
         """Says nothing, as OpenCV's own, and only the beginning is there."""
 
@@ -81,7 +181,10 @@ def test_a_disk_that_gets_full(tmp_path, monkeypatch):
             self.write = lambda frame: Path(path).write_bytes(b"\0\0\0\x1cftypisom")
 
     monkeypatch.setattr(cv2, "VideoWriter", Full)
-    with pytest.raises(LitepredError, match=r"a\.mp4' cannot be written whole: is the disk full"):
+    with (
+        pytest.warns(UserWarning, match="MPEG-4 part 2"),
+        pytest.raises(LitepredError, match=r"a\.mp4' cannot be written whole: is the disk full"),
+    ):
         write(tmp_path / "a.mp4", 5)
     assert list(tmp_path.iterdir()) == []
 

@@ -123,6 +123,49 @@ def test_registered(registered):
     assert (metadata.note, metadata.evaluator_type) == (1, "coco")
 
 
+def one_annotation(folder, **changes):
+    annotation = {"id": 1, "image_id": 3, "category_id": 4, "bbox": [1, 2, 3, 4], "iscrowd": 0, **changes}
+    images = [{"id": 3, "file_name": "a.png", "height": 10, "width": 12}]
+    content = {"images": images, "annotations": [annotation], "categories": [{"id": 4, "name": "four"}]}
+    (folder / "one.json").write_text(json.dumps(content))
+    return folder / "one.json"
+
+
+@pytest.fixture
+def forgotten():
+    yield "coco_one"
+    MetadataCatalog.data.pop("coco_one", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"category_id": 2}, "is of the category 2, which the file does not have: it has 4; correct it"),
+        ({"category_id": "4"}, "is of the category '4', which .*; write ids as numbers everywhere"),
+        ({"image_id": "3"}, "has image_id '3', which the file does not have: it has 3; write ids as numbers"),
+    ],
+)
+def test_ids_that_lead_nowhere(changes, message, tmp_path, forgotten):
+    with pytest.raises(LitepredError, match=message):
+        load_coco_json(one_annotation(tmp_path, **changes), "", forgotten)
+
+
+def test_polygons_that_enclose_nothing(tmp_path):
+    with pytest.warns(UserWarning, match=r"1 annotations of .*one.json have no polygon of three points or more"):
+        (record,) = load_coco_json(one_annotation(tmp_path, segmentation=[[1, 2, 3, 4], [1, 2, 3, 4, 5]]), "")
+    assert record["annotations"] == []
+
+
+def test_run_lengths_are_compressed(tmp_path):
+    mask = pytest.importorskip("pycocotools.mask")
+    runs = {"size": [10, 12], "counts": [20, 30, 70]}
+    (record,) = load_coco_json(one_annotation(tmp_path, segmentation=runs), "")
+    (annotation,) = record["annotations"]
+    assert annotation["bbox_mode"] is BoxMode.XYWH_ABS
+    assert isinstance(annotation["segmentation"]["counts"], bytes)
+    assert mask.area(annotation["segmentation"]) == 30
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"images": [{}]}', '{"images": 3}'])
 def test_what_is_not_of_the_format(tmp_path, content):
     (tmp_path / "set.json").write_text(content)

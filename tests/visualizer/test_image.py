@@ -91,7 +91,13 @@ def test_as_rgb_of_gray(image):
     np.testing.assert_array_equal(as_rgb(image), np.repeat(PICTURE[:, :, :1], 3, axis=2))
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (0, 5, 3), (5, 0, 3), (4, 4, 2), (1, 4, 4, 3)])
+@pytest.mark.parametrize("shape", [(), (3,), (0, 5, 3), (5, 0, 3), (4, 4, 0), (1, 4, 4, 3)])
 def test_as_rgb_of_no_image(shape):
     with pytest.raises(ImageError, match="expected"):
         as_rgb(np.zeros(shape))
+
+
+@pytest.mark.parametrize(("bands", "shown"), [(2, [0, 0, 0]), (4, [0, 1, 2]), (5, [0, 1, 2])])
+def test_as_rgb_of_many_bands(bands, shown):
+    image = np.arange(bands, dtype=np.float32) * np.ones((4, 6, 1), np.float32) * 90
+    np.testing.assert_array_equal(as_rgb(image), image[:, :, shown])

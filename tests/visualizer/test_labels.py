@@ -1,6 +1,9 @@
+import warnings
+
 import numpy as np
 import pytest
 
+from litepred.visualizer import paint
 from litepred.visualizer.labels import Labels, spots_around, spots_inside
 
 PLAIN = np.full((200, 300, 3), 255, np.uint8)
@@ -58,3 +61,17 @@ def test_spots_inside_a_mask(shape):
     best = spots[costs.argmin()] + (5, 2)
     assert depth == pytest.approx(max(min(shape) / 2, 1), rel=0.1)
     assert np.abs(best - (7 + shape[1] / 2, 9 + shape[0] / 2)).max() <= max(max(shape) / 4, 1)
+
+
+@pytest.mark.parametrize("text", ["plain", "Überschrift", "płytka", "Объект", "κείμενο", "表"])
+def test_letters_are_drawn_or_told_to_be_lacking(text):
+    paint.text_pixels.cache_clear()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        absent = paint.text_pixels("\U0010ffff", 40)
+    assert "no font that was found has" in str(told[0].message)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        drawn = [not np.array_equal(paint.text_pixels(letter, 40), absent) for letter in text]
+    assert all(drawn) or told
+    assert not told or not text.isascii()

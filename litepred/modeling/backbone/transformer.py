@@ -101,8 +101,8 @@ def relative_positions(queries: int, keys: int, table: Tensor) -> Tensor:
     distances = 2 * max(queries, keys) - 1
     if len(table) != distances:
         table = F.interpolate(table.T[None], distances, mode="linear")[0].T
-    of_query = torch.arange(queries, device=table.device)[:, None] * max(keys / queries, 1.0)
-    of_key = torch.arange(keys, device=table.device) * max(queries / keys, 1.0)
+    of_query = torch.arange(queries, device=table.device, dtype=torch.float32)[:, None] * max(keys / queries, 1.0)
+    of_key = torch.arange(keys, device=table.device, dtype=torch.float32) * max(queries / keys, 1.0)
     distance = of_query - of_key + (keys - 1) * max(queries / keys, 1.0)
     return table[distance.long()]
 

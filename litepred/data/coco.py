@@ -1,0 +1,217 @@
+"""Annotation files in COCO's format: reading them, and refusing those that contradict themselves."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from ..errors import LitepredError, wording
+from .metadata import MetadataCatalog
+
+__all__ = ["check_references", "load_coco_json", "read_annotations"]
+
+# By a key that an annotation has: a key that tells its kind of file from the other, and who takes such a file.
+_OTHER_FILES = {
+    "segments_info": ("segments_info", "panoptic", "PanopticEvaluator", "--panoptic-annotations"),
+    "bbox": ("bbox", "instance", "COCOEvaluator", "--annotations"),
+}
+_XYWH_ABS = 1  # as in litepred.structures.BoxMode
+
+
+def read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """Read a JSON file with lists of these names, whose entries are dicts with these keys.
+
+    Raises:
+        LitepredError: it cannot be read, or has something else in it.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise LitepredError(f"the annotations {str(path)!r} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise LitepredError(f"the annotations {str(path)!r} are not JSON: {error}") from error
+    missing = [key for key in records if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if missing:
+        raise LitepredError(
+            f"the annotations {str(path)!r} have no {', '.join(missing)}: "
+            "expected a COCO file, such as instances_val2017.json"
+        )
+    for name, keys in records.items():
+        for one in content[name]:
+            if isinstance(one, dict) and all(key in one for key in keys):
+                continue
+            other = next((told for key, told in _OTHER_FILES.items() if isinstance(one, dict) and key in one), None)
+            if other is not None and other[0] not in keys:
+                kind, python, command = other[1:]
+                raise LitepredError(
+                    f"{str(path)!r} has {kind} annotations: pass it {wording(f'to {python}', f'as {command}')}"
+                )
+            lacks = f"one without {', '.join(key for key in keys if key not in one)}" if isinstance(one, dict) else one
+            raise LitepredError(
+                f"the annotations {str(path)!r} have among their {name} {lacks!s:.80}: expected a dict with "
+                f"{', '.join(keys)}"
+            )
+    return content
+
+
+def check_references(content: Mapping[str, Any], name: str) -> None:
+    """Check that ids are unique and lead to something, and that boxes are of numbers; ``name`` is the file's.
+
+    Annotations of images that the file does not list are told in a warning, as files of a part of a data set have them.
+
+    Raises:
+        LitepredError: an id stands twice or leads nowhere, there are no categories, or a box is none.
+    """
+    if not content["categories"]:
+        raise LitepredError(f"{name} has no categories: expected one for each class of the model")
+    for kind in ("images", "categories", "annotations"):
+        ids = Counter(_hashable(one["id"], f"{name} has among its {kind} the id") for one in content[kind])
+        for one, number in ids.items():
+            if number > 1:
+                raise LitepredError(f"{name} has {number} {kind} with the id {one!r}: expected one of its own for each")
+    images = {one["id"] for one in content["images"]}
+    categories = {one["id"] for one in content["categories"]}
+    elsewhere = 0
+    for one in content["annotations"]:
+        who = f"the annotation {one['id']!r} of {name} has the"
+        if _hashable(one["category_id"], f"{who} category_id") not in categories:
+            raise LitepredError(
+                f"{who} category_id {one['category_id']!r}, {_not_among(one['category_id'], categories)}"
+            )
+        if _hashable(one["image_id"], f"{who} image_id") not in images:
+            if str(one["image_id"]) in set(map(str, images)):
+                raise LitepredError(f"{who} image_id {one['image_id']!r}, {_not_among(one['image_id'], images)}")
+            elsewhere += 1
+        box = one.get("bbox")
+        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, (int, float)) for side in box):
+            raise LitepredError(f"{who} bbox {box!r:.100}: expected x, y, width, height")
+        if not all(map(math.isfinite, box)) or min(box[2:]) < 0:
+            raise LitepredError(f"{who} bbox {box!r:.100}: expected finite numbers, and no width or height below 0")
+    if elsewhere:
+        told = f"{elsewhere} of {len(content['annotations'])} annotations of {name} are of images that it does not list"
+        if elsewhere == len(content["annotations"]):
+            raise LitepredError(f"{told}: do the image_ids belong to another file?")
+        warnings.warn(f"{told}, and do not count", stacklevel=4)
+
+
+def _hashable(value: Any, who: str) -> Any:
+    if not isinstance(value, (int, str, float)):
+        raise LitepredError(f"{who} {value!r:.100}: expected a number or a text")
+    return value
+
+
+def _not_among(value: Any, ids: Collection[Any]) -> str:
+    some = ", ".join(map(repr, list(ids)[:8])) + (" …" if len(ids) > 8 else "")
+    other = next((one for one in ids if str(one) == str(value)), None)
+    advice = "write ids as numbers everywhere, or as texts" if other is not None else "correct it"
+    return f"which the file does not have: it has {some or 'none'}; {advice}"
+
+
+def load_coco_json(
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    dataset_name: str | None = None,
+    extra_annotation_keys: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Read a file in COCO's format, with ``images``, ``annotations`` and ``categories``.
+
+    Polygons of less than three points are dropped, and so is an annotation that has no others; a warning counts them.
+    Run lengths are compressed, which needs pycocotools.
+
+    Args:
+        json_file: the file.
+        image_root: the folder of the images.
+        dataset_name: the data set whose metadata get the names of the classes, and their numbering in the file.
+        extra_annotation_keys: what to keep of annotations besides ``iscrowd``, ``bbox``, ``keypoints``,
+            ``segmentation`` and ``category_id``.
+
+    Returns:
+        A record per image, ordered by ``image_id``, whose annotations have boxes of x y width height
+        (``bbox_mode`` 1). With a ``dataset_name``, classes count from 0 without gaps.
+
+    Raises:
+        LitepredError: the file cannot be read, is not of this format, or contradicts itself.
+    """
+    name = os.fspath(json_file)
+    keys = ("iscrowd", "bbox", "keypoints", "category_id", *(extra_annotation_keys or ()))
+    try:
+        content = json.loads(Path(json_file).read_text(encoding="utf-8-sig"))
+        categories = sorted(content.get("categories", ()), key=itemgetter("id"))
+        number_of = {category["id"]: number for number, category in enumerate(categories)}
+        records: dict[Any, dict[str, Any]] = {
+            image["id"]: {
+                "file_name": os.path.join(image_root, image["file_name"]),
+                "height": image["height"],
+                "width": image["width"],
+                "image_id": image["id"],
+                "annotations": [],
+            }
+            for image in sorted(content["images"], key=itemgetter("id"))
+        }
+        if len(records) < len(content["images"]):
+            raise LitepredError(f"{name} has two images with one id: expected one of its own for each")
+        dropped = 0
+        for annotation in content.get("annotations", ()):
+            if annotation["image_id"] not in records:
+                if any(str(one) == str(annotation["image_id"]) for one in records):
+                    told = _not_among(annotation["image_id"], records)
+                    raise LitepredError(f"an annotation of {name} has image_id {annotation['image_id']!r}, {told}")
+                continue
+            category = annotation["category_id"]
+            if dataset_name is not None and category not in number_of:
+                told = _not_among(category, number_of)
+                raise LitepredError(f"an annotation of {name} is of the category {category!r}, {told}")
+            kept = _annotation(annotation, keys)
+            dropped += kept is None
+            if kept is not None:
+                if dataset_name is not None:
+                    kept["category_id"] = number_of[category]
+                records[annotation["image_id"]]["annotations"].append(kept)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, LitepredError):
+            raise
+        raise LitepredError(
+            f"{name} is not a data set in COCO's format ({type(error).__name__}: {error}): expected "
+            "JSON with images, annotations and categories"
+        ) from error
+    if dropped:
+        warnings.warn(f"{dropped} annotations of {name} have no polygon of three points or more: dropped", stacklevel=2)
+    if dataset_name is not None:
+        names = [category["name"] for category in categories]
+        MetadataCatalog.get(dataset_name).set(thing_classes=names, thing_dataset_id_to_contiguous_id=number_of)
+    return list(records.values())
+
+
+def _annotation(annotation: dict[str, Any], keys: Sequence[str]) -> dict[str, Any] | None:
+    """Return what is kept of an annotation; nothing if none of its polygons encloses anything."""
+    kept = {"bbox_mode": _XYWH_ABS, **{key: annotation[key] for key in keys if key in annotation}}
+    segmentation = annotation.get("segmentation")
+    if isinstance(segmentation, list) and segmentation:
+        segmentation = [one for one in segmentation if len(one) % 2 == 0 and len(one) >= 6]
+        if not segmentation:
+            return None
+    elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+        segmentation = _compressed(segmentation)
+    if segmentation:
+        kept["segmentation"] = segmentation
+    if "keypoints" in kept:  # COCO numbers pixels; coordinates are half a pixel further
+        kept["keypoints"] = [value if i % 3 == 2 else value + 0.5 for i, value in enumerate(kept["keypoints"])]
+    return kept
+
+
+def _compressed(runs: dict[str, Any]) -> Any:
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise LitepredError(
+            "run lengths are compressed by pycocotools, which is not installed: pip install 'litepred[coco]'"
+        ) from error
+    return mask.frPyObjects(runs, *runs["size"])

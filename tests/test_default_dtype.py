@@ -1,0 +1,52 @@
+"""Another library may set the type of torch's new tensors: models and their answers stay as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import FAMILIES, tiny_cfg, tiny_model
+
+from litepred import Predictor
+from litepred.modeling import build_model
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def float64_by_default():
+    yield lambda: torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(torch.float32)
+
+
+def tensors_of(answer):
+    """All tensors of an answer, by turns of its fields; what is no tensor is left out."""
+    if isinstance(answer, torch.Tensor):
+        return [answer]
+    answer = getattr(answer, "get_fields", lambda: getattr(answer, "tensor", answer))()
+    parts = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, (list, tuple)) else []
+    return [answer] if isinstance(answer, torch.Tensor) else [one for part in parts for one in tensors_of(part)]
+
+
+@pytest.mark.parametrize("family", ["fpn", "panoptic", "retinanet"])
+def test_answers_are_the_same(family, float64_by_default):
+    cfg, state = tiny_cfg(family), tiny_model(family).state_dict()
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 48, 96
+    expected = tensors_of(Predictor(cfg, weights=state)(IMAGE))
+    built_before = Predictor(cfg, weights=state)
+    float64_by_default()
+    for predictor in (built_before, Predictor(cfg, weights=state)):
+        found = tensors_of(predictor(IMAGE))
+        assert torch.get_default_dtype() == torch.float64
+        assert len(found) == len(expected) > 0
+        for one, other in zip(found, expected):
+            assert one.dtype == other.dtype
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_models_are_of_float32(family, float64_by_default):
+    float64_by_default()
+    model = build_model(tiny_cfg(family))
+    assert {value.dtype for value in model.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    assert model.pixel_mean.dtype == torch.float32
