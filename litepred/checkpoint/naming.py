@@ -129,8 +129,8 @@ def find_state(data: Any, chosen: str = "") -> Checkpoint:
         entry = averages[0]
         _logger.warning("Its only weights are a running average, %r, which is taken", entry)
     elif not entry and len(several := [str(key) for key, value in data.items() if _only_arrays(value)]) > 1:
-        names = " and ".join(map(repr, several))
-        raise CheckpointError(f"it has several models, {names}: choose one with ?{_CHOICE}{several[0]} after the path")
+        shown = " and ".join(map(repr, several))
+        raise CheckpointError(f"it has several models, {shown}: choose one with ?{_CHOICE}{several[0]} after the path")
     elif not entry and not _only_arrays(data):
         shown = ", ".join(f"{key!r} ({type(value).__name__})" for key, value in list(data.items())[:8])
         raise CheckpointError(
