@@ -19,6 +19,7 @@ from litepred.cli import main
 from litepred.cli.common import class_names
 from litepred.errors import LitepredError
 
+IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 PYTHON = (
     "Predictor(",
     "cfg.",
@@ -52,7 +53,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "panoptic.json").write_text(json.dumps({**coco, "annotations": [segment]}))
     box = {"id": 1, "image_id": 1, "category_id": 7, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 0}
     (folder / "boxes.json").write_text(json.dumps({**coco, "annotations": [box]}))
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(folder / "photo.png")
+    Image.fromarray(IMAGE[:, :, ::-1]).save(folder / "photo.png")
     (folder / "clip.mp4").write_bytes(b"no frames")
     (folder / "empty").mkdir()
     return folder
@@ -294,7 +295,6 @@ def predictor(folder) -> Predictor:
     return Predictor(folder / "config.yaml", weights=folder / "model_final.pth", device="cpu")
 
 
-IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 CALLS = {
     # a predictor
     "Predictor('nothere.yaml')": ["there is no file 'nothere.yaml'", "such as config.yaml"],

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LitepredError
 from ..files import is_address
@@ -42,6 +42,7 @@ __all__ = [
     "told_now_and_then",
 ]
 
+T = TypeVar("T")
 _LINES_EVERY_S = 10.0
 
 
@@ -276,11 +277,11 @@ def progress_bar(total: int | None, unit: str) -> tqdm:
     return tqdm(total=total, unit=unit, file=sys.stderr, disable=hidden, dynamic_ncols=True, smoothing=0.1)
 
 
-def told_now_and_then(total: int) -> Iterator[None]:
-    """Count to ``total``, and every 10 seconds write a line ``[7/60]`` on standard error, unless it is a terminal."""
+def told_now_and_then(items: Iterable[T], total: int) -> Iterator[T]:
+    """Pass items on, and every 10 seconds write a line ``[7/60]`` on standard error, unless it is a terminal."""
     start = last = time.monotonic()
-    for number in range(1, total + 1):
-        yield
+    for number, item in enumerate(items, 1):
+        yield item
         if not sys.stderr.isatty() and time.monotonic() - last >= _LINES_EVERY_S:
             last = time.monotonic()
             left_s = (last - start) / number * (total - number)

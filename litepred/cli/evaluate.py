@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     missed: list[ImageError] = []
     with progress_bar(len(images), "image") as bar:
         answers = predict_files(predictor, images, lambda image_id: images[image_id], None)
-        for (image_id, _, answer), _ in zip(answers, told_now_and_then(len(images))):
+        for image_id, _, answer in told_now_and_then(answers, len(images)):
             if isinstance(answer, ImageError):
                 missed.append(answer)
             else:
