@@ -96,10 +96,10 @@ def _kind_inside(head: bytes) -> str:
     return "torch" if head[:2] == b"PK" else kind_of_pickle(head)
 
 
-def _moves(taken: int | None, given: bool) -> Callable[[_Scanner], None]:
+def _moves(taken: int | None, given: bool) -> Callable[[Any], None]:
     """Return a step that takes so many things off the stack, or all since the last mark, and gives one or none."""
 
-    def step(scanner: _Scanner) -> None:
+    def step(scanner: Any) -> None:
         if taken is None:
             scanner.pop_mark()
         elif taken:

@@ -6,6 +6,7 @@ import argparse
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,6 +21,9 @@ from . import benchmark, convert, densepose, doctor, evaluate, export, inspect, 
 from .common import CommandParser
 
 __all__ = ["main"]
+
+# How those say it who do not raise a MemoryError: the loader of libraries, and torch on the CPU and on CUDA.
+_NO_MEMORY = re.compile("failed to map segment|allocate memory|out of memory", re.IGNORECASE)
 
 _COMMANDS: dict[Any, str] = {  # each is a module with add_options and run, and an EPILOG to its help if it has one
     predict: "find things in images and videos, and write pictures and result files",
@@ -117,6 +121,15 @@ def _run(arguments: argparse.Namespace) -> int:
             sys.stdout.flush()
         except OSError:  # so that Python does not fail once more when it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            raise
+        print(
+            f"litepred: error: there is not enough memory ({error!s:.200}): close other programs, raise the limit of "
+            "this one (ulimit -v), or take smaller batches",
+            file=sys.stderr,
+        )
         return 1
     except _Terminated:
         print("litepred: terminated", file=sys.stderr)

@@ -17,8 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 
+from ..data import open_image
 from ..errors import LitepredError
 from ..files import whole_file
 from ..results import instances_to_coco_json
@@ -36,7 +36,7 @@ _logger = logging.getLogger("detectron2.evaluation")
 
 def load_image_into_numpy_array(filename: str, dtype: Any = None) -> np.ndarray:
     """Read an image file as it is, such as a PNG of labels (H, W), and return it in another type of numbers."""
-    with Image.open(PathManager.get_local_path(filename)) as image:
+    with open_image(PathManager.get_local_path(filename)) as image:
         return np.array(image, dtype=dtype)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..checkpoint.download import cache_folder
-from ..errors import ConfigError, ImageError, wording
+from ..errors import ConfigError, ImageError, WriteError, wording
 from ..layers import InferenceModule
 from ..modeling import GeneralizedRCNN
 from ..modeling.build import build_skeleton
@@ -131,7 +131,13 @@ def _cached_export(resolved: ResolvedModel) -> str:
     folder = cache_folder() / "exported"
     path = folder / f"{digest.hexdigest()}.onnx"
     if not path.exists():
-        os.makedirs(folder, exist_ok=True)
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise WriteError(
+                f"the exported model cannot be kept in {folder} ({error.strerror}): set LITEPRED_CACHE to a folder "
+                "that can be written"
+            ) from error
         cfg.MODEL.WEIGHTS = resolved.cfg.MODEL.WEIGHTS
         export_onnx(Predictor(cfg, weights=None if cfg.MODEL.WEIGHTS else resolved.checkpoint.model), path)
     return str(path)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -323,3 +325,34 @@ def test_to_tensor_shares_memory_where_it_may() -> None:
 def test_to_tensor_refuses_what_is_not_weights(dtype: Any) -> None:
     with pytest.raises(CheckpointError, match="is not weights"):
         to_tensor(np.zeros(2, dtype))
+
+
+CUT = """
+import os, sys
+from litepred.checkpoint import read_checkpoint
+for path in sys.argv[1:]:
+    model = read_checkpoint(path).model
+    os.truncate(path, 50)
+    assert model["a"].sum() == len(model["a"])
+    os.remove(path)
+    assert model["a"].sum() == len(model["a"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody cut a file that is open")
+def test_a_file_that_is_cut_short_later_ends_no_process(tmp_path: Path) -> None:
+    """What was read of a small file is in memory; a larger one is mapped (SECURITY.md)."""
+    state = {"a": torch.ones(500_000)}
+    torch.save(state, tmp_path / "a.pth")
+    safetensors.torch.save_file(state, tmp_path / "a.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-c", CUT, tmp_path / "a.pth", tmp_path / "a.safetensors"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_large_file_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("litepred.checkpoint.readers._MAPPED", 1)
+    for write in (write_torch, write_safetensors):
+        write(tmp_path / write.__name__)
+        assert_state(read_checkpoint(tmp_path / write.__name__).model)

@@ -41,6 +41,33 @@ def test_wrong_usage(arguments, capsys):
 
 
 @pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 9.00 GiB"),
+    ],
+)
+def test_too_little_memory_is_told(error, monkeypatch, capsys):
+    def run(_):
+        raise error
+
+    monkeypatch.setattr(inspect, "run", run)
+    assert main(["inspect", "a.pth"]) == 1
+    assert "litepred: error: there is not enough memory" in capsys.readouterr().err
+
+
+def test_other_errors_are_not_taken_for_that(monkeypatch):
+    def run(_):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(inspect, "run", run)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        main(["inspect", "a.pth"])
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["predict", "--treshold", "0.5"], "did you mean --threshold?"),

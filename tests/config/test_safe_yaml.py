@@ -205,6 +205,11 @@ def test_base_forms(bases, expected, tmp_path, monkeypatch):
         ("script.py", "is a Python file, and here a config is YAML"),
         ("twice.yaml", "more than 100 files"),
         ("plain.yaml", "'SECTION' is a section here"),
+        ("chain0.yaml", "more than 100 files"),
+        ("../outside.txt", r"outside\.txt, line 1: "),
+        ("../../../../../../../../../../dev/zero", "is not a file"),
+        ("/dev/zero", "is not a file"),
+        ("/proc/self/mem", "proc/self/mem"),
     ],
 )
 def test_bad_base(bases, problem, tmp_path):
@@ -212,8 +217,11 @@ def test_bad_base(bases, problem, tmp_path):
     (tmp_path / "script.py").write_text("cfg = {}")
     write(tmp_path, child=f"_BASE_: {bases}\nSECTION: {{a: 1}}", loop="_BASE_: child.yaml", empty="", leaf="A: 1")
     write(tmp_path, plain="SECTION: 1", twice=f"_BASE_: [{', '.join(['leaf.yaml'] * 200)}]")
-    with pytest.raises(ConfigError, match=problem):
+    write(tmp_path, **{f"chain{i}": f"_BASE_: chain{i + 1}.yaml" for i in range(150)})
+    (tmp_path.parent / "outside.txt").write_text("password: [secret, *nothing]")
+    with pytest.raises(ConfigError, match=problem) as refused:
         read_yaml_with_base(tmp_path / "child.yaml")
+    assert "secret" not in str(refused.value)  # what a file outside holds is not told
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", "/no/such/file.yaml", "https://example.com/a.yaml"])

@@ -14,6 +14,7 @@ from litepred import CheckpointError, ConfigError, DetectionCheckpointer, ImageE
 from litepred.checkpoint import read_checkpoint
 from litepred.cli import main
 from litepred.default_model import default_config
+from litepred.errors import WriteError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -230,3 +231,10 @@ def test_an_image_of_another_type_than_the_graph_takes(retinanet):
     model = Predictor(retinanet[1]).model
     with pytest.raises(ImageError, match=r"image of torch\.float32: expected uint8"):
         model([{"image": torch.zeros(3, 64, 80)}])
+
+
+def test_a_cache_that_cannot_be_written(cfg, weights, tmp_path, monkeypatch, no_export):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LITEPRED_CACHE", str(tmp_path / "file"))
+    with pytest.raises(WriteError, match=r"cannot be kept in .*file.exported.*LITEPRED_CACHE"):
+        Predictor(cfg, weights=weights, engine="onnxruntime")

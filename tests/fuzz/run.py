@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fuzz.harnesses import HARNESSES, attempt
 
+from litepred.drop_in.lazy import values
+
 LONGEST = 20_000  # bytes of a file
 WATCHED = ("litepred.", "yaml.", "safetensors.", "PIL.", "omegaconf.", "json.decoder", "json.scanner")
 WATCHED += ("pickle", "zipfile", "ast")
@@ -41,7 +43,8 @@ def main() -> None:
             if len(seed) <= LONGEST:
                 (corpus / str(number)).write_bytes(seed)
         zipfile.ZipExtFile._update_crc = lambda *_: None  # type: ignore[attr-defined] # nobody guesses sums that fit
-        Image.MAX_IMAGE_PIXELS = 1_000_000  # large pictures are allowed, and slow
+        # Large pictures and long configs are allowed, and slow.
+        Image.MAX_IMAGE_PIXELS, values.MAX_COST = 1_000_000, 30_000
         for module in list(sys.modules.values()):
             if f"{module.__name__}.".startswith(WATCHED):
                 instrument(vars(module).values(), module.__name__)

@@ -269,6 +269,26 @@ def test_ten_thousand_files(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("from .config import x", "config.py"),
+        ("from .b import x", "(?s)b.py|config.py"),
+        ("from .chain0 import x", "config.py|more than 100 files|nested"),
+        ("from ..outside import secret", "outside"),
+        ("from detectron2.config import LazyConfig\nx = LazyConfig.load('../outside.txt')", "is refused"),
+        ("from detectron2.config import LazyConfig\nx = LazyConfig.load('/dev/zero.py')", "is refused"),
+    ],
+)
+def test_circles_chains_and_ways_out(tmp_path, text, message):
+    (tmp_path / "b.py").write_text("from .config import x")
+    for i in range(150):
+        (tmp_path / f"chain{i}.py").write_text(f"from .chain{i + 1} import x")
+    (tmp_path.parent / "outside.txt").write_text("secret")
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text, head="")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "x: !!python/object/apply:os.system ['touch ran']",
