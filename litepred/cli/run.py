@@ -16,7 +16,10 @@ EPILOG = """\
 examples:
   litepred run demo.py --config-file config.yaml --input page.png
   litepred run -m package.module --help
-  litepred run --replace script.py    also where Detectron2 is installed"""
+  litepred run --replace script.py    also where Detectron2 is installed
+
+LITEPRED_REPLACE=1 in the environment does what --replace does, in the program
+and in each Python that it starts, such as by subprocess."""
 
 
 def add_options(parser: CommandParser) -> None:

@@ -9,6 +9,7 @@ import importlib.machinery
 import importlib.metadata
 import importlib.util
 import operator
+import os
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -18,11 +19,16 @@ from typing import Any
 from ..errors import LitepredError
 from .names import ABSENT, MODULES, VERSION, names_of, stand_in
 
-__all__ = ["as_detectron2"]
+__all__ = ["as_detectron2", "is_to_replace"]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _DISTRIBUTION = "detectron2"
 _ROOTS = {module.partition(".")[0] for module in MODULES}
+
+
+def is_to_replace() -> bool:
+    """Tell whether the environment variable LITEPRED_REPLACE says what ``replace=True`` does."""
+    return os.environ.get("LITEPRED_REPLACE", "") not in ("", "0")
 
 
 class _NoModuleError(LitepredError, ModuleNotFoundError):
@@ -41,11 +47,13 @@ def as_detectron2(replace: bool = False) -> None:
 
     Args:
         replace: take the place of a Detectron2 that is installed, or that lies in a folder which Python searches
-            first; and of the ``densepose`` and ``apply_net`` of its DensePose project.
+            first; and of the ``densepose`` and ``apply_net`` of its DensePose project. ``LITEPRED_REPLACE=1`` in the
+            environment does so too.
 
     Raises:
         LitepredError: Detectron2 itself can be imported and ``replace`` is false, or it was imported already.
     """
+    replace = replace or is_to_replace()
     present = next((finder for finder in sys.meta_path if isinstance(finder, _Finder)), None)
     if present is not None:
         present.replace |= replace

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LitepredError
-from .finder import as_detectron2
+from .finder import as_detectron2, is_to_replace
 
 __all__ = ["load_program", "noted_program", "run_program"]
 
@@ -49,6 +49,9 @@ def run_program(name: str, arguments: Sequence[str], *, as_module: bool = False,
         return 1
     sys.argv = [facts["__file__"] if as_module else name, *arguments]
     os.environ[_PROGRAM] = json.dumps(program)
+    if is_to_replace():  # also in what the program starts as Python by its own
+        folder = os.fspath(Path(__file__).with_name("children"))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
     main = types.ModuleType("__main__")
     main.__dict__.update(facts)
     main.__spec__ = spec = _ProgramSpec("litepred.drop_in.spawned", None, origin=facts["__file__"])

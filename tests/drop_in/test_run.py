@@ -97,6 +97,32 @@ def test_its_own_options(tmp_path):
     assert run("--replace", "script.py", cwd=tmp_path).stdout == "litepred.config.node\n"
 
 
+STARTS = """\
+import subprocess, sys
+from detectron2.config import get_cfg
+print(type(get_cfg()).__module__, flush=True)
+sys.exit(subprocess.run([sys.executable, sys.argv[1]]).returncode)
+"""
+
+
+@pytest.mark.parametrize(("value", "status"), [("", 1), ("0", 1), ("1", 0)])
+def test_processes_that_a_program_starts(tmp_path, value, status):
+    """A vendored Detectron2 is replaced in them too, and the environment's own ``sitecustomize`` still runs."""
+    (tmp_path / "script.py").write_text(STARTS)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("print('customized', flush=True)")
+    (tmp_path / "started").mkdir()
+    (tmp_path / "started" / "script.py").write_text(USE)
+    (tmp_path / "started" / "detectron2.py").write_text("raise ImportError('vendored')")
+    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"LITEPRED_REPLACE": value, "PYTHONPATH": path}
+    done = run("--replace", "script.py", "started/script.py", cwd=tmp_path, environment=environment)
+    assert done.returncode == status
+    lines = ["customized", "litepred.config.node"]
+    assert done.stdout.splitlines() == (lines * 2 if value == "1" else [*lines, "customized"])
+    assert ("vendored" in done.stderr) == (value != "1")
+
+
 @pytest.mark.parametrize(
     ("words", "status", "told"),
     [

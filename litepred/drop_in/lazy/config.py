@@ -168,8 +168,8 @@ def get_config(name: str, trained: bool = False) -> Any:
     """Return a config of Detectron2's zoo by its path below ``configs/``.
 
     Args:
-        name: such as ``common/models/mask_rcnn_fpn.py`` or ``new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py``, which are
-            lazy configs, or the name of one of `litepred.model_zoo`, which is a `CfgNode`.
+        name: such as ``common/models/mask_rcnn_fpn.py`` or ``COCO-Detection/retinanet_R_50_FPN_1x.py``, which are lazy
+            configs, or a name of `litepred.model_zoo` that does not end in .py, which is a `CfgNode`.
         trained: put the address of the released checkpoint into it.
 
     Raises:
@@ -179,7 +179,10 @@ def get_config(name: str, trained: bool = False) -> Any:
 
     path = _CONFIGS / f"{name.removesuffix('.py')}.yaml"
     if not name.endswith(".py") or ".." in path.parts or not path.is_file():
-        return model_zoo.get_config(name, trained)
+        cfg = model_zoo.get_config(name, trained)
+        if name.endswith(".py"):
+            raise ConfigError(f"{name!r} is no lazy config of the zoo: {name[:-3]!r} is the name of a CfgNode of it")
+        return cfg
     cfg = read_values(path, None, Files(get_config))
     _find_targets(cfg, of_texts=True)
     if trained:
@@ -212,7 +215,11 @@ def _read_yaml(path: Path, files: Files) -> dict[Any, Any]:
     files.measure(content)
     if base is None:
         return content
-    return dict(OmegaConf.merge(as_config(_read_yaml(path.parent / str(base), files)), as_config(content)))
+    if isinstance(base, dict):  # each key from a file of its own, where it is called so or otherwise
+        below = {name: _read_yaml(path.parent / file, files)[key] for name, (file, key) in base.items()}
+    else:
+        below = _read_yaml(path.parent / str(base), files)
+    return dict(OmegaConf.merge(as_config(below), as_config(content)))
 
 
 def _with_names(value: Any) -> Any:

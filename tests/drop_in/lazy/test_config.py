@@ -124,4 +124,7 @@ def test_other_names_are_those_of_the_zoo():
     assert get_config("COCO-Detection/retinanet_R_50_FPN_3x.yaml").MODEL.META_ARCHITECTURE == "RetinaNet"
     with pytest.raises(ConfigError, match=r"'common/nothing\.py' is not in the model zoo"):
         get_config("common/nothing.py")
+    with pytest.raises(ConfigError, match="is no lazy config of the zoo: 'COCO-Detection/rpn_R_50_C4_1x' is the name"):
+        get_config("COCO-Detection/rpn_R_50_C4_1x.py")
+    assert get_config("COCO-Detection/retinanet_R_50_FPN_1x.py").model.backbone.bottom_up.freeze_at == 2
     assert get_config("common/models/mask_rcnn_fpn.py").model._target_ is GeneralizedRCNN

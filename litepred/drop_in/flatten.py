@@ -1,0 +1,295 @@
+"""Tracing: what goes into a model and comes out of it as flat tuples of tensors, and the way back.
+
+A schema is what `flatten_to_tuple` returns beside the tuple: called with such a tuple, it rebuilds the object.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import batched_nms
+
+from ..errors import LitepredError
+from ..structures import Boxes, Instances, ROIMasks
+from .lazy.targets import locate, name_of
+
+Flat = tuple[Any, ...]
+
+
+class Schema:
+    """How an object was flattened. `flatten` returns the values and a schema, which turns them back when called."""
+
+    @classmethod
+    def flatten(cls, obj: Any) -> tuple[Flat, Schema]:
+        """Return the object's values, and how to rebuild it."""
+        raise NotImplementedError(f"{cls.__name__} has no flatten: define it")
+
+    def __call__(self, values: Flat) -> Any:
+        """Rebuild the object."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be called: define __call__")
+
+
+@dataclass
+class IdentitySchema(Schema):
+    """Of what is a value itself."""
+
+    @classmethod
+    def flatten(cls, obj: Any) -> tuple[Flat, Schema]:
+        """Return the values, and a schema."""
+        return (obj,), cls()
+
+    def __call__(self, values: Flat) -> Any:
+        """Rebuild the object."""
+        return values[0]
+
+
+@dataclass
+class ListSchema(Schema):
+    """Of a list.
+
+    Attributes:
+        schemas: of its elements.
+        sizes: how many values each of them has.
+    """
+
+    schemas: list[Schema]
+    sizes: list[int]
+
+    @classmethod
+    def flatten(cls, obj: Any) -> tuple[Flat, Schema]:
+        """Return the values, and a schema."""
+        flat = [flatten_to_tuple(one) for one in obj]
+        values = tuple(value for values, _ in flat for value in values)
+        return values, cls([schema for _, schema in flat], [len(values) for values, _ in flat])
+
+    def __call__(self, values: Flat) -> Any:
+        """Rebuild the object."""
+        *starts, end = accumulate(self.sizes, initial=0)
+        if len(values) != end:
+            raise ValueError(f"{len(values)} values came for an object that was flattened to {end}")
+        parts = (values[start : start + size] for start, size in zip(starts, self.sizes))
+        return [schema(part) for schema, part in zip(self.schemas, parts)]
+
+
+@dataclass
+class TupleSchema(ListSchema):
+    """Of a tuple."""
+
+    def __call__(self, values: Flat) -> Any:
+        """Rebuild the object."""
+        return tuple(super().__call__(values))
+
+
+@dataclass
+class DictSchema(ListSchema):
+    """Of a mapping from texts, whose ``keys`` are in alphabetical order."""
+
+    keys: list[str]
+
+    @classmethod
+    def flatten(cls, obj: Any) -> tuple[Flat, Schema]:
+        """Return the values, and a schema."""
+        wrong = [key for key in obj if not isinstance(key, str)]
+        if wrong:
+            raise KeyError(f"a mapping that is flattened has the key {wrong[0]!r}: expected texts alone")
+        keys = sorted(obj)
+        values, schema = ListSchema.flatten([obj[key] for key in keys])
+        return values, cls(**vars(schema), keys=keys)
+
+    def __call__(self, values: Flat) -> Any:
+        """Rebuild the object."""
+        return dict(zip(self.keys, super().__call__(values)))
+
+
+@dataclass
+class InstancesSchema(DictSchema):
+    """Of `Instances`: their fields, and their size as the last value, a tensor."""
+
+    @classmethod
+    def flatten(cls, obj: Any) -> tuple[Flat, Schema]:
+        """Return the values, and a schema."""
+        values, schema = super().flatten(obj.get_fields())
+        return (*values, torch.stack([torch.as_tensor(side) for side in obj.image_size])), schema
+
+    def __call__(self, values: Flat) -> Any:
+        """Rebuild the object."""
+        size = values[-1] if torch.jit.is_tracing() else tuple(values[-1].tolist())
+        return Instances(size, **super().__call__(values[:-1]))
+
+
+@dataclass
+class TensorWrapSchema(Schema):
+    """Of a class that holds one tensor, such as `Boxes`, by the class's name."""
+
+    class_name: str
+
+    @classmethod
+    def flatten(cls, obj: Any) -> tuple[Flat, Schema]:
+        """Return the values, and a schema."""
+        return (obj.tensor,), cls(name_of(type(obj)))
+
+    def __call__(self, values: Flat) -> Any:
+        """Rebuild the object."""
+        return locate(self.class_name)(values[0])
+
+
+_SCHEMAS: tuple[tuple[Any, type[Schema]], ...] = (
+    (list, ListSchema),
+    (tuple, TupleSchema),
+    (Mapping, DictSchema),
+    (Instances, InstancesSchema),
+    ((Boxes, ROIMasks), TensorWrapSchema),
+    (object, IdentitySchema),
+)
+
+
+def flatten_to_tuple(obj: Any) -> tuple[Flat, Schema]:
+    """Return the values of an object, nested in lists, tuples, mappings and `Instances` or not, and its schema."""
+    return next(schema for kind, schema in _SCHEMAS if isinstance(obj, kind)).flatten(obj)
+
+
+class TracingAdapter(nn.Module):
+    """A model whose inputs and outputs are tuples of tensors, as ``torch.jit.trace`` takes them.
+
+    Args:
+        model: the model.
+        inputs: an argument of it, or a tuple of arguments.
+        inference_func: called with the model and its arguments, by default to call the model with them.
+        allow_non_tensor: whether values may be something else than tensors; they are left out, and nothing is rebuilt.
+
+    Attributes:
+        flattened_inputs: the inputs as a tuple of tensors.
+        inputs_schema: rebuilds inputs; ``None`` where there were other values.
+        outputs_schema: rebuilds outputs, after the first call.
+
+    Raises:
+        ValueError: the inputs have values that are no tensors.
+    """
+
+    outputs_schema: Schema | None = None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        inference_func: Callable[..., Any] | None = None,
+        allow_non_tensor: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model, self.allow_non_tensor = model, allow_non_tensor
+        self.inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+        self.inference_func = inference_func or (lambda model, *inputs: model(*inputs))
+        self.training = model.training
+        self.flattened_inputs, self.inputs_schema = self._tensors(self.inputs)
+
+    def _tensors(self, obj: Any) -> tuple[tuple[Tensor, ...], Schema | None]:
+        values, schema = flatten_to_tuple(obj)
+        tensors = tuple(value for value in values if isinstance(value, Tensor))
+        if len(tensors) == len(values):
+            return tensors, schema
+        if not self.allow_non_tensor:
+            other = next(value for value in values if not isinstance(value, Tensor))
+            raise ValueError(
+                f"what is traced has a {type(other).__name__} among its values, {other!r:.60}: expected tensors alone, "
+                "or allow_non_tensor=True to leave out what is none"
+            )
+        return tensors, None
+
+    @torch.no_grad()
+    def forward(self, *args: Tensor) -> tuple[Tensor, ...]:
+        """Call the model with the inputs that ``args`` are flattened from, and return its flattened outputs.
+
+        Raises:
+            LitepredError: the outputs are of another structure than before.
+            ValueError: the outputs have values that are no tensors, or other inputs came for those that had some.
+        """
+        if self.inputs_schema is None and any(one is not other for one, other in zip(args, self.flattened_inputs)):
+            raise ValueError("inputs that have more than tensors cannot be exchanged: pass adapter.flattened_inputs")
+        inputs = self.inputs if self.inputs_schema is None else self.inputs_schema(args)
+        with _numbers_traced() if torch.jit.is_tracing() else nullcontext():
+            outputs, schema = self._tensors(self.inference_func(self.model, *inputs))
+        if self.outputs_schema is None:
+            self.outputs_schema = schema
+        elif schema != self.outputs_schema:
+            raise LitepredError(f"the model's outputs are now of the structure {schema}, before {self.outputs_schema}")
+        return outputs
+
+    def _create_wrapper(self, traced_model: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function like the model, which calls a traced one."""
+
+        def wrapper(*args: Any) -> Any:
+            if self.outputs_schema is None:
+                raise ValueError("the outputs cannot be rebuilt: call the adapter first, with tensors alone")
+            return self.outputs_schema(traced_model(*flatten_to_tuple(args)[0]))
+
+        return wrapper
+
+
+def _length(obj: Any) -> Any:
+    return obj.__len__()  # which for a tensor, unlike len(), is its traced size
+
+
+def _least(*given: Any) -> Any:
+    numbers = given if len(given) > 1 else list(given[0])
+    if not any(isinstance(one, Tensor) for one in numbers):
+        return min(numbers)
+    return torch.stack([torch.as_tensor(one) for one in numbers]).min()
+
+
+def _clip(boxes: Tensor, size_hw: Any) -> Tensor:
+    height, width = (torch.as_tensor(side, dtype=boxes.dtype) for side in size_hw)
+    sides = torch.stack([width, height, width, height])
+    return torch.minimum(boxes.clamp(min=0), sides)
+
+
+def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, num_groups: int) -> Tensor:
+    return batched_nms(boxes, scores, groups, iou_threshold)
+
+
+def _output_size(inputs: Mapping[str, Any], image_size: Any) -> tuple[Any, Any]:
+    return inputs.get("height", image_size[0]), inputs.get("width", image_size[1])
+
+
+def _paste(masks: Tensor, boxes: Tensor, size_hw: Any, threshold: float = 0.5, *_: Any) -> Tensor:
+    """Paste masks (N, M, M) into boxes (N, 4) over the whole image, as the number of pixels must not decide a way."""
+    grids = []
+    for axis, side in enumerate(reversed(size_hw)):  # x, then y
+        start, end = boxes[:, axis, None], boxes[:, axis + 2, None]
+        grids.append((torch.arange(side, device=boxes.device) + 0.5 - start) / (end - start) * 2 - 1)  # (N, side)
+    x, y = torch.broadcast_tensors(grids[0][:, None, :], grids[1][:, :, None])  # (N, H, W)
+    sampled = F.grid_sample(masks[:, None].float(), torch.stack([x, y], dim=3), align_corners=False)
+    return sampled[:, 0] >= threshold
+
+
+_TRACED = {
+    "batched_nms": _suppress,
+    "clip_boxes_to_image": _clip,
+    "output_size": _output_size,
+    "paste_masks_in_image": _paste,
+    "paste_masks_in_windows": _paste,
+}
+
+
+@contextmanager
+def _numbers_traced() -> Iterator[None]:
+    """Let litepred's modules compute with sizes that are traced, where Python's functions would make constants of them.
+
+    Besides, they take those ways that do not depend on values, as in a graph that is compiled.
+    """
+    rooms = tuple(f"litepred.{room}." for room in ("densepose", "layers", "modeling", "structures"))
+    with ExitStack() as stack:
+        stack.enter_context(patch("torch.compiler.is_compiling", torch.jit.is_tracing))
+        for name, module in list(sys.modules.items()):
+            if name.startswith(rooms):
+                named: dict[str, Any] = {key: new for key, new in _TRACED.items() if key in vars(module)}
+                stack.enter_context(patch.multiple(module, create=True, len=_length, min=_least, **named))
+        yield
