@@ -130,8 +130,8 @@ def _hull_area(x: Tensor, y: Tensor, number: Tensor) -> Tensor:
         for j in range(i + 1, len(x)):
             turn = (points[0][i] * points[1][j] - points[0][j] * points[1][i]).double()
             swap = counts[j] & ((turn < -1e-6) | ((turn.abs() < 1e-6) & (points[2][i] > points[2][j])))
-            for values in points:
-                values[i], values[j] = values[j].where(swap, values[i]), values[i].where(swap, values[j])
+            for row in points:
+                row[i], row[j] = row[j].where(swap, row[i]), row[i].where(swap, row[j])
     (x, y), apart = (torch.stack(values) for values in points[:2]), torch.stack(points[2]).double() > 1e-8
     pushed = counts & ((counts & apart).cumsum(0) > 0)
     stack_x, stack_y, height = torch.zeros_like(x), torch.zeros_like(y), torch.ones_like(number)

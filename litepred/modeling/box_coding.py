@@ -39,7 +39,7 @@ class Box2BoxTransform:
 
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """Apply ``deltas`` (R, 4·k) to ``boxes`` (R, 4), x1 y1 x2 y2; returns float32 (R, 4·k), unclipped."""
-        deltas = deltas.float().view(len(boxes), deltas.shape[1] // 4, 4)  # (R, k, 4)
+        deltas = deltas.float().unflatten(1, (-1, 4))  # (R, k, 4)
         boxes = boxes.to(deltas.dtype)
         x1, y1, x2, y2 = (side[:, None] for side in boxes.unbind(1))  # (R, 1) each
         dx, dy, dw, dh = (d / weight for d, weight in zip(deltas.unbind(2), self.weights))  # (R, k) each
@@ -60,7 +60,7 @@ class Box2BoxTransformRotated(Box2BoxTransform):
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """Apply ``deltas`` (R, 5·k) to ``boxes`` (R, 5); returns (R, 5·k), with angles in [-180, 180) degrees."""
         x, y, width, height, angle = (column[:, None] for column in boxes.to(deltas.dtype).unbind(1))  # (R, 1) each
-        deltas = deltas.view(len(boxes), deltas.shape[1] // 5, 5)
+        deltas = deltas.unflatten(1, (-1, 5))  # (R, k, 5)
         dx, dy, dw, dh, da = (d / weight for d, weight in zip(deltas.unbind(2), self.weights))  # (R, k) each
         sides = [torch.exp(d.clamp(max=self.scale_clamp)) * side for d, side in ((dw, width), (dh, height))]
         turned = (da * 180.0 / math.pi + angle + 180.0) % 360.0 - 180.0

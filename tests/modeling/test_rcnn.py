@@ -105,8 +105,9 @@ class TestInputs:
         for value in result.values():
             if isinstance(value, Instances):
                 boxes = fields(value).get("pred_boxes", fields(value).get("proposal_boxes"))
-                assert (boxes >= 0).all()
-                assert (boxes <= torch.tensor([width, height, width, height])).all()
+                if boxes.shape[1] == 4:  # rotated ones may leave the image
+                    assert (boxes >= 0).all()
+                    assert (boxes <= torch.tensor([width, height, width, height])).all()
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int32, torch.int64])
     def test_real_dtypes(self, family, dtype):
