@@ -147,8 +147,8 @@ def is_main_process() -> bool:
     return True
 
 
-def nothing() -> None:
-    """Do nothing: there is no other process to wait for, and no environment to set up."""
+def nothing(*args: Any) -> None:
+    """Do nothing: there is no other process to wait for, no environment to set up, no names to be dressed up."""
 
 
 def all_gather(data: Any, *args: Any, **kwargs: Any) -> list[Any]:

@@ -252,3 +252,12 @@ def test_layers_that_subclasses_go_through():
     _assert_strides_are_log2_contiguous([4, 8, 16])
     with pytest.raises(AssertionError, match=r"\[4, 16\]"):
         _assert_strides_are_log2_contiguous([4, 16])
+
+
+def test_what_copied_packages_call_as_they_are_imported():
+    from detectron2.utils.env import fixup_module_metadata, setup_environment
+
+    names = {"kept": 1}
+    assert fixup_module_metadata("package", names, ["kept"]) is None
+    assert setup_environment() is None
+    assert names == {"kept": 1}
