@@ -93,6 +93,7 @@ class PointRendMaskHead(InferenceModule):
     """
 
     exact = True
+    point_head: Any  # a module; with None, the coarse masks stay as they are
     dense_parts: tuple[str, ...] = ("coarse_head", "point_head")
 
     def __init__(self, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> None:
