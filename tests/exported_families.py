@@ -36,6 +36,8 @@ MORE_FAMILIES = {  # half a minute each
     "RPN": ("proposals", {}),
     "Fast R-CNN with given proposals": ("precomputed", {"MASK_ON": True}),
     "Semantic FPN": ("semantic", {}),
+    "DeepLab v3": ("deeplab v3", {}),
+    "DeepLab v3+": ("deeplab v3+", {}),
     "DC5": (
         "c4",
         {

@@ -165,6 +165,9 @@ def _exportable(predictor: Predictor, half: bool) -> MetaArch:
         )
     if any(getattr(module, "box_dim", 4) == 5 for module in model.modules()):
         raise ConfigError("a model of rotated boxes cannot be exported: ONNX has no operator that suppresses them")
+    for part in model.modules():
+        if reason := getattr(part, "torch_only", ""):
+            raise ConfigError(f"{type(part).__name__} cannot be exported: {reason}. Run the model with torch")
     if predictor.precision != "float32":
         raise ConfigError(
             f"the predictor computes in {predictor.precision}: build it with precision='float32' to export it, and "

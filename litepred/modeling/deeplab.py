@@ -77,8 +77,7 @@ class DeepLabV3PlusHead(StridedHead):
             whole; ``None`` for all of it.
         num_classes: K; ``None`` for no predictor.
         use_depthwise_separable_conv: whether convolutions are depthwise separable.
-        aspp_dropout: for training, without effect.
-        loss_type: for training, without effect.
+        aspp_dropout: for training, without effect, and so are the others.
 
     Raises:
         ConfigError: when the numbers of maps and of channels differ, or a number is out of its range.
@@ -99,11 +98,13 @@ class DeepLabV3PlusHead(StridedHead):
         use_depthwise_separable_conv: bool = False,
         aspp_dropout: float = 0.0,
         loss_type: str = "",
+        loss_weight: float = 1.0,
+        ignore_value: int = -1,
     ) -> None:
         super().__init__(common_stride)
         by_stride = sorted(input_shape.items(), key=lambda item: item[1].stride or 0)
         self.in_features = [name for name, _ in by_stride]
-        self.decoder_only = num_classes is None
+        self.decoder_only, self.use_depthwise_separable_conv = num_classes is None, use_depthwise_separable_conv
         if not len(self.in_features) == len(decoder_channels) == len(project_channels) + 1:
             raise ConfigError(
                 f"DeepLabV3PlusHead got {list(project_channels)} as MODEL.SEM_SEG_HEAD.PROJECT_CHANNELS and "
@@ -148,6 +149,10 @@ class DeepLabV3PlusHead(StridedHead):
         return {
             "project_channels": head.PROJECT_CHANNELS,
             "decoder_channels": [head.CONVS_DIM] * (len(head.IN_FEATURES) - 1) + [head.ASPP_CHANNELS],
+            "aspp_dropout": head.ASPP_DROPOUT,
+            "loss_type": head.LOSS_TYPE,
+            "loss_weight": head.LOSS_WEIGHT,
+            "ignore_value": head.IGNORE_VALUE,
             **_shared_arguments(cfg, input_shape),
         }
 

@@ -24,6 +24,9 @@ __all__ = [
     "subdivide",
 ]
 
+# Why a module that calls `subdivide` is not exported, as its attribute ``torch_only`` tells.
+POINTS_ARE_CHOSEN = "it chooses points by what it has predicted, and the exporter cannot translate that"
+
 
 def point_sample(input: Tensor, point_coords: Tensor, **kwargs: Any) -> Tensor:
     """Sample maps at points, between the cells linearly.

@@ -15,7 +15,7 @@ from ..config import CfgNode
 from ..errors import whole_number
 from ..layers import InferenceModule, ShapeSpec
 from .build import SEM_SEG_HEADS_REGISTRY, build_point_head
-from .point_features import point_sample, subdivide
+from .point_features import POINTS_ARE_CHOSEN, point_sample, subdivide
 from .point_head import pointrend_config, together
 
 __all__ = ["PointRendSemSegHead"]
@@ -33,6 +33,7 @@ class PointRendSemSegHead(InferenceModule):
         ConfigError: when both heads have other numbers of classes, or a number is out of its range.
     """
 
+    torch_only = POINTS_ARE_CHOSEN
     dense_parts = ("coarse_sem_seg_head", "point_head")
 
     def __init__(self, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> None:

@@ -102,6 +102,14 @@ class TestRefused:
         with pytest.raises(ConfigError, match="EngineModel cannot be exported"):
             export_onnx(Predictor(retinanet[1]), tmp_path / "model.onnx")
 
+    @pytest.mark.parametrize("family", ["pointrend", "implicit pointrend", "semantic pointrend"])
+    def test_chosen_points(self, family, tmp_path):
+        cfg = tiny_cfg(family)
+        predictor = Predictor(cfg, weights=golden(cfg).state_dict())
+        with pytest.raises(ConfigError, match=r"Head cannot be exported: it chooses points by what it has predicted"):
+            export_onnx(predictor, tmp_path / "model.onnx")
+        assert not list(tmp_path.iterdir())
+
     def test_rotated_boxes(self, tmp_path):
         cfg = tiny_cfg("rotated")
         with pytest.raises(ConfigError, match="a model of rotated boxes cannot be exported"):

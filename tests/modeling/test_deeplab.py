@@ -96,6 +96,23 @@ def test_a_decoder_without_classes():
     assert head.layers(features).shape == (0, 5, 8, 8) and not hasattr(head, "predictor")
 
 
+def test_a_head_that_derives_from_the_decoder():
+    class Head(DeepLabV3PlusHead):  # as that of Panoptic-DeepLab does
+        def __init__(self, input_shape, *, num_classes, loss_weight, loss_type, head_channels, **kwargs):
+            super().__init__(input_shape, **kwargs)
+            assert self.decoder_only and not self.use_depthwise_separable_conv
+            self.predictor = torch.nn.Conv2d(8, num_classes, 1)
+
+        def layers(self, features):
+            return self.predictor(super().layers(features))
+
+    cfg = tiny_cfg("deeplab v3+")
+    shapes = {"res2": ShapeSpec(channels=16, stride=4), "res5": ShapeSpec(channels=128, stride=16)}
+    head = Head(**Head.from_config(cfg, shapes), head_channels=8)
+    features = {"res2": torch.zeros(1, 16, 8, 8), "res5": torch.zeros(1, 128, 2, 2)}
+    assert head(features)[0].shape == (1, 4, 32, 32)
+
+
 @pytest.mark.parametrize(
     ("family", "changes", "message"),
     [

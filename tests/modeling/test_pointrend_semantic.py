@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import assert_stored_answers, tiny_cfg, tiny_image, tiny_model
 
-from litepred import Predictor
+from litepred import Predictor, draw
 from litepred.errors import ConfigError
 from litepred.modeling import build_model
 
@@ -27,6 +27,7 @@ def test_a_predictor():
     exact, fast = (Predictor(cfg, exact=how, **options)(image)["sem_seg"] for how in (True, False))
     assert exact.shape == (4, 60, 90)
     torch.testing.assert_close(fast, exact, rtol=1e-4, atol=1e-4)
+    assert draw(image, {"sem_seg": fast}).shape == image.shape
 
 
 @pytest.mark.parametrize(

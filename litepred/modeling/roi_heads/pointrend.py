@@ -20,6 +20,7 @@ from ...layers import Conv2d, InferenceModule, ShapeSpec
 from ...structures import Boxes, Instances
 from ..build import ROI_HEADS_REGISTRY, ROI_MASK_HEAD_REGISTRY, build_point_head
 from ..point_features import (
+    POINTS_ARE_CHOSEN,
     generate_regular_grid_point_coords,
     point_sample,
     point_sample_fine_grained_features,
@@ -93,6 +94,8 @@ class PointRendMaskHead(InferenceModule):
     """
 
     exact = True
+    torch_only = POINTS_ARE_CHOSEN
+    point_head: Any  # a module; with None, the coarse masks stay as they are
     dense_parts: tuple[str, ...] = ("coarse_head", "point_head")
 
     def __init__(self, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> None:

@@ -6,11 +6,12 @@ import pytest
 import torch
 from tiny_models import assert_stored_answers, tiny_cfg, tiny_image, tiny_model
 
-from litepred import Boxes, DetectionCheckpointer, Instances, Predictor
+from litepred import Boxes, DetectionCheckpointer, Instances, Predictor, draw
 from litepred.checkpoint.writers import write_checkpoint
 from litepred.errors import ConfigError
 from litepred.modeling import build_model
 from litepred.modeling.roi_heads.pointrend import PointRendMaskHead, PointRendROIHeads
+from litepred.results import instances_to_coco_json
 
 CASES = {
     "pointrend": {},
@@ -62,6 +63,9 @@ def test_a_predictor(name):
     assert len(exact) == len(fast) > 0 and exact.pred_masks.shape[1:] == (64, 96)
     torch.testing.assert_close(fast.pred_boxes.tensor, exact.pred_boxes.tensor, rtol=0, atol=0.02)
     assert float((fast.pred_masks != exact.pred_masks).float().mean()) < 2e-4
+    assert draw(image, {"instances": fast}).shape == image.shape
+    rows = instances_to_coco_json(fast, 1)
+    assert len(rows) == len(fast) and all(row["segmentation"]["size"] == [64, 96] for row in rows)
 
 
 def test_coarse_masks_alone():
