@@ -61,9 +61,9 @@ def test_an_unknown_name_is_an_error_of_many_kinds(error):
         ("fpn", {"ANCHOR_GENERATOR__NAME": "AnchorGenerator"}, "DefaultAnchorGenerator"),
         ("fpn", {"ROI_HEADS__NAME": "StandardROIHead"}, "StandardROIHeads"),
         ("fpn", {"ROI_BOX_HEAD__NAME": ""}, "FastRCNNConvFCHead"),
-        ("fpn", {"ROI_MASK_HEAD__NAME": "PointRendMaskHead", "MASK_ON": True}, "MaskRCNNConvUpsampleHead"),
+        ("fpn", {"ROI_MASK_HEAD__NAME": "MaskRCNNHead", "MASK_ON": True}, "MaskRCNNConvUpsampleHead"),
         ("fpn", {"ROI_KEYPOINT_HEAD__NAME": "KRCNN", "KEYPOINT_ON": True}, "KRCNNConvDeconvUpsampleHead"),
-        ("semantic", {"SEM_SEG_HEAD__NAME": "DeepLabV3PlusHead"}, "SemSegFPNHead"),
+        ("semantic", {"SEM_SEG_HEAD__NAME": "SemSegHead"}, "SemSegFPNHead"),
     ],
 )
 def test_unknown_names_in_a_config(family, changes, near):
