@@ -60,7 +60,7 @@ class TestAsArray:
             (np.zeros((2, 4, 4, 3), np.uint8), r"\(2, 4, 4, 3\)"),
             (np.zeros((4, 4, 2), np.uint8), "2 channels"),
             (np.zeros((3, 4, 5), np.uint8), "5 channels"),
-            (np.zeros((4, 4, 3), np.float32), "float32.*astype"),
+            (np.full((4, 4, 3), np.nan, np.float32), "float32 has NaN"),
             (np.zeros((4, 4, 3), np.uint16), "uint16"),
             (np.zeros((4, 4, 3), bool), "bool"),
             (np.full((4, 4, 3), None), "object"),
