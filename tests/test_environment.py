@@ -10,10 +10,12 @@ import sys
 import pytest
 import torch
 
+from litepred import environment
 from litepred.environment import set_variables
 
 OF_THE_HEAP = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallinfo2")
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 FORBIDS = "LITEPRED_KEEP_ENVIRONMENT"
 KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
@@ -30,14 +32,33 @@ KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
         ({FORBIDS: "1"}, {FORBIDS: "1"}),
     ],
 )
-def test_variables(given, expected):
+def test_variables(given, expected, monkeypatch):
+    monkeypatch.setattr(environment, "_HUGE_PAGES_FILE", "")  # as on systems that have no such file
+    set_variables(given)
+    assert given == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "given", "expected"),
+    [
+        ("always [madvise] never\n", {}, KEPT | {HUGE_PAGES: "1"}),
+        ("always [madvise] never\n", {HUGE_PAGES: "0"}, KEPT | {HUGE_PAGES: "0"}),
+        ("always [madvise] never\n", {FORBIDS: "1"}, {FORBIDS: "1"}),
+        ("[always] madvise never\n", {}, KEPT),
+        ("always madvise [never]\n", {}, KEPT),
+        ("", {}, KEPT),
+    ],
+)
+def test_huge_pages_are_asked_for_where_that_matters(setting, given, expected, tmp_path, monkeypatch):
+    (tmp_path / "enabled").write_text(setting)
+    monkeypatch.setattr(environment, "_HUGE_PAGES_FILE", str(tmp_path / "enabled"))
     set_variables(given)
     assert given == expected
 
 
 def number_from(code: str, **settings: str) -> int:
     """What a process prints that had none of the settings, but those given."""
-    ours = (*NAMES, *OF_THE_HEAP, FORBIDS)
+    ours = (*NAMES, *OF_THE_HEAP, HUGE_PAGES, FORBIDS)
     environ = {name: value for name, value in os.environ.items() if name not in ours} | settings
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -67,8 +88,27 @@ print(min(use() for _ in range(4)))
 @pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
 def test_the_memory_of_one_image_is_kept_for_the_next(name):
     """The user's own limit of 1 MiB stands, and the memory is asked for again at each use."""
-    assert number_from(SECOND_TIME) < 1000
-    assert number_from(SECOND_TIME, **{name: str(1 << 20)}) > 9 * 6144 / 2
+    assert number_from(SECOND_TIME, **{HUGE_PAGES: "0"}) < 1000
+    assert number_from(SECOND_TIME, **{HUGE_PAGES: "0", name: str(1 << 20)}) > 9 * 6144 / 2
+
+
+LARGE_MAP = """
+import resource
+import litepred, torch
+
+def use():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(24 << 20)  # of 96 MiB, more than glibc keeps
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(min(use() for _ in range(3)))
+"""
+
+
+@pytest.mark.skipif(not environment._huge_pages_on_request(), reason="this system does not give huge pages on request")
+def test_large_maps_come_in_huge_pages():
+    assert number_from(LARGE_MAP, **{HUGE_PAGES: "0"}) > 24576 / 2
+    assert number_from(LARGE_MAP) < 24576 / 2  # of 48, unless memory is broken up
 
 
 LIMITS_SET = """
