@@ -78,7 +78,9 @@ def unwrapping(names: Collection[str], chosen: str = "") -> Callable[[str], str 
     lead = ""
     while plain and all(name.startswith(f"{lead}module.") for name in plain):
         lead += "module."
-    found = sorted({match[1] for name in plain if (match := _BEFORE_BACKBONE.match(name))}, key=len)
+    found = sorted(
+        {match[1] for name in plain if (match := _BEFORE_BACKBONE.match(name))}, key=lambda one: (len(one), one)
+    )
     prefix = found[0] if found else lead
     known = " and ".join(repr(one.removesuffix(".")) for one in found)
     if chosen:
