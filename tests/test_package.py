@@ -191,9 +191,9 @@ def test_versions_installs_all_that_the_suite_needs(which, pinned):
     requirements = runpy.run_path(str(ROOT / ".ci" / "versions"))["requirements"](which)
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     lists = re.findall(
-        r"^(?:dependencies|coco|lazy|onnx|openvino|test) = (.*?[^\w]\])$", text, re.DOTALL | re.MULTILINE
+        r"^(?:dependencies|coco|lazy|onnx|openvino|tiff|heif|video|test) = (.*?[^\w]\])$", text, re.DOTALL | re.MULTILINE
     )
-    assert len(lists) == 6
+    assert len(lists) == 9
     declared = re.findall(r'"([\w-]+)>=([\d.]+)((?:;[^"]*)?)"', "".join(lists))
     assert sorted(requirements) == sorted(pinned.format(*one) for one in declared)
     assert {name for name, *_ in declared} >= {"torch", "pytest", "hypothesis", "pycocotools"}

@@ -107,7 +107,7 @@ def test_class_counts_that_are_counted_leave_the_data_set(folder):
 
 
 class TestClassMetadata:
-    @pytest.mark.parametrize("names", ["abc", {"a": 1, "b": 2, "c": 3}, 3, ["a", "b", 3], ["a"], []])
+    @pytest.mark.parametrize("names", ["abc", {"a": 1, "b": 2, "c": 3}, 3, ["a", "b", None], ["a"], []])
     def test_what_are_no_names(self, names):
         with pytest.raises(ConfigError, match=r"class_names (is|has) .*expected a"):
             class_metadata(tiny_cfg("fpn"), names)

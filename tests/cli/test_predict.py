@@ -127,7 +127,7 @@ def test_nothing_found(tmp_path, capsys):
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--weights", "nowhere.pth"], "nowhere.pth"),
         (["--device", "gpu"], "'gpu' is not a device"),
-        (["--output", str(PAGE)], "cannot make the folder"),
+        (["--output", str(PAGE)], "expected a folder, in which each picture is named"),
     ],
 )
 def test_wrong_values_end_in_one_line(arguments, message, capsys):
