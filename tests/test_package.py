@@ -191,7 +191,10 @@ def test_versions_installs_all_that_the_suite_needs(which, pinned):
     requirements = runpy.run_path(str(ROOT / ".ci" / "versions"))["requirements"](which)
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     lists = re.findall(
-        r"^(?:dependencies|coco|lazy|onnx|openvino|tiff|heif|video|test) = (.*?[^\w]\])$", text, re.DOTALL | re.MULTILINE
+        r"^(?:dependencies|coco|heif|lazy|onnx|openvino|test|tiff|video)"
+        r" = (.*?[^\w]\])$",
+        text,
+        re.DOTALL | re.MULTILINE,
     )
     assert len(lists) == 9
     declared = re.findall(r'"([\w-]+)>=([\d.]+)((?:;[^"]*)?)"', "".join(lists))
