@@ -40,7 +40,7 @@ def test_a_file_that_is_no_image_is_left_out(folder, capsys):
     assert main(["densepose", "show", "c.yaml", "m.pkl", "photos", "bbox", "--output", "p.png"]) == 1
     printed = capsys.readouterr()
     assert printed.out.endswith("a.png -> p.0001.png\n")
-    assert "0.yaml' is not an image" in printed.err and printed.err.count("\n") == 1
+    assert "0.yaml' is no image" in printed.err and printed.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

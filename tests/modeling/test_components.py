@@ -63,7 +63,7 @@ def registries_are_restored():
 
 
 def test_all_registries_are_restored():
-    assert len(REGISTRIES) == 10
+    assert len(REGISTRIES) == 11
 
 
 def run(family="fpn", **changes):
