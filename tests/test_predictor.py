@@ -131,7 +131,7 @@ class TestInput:
 
     @pytest.mark.parametrize(
         "image",
-        [None, [], np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 3)), "nowhere.png", ".", torch.zeros(3, 8, 8)],
+        [None, [], np.zeros((0, 4, 3), np.uint8), np.full((4, 4, 3), np.nan), "nowhere.png", ".", torch.zeros(3, 8, 8)],
     )
     def test_what_is_no_image(self, page_predictor, image):
         with pytest.raises(ImageError):
