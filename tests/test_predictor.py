@@ -420,9 +420,9 @@ class TestNames:
         assert predictor.metadata.thing_classes == ["a", "b", "c", "d", "e"]
         assert MetadataCatalog.get("page_layout_val").thing_classes[0] == "text"
 
-    @pytest.mark.parametrize("names", ["abcde", 5, dict.fromkeys("abcde"), [0, 1, 2, 3, 4], [None] * 5])
+    @pytest.mark.parametrize("names", ["abcde", 5, dict.fromkeys("abcde"), [None] * 5])
     def test_what_are_no_class_names(self, names):
-        with pytest.raises(ConfigError, match=r"class_names is .*: expected a (list of names|text for each)"):
+        with pytest.raises(ConfigError, match=r"class_names is .*: expected a (list of names|text or a number)"):
             Predictor(class_names=names)
 
     def test_class_names_of_another_number(self):

@@ -139,7 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.skip_existing:
         _check_skipping(arguments)
     check_model_arguments(arguments)
-    if arguments.output.suffix.lower() in (*IMAGE_SUFFIXES, ".mp4", ".json", ".csv") and not arguments.output.exists():
+    if arguments.output.suffix.lower() in (*IMAGE_SUFFIXES, ".mp4", ".json", ".csv") and not arguments.output.is_dir():
         raise LitepredError(f"--output is {str(arguments.output)!r}: expected a folder, in which each picture is named")
     left_out: list[str] = []
     found = list(expand(arguments.images or [str(example_page())], left_out))
