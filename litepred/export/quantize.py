@@ -16,6 +16,7 @@ import numpy as np
 from ..data import ImageLike
 from ..errors import ConfigError
 from ..files import whole_file
+from ..layers.linear import processor
 from ..predictor import Predictor
 from ..structures import Instances, pairwise_iou
 from .engines import package
@@ -117,7 +118,8 @@ def quantize_onnx(
                 nodes_to_exclude=list(in_float),
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                reduce_range=_adds_in_sixteen_bits(),  # weights of seven bits
+                # An x86 processor without VNNI adds two products of eight bits in sixteen, which overflow.
+                reduce_range="avx2" in processor() and "vnni" not in processor(),
             )
         finally:
             logging.disable(disabled)
@@ -136,15 +138,6 @@ def quantize_onnx(
         num_bytes,
         time.perf_counter() - started,
     )
-
-
-def _adds_in_sixteen_bits() -> bool:
-    """Whether this is an x86 processor without VNNI, whose sums of products of eight bits overflow their sixteen."""
-    try:
-        processor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")  # noqa: S108  no such file
-    except OSError:
-        return False
-    return "avx2" in processor and "vnni" not in processor
 
 
 def _compare(exact: Predictor, quantized: Predictor, images: list[ImageLike]) -> tuple[int, list[float]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["PointwiseLinear", "pointwise_linear"]
+__all__ = ["PointwiseLinear", "pointwise_linear", "processor"]
 
 _INTELS = "GenuineIntel"  # as Intel's processors call themselves
 _LEAST_ROWS = 256  # with fewer, laying the weights out anew for each call costs more than it gains
@@ -52,11 +52,11 @@ def _convolutions_are_faster() -> bool:
     Convolutions come from oneDNN, which uses AVX-512 on every processor; products come from MKL, which does so on
     Intel's alone.
     """
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and _INTELS not in _processor()
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and _INTELS not in processor()
 
 
 @functools.cache
-def _processor() -> str:
+def processor() -> str:
     """Return what the system says of the processor; that it is Intel's where the system says nothing."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")[:4096]  # noqa: S108  no such file

@@ -11,7 +11,7 @@ from litepred.layers import PointwiseLinear, pointwise_linear
 @pytest.fixture(autouse=True)
 def a_processor_on_which_it_is_faster(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr("litepred.layers.linear._processor", lambda: "vendor_id : AuthenticAMD")
+    monkeypatch.setattr("litepred.layers.linear.processor", lambda: "vendor_id : AuthenticAMD")
 
 
 def linear(bias=True):
@@ -56,7 +56,7 @@ def test_views_are_multiplied_too():
 )
 def test_only_where_it_is_faster(capability, processor, suits, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr("litepred.layers.linear._processor", lambda: processor)
+    monkeypatch.setattr("litepred.layers.linear.processor", lambda: processor)
     assert PointwiseLinear.suits(linear()) is suits
     assert not PointwiseLinear.suits(nn.Conv2d(3, 3, 1))
     assert not PointwiseLinear.suits(PointwiseLinear(linear()))
