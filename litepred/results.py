@@ -30,6 +30,7 @@ __all__ = [
     "CSV_COLUMNS",
     "csv_rows",
     "csv_table",
+    "describe",
     "id_to_rgb",
     "instances_to_coco_json",
     "json_list",
@@ -208,6 +209,40 @@ def to_dicts(
         columns["keypoints"] = found.pred_keypoints.tolist()
     number = len(found) if found.get_fields() else 0
     return [{key: column[i] for key, column in columns.items()} for i in range(number)]
+
+
+def describe(outputs: Outputs, metadata: Metadata | None = None, mask_format: str = "polygon") -> dict[str, Any]:
+    """Return as plain Python all that a predictor found in an image, except the labels of single pixels.
+
+    Args:
+        outputs: what a predictor returned for the image.
+        metadata: gives the classes their names.
+        mask_format: "polygon", "rle" (needs pycocotools) or "none".
+
+    Returns:
+        ``instances`` or ``proposals``, as `to_dicts` has them; of a panoptic model also ``segments``, its list with the
+        ``category`` of each; of a semantic model ``stuff``: ``category_id``, ``category`` and ``area`` in pixels of
+        each class that the image has.
+
+    Raises:
+        LitepredError: run lengths are wanted and pycocotools is missing.
+    """
+    facts: dict[str, Any] = {}
+    for key in ("instances", "proposals"):
+        if key in outputs:
+            facts[key] = to_dicts(outputs[key], metadata, mask_format)
+    if "panoptic_seg" in outputs:
+        facts["segments"] = [
+            {**one, "category": class_name(metadata, one["category_id"], "thing" if one["isthing"] else "stuff")}
+            for one in outputs["panoptic_seg"][1]
+        ]
+    elif "sem_seg" in outputs and "instances" not in outputs:
+        labels, areas = outputs["sem_seg"].max(dim=0).indices.unique(return_counts=True)
+        facts["stuff"] = [
+            {"category_id": label, "category": class_name(metadata, label, "stuff"), "area": area}
+            for label, area in zip(labels.tolist(), areas.tolist())
+        ]
+    return facts
 
 
 def _write_masks(instances: Instances, mask_format: str) -> list[Any] | None:

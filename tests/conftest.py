@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -15,3 +17,15 @@ def page_predictor():
     from litepred import Predictor
 
     return Predictor()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium, whose camera shows a pattern."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=path, args=camera)
+        yield chromium
+        chromium.close()

@@ -16,6 +16,7 @@ from litepred.errors import LitepredError
 from litepred.results import (
     CSV_COLUMNS,
     csv_table,
+    describe,
     id_to_rgb,
     instances_to_coco_json,
     json_list,
@@ -130,6 +131,18 @@ def test_categories_get_the_data_sets_ids():
 def test_an_unknown_way_to_write_masks(write):
     with pytest.raises(ValueError, match="expected one of rle, polygon, none"):
         write(detections())
+
+
+def test_all_that_was_found():
+    metadata = Metadata(thing_classes=["cat"], stuff_classes=["sky", "sea"])
+    assert describe({}) == {}
+    assert describe({"instances": detections(0)}) == {"instances": []}
+    logits = torch.tensor([[[2.0, 1, 0]], [[1.0, 2, 3]]])
+    stuff = [{"category_id": i, "category": name, "area": area} for i, name, area in ((0, "sky", 1), (1, "sea", 2))]
+    assert describe({"sem_seg": logits}, metadata) == {"stuff": stuff}
+    segments = [{"id": 1, "isthing": True, "category_id": 0}, {"id": 2, "isthing": False, "category_id": 1}]
+    told = describe({"panoptic_seg": (torch.zeros(1, 3), segments), "sem_seg": logits}, metadata)
+    assert told == {"segments": [{**segments[0], "category": "cat"}, {**segments[1], "category": "sea"}]}
 
 
 def test_plain_dicts():

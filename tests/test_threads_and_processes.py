@@ -1,24 +1,17 @@
-"""One predictor in many threads, many in many processes, in an event loop and behind a server: the serial answers."""
+"""One predictor in many threads, many in many processes and in an event loop: the serial answers."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import multiprocessing
-import runpy
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from process_worker import answer, images, predict_all, tiny_predictor, use_all_threads
 from tiny_models import FAMILIES, tiny_cfg, tiny_image, tiny_model
 
@@ -73,52 +66,6 @@ def test_event_loop(predictor, serial):
 
     for one, other in zip(asyncio.run(all_images()), serial, strict=True):
         assert_equal(answer(one), other)
-
-
-def test_http_server(predictor, serial, monkeypatch):
-    """examples/http_server.py: eight clients at once get the serial answers, whoever sends rubbish a sentence."""
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # which the example lowers
-    example = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "http_server.py"))
-
-    def ask(body: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
-        try:
-            with urlopen(Request(f"http://127.0.0.1:{server.server_port}", body, headers), timeout=60) as response:
-                return response.status, json.load(response)
-        except HTTPError as error:
-            return error.code, json.load(error)
-
-    def answered(image: np.ndarray) -> dict[str, np.ndarray]:
-        status, content = ask(png(Image.fromarray(np.ascontiguousarray(image[:, :, ::-1]))))
-        assert (status, content["height"], content["width"]) == (200, *image.shape[:2])
-        keys = {"boxes": "box", "scores": "score", "classes": "category_id", "keypoints": "keypoints"}
-        return {name: np.array([row[key] for row in content["instances"]]) for name, key in keys.items()}
-
-    with example["Server"](("127.0.0.1", 0), predictor) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            with ThreadPoolExecutor(8) as clients:
-                for one, other in zip(clients.map(answered, images()), serial, strict=True):
-                    assert_equal(one, {name: other[name] for name in one})
-            for body, headers, status, sentence in (
-                (b"", {}, 400, "it has 0 bytes"),
-                (b"<html>", {}, 400, "no image of a format that is opened"),
-                (png(Image.new("1", (9000, 9000))), {}, 400, "too large"),
-                (b"", {"Content-Length": "many"}, 411, "Content-Length"),
-                (b"", {"Content-Length": "32000001"}, 413, "at most 32000000"),
-            ):
-                code, content = ask(body, **headers)
-                assert code == status
-                assert sentence in content["error"]
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_predictors_built_in_eight_threads(serial):

@@ -27,6 +27,7 @@ _EXTRAS = {  # by the name of litepred's own extra
     "lazy": ("omegaconf",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
+    "serve": ("fastapi", "uvicorn"),
 }
 _PRECISIONS = ("bfloat16", "float16")
 

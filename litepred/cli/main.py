@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from .. import __version__
 from ..errors import LitepredError, in_words_of_commands
-from . import benchmark, convert, densepose, doctor, evaluate, export, inspect, predict, run, zoo
+from . import benchmark, convert, densepose, doctor, evaluate, export, inspect, predict, run, serve, zoo
 from .common import CommandParser
 
 __all__ = ["main"]
@@ -34,6 +34,7 @@ _COMMANDS: dict[Any, str] = {  # each is a module with add_options and run, and 
     export: "write a model as an ONNX file, for programs without torch",
     benchmark: "measure how fast a model is here",
     densepose: "map people in images to parts and coordinates of the body",
+    serve: "answer over HTTP, with a page to try a model on",
     doctor: "tell what litepred runs on here: versions, devices, decoders, caches",
     run: "run a Python program that imports detectron2, without Detectron2",
 }

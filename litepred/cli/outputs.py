@@ -209,26 +209,10 @@ class RunFiles:
 
     def _describe(self, item: Item, outputs: Outputs, size_hw: tuple[int, ...]) -> dict[str, Any]:
         """Return what the JSON file of an image, or the entry of a frame, says."""
-        from ..data import class_name
-        from ..results import to_dicts
+        from ..results import describe
 
-        facts: dict[str, Any] = {"file": item.name, "height": size_hw[0], "width": size_hw[1]}
-        for key in ("instances", "proposals"):
-            if key in outputs:
-                facts[key] = to_dicts(outputs[key], self._metadata, self._options.mask_format or "polygon")
-        if "panoptic_seg" in outputs:
-            facts["segments"] = []
-            for segment in outputs["panoptic_seg"][1]:
-                kind = "thing" if segment["isthing"] else "stuff"
-                category = class_name(self._metadata, segment["category_id"], kind)
-                facts["segments"].append({**segment, "category": category})
-        elif "sem_seg" in outputs and "instances" not in outputs:
-            labels, areas = outputs["sem_seg"].max(dim=0).indices.unique(return_counts=True)
-            facts["stuff"] = [
-                {"category_id": label, "category": class_name(self._metadata, label, "stuff"), "area": area}
-                for label, area in zip(labels.tolist(), areas.tolist())
-            ]
-        return facts
+        facts = {"file": item.name, "height": size_hw[0], "width": size_hw[1]}
+        return facts | describe(outputs, self._metadata, self._options.mask_format or "polygon")
 
     def _add_results(self, item: Item, outputs: Outputs, frame: int | None = None) -> None:
         """Write what was found in an image, or in a frame of a video, into the files of the run."""

@@ -24,7 +24,7 @@ from . import tiff
 from .decoders import IMAGE_FORMATS, open_image
 from .video import is_video_file
 
-__all__ = ["ImageLike", "address_advice", "image_to_array", "read_image"]
+__all__ = ["ImageLike", "address_advice", "image_size", "image_to_array", "read_image"]
 
 # A path, an open binary file, a Pillow image, or an array; see `image_to_array`.
 ImageLike: TypeAlias = Union[str, "os.PathLike[str]", BinaryIO, Image.Image, np.ndarray]
@@ -53,12 +53,37 @@ def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> 
     return _read(path, format)
 
 
-def _read(path: str | os.PathLike[str] | BinaryIO, format: str, bands: int = 0) -> np.ndarray:
-    """Read a file as `read_image` does, or with ``bands`` as `_as_bands` does."""
-    name = f"the {type(path).__name__}"
+def image_size(path: str | os.PathLike[str] | BinaryIO) -> tuple[int, int]:
+    """Return height and width in pixels of an image file, as they are stored, without decoding the pixels.
+
+    Args:
+        path: as `read_image` takes it.
+
+    Raises:
+        ImageError: when there is no such file or it is no image.
+    """
+    path, name = _named(path)
+    try:
+        tags, _ = tiff.read_tags(path)
+        if tags:
+            return int(tags[257]), int(tags[256])
+        with _open(path) as image:
+            return image.height, image.width
+    except Exception as error:  # as in `_read`
+        raise ImageError(f"{name} {_reason(error, path)}") from error
+
+
+def _named(path: str | os.PathLike[str] | BinaryIO) -> tuple[str | os.PathLike[str] | BinaryIO, str]:
+    """Return a path that exists, or an open file, and what messages call it."""
     if isinstance(path, (str, os.PathLike)):
         path = _existing(path)
-        name = repr(path)
+        return path, repr(path)
+    return path, f"the {type(path).__name__}"
+
+
+def _read(path: str | os.PathLike[str] | BinaryIO, format: str, bands: int = 0) -> np.ndarray:
+    """Read a file as `read_image` does, or with ``bands`` as `_as_bands` does."""
+    path, name = _named(path)
     try:
         tags, several = tiff.read_tags(path)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 
 import cv2
@@ -11,7 +12,7 @@ import torch
 from golden_answers import ASSETS
 from PIL import Image
 
-from litepred.data import image_to_array, read_image
+from litepred.data import image_size, image_to_array, read_image
 from litepred.errors import ImageError, LitepredError
 
 rng = np.random.default_rng(0)
@@ -163,3 +164,27 @@ class TestReadImage:
 
     def test_errors_are_of_the_family(self):
         assert issubclass(ImageError, LitepredError)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF"])
+def test_size_without_decoding(format, tmp_path):
+    path = tmp_path / "image"
+    Image.new("L", (30, 20)).save(path, format)
+    assert image_size(path) == image_size(io.BytesIO(path.read_bytes())) == (20, 30)
+
+
+def test_size_of_a_png_whose_pixels_are_missing():
+    file = io.BytesIO()
+    Image.new("1", (300, 200)).save(file, "PNG")
+    assert image_size(io.BytesIO(file.getvalue()[:60])) == (200, 300)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"", "it has 0 bytes"), (b"II*\0\x08\0\0\0\0\0\0\0\0\0", "no image"), (b"%!PS", "is EPS")]
+)
+def test_no_size(content, told, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ImageError, match=told):
+        image_size(tmp_path / "file")
+    with pytest.raises(ImageError, match="there is no file"):
+        image_size(tmp_path / "other")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import io
-import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import drop, keep_screenshot
 from golden_answers import ASSETS
 from PIL import Image
 
@@ -49,16 +49,6 @@ def url(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=path)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
 def tab(browser, url):
     """One tab for all tests of this module, in which the model is loaded once."""
     tab = browser.new_page()
@@ -77,11 +67,6 @@ def wait_for_answer(tab, name):
 def choose(tab, path):
     tab.set_input_files("#file", path)
     wait_for_answer(tab, Path(path).name)
-
-
-def keep_screenshot(tab, name):
-    if folder := os.environ.get("LITEPRED_SCREENSHOTS"):
-        tab.screenshot(path=str(Path(folder) / name), full_page=True)
 
 
 def table(tab):
@@ -164,15 +149,7 @@ def test_what_is_no_image(tab, tmp_path, content):
 
 
 def test_dropped(tab, page_predictor):
-    data = tab.evaluate_handle(
-        """(bytes) => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
-            return transfer;
-        }""",
-        list(PAGE.read_bytes()),
-    )
-    tab.dispatch_event("main", "drop", {"dataTransfer": data})
+    drop(tab, PAGE)
     wait_for_answer(tab, "dropped.png")
     assert tab.inner_text("#error") == ""
     assert_as_predicted(tab, page_predictor, PAGE)

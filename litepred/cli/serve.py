@@ -1,0 +1,135 @@
+"""Answer over HTTP: POST an image, get what was found as JSON or as a picture.
+
+Open the address in a browser for a page to try it on. One model serves all
+clients; on an accelerator, images that wait run together. SIGTERM and Ctrl-C
+let what was begun be finished. Needs pip install 'litepred[serve]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import sys
+from contextlib import suppress
+
+from ..errors import ConfigError, LitepredError
+from .common import CommandParser, add_model_arguments, check_model_arguments, make_predictor, positive
+
+__all__ = ["EPILOG", "add_options", "run"]
+
+EPILOG = """\
+examples:
+  litepred serve
+  litepred serve --config config.yaml --weights model_final.pth --port 9000
+  curl --data-binary @page.png 'http://127.0.0.1:8000/predict?threshold=0.7'
+  curl -F image=@page.png 'http://127.0.0.1:8000/predict?format=png' -o seen.png
+
+/health, /ready, /metrics (for Prometheus) and /openapi.json are there, too.
+Options after --port can also come from the environment, as LITEPRED_SERVE_QUEUE
+for --queue. The service has no passwords and no TLS: to let others than this
+machine reach it, put a server in front of it that has them."""
+
+_MOST_CONNECTIONS = 512  # which have to wait for their turn here; more are answered with 503
+_ENVIRONMENT = "LITEPRED_SERVE_"
+
+
+def add_options(parser: CommandParser) -> None:
+    """Add the command's arguments to its parser."""
+    add_model_arguments(parser)
+    where = parser.add_argument_group("where")
+    where.add_argument(
+        "--host",
+        default=os.environ.get(f"{_ENVIRONMENT}HOST", "127.0.0.1"),
+        help="address to listen on, 0.0.0.0 for all of this machine; default: %(default)s",
+    )
+    where.add_argument(
+        "--port",
+        type=_port,
+        default=os.environ.get(f"{_ENVIRONMENT}PORT", "8000"),
+        help="0 for any that is free; default: %(default)s",
+    )
+    limits = parser.add_argument_group("limits")
+    for name, kind, default, told in (
+        ("max-bytes", positive, "16000000", "of a request; default: %(default)s"),
+        ("max-pixels", positive, "25000000", "of an image, refused before it is decoded; default: %(default)s"),
+        ("timeout", _seconds, "60", "for a request to arrive, and again for its answer; default: %(default)s"),
+        ("queue", positive, "32", "requests that are worked on or wait; default: %(default)s"),
+        ("batch-size", positive, None, "images of one size that run together; default: 1 on the CPU, else 4"),
+    ):
+        from_environment = os.environ.get(f"{_ENVIRONMENT}{name.upper().replace('-', '_')}", default)
+        metavar = "SECONDS" if name == "timeout" else "N"
+        limits.add_argument(f"--{name}", metavar=metavar, type=kind, default=from_environment, help=told)
+    parser.add_argument("--access-log", action="store_true", help="write a line for each request")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} came: expected a port, 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} came: expected a number of seconds above 0")
+    return value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    from ..serve import Limits, create_app
+
+    check_model_arguments(arguments)
+    names = ("max_bytes", "max_pixels", "timeout", "queue", "batch_size")
+    limits = Limits(**{name: getattr(arguments, name) for name in names})
+    with _bound(arguments.host, arguments.port) as listener:
+        predictor = make_predictor(arguments)
+        if smaller := getattr(predictor.model, "set_mask_format", None):
+            with suppress(ConfigError):  # a model whose masks come in other formats alone
+                smaller("roi")
+        import uvicorn
+
+        config = uvicorn.Config(
+            create_app(predictor, limits),
+            http="h11",
+            ws="none",
+            lifespan="on",
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_graceful_shutdown=int(limits.timeout) + 1,
+        )
+        if arguments.access_log:
+            logging.getLogger("uvicorn.access").setLevel(logging.INFO)
+        host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+        print(f"litepred: serving on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+        with suppress(KeyboardInterrupt):  # which uvicorn raises again once all is finished
+            uvicorn.Server(config).run([listener])
+    print("litepred: stopped", file=sys.stderr)
+    return 0
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket that has its address, which is to be told before the model is loaded, and does not listen yet.
+
+    Raises:
+        LitepredError: the port is taken, or the host is none of this machine.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        if os.name == "posix":  # elsewhere it would let two programs have one port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise LitepredError(
+            f"cannot listen on {host} port {port} ({error.strerror or error}): choose another --port, or a --host of "
+            "this machine"
+        ) from error
+    return listener
