@@ -24,9 +24,19 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError, LitepredError
 from ..extensions import model_file_reader
 from ..files import check_targets
-from .common import CommandParser, add_model_arguments, add_old_name, check_model_arguments, make_predictor, positive
+from .common import (
+    CommandParser,
+    add_model_arguments,
+    add_old_name,
+    check_file,
+    check_model_arguments,
+    make_predictor,
+    positive,
+)
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..predictor import Predictor
 
 __all__ = ["add_options", "run"]
@@ -66,11 +76,10 @@ def add_options(parser: CommandParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     from .. import __version__
-    from ..data import read_image
     from ..default_model import example_page
 
     path = Path(arguments.image or example_page())
-    height, width = read_image(path).shape[:2]
+    check_file("IMAGE", arguments.image)
     check_model_arguments(arguments)
     exported = arguments.config is not None and model_file_reader(arguments.config) is not None
     ways = arguments.ways or (["onnxruntime"] if exported else ["exact", "float32"])
@@ -105,7 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
     for parts in medians.values():
         parts["ratio"] = reference / parts["total"]
     processor = torch.backends.cpu.get_cpu_capability()
-    device = next(iter(predictors.values())).cfg.MODEL.DEVICE
+    predictor = next(iter(predictors.values()))
+    height, width = _read(predictor, path).shape[:2]
+    device = predictor.cfg.MODEL.DEVICE
     print(
         f"litepred {__version__}, torch {torch.__version__}; {device}, {torch.get_num_threads()} threads, {processor}; "
         f"{path.name}, {width} × {height} pixels"
@@ -120,11 +131,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _read(predictor: Predictor, path: Path) -> np.ndarray:
+    from ..data import image_to_array
+
+    return image_to_array(path, len(predictor.cfg.MODEL.PIXEL_MEAN))
+
+
 def _measure(predictor: Predictor, path: Path) -> dict[str, float]:
     """Predict on a file, and return how long the parts took, in seconds."""
     import torch
-
-    from ..data import read_image
 
     def now() -> float:
         device = torch.device(predictor.cfg.MODEL.DEVICE).type
@@ -132,7 +147,7 @@ def _measure(predictor: Predictor, path: Path) -> dict[str, float]:
         return time.perf_counter()
 
     start = now()
-    image = read_image(path)
+    image = _read(predictor, path)
     read = now()
     inputs = predictor.prepare(image)
     resized = now()
