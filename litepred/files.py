@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+from unicodedata import normalize
 
 from .errors import LitepredError, WriteError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["check_targets", "is_address", "read_rows", "whole_file"]
+__all__ = ["as_stored", "check_targets", "is_address", "read_rows", "whole_file"]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
 
@@ -26,6 +27,25 @@ _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windo
 def is_address(name: str) -> bool:
     """Tell an address, such as ``https://host/model.pth``, from a path."""
     return _ADDRESS.match(name) is not None
+
+
+def as_stored(path: str) -> str:
+    """Return a path in the Unicode forms in which the disk has its names: macOS writes others than people type.
+
+    Where there is no such file or folder, the path comes back as it is.
+    """
+    if os.path.exists(path) or not isinstance(path, str):
+        return path
+    found = ""
+    for part in Path(path).parts:
+        names = [part]
+        if not os.path.exists(os.path.join(found, part)):
+            with suppress(OSError):
+                names = [one for one in os.listdir(found or ".") if normalize("NFC", one) == normalize("NFC", part)]
+        if not names:
+            return path
+        found = os.path.join(found, names[0])
+    return found
 
 
 def read_rows(path: Path) -> list[list[str]]:

@@ -88,6 +88,13 @@ def test_a_state_dict_is_the_checkpoint(folder):
     assert found.cfg.MODEL.WEIGHTS == ""
 
 
+def test_a_state_dict_whose_names_become_the_same(folder):
+    state = dict(tiny_model("fpn").state_dict())
+    name = next(key for key in state if key.startswith("backbone."))
+    with pytest.raises(CheckpointError, match=f"two of its names, .* are both {name} without"):
+        resolve(folder / "config.yaml", {**state, f"_orig_mod.{name}": state[name] + 1})
+
+
 def test_a_frozen_config_stays_frozen_and_is_copied():
     cfg = tiny_cfg("fpn")
     cfg.freeze()

@@ -24,15 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError, LitepredError
 from ..extensions import model_file_reader
 from ..files import check_targets
-from .common import (
-    CommandParser,
-    add_model_arguments,
-    add_old_name,
-    check_file,
-    check_model_arguments,
-    make_predictor,
-    positive,
-)
+from .common import CommandParser, add_model_arguments, add_old_name, check_model_arguments, make_predictor, positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,10 +68,11 @@ def add_options(parser: CommandParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     from .. import __version__
+    from ..data.images import image_size
     from ..default_model import example_page
 
     path = Path(arguments.image or example_page())
-    check_file("IMAGE", arguments.image)
+    image_size(path)  # which tells of a wrong one before the model is loaded
     check_model_arguments(arguments)
     exported = arguments.config is not None and model_file_reader(arguments.config) is not None
     ways = arguments.ways or (["onnxruntime"] if exported else ["exact", "float32"])

@@ -63,7 +63,7 @@ def read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collect
 
 
 def check_references(content: Mapping[str, Any], name: str) -> None:
-    """Check that ids are unique and lead to something, and that the rest are numbers that can be; ``name`` is the file's.
+    """Check that ids are unique and lead to something, and that the rest can be; ``name`` is the file's.
 
     What may be meant, but makes annotations count for nothing, is told in warnings: images that the file does not list,
     as files of a part of a data set have them; boxes that are empty or leave their image; crowds alone.
@@ -82,7 +82,9 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
     for one in images.values():
         if not isinstance(one["file_name"], str):
             raise LitepredError(f"{name} has an image whose file_name is {one['file_name']!r:.100}: expected a text")
-    shared = next((one for one, number in Counter(one["file_name"] for one in images.values()).items() if number > 1), "")
+    shared = next(
+        (one for one, number in Counter(one["file_name"] for one in images.values()).items() if number > 1), ""
+    )
     if shared:
         warnings.warn(f"{name} has several images of one file, such as {shared!r}", stacklevel=4)
     counts: Counter[str] = Counter()
@@ -121,14 +123,14 @@ def _tell(counts: Mapping[str, int], number: int, name: str) -> None:
     if number and counts["fractions"] == number:
         raise LitepredError(f"no box of {name} is larger than a pixel: expected x, y, width, height in pixels")
     boxes = f"of {number} annotations of {name} have a bbox"
-    for told, matters in (
+    for message, matters in (
         (f"{told}, and do not count", counts["elsewhere"]),
         (f"{counts['empty']} {boxes} without area, in which nothing can be found", counts["empty"]),
         (f"{counts['outside']} {boxes} that leaves its image: is it x, y, width, height?", counts["outside"]),
         (f"{name} has no annotation that counts, but for crowds: no AP can be computed", counts["crowds"] == number),
     ):
         if matters:
-            warnings.warn(told, stacklevel=5)
+            warnings.warn(message, stacklevel=5)
 
 
 def check_unique(records: Iterable[Mapping[str, Any]], key: str, kind: str, name: str) -> None:

@@ -13,13 +13,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, Union
-from unicodedata import normalize
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import ImageError, wording
-from ..files import is_address
+from ..files import as_stored, is_address
 from . import tiff
 from .decoders import IMAGE_FORMATS, format_of, open_image
 from .video import is_video_file
@@ -172,10 +171,7 @@ def _deep_bands(source: str | os.PathLike[str] | BinaryIO, format: str | None, b
 
 def _existing(path: str | os.PathLike[str]) -> str:
     """Return the path of a file, in the Unicode form that the file system has it in."""
-    name = os.fspath(path)
-    for form in ("NFC", "NFD"):  # macOS writes the second, and what was typed is of the first
-        if not os.path.exists(name) and isinstance(name, str) and os.path.exists(other := normalize(form, name)):
-            name = path = other
+    name = path = as_stored(os.fspath(path))
     if not os.path.exists(name):  # unlike Path.exists(), never an error of its own
         advice = address_advice(str(name)) or f"expected an image file; the working folder is {os.getcwd()!r}"
         raise ImageError(f"there is no file {str(name)!r}: {advice}")
@@ -193,6 +189,10 @@ def address_advice(name: str) -> str:
     """Say what to do about an address in the place of a file; nothing where a name is none."""
     if re.match(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms)://|https?://[^?]*\.(m3u8|mpd)(\?|$)", name, re.IGNORECASE):
         return "streams are not opened, open it with cv2.VideoCapture and give each frame to the predictor"
+    if name == "-":
+        return "standard input is not read, write the image to a file first"
+    if name.lower().startswith("file://"):
+        return "addresses are not opened, give its path"
     return "addresses are not opened, download the image first" if is_address(name) else ""
 
 

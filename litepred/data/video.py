@@ -48,6 +48,8 @@ def camera_number(source: Any) -> int | None:
 
 def is_video_file(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file is a video: by its first bytes, or by its name where they are those of no format known."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return False
     try:
         with open(path, "rb") as file:
             head = file.read(600)

@@ -96,7 +96,7 @@ def test_a_model_of_five_bands(folder, capsys):
     assert main(["benchmark", "image.tif", *model, "--runs", "1", "--ways", "float32"]) == 0
     assert "image.tif, 60 × 40 pixels" in capsys.readouterr().out
     assert main(["benchmark", "nowhere.tif", *model]) == 1
-    assert "IMAGE is 'nowhere.tif', but there is no such file" in capsys.readouterr().err
+    assert "there is no file 'nowhere.tif'" in capsys.readouterr().err
 
 
 def test_an_image_that_is_none(folder, capsys):

@@ -371,7 +371,21 @@ def test_a_dict_or_list_as_metadata(given):
     assert as_metadata(given).thing_classes == ["a", "b"]
 
 
-@pytest.mark.parametrize("names", ["abc", b"abc", {"a": 1}, {1: "a", 2: "b"}, np.array([["a", "b"]]), {"a", "b"}, 3, [None], ["a", float("nan")], [["a"]]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        "abc",
+        b"abc",
+        {"a": 1},
+        {1: "a", 2: "b"},
+        np.array([["a", "b"]]),
+        {"a", "b"},
+        3,
+        [None],
+        ["a", float("nan")],
+        [["a"]],
+    ],
+)
 def test_names_that_are_none(names):
     with pytest.raises(ConfigError, match=r"thing_classes is .*: expected a"):
         Metadata(thing_classes=names)
