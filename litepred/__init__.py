@@ -80,7 +80,7 @@ __all__ = [
     "show",
 ]
 
-_MODULES = ("densepose", "evaluation", "export", "model_zoo", "results")
+_MODULES = ("choices", "densepose", "evaluation", "export", "model_zoo", "results")
 _HOMES = {
     "checkpoint": ("DetectionCheckpointer",),
     "config": ("CfgNode", "get_cfg"),

@@ -7,18 +7,19 @@ import functools
 import io
 import os
 import re
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from .errors import LitepredError, WriteError
+from .errors import CheckpointError, LitepredError, WriteError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["check_targets", "is_address", "read_rows", "whole_file"]
+__all__ = ["cache_folder", "check_targets", "is_address", "read_rows", "whole_file"]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
 
@@ -26,6 +27,29 @@ _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windo
 def is_address(name: str) -> bool:
     """Tell an address, such as ``https://host/model.pth``, from a path."""
     return _ADDRESS.match(name) is not None
+
+
+def cache_folder() -> Path:
+    """Return the folder that downloads and measurements go to: ``$LITEPRED_CACHE``, else the platform's own place.
+
+    Raises:
+        CheckpointError: it is below the home folder, and that is not known.
+    """
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    if chosen := os.environ.get("LITEPRED_CACHE"):
+        folder = Path(chosen)
+    elif sys.platform == "darwin":
+        folder = Path("~/Library/Caches/litepred")
+    elif sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "litepred", "Cache")
+    else:
+        folder = Path(xdg if os.path.isabs(xdg) else "~/.cache", "litepred")
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"there is no folder for downloads ({error}): set LITEPRED_CACHE to one that can be written"
+        ) from error
 
 
 def read_rows(path: Path) -> list[list[str]]:

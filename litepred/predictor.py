@@ -89,7 +89,7 @@ class Predictor:
         exact: run the model as Detectron2 does, for the same bits. By default a faster form of it runs, whose answers
             differ by rounding (see `litepred.optimize`).
         precision: of convolutions and matrix products: "float32", "bfloat16" or "float16". Where the hardware is not
-            faster with the last two, a warning says so and float32 is used.
+            faster with the last two, a warning says so and float32 is used. "auto" takes the fastest, without a word.
         compile: compile the parts that get faster by it with ``torch.compile``. That takes a while, and a progress bar
             on standard error shows it.
         mask_format: what ``pred_masks`` are: "bitmask", (N, H, W) bool; or smaller: "roi", `ROIMasks` to be pasted when
@@ -110,7 +110,7 @@ class Predictor:
         aug: the resizing, a `ResizeShortestEdge`.
         input_format: order of the channels in the model's input, "BGR" or "RGB".
         engine: what runs the model: "torch", "onnxruntime" or "openvino".
-        precision: the precision in use, which `Predictor` may have changed to "float32".
+        precision: the precision in use: what "auto" came to, or "float32" where the one asked for is not fast.
 
     Raises:
         ConfigError: when the config cannot be read, or does not describe a model.

@@ -133,9 +133,10 @@ def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse
         )
         model.add_argument(
             "--precision",
-            choices=("float32", "bfloat16", "float16"),
+            choices=("float32", "bfloat16", "float16", "auto"),
             default="float32",
-            help="precision of convolutions: less is faster on hardware that has it; default: %(default)s",
+            help="precision of convolutions: less is faster on hardware that has it, auto takes the fastest; default: "
+            "%(default)s",
         )
         model.add_argument(
             "--tta", action="store_true", help="test-time augmentation by the config's TEST.AUG: better, but far slower"
