@@ -6,6 +6,7 @@ import io
 import sys
 
 import huggingface_hub.constants
+import huggingface_hub.file_download
 import numpy as np
 import pytest
 import torch
@@ -27,8 +28,12 @@ def server(tmp_path, monkeypatch):
     server = HubServer()
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)  # which it took when it was imported
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    constants = huggingface_hub.constants  # which were taken from the environment when it was imported
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     yield server
     server.shutdown()
     server.server_close()
