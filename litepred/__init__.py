@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import densepose as densepose  # they announce their parts; nothing of them is imported before it is used
 from . import export as export
+from . import hub as hub
 from .environment import set_variables
 from .errors import CheckpointError, ConfigError, ImageError, LitepredError, WriteError
 

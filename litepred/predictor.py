@@ -78,8 +78,9 @@ class Predictor:
     Args:
         cfg: a config, of which a copy is used; or the path of a YAML file; or the path of a safetensors file that holds
             config, class names and weights, as ``litepred convert`` makes it; or the name of a model of the zoo, whose
-            released checkpoint is downloaded; or the path of an ONNX file that ``litepred export`` made. By default the
-            model for document pages that comes with the package.
+            released checkpoint is downloaded; or ``hf://owner/repository[@revision][/path]`` for one on the Hugging
+            Face hub; or the path of an ONNX file that ``litepred export`` made. By default the model for document pages
+            that comes with the package.
         weights: path of a checkpoint, or a state dict in Detectron2's names, instead of ``MODEL.WEIGHTS``.
         device: such as "cpu" or "cuda:1", instead of the config's ``MODEL.DEVICE``. Where that device does not exist
             the model runs on the CPU, with a warning.

@@ -22,6 +22,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from .. import extensions
 from ..errors import CheckpointError, WriteError
 from ..files import cache_folder, read_rows, whole_file
 
@@ -80,7 +81,9 @@ def resolve_url(url: str) -> str:
 
 
 def download(url: str) -> Path:
-    """Return the local file of an address, as `resolve_url` takes it, downloading it first unless it is in the cache.
+    """Return the local file of an address, downloading it first unless it is in the cache.
+
+    The address is one that `resolve_url` takes, or of a kind that was announced (see `litepred.extensions`).
 
     The md5 of a file that is downloaded begins with the hash in its name, where there is one
     (``model_final_280758.pkl``). Files that are in the cache already, or in Detectron2's, are taken as they are.
@@ -89,6 +92,8 @@ def download(url: str) -> Path:
         CheckpointError: when the address cannot be used or reached, the server does not answer with the whole file,
             what it answers is not weights, or the folder cannot be written.
     """
+    if place := extensions.model_place(url):
+        return Path(place.weights or place.config or "")
     address = resolve_url(url)
     target = cache_folder().absolute() / _place(address)
     cached = cached_file(url)

@@ -120,7 +120,8 @@ def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse
     model.add_argument(
         "--config",
         metavar="YAML",
-        help="config of the model, a file of litepred convert, or a name in the zoo; default: the document-page model",
+        help="config of the model, a file of litepred convert, a name in the zoo, or hf://owner/repository on the hub; "
+        "default: the document-page model",
     )
     model.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
     add_class_names(model)
@@ -209,9 +210,9 @@ def check_config(name: str) -> None:
     Raises:
         ConfigError: it is neither.
     """
-    from .. import model_zoo
+    from .. import extensions, model_zoo
 
-    if not os.path.exists(name) and not model_zoo.is_known(name):
+    if not os.path.exists(name) and not extensions.is_announced(name) and not model_zoo.is_known(name):
         raise model_zoo.missing_config(name)
 
 

@@ -25,6 +25,7 @@ _REQUIRED = ("torch", "torchvision", "numpy", "pillow", "opencv-python", "PyYAML
 _EXTRAS = {  # by the name of litepred's own extra
     "coco": ("pycocotools",),
     "lazy": ("omegaconf",),
+    "hub": ("huggingface_hub",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "serve": ("fastapi", "uvicorn"),
