@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import sys
 
-import huggingface_hub.constants
-import huggingface_hub.file_download
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
 from hub_server import HubServer, commit_of
+from huggingface_hub import constants, file_download
 from tiny_models import tiny_cfg, tiny_model
 
 from litepred import CheckpointError, LitepredError, Predictor, extensions
@@ -28,11 +28,11 @@ def server(tmp_path, monkeypatch):
     server = HubServer()
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    constants = huggingface_hub.constants  # which were taken from the environment when it was imported
+    # these were taken from the environment when the package was imported
     monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
+    files = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    for module in (constants, file_download):
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", files, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     yield server
     server.shutdown()
