@@ -89,7 +89,6 @@ class WinogradConv2d(nn.Module):
             )
         )
 
-    @torch.compiler.disable  # its loops would be unrolled
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``x`` (N, C, H, W), best in channels-last order, in which the result (N, K, H, W) comes."""
         x = x.permute(0, 2, 3, 1)
