@@ -247,6 +247,13 @@ def versions() -> str:
     return "_".join(parts)
 
 
+def result_file(folder: Path, hardware: str, prefix: str = "") -> Path:
+    """Return the CSV of this machine and these versions, in a folder that is made where there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^\w.+-]+", "-", hardware).strip("-")
+    return folder / f"{prefix}{name}_{versions()}.csv"
+
+
 def main() -> None:
     """Measure, print and store."""
     parser = argparse.ArgumentParser(
@@ -269,9 +276,7 @@ def main() -> None:
         rows = measure_row(key, arguments)
         show(rows)
         everything += rows
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^\w.+-]+", "-", hardware).strip("-")
-    target = arguments.output / f"{name}_{versions()}.csv"
+    target = result_file(arguments.output, hardware)
     if target.exists():  # rows that were not measured now stay
         measured = {(row["model"], row["to"]) for row in everything}
         with target.open(newline="") as file:

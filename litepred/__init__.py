@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import densepose as densepose  # they announce their parts; nothing of them is imported before it is used
 from . import export as export
+from . import hub as hub
 from .environment import set_variables
 from .errors import CheckpointError, ConfigError, ImageError, LitepredError, WriteError
 
@@ -80,7 +81,7 @@ __all__ = [
     "show",
 ]
 
-_MODULES = ("densepose", "evaluation", "export", "model_zoo", "results")
+_MODULES = ("choices", "densepose", "evaluation", "export", "model_zoo", "results")
 _HOMES = {
     "checkpoint": ("DetectionCheckpointer",),
     "config": ("CfgNode", "get_cfg"),

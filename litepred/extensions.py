@@ -6,16 +6,42 @@ A package announces what it has without importing it. Its modules are imported w
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Container, Mapping
-from typing import Any
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any, NamedTuple
 
-__all__ = ["announce", "config_functions", "engine", "engines", "import_component", "model_file_reader", "refusal"]
+__all__ = [
+    "ModelPlace",
+    "announce",
+    "config_functions",
+    "engine",
+    "engines",
+    "import_component",
+    "is_announced",
+    "model_file_reader",
+    "model_place",
+    "refusal",
+]
 
 _COMPONENTS: dict[str, str] = {}
 _CONFIG_SECTIONS: dict[str, str] = {}
 _REFUSED: dict[str, str] = {}
 _MODEL_FILES: dict[str, str] = {}
 _ENGINES: dict[str, str] = {}
+_ADDRESSES: dict[str, str] = {}
+
+
+class ModelPlace(NamedTuple):
+    """The local files of a model that an address leads to, and what else is known of it.
+
+    Attributes:
+        config: path of a config, or of a file with config and weights in it; ``None`` where there are weights alone.
+        weights: path of a checkpoint; ``None`` where ``config`` holds the weights.
+        class_names: in order, for a model with as many classes, whose files have no names of their own.
+    """
+
+    config: str | None
+    weights: str | None
+    class_names: Sequence[str] | None = None
 
 
 def announce(
@@ -24,6 +50,7 @@ def announce(
     refused: Mapping[str, str] | None = None,
     model_files: Mapping[str, str] | None = None,
     engines: Mapping[str, str] | None = None,
+    addresses: Mapping[str, str] | None = None,
 ) -> None:
     """Tell litepred which parts a package has.
 
@@ -39,7 +66,10 @@ def announce(
             path and returns a `Checkpoint` whose header has the texts of `litepred.checkpoint.bundle`.
         engines: for the name of each engine besides torch, the function that builds a model for `Predictor` on it, as
             "package.module:function". It takes the `ResolvedModel` and the arguments ``engine`` and ``precision``.
+        addresses: for what stands before "://" in a kind of address, such as "hf", the function that fetches a model
+            from there, as "package.module:function". It takes the address and returns a `ModelPlace`.
     """
+    _ADDRESSES.update(addresses or {})
     _MODEL_FILES.update(model_files or {})
     _ENGINES.update(engines or {})
     _COMPONENTS.update(components or {})
@@ -66,6 +96,19 @@ def config_functions(keys: Container[str]) -> list[Callable[[Any], None]]:
 def model_file_reader(path: str) -> Callable[[str], Any] | None:
     """Return the announced function that reads a file of this name, ``None`` where there is none."""
     return next((_imported(place) for ending, place in _MODEL_FILES.items() if path.lower().endswith(ending)), None)
+
+
+def is_announced(address: str) -> bool:
+    """Tell whether an address is of an announced kind."""
+    return address.partition("://")[0] in _ADDRESSES and "://" in address
+
+
+def model_place(address: str) -> ModelPlace | None:
+    """Fetch a model by the announced function for addresses of this kind; return ``None`` where there is none."""
+    if not is_announced(address):
+        return None
+    place: ModelPlace = _imported(_ADDRESSES[address.partition("://")[0]])(address)
+    return place
 
 
 def engines() -> list[str]:

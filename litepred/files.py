@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import re
+import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from unicodedata import normalize
 
-from .errors import LitepredError, WriteError
+from .errors import CheckpointError, LitepredError, WriteError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["as_stored", "check_targets", "is_address", "read_rows", "whole_file"]
+__all__ = ["as_stored", "cache_folder", "check_targets", "is_address", "read_rows", "whole_file"]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
 
@@ -38,14 +39,39 @@ def as_stored(path: str) -> str:
         return path
     found = ""
     for part in Path(path).parts:
-        names = [part]
         if not os.path.exists(os.path.join(found, part)):
-            with suppress(OSError):
-                names = [one for one in os.listdir(found or ".") if normalize("NFC", one) == normalize("NFC", part)]
-        if not names:
+            try:
+                names = os.listdir(found or ".")
+            except OSError:
+                return path
+            part = next((one for one in names if normalize("NFC", one) == normalize("NFC", part)), "")
+        if not part:
             return path
-        found = os.path.join(found, names[0])
+        found = os.path.join(found, part)
     return found
+
+
+def cache_folder() -> Path:
+    """Return the folder that downloads and measurements go to: ``$LITEPRED_CACHE``, else the platform's own place.
+
+    Raises:
+        CheckpointError: it is below the home folder, and that is not known.
+    """
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    if chosen := os.environ.get("LITEPRED_CACHE"):
+        folder = Path(chosen)
+    elif sys.platform == "darwin":
+        folder = Path("~/Library/Caches/litepred")
+    elif sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "litepred", "Cache")
+    else:
+        folder = Path(xdg if os.path.isabs(xdg) else "~/.cache", "litepred")
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"there is no folder for downloads ({error}): set LITEPRED_CACHE to one that can be written"
+        ) from error
 
 
 def read_rows(path: Path) -> list[list[str]]:

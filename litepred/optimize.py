@@ -8,6 +8,7 @@ rounding alone.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .choices import filled, is_faster
 from .errors import ConfigError
 from .layers import FrozenBatchNorm2d, InferenceModule, PointwiseLinear, WinogradConv2d
 from .layers.norm import ChannelsLastGroupNorm
@@ -42,7 +44,8 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
     Args:
         model: in evaluation mode, on the device that it will run on.
         precision: "float32", or "bfloat16" or "float16" for convolutions and matrix products; boxes, scores and masks
-            stay in float32. Where the processor has no fast path for it, a warning says so and float32 is kept.
+            stay in float32. Where the processor has no fast path for it, a warning says so and float32 is kept. "auto"
+            takes the one that is fastest here: `litepred.choices` finds out whether bfloat16 is on a processor.
         compile: let ``torch.compile`` fuse what lies between the convolutions; it compiles when first called.
 
     Returns:
@@ -51,10 +54,12 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
     Raises:
         ConfigError: for another precision.
     """
-    if precision not in tuple(_DTYPES):
-        raise ConfigError(f"precision is {precision!r}: expected one of {', '.join(_DTYPES)}")
+    if precision not in ("auto", *_DTYPES):
+        raise ConfigError(f"precision is {precision!r}: expected one of {', '.join(_DTYPES)}, auto")
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    if precision != "float32" and not is_fast(precision, device):
+    if precision == "auto":
+        precision = _faster_precision(device)
+    elif precision != "float32" and not is_fast(precision, device):
         warnings.warn(
             f"this {'processor' if device.type == 'cpu' else 'device'} has no fast path for {precision}: "
             "computing in float32, which is faster here. Leave precision='float32' to say so yourself.",
@@ -78,6 +83,9 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
     if precision != "float32":
         _reduce(model, _DTYPES[precision])
     if compile:
+        for module in model.modules():
+            if isinstance(module, WinogradConv2d):  # its loops would be unrolled
+                module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
         for part in _dense_parts(model):
             part.compile(dynamic=True)
     model.optimized = True  # type: ignore[assignment]
@@ -102,6 +110,22 @@ def is_fast(precision: str, device: torch.device) -> bool:
         }
         return any(getattr(torch.cpu, name, lambda: False)() for name in names[precision])
     return precision == "float16"
+
+
+def _faster_precision(device: torch.device) -> str:
+    if device.type != "cpu":
+        return next((one for one in ("bfloat16", "float16") if is_fast(one, device)), "float32")
+    bfloat16 = is_fast("bfloat16", device) and is_faster("bfloat16", "256→256", _convolve_in_both)
+    return "bfloat16" if bfloat16 else "float32"
+
+
+def _convolve_in_both() -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    conv = filled(nn.Conv2d(256, 256, 3, padding=1, device="meta")).to(memory_format=torch.channels_last)
+    reduced = copy.deepcopy(conv).bfloat16()
+    usual = WinogradConv2d(conv) if WinogradConv2d.suits(conv) else conv
+    x = torch.ones(1, 256, 64, 64, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
+    x_reduced = x.bfloat16()
+    return lambda: usual(x), lambda: reduced(x_reduced)
 
 
 def _fold_norms(module: nn.Module) -> None:

@@ -78,8 +78,9 @@ class Predictor:
     Args:
         cfg: a config, of which a copy is used; or the path of a YAML file; or the path of a safetensors file that holds
             config, class names and weights, as ``litepred convert`` makes it; or the name of a model of the zoo, whose
-            released checkpoint is downloaded; or the path of an ONNX file that ``litepred export`` made. By default the
-            model for document pages that comes with the package.
+            released checkpoint is downloaded; or ``hf://owner/repository[@revision][/path]`` for one on the Hugging
+            Face hub; or the path of an ONNX file that ``litepred export`` made. By default the model for document pages
+            that comes with the package.
         weights: path of a checkpoint, or a state dict in Detectron2's names, instead of ``MODEL.WEIGHTS``.
         device: such as "cpu" or "cuda:1", instead of the config's ``MODEL.DEVICE``. Where that device does not exist
             the model runs on the CPU, with a warning.
@@ -89,7 +90,7 @@ class Predictor:
         exact: run the model as Detectron2 does, for the same bits. By default a faster form of it runs, whose answers
             differ by rounding (see `litepred.optimize`).
         precision: of convolutions and matrix products: "float32", "bfloat16" or "float16". Where the hardware is not
-            faster with the last two, a warning says so and float32 is used.
+            faster with the last two, a warning says so and float32 is used. "auto" takes the fastest, without a word.
         compile: compile the parts that get faster by it with ``torch.compile``. That takes a while, and a progress bar
             on standard error shows it.
         mask_format: what ``pred_masks`` are: "bitmask", (N, H, W) bool; or smaller: "roi", `ROIMasks` to be pasted when
@@ -110,7 +111,7 @@ class Predictor:
         aug: the resizing, a `ResizeShortestEdge`.
         input_format: order of the channels in the model's input, "BGR" or "RGB".
         engine: what runs the model: "torch", "onnxruntime" or "openvino".
-        precision: the precision in use, which `Predictor` may have changed to "float32".
+        precision: the precision in use: what "auto" came to, or "float32" where the one asked for is not fast.
 
     Raises:
         ConfigError: when the config cannot be read, or does not describe a model.

@@ -82,6 +82,9 @@ def resolve_model(
             f"weights came with {os.fspath(cfg)!r}, an exported file, which holds its own: leave weights out, or pass "
             "the config that the file was made from"
         )
+    place = _place(cfg)
+    if place is not None:
+        cfg, weights = place.config, place.weights if weights is None else weights
     cfg, bundle = _read_config(cfg, trained=weights is None)
     checkpoint = None
     frozen = cfg.is_frozen()
@@ -108,6 +111,8 @@ def resolve_model(
         cfg.freeze()
     if class_names is None:
         class_names = _names_that_came_along(cfg, checkpoint, bundle)
+    if class_names is None and place and len(place.class_names or ()) == class_kind(cfg)[1]:
+        class_names = place.class_names
     is_exported = checkpoint is not None and extensions.model_file_reader(checkpoint.name) is not None
     return ResolvedModel(cfg, checkpoint, class_metadata(cfg, class_names), is_exported)
 
@@ -134,13 +139,29 @@ def _names_that_came_along(
 def named_config(name: str, trained: bool = False) -> CfgNode:
     """Read a YAML file, or the config in a safetensors file; where there is no such file, take a model of the zoo.
 
+    An address of a kind that was announced (see `litepred.extensions`) is fetched.
+
     With ``trained``, ``MODEL.WEIGHTS`` becomes the safetensors file, or the address of the zoo's checkpoint.
 
     Raises:
         ConfigError: there is neither, or it holds no config.
         CheckpointError: the safetensors file is damaged.
     """
-    return _read_config(name, trained)[0]
+    place = _place(name)
+    if place is None:
+        return _read_config(name, trained)[0]
+    cfg = _read_config(place.config, trained and place.weights is None)[0]
+    if trained and place.weights is not None:
+        cfg.MODEL.WEIGHTS = place.weights
+    return cfg
+
+
+def _place(config: ConfigLike | None) -> extensions.ModelPlace | None:
+    """Fetch the model at an address of an announced kind; return ``None`` for all other configs."""
+    place = extensions.model_place(config) if isinstance(config, str) else None
+    if place is not None and place.config is None:
+        raise _weights_alone(str(config))
+    return place
 
 
 def _read_config(config: ConfigLike | None, trained: bool) -> tuple[CfgNode, Checkpoint | None]:

@@ -143,7 +143,7 @@ def test_group_norms_keep_their_precision():
     "name", ["new_baselines/mask_rcnn_regnety_4gf_dds_FPN_100ep_LSJ", "Misc/mask_rcnn_R_50_FPN_1x_dconv_c3-c5"]
 )
 def test_no_batch_norm_is_left_in_any_backbone(name, monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setenv("LITEPRED_CHOICES", "winograd=yes")
     cfg = model_zoo.get_config(name)
     cfg.MODEL.DEVICE = "cpu"
     with without_random_init():
@@ -169,7 +169,7 @@ def test_components_of_a_user_stay_theirs():
 
 @pytest.mark.parametrize("precision", ["float64", "fp16", ""])
 def test_an_unknown_precision(precision):
-    with pytest.raises(ConfigError, match="expected one of float32, bfloat16, float16"):
+    with pytest.raises(ConfigError, match="expected one of float32, bfloat16, float16, auto"):
         optimize(tiny_model("fpn"), precision)
 
 

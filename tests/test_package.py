@@ -191,12 +191,12 @@ def test_versions_installs_all_that_the_suite_needs(which, pinned):
     requirements = runpy.run_path(str(ROOT / ".ci" / "versions"))["requirements"](which)
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     lists = re.findall(
-        r"^(?:dependencies|coco|heif|lazy|onnx|openvino|serve|test|tiff|video)"
+        r"^(?:dependencies|coco|heif|hub|lazy|onnx|openvino|serve|test|tiff|video)"
         r" = (.*?[^\w]\])$",
         text,
         re.DOTALL | re.MULTILINE,
     )
-    assert len(lists) == 10
+    assert len(lists) == 11
     declared = re.findall(r'"([\w-]+)>=([\d.]+)((?:;[^"]*)?)"', "".join(lists))
     assert sorted(requirements) == sorted(pinned.format(*one) for one in declared)
     assert {name for name, *_ in declared} >= {"torch", "pytest", "hypothesis", "pycocotools"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_models import tiny_cfg, tiny_model
 
-from litepred import ConfigError, Predictor
+from litepred import CheckpointError, ConfigError, Predictor
 from litepred.checkpoint import readers
 from litepred.checkpoint.bundle import bundle_texts
 from litepred.checkpoint.writers import write_checkpoint

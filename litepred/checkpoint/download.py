@@ -22,13 +22,14 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from .. import extensions
 from ..errors import CheckpointError, WriteError
-from ..files import read_rows, whole_file
+from ..files import cache_folder, read_rows, whole_file
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["cache_folder", "cached_file", "download", "resolve_url"]
+__all__ = ["cached_file", "download", "resolve_url"]
 
 _OFFICIAL = "https://dl.fbaipublicfiles.com/"
 _PREFIXES = {"detectron2": f"{_OFFICIAL}detectron2/", "http": "http://", "https": "https://"}
@@ -80,7 +81,9 @@ def resolve_url(url: str) -> str:
 
 
 def download(url: str) -> Path:
-    """Return the local file of an address, as `resolve_url` takes it, downloading it first unless it is in the cache.
+    """Return the local file of an address, downloading it first unless it is in the cache.
+
+    The address is one that `resolve_url` takes, or of a kind that was announced (see `litepred.extensions`).
 
     The md5 of a file that is downloaded begins with the hash in its name, where there is one
     (``model_final_280758.pkl``). Files that are in the cache already, or in Detectron2's, are taken as they are.
@@ -89,6 +92,8 @@ def download(url: str) -> Path:
         CheckpointError: when the address cannot be used or reached, the server does not answer with the whole file,
             what it answers is not weights, or the folder cannot be written.
     """
+    if place := extensions.model_place(url):
+        return Path(place.weights or place.config or "")
     address = resolve_url(url)
     target = cache_folder().absolute() / _place(address)
     cached = cached_file(url)
@@ -125,29 +130,6 @@ def cached_file(url: str) -> Path | None:
     address = resolve_url(url)
     files = (cache_folder().absolute() / _place(address), _detectron2_file(address))
     return next((file for file in files if os.path.isfile(file)), None)  # Path.is_file() raises where it may not look
-
-
-def cache_folder() -> Path:
-    """Return the folder that downloads go to: ``$LITEPRED_CACHE``, else the platform's place for caches.
-
-    Raises:
-        CheckpointError: it is below the home folder, and that is not known.
-    """
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    if chosen := os.environ.get("LITEPRED_CACHE"):
-        folder = Path(chosen)
-    elif sys.platform == "darwin":
-        folder = Path("~/Library/Caches/litepred")
-    elif sys.platform == "win32":
-        folder = Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "litepred", "Cache")
-    else:
-        folder = Path(xdg if os.path.isabs(xdg) else "~/.cache", "litepred")
-    try:
-        return folder.expanduser()
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"there is no folder for downloads ({error}): set LITEPRED_CACHE to one that can be written"
-        ) from error
 
 
 def _place(address: str) -> Path:

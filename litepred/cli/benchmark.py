@@ -25,6 +25,7 @@ from ..errors import ConfigError, LitepredError
 from ..extensions import model_file_reader
 from ..files import check_targets
 from .common import CommandParser, add_model_arguments, add_old_name, check_model_arguments, make_predictor, positive
+from .doctor import chosen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,6 +118,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{'':18}" + "".join(f"{column:>9}" for column in _COLUMNS))
     for way, parts in medians.items():
         print(f"{way:<18}" + "".join(f"{parts[column]:9.3f}" for column in _COLUMNS))
+    for layer, told in chosen():
+        print(f"{layer:<18} {told}")
     if arguments.table:
         with csv_table(arguments.table, ["way", *_COLUMNS]) as add_rows:
             add_rows({"way": way, **{c: f"{parts[c]:.6f}" for c in _COLUMNS}} for way, parts in medians.items())

@@ -122,7 +122,8 @@ def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse
     model.add_argument(
         "--config",
         metavar="YAML",
-        help="config of the model, a file of litepred convert, or a name in the zoo; default: the document-page model",
+        help="config of the model, a file of litepred convert, a name in the zoo, or hf://owner/repository on the hub; "
+        "default: the document-page model",
     )
     model.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
     add_class_names(model)
@@ -135,9 +136,10 @@ def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse
         )
         model.add_argument(
             "--precision",
-            choices=("float32", "bfloat16", "float16"),
+            choices=("float32", "bfloat16", "float16", "auto"),
             default="float32",
-            help="precision of convolutions: less is faster on hardware that has it; default: %(default)s",
+            help="precision of convolutions: less is faster on hardware that has it, auto takes the fastest; default: "
+            "%(default)s",
         )
         model.add_argument(
             "--tta", action="store_true", help="test-time augmentation by the config's TEST.AUG: better, but far slower"
@@ -211,9 +213,9 @@ def check_config(name: str) -> None:
     Raises:
         ConfigError: it is neither.
     """
-    from .. import model_zoo
+    from .. import extensions, model_zoo
 
-    if not os.path.exists(name) and not model_zoo.is_known(name):
+    if not os.path.exists(name) and not extensions.is_announced(name) and not model_zoo.is_known(name):
         raise model_zoo.missing_config(name)
 
 

@@ -108,13 +108,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _source(name: str) -> tuple[str, CfgNode | None]:
-    """Return the checkpoint's path or address, and the config that a model of the zoo brings along."""
+    """Return the checkpoint's path or address, and the config that a model of the zoo or of the hub brings along."""
+    from .. import extensions
+    from ..resolve import named_config
+
+    if (place := extensions.model_place(name)) is not None:
+        cfg = named_config(place.config) if place.config and place.weights else None
+        return place.weights or place.config or name, cfg
     if is_address(name) or os.path.exists(name) or Path(name.partition("?")[0]).suffix not in ("", ".yaml"):
         check_checkpoint(name)
         return name, None
     check_config(name)
-    from ..resolve import named_config
-
     cfg = named_config(name, trained=True)
     return cfg.MODEL.WEIGHTS, cfg
 

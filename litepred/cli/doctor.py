@@ -19,12 +19,13 @@ from pathlib import Path
 from .. import __version__
 from .common import CommandParser, megabytes
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_options", "chosen", "run"]
 
 _REQUIRED = ("torch", "torchvision", "numpy", "pillow", "opencv-python", "PyYAML", "safetensors", "tqdm")
 _EXTRAS = {  # by the name of litepred's own extra
     "coco": ("pycocotools",),
     "lazy": ("omegaconf",),
+    "hub": ("huggingface_hub",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "serve": ("fastapi", "uvicorn"),
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         "versions": dict(_versions()),
         "devices": dict(_devices()),
         "decoders": dict(_decoders()),
+        "choices": dict(chosen()),
         "caches": dict(_caches()),
     }
     if arguments.json:
@@ -123,8 +125,20 @@ def _decoders() -> Iterator[tuple[str, str]]:
     )
 
 
+def chosen() -> Iterator[tuple[str, str]]:
+    """Yield each layer that was tried in two ways, and which one is taken."""
+    from ..choices import choices
+
+    for layer, choice in choices().items():
+        if isinstance(choice, bool):
+            yield layer, f"{'taken' if choice else 'not taken'}, as was asked for"
+        else:
+            taken = "taken" if choice.taken else "not taken"
+            yield layer, f"{taken}: {choice.other_ms:.2f} ms, torch's own way {choice.usual_ms:.2f} ms"
+
+
 def _caches() -> Iterator[tuple[str, str]]:
-    from ..checkpoint.download import cache_folder
+    from ..files import cache_folder
 
     folder = cache_folder().absolute()
     files = [file for file in folder.rglob("*") if file.is_file()]

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from .. import __version__
 from ..errors import LitepredError, in_words_of_commands
-from . import benchmark, convert, densepose, doctor, evaluate, export, inspect, predict, run, serve, zoo
+from . import benchmark, convert, densepose, doctor, evaluate, export, inspect, predict, push, run, serve, zoo
 from .common import CommandParser
 
 __all__ = ["main"]
@@ -32,6 +32,7 @@ _COMMANDS: dict[Any, str] = {  # each is a module with add_options and run, and 
     inspect: "tell what a checkpoint is: format, model, classes, tensors",
     convert: "put weights, config and class names into one file, or write what Detectron2 loads",
     export: "write a model as an ONNX file, for programs without torch",
+    push: "bring a model to the Hugging Face hub, with a model card",
     benchmark: "measure how fast a model is here",
     densepose: "map people in images to parts and coordinates of the body",
     serve: "answer over HTTP, with a page to try a model on",

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..checkpoint.download import cache_folder
 from ..errors import ConfigError, ImageError, WriteError, wording
+from ..files import cache_folder
 from ..layers import InferenceModule
 from ..modeling import GeneralizedRCNN
 from ..modeling.build import build_skeleton

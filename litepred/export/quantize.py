@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..choices import processor
 from ..data import ImageLike
 from ..errors import ConfigError
 from ..files import whole_file
-from ..layers.linear import processor
 from ..predictor import Predictor
 from ..structures import Instances, pairwise_iou
 from .engines import package

@@ -7,6 +7,7 @@ from .linear import *
 from .module import *
 from .nms import *
 from .norm import *
+from .operators import *
 from .paste import *
 from .rotated import *
 from .shape_spec import *

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import deform_conv2d
 
 from ..errors import ConfigError, whole_number
 from .norm import Norm, get_norm
+from .operators import deform_conv2d
 
 __all__ = ["Conv2d", "DeformConv", "ModulatedDeformConv", "add_convs"]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torchvision
 from torch import Tensor
 
+from .operators import nms_within_groups
 from .rotated import batched_nms_rotated
 
 __all__ = ["batched_nms"]
@@ -31,12 +31,12 @@ def batched_nms(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshol
         return batched_nms_rotated(boxes_xyxy, scores, groups, iou_threshold)
     if torch.compiler.is_compiling():
         return _batched_nms(boxes_xyxy, scores, groups, iou_threshold, num_groups)
-    return torchvision.ops.batched_nms(boxes_xyxy, scores, groups, iou_threshold)
+    return nms_within_groups(boxes_xyxy, scores, groups, iou_threshold)
 
 
 @torch.library.custom_op("litepred::batched_nms", mutates_args=())
 def _batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, num_groups: int) -> Tensor:
-    return torchvision.ops.batched_nms(boxes, scores, groups, iou_threshold)
+    return nms_within_groups(boxes, scores, groups, iou_threshold)
 
 
 @_batched_nms.register_fake

@@ -9,12 +9,13 @@ N images, C channels in, K channels out, h × w tiles.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..choices import filled, is_faster
 from .conv import Conv2d
 
 __all__ = ["WinogradConv2d"]
@@ -32,6 +33,7 @@ _KERNEL = torch.tensor(  # 3 taps of a kernel to their values at the six points,
     dtype=torch.float64,
 )
 _KERNELS_AT_ONCE = 64
+_TRIED_PRODUCTS = 2**27  # a channel and an output at a pixel, in the convolution that is tried
 _TILE_VALUES = 2**16  # tiles × channels worked on at once: the transformed tiles stay in the processor's cache
 
 
@@ -69,22 +71,24 @@ class WinogradConv2d(nn.Module):
 
     @staticmethod
     def suits(conv: nn.Module) -> bool:
-        """Whether ``conv`` is such a convolution, and wide enough for the transforms to pay on this processor.
+        """Whether ``conv`` is such a convolution, and so wide that the transforms pay on this machine.
 
-        They do where a multiplication costs more than moving its numbers: with AVX2, but not with AVX-512, whose direct
-        convolution is as fast and takes a quarter of the memory.
+        They do where a multiplication costs more than moving its numbers, which `litepred.choices` finds out.
         """
         return (
-            torch.backends.cpu.get_cpu_capability() == "AVX2"
-            and isinstance(conv, nn.Conv2d)
+            isinstance(conv, nn.Conv2d)
             and type(conv) in (nn.Conv2d, Conv2d)
             and getattr(conv, "norm", None) is None
             and (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
             and (conv.dilation, conv.groups, conv.padding_mode) == ((1, 1), 1, "zeros")
             and min(conv.in_channels, conv.out_channels) >= 128
+            and is_faster(
+                "winograd",
+                f"{conv.in_channels}→{conv.out_channels}",
+                lambda: _both_ways(conv.in_channels, conv.out_channels),
+            )
         )
 
-    @torch.compiler.disable  # its loops would be unrolled
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``x`` (N, C, H, W), best in channels-last order, in which the result (N, K, H, W) comes."""
         x = x.permute(0, 2, 3, 1)
@@ -117,6 +121,15 @@ class WinogradConv2d(nn.Module):
         out += self.bias
         if self.activation is not None:
             out.copy_(self.activation(out))
+
+
+def _both_ways(channels: int, outputs: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """Make a direct and a Winograd convolution of one map, large enough to be cut into pieces where there is room."""
+    conv = filled(Conv2d(channels, outputs, 3, padding=1, device="meta")).to(memory_format=torch.channels_last)
+    winograd = WinogradConv2d(conv)
+    size = min(64, max(16, math.isqrt(_TRIED_PRODUCTS // (channels * outputs))))
+    x = torch.ones(1, channels, size, size, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
+    return lambda: conv(x), lambda: winograd(x)
 
 
 def _to_points(x: Sequence[Tensor], out: Sequence[Tensor] | Tensor) -> None:

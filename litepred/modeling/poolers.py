@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from ..errors import ConfigError, LitepredError, whole_number
 from ..layers import InferenceModule, roi_align_rotated
+from ..layers.operators import roi_align
 from ..layers.roi_align import roi_align_channels_last
 from ..structures import Boxes, boxes_of
 

@@ -13,12 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.models.detection.roi_heads import paste_masks_in_image
-from torchvision.ops import clip_boxes_to_image
 
 from ..config import CfgNode, configurable
 from ..errors import whole_number
-from ..layers import ShapeSpec
+from ..layers import ShapeSpec, clip_boxes_to_image
 from ..structures import Boxes, ImageList, Instances
 from .anchors import DefaultAnchorGenerator, anchors_around
 from .build import (
@@ -157,6 +155,8 @@ def _whole_image_windows(
     masks: Tensor, boxes_xyxy: Tensor, image_size_hw: tuple[int, int], threshold: float
 ) -> Iterator[tuple[int, tuple[tuple[int, int, int, int], Tensor]]]:
     """Paste masks (N, M, M) into boxes of whole pixels, each into an image of its own; see `mask_windows`."""
+    from torchvision.models.detection.roi_heads import paste_masks_in_image
+
     height, width = image_size_hw
     for i in range(len(masks)):  # one by one: a float image of each would take four times the result
         soft = paste_masks_in_image(masks[i : i + 1, None], boxes_xyxy[i : i + 1], image_size_hw)

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import clip_boxes_to_image
+
+from ..layers import clip_boxes_to_image
 
 __all__ = ["BoxMode", "Boxes", "Rows", "pairwise_intersection", "pairwise_ioa", "pairwise_iou"]
 

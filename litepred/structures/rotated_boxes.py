@@ -10,8 +10,8 @@ import math
 
 import torch
 from torch import Tensor
-from torchvision.ops import clip_boxes_to_image
 
+from ..layers import clip_boxes_to_image
 from .boxes import Boxes
 
 __all__ = ["RotatedBoxes", "boxes_of"]

@@ -6,10 +6,12 @@ outside is left out.
 
 from __future__ import annotations
 
+import unicodedata
 import warnings
 from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,6 +23,7 @@ from .masks import Window
 
 __all__ = ["disc", "fill", "frame", "outline", "plate", "stroke", "text_pixels", "tint"]
 
+_LATIN_GREEK_CYRILLIC = str(Path(__file__).parent / "fonts" / "DejaVuSans.ttf")
 _SYSTEM_FONTS = (  # by the names under which Pillow looks for them in the system's folders
     *("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "arial.ttf", "Arial.ttf"),
     *("ArialUnicode.ttf", "NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "msyh.ttc", "msgothic.ttc", "malgun.ttf"),
@@ -128,12 +131,12 @@ def _font(path: str | None, size: int) -> Any:
 
 
 def _face_for(text: str, path: str | None, size: int) -> Any:
-    """Return the first font that has all letters of a text: the one that was given, or Pillow's and then the system's.
+    """Return the first font that has all letters of a text: the one that was given; or Pillow's, ours, the system's.
 
     Where there is none, a warning names the letters, and the font that lacks the fewest is taken.
     """
     face, lacking = _font(path, size), _lacking(_font(path, size), text)
-    for name in _SYSTEM_FONTS if lacking and path is None else ():
+    for name in (_LATIN_GREEK_CYRILLIC, *_SYSTEM_FONTS) if lacking and path is None else ():
         with suppress(OSError):
             other = _font(name, size)
             if len(left := _lacking(other, text)) < len(lacking):
@@ -153,10 +156,11 @@ def _lacking(face: Any, text: str) -> set[str]:
 def text_pixels(text: str, size: int, font: str | None = None) -> np.ndarray:
     """Render a line of text, ``size`` pixels high: (h, w) uint8 coverage with a margin; h follows from font and size.
 
-    ``font`` is the path of a TrueType font; by default Pillow's own, or one of the system's for letters that it
-    lacks. A warning names those that none has. Line ends in the text become spaces.
+    ``font`` is the path of a TrueType font; by default Pillow's own, the one that comes along for further letters of
+    Latin, Greek and Cyrillic, or one of the system's for other scripts. A warning names letters that none has. Line
+    ends in the text become spaces.
     """
-    text = " ".join(text.splitlines())
+    text = unicodedata.normalize("NFC", " ".join(text.splitlines()))
     face = _face_for(text, font, size)
     left, _, right, _ = face.getbbox(text)
     ascent, descent = face.getmetrics()

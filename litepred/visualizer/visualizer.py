@@ -63,7 +63,7 @@ class Visualizer:
         font_size_scale: factor of the size of text.
         line_width: width of lines, in pixels of the picture; by default it follows from the picture's size.
         opacity: opacity of masks, 0 to 1, which replaces each method's ``alpha``.
-        font: path of a TrueType font, for names that Pillow's own font cannot write.
+        font: path of a TrueType font, for names in scripts that no font of the system has.
         labels: whether to label instances.
         scores: whether to write scores in the labels.
 

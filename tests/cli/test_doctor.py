@@ -7,7 +7,7 @@ import json
 import PIL
 import pytest
 
-from litepred import __version__
+from litepred import __version__, choices
 from litepred.cli import doctor, main
 from litepred.data import DECODERS
 
@@ -38,8 +38,30 @@ def test_the_page(capsys, cache):
     (cache / "host/model.pkl").write_bytes(bytes(1_500_000))
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line for line in lines if not line.startswith(" ")] == ["versions", "devices", "decoders", "caches"]
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "versions",
+        "devices",
+        "decoders",
+        "choices",
+        "caches",
+    ]
     assert f"  downloads       {cache}: 1 files, 1.5 MB" in lines
+
+
+@pytest.mark.parametrize(
+    ("pinned", "told"),
+    [
+        (None, {}),
+        ("linear=no", {"linear": "not taken, as was asked for"}),
+        ("", {"winograd 8→8": "taken: 1.00 ms, torch's own way 3.00 ms"}),
+    ],
+)
+def test_what_was_chosen(pinned, told, capsys, cache, monkeypatch):
+    monkeypatch.setenv("LITEPRED_CHOICES", pinned or "")
+    if pinned == "":
+        (cache / "choices").mkdir(parents=True)
+        (cache / "choices" / choices._file_name()).write_text(json.dumps({"winograd 8→8": [3.0, 1.0, True]}), "utf-8")
+    assert facts(capsys)["choices"] == told
 
 
 def test_what_is_worth_acting_on(capsys, monkeypatch):

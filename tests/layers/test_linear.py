@@ -10,8 +10,7 @@ from litepred.layers import PointwiseLinear, pointwise_linear
 
 @pytest.fixture(autouse=True)
 def a_processor_on_which_it_is_faster(monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr("litepred.layers.linear.processor", lambda: "vendor_id : AuthenticAMD")
+    monkeypatch.setenv("LITEPRED_CHOICES", "linear=yes")
 
 
 def linear(bias=True):
@@ -45,18 +44,14 @@ def test_views_are_multiplied_too():
     torch.testing.assert_close(pointwise_linear(x, weight), F.linear(x, weight), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("capability", "processor", "suits"),
-    [
-        ("AVX512", "vendor_id : AuthenticAMD", True),
-        ("AVX512", "vendor_id : GenuineIntel", False),
-        ("AVX2", "vendor_id : AuthenticAMD", False),
-        ("DEFAULT", "", False),
-    ],
-)
-def test_only_where_it_is_faster(capability, processor, suits, monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr("litepred.layers.linear.processor", lambda: processor)
-    assert PointwiseLinear.suits(linear()) is suits
+@pytest.mark.parametrize("faster", [True, False])
+def test_only_where_it_is_faster(faster, monkeypatch):
+    def is_faster(kind, layer, make):
+        usual, other = make()
+        assert kind == "linear" and usual().shape == other().shape == (512, 1024)
+        return faster
+
+    monkeypatch.setattr("litepred.layers.linear.is_faster", is_faster)
+    assert PointwiseLinear.suits(linear()) is faster
     assert not PointwiseLinear.suits(nn.Conv2d(3, 3, 1))
     assert not PointwiseLinear.suits(PointwiseLinear(linear()))

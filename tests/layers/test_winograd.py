@@ -83,11 +83,21 @@ def products_at_points(x, weight):
     ],
 )
 def test_what_it_takes_the_place_of(layer, suits, monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setenv("LITEPRED_CHOICES", "winograd=yes")
     assert WinogradConv2d.suits(layer) is suits
 
 
-@pytest.mark.parametrize("processor", ["AVX512", "DEFAULT"])
-def test_processors_on_which_it_does_not_pay(processor, monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
-    assert not WinogradConv2d.suits(conv())
+@pytest.mark.parametrize("gain", [0.5, 2.0])
+def test_only_where_it_is_faster(gain, monkeypatch):
+    """What is tried is a direct and a Winograd convolution of the layer's width, on one map."""
+    tried = []
+
+    def is_faster(kind, layer, make):
+        usual, other = make()
+        torch.testing.assert_close(usual(), other(), rtol=1e-4, atol=1e-3)
+        tried.append((kind, layer, tuple(usual().shape)))
+        return gain > 1
+
+    monkeypatch.setattr("litepred.layers.winograd.is_faster", is_faster)
+    assert WinogradConv2d.suits(conv(outputs=256)) is (gain > 1)
+    assert tried == [("winograd", f"{conv().in_channels}→256", (1, 256, 64, 64))]

@@ -75,3 +75,17 @@ def test_letters_are_drawn_or_told_to_be_lacking(text):
         drawn = [not np.array_equal(paint.text_pixels(letter, 40), absent) for letter in text]
     assert all(drawn) or told
     assert not told or not text.isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "lacking"),
+    [("", ""), ("é ü ñ Ő ţ ệ", ""), ("Żółć", ""), ("Γειά σου", ""), ("Съешь ещё", ""), ("e\u0301", ""), ("é 表", "表")],
+)
+def test_latin_greek_and_cyrillic_need_no_font_of_the_system(text, lacking, monkeypatch):
+    monkeypatch.setattr(paint, "_SYSTEM_FONTS", ())
+    paint.text_pixels.cache_clear()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert paint.text_pixels(text, 40).shape[1] > 16
+    assert [lacking in str(one.message) for one in told] == [True] * bool(lacking)
+    paint.text_pixels.cache_clear()

@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import clip_boxes_to_image
 
 from ...config import CfgNode, configurable
 from ...errors import ConfigError
-from ...layers import ShapeSpec
+from ...layers import ShapeSpec, clip_boxes_to_image
 from ...structures import Boxes, Instances
 from ..box_coding import Box2BoxTransform
 from ..build import ROI_HEADS_REGISTRY, build_box_head

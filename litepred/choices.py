@@ -1,0 +1,185 @@
+"""Choose between two ways of computing the same layer by trying both on this machine.
+
+Which way is faster cannot be read off a processor's list of instructions. So each kind of layer is tried once, for some
+hundredths of a second, when the first model that has such a layer is made fast. What was measured is kept in the cache
+folder, under the processor, the number of threads and the version of torch, so that later processes choose the same.
+
+``LITEPRED_CHOICES`` decides without measuring: ``usual`` for torch's own way everywhere, or a list of kinds such as
+``winograd=yes,linear=no,bfloat16=yes``, in which a kind that is left out is measured. `pin` does the same in a program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from .errors import ConfigError, LitepredError
+from .files import cache_folder, whole_file
+
+__all__ = ["Choice", "choices", "filled", "is_faster", "pin", "processor"]
+
+_VARIABLE = "LITEPRED_CHOICES"
+_KINDS = {
+    "winograd": "3×3 convolutions by Winograd's transform",
+    "linear": "matrix products as convolutions of 1×1",
+    "bfloat16": "bfloat16 for precision='auto'",
+}
+# Winograd's weights take four times the memory, and bfloat16 loses digits: what they gain has to be worth it.
+_LEAST_GAIN = {"winograd": 1.15, "linear": 1.2, "bfloat16": 1.25}
+_ROUNDS = 7
+_INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
+# What /proc/cpuinfo says on x86 and ARM that stays the same, unlike the clock rate.
+_ARM = "implementer|architecture|variant|part|revision"
+_LASTING = re.compile(rf"(?im)^(?:vendor_id|model|model name|stepping|flags|features|cpu (?:family|{_ARM}))\s*:.*$")
+_Layer = TypeVar("_Layer", bound=torch.nn.Module)
+_lock = threading.RLock()
+_measured: dict[tuple[str, str], Choice] = {}  # by the name of the file in the cache, and the layer
+_pinned: dict[str, bool] | None = None
+
+
+class Choice(NamedTuple):
+    """What was chosen for a kind of layer, and why.
+
+    Attributes:
+        usual_ms: how long torch's own way took, in milliseconds: the least of several tries.
+        other_ms: how long the other way took.
+        taken: whether the other way is taken: it gains more than it costs in memory or digits.
+    """
+
+    usual_ms: float
+    other_ms: float
+    taken: bool
+
+
+def is_faster(kind: str, layer: str, make: Callable[[], tuple[Callable[[], Any], Callable[[], Any]]]) -> bool:
+    """Decide whether to compute a layer in the other way than torch's own.
+
+    Args:
+        kind: "winograd", "linear" or "bfloat16".
+        layer: what tells layers of one kind apart, such as ``256→256``. Each is measured once.
+        make: makes the two ways, the usual one first, when they have to be measured.
+
+    Raises:
+        ConfigError: ``LITEPRED_CHOICES`` cannot be read.
+    """
+    pinned = _parse(os.environ.get(_VARIABLE, "")) if _pinned is None else _pinned
+    if kind in pinned:
+        return pinned[kind]
+    name = f"{kind} {layer}"
+    with _lock:
+        place = _file_name()
+        if (place, name) not in _measured:
+            for known, choice in _read(place).items():
+                _measured.setdefault((place, known), choice)
+        if (place, name) not in _measured:
+            _measured[place, name] = _measure(kind, *make())
+            _write(place)
+        return _measured[place, name].taken
+
+
+def filled(layer: _Layer) -> _Layer:
+    """Give a layer that is made on the meta device weights to be tried with, and leave the random numbers alone."""
+    layer.to_empty(device="cpu").float().requires_grad_(False)
+    for weight in layer.parameters():
+        weight.fill_(0.01)
+    return layer
+
+
+def pin(chosen: str | None) -> None:
+    """Choose without measuring, in this process, for predictors that are made from now on.
+
+    Args:
+        chosen: as the environment variable ``LITEPRED_CHOICES`` has it (see this module); ``None`` to go by that
+            variable again, and an empty text to measure.
+
+    Raises:
+        ConfigError: for another text.
+    """
+    global _pinned
+    _pinned = None if chosen is None else _parse(chosen)
+
+
+def choices() -> dict[str, Choice | bool]:
+    """Return what is chosen on this machine, by kind and layer as far as they were needed: measured, or pinned."""
+    pinned = _parse(os.environ.get(_VARIABLE, "")) if _pinned is None else _pinned
+    with _lock:
+        place = _file_name()
+        found = _read(place) | {name: choice for (where, name), choice in _measured.items() if where == place}
+    return {**pinned, **{name: found[name] for name in sorted(found) if name.split()[0] not in pinned}}
+
+
+def _parse(text: str) -> dict[str, bool]:
+    if text.strip() == "usual":
+        return dict.fromkeys(_KINDS, False)
+    chosen = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        kind, _, answer = (piece.strip() for piece in part.partition("="))
+        if kind not in _KINDS or answer not in ("yes", "no"):
+            raise ConfigError(
+                f"{_VARIABLE} has {part!r}: expected 'usual', or some of {', '.join(_KINDS)} with =yes or =no"
+            )
+        chosen[kind] = answer == "yes"
+    return chosen
+
+
+def _measure(kind: str, usual: Callable[[], Any], other: Callable[[], Any]) -> Choice:
+    """Let the two ways take turns, and compare the least times, which other programs disturb least."""
+    times_ms = {usual: math.inf, other: math.inf}
+    with torch.inference_mode():
+        for i in range(_ROUNDS + 1):
+            for way in times_ms:
+                start = time.perf_counter()
+                way()
+                if i:  # the first time prepares
+                    times_ms[way] = min(times_ms[way], 1e3 * (time.perf_counter() - start))
+    gain = times_ms[usual] / times_ms[other]
+    return Choice(round(times_ms[usual], 3), round(times_ms[other], 3), gain >= _LEAST_GAIN[kind])
+
+
+def _file_name() -> str:
+    facts = [processor(), torch.__version__, torch.get_num_threads(), *(os.environ.get(v) for v in _INSTRUCTIONS)]
+    return f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}.json"
+
+
+def _read(name: str) -> dict[str, Choice]:
+    """Read what was measured before; a file that is missing, damaged or of another form holds nothing."""
+    try:
+        rows = json.loads((cache_folder() / "choices" / name).read_text(encoding="utf-8"))
+        return {layer: Choice(float(usual), float(other), bool(taken)) for layer, (usual, other, taken) in rows.items()}
+    except (OSError, LitepredError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write(name: str) -> None:
+    """Keep what was measured. What another process has written meanwhile goes first, so that both choose the same."""
+    for layer, choice in _read(name).items():
+        _measured[name, layer] = choice
+    rows = {layer: choice for (place, layer), choice in _measured.items() if place == name}
+    with contextlib.suppress(OSError, LitepredError):  # a cache that cannot be written: this process knows
+        path = cache_folder() / "choices" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write(json.dumps(rows, ensure_ascii=False, indent=1).encode())
+
+
+@functools.cache
+def processor() -> str:
+    """Return what the system says of the processor's make and instructions, which stays the same from day to day."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")  # noqa: S108  no such file
+    except OSError:
+        return os.environ.get("PROCESSOR_IDENTIFIER") or platform.processor()
+    return "\n".join(_LASTING.findall(text.split("\n\n")[0]))
