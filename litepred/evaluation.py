@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from .data import Metadata, dataset_ids, open_image
-from .data.coco import check_references, read_annotations
+from .data.coco import check_references, check_unique, read_annotations
 from .errors import LitepredError
 from .results import instances_to_coco_json, plain, rgb_to_id
 
@@ -115,7 +115,7 @@ class COCOEvaluator:
             if None not in told_hw and tuple(size_hw) != told_hw:
                 raise LitepredError(
                     f"the image {record['file_name']!r} has {size_hw[0]} × {size_hw[1]} pixels, but the "
-                    f"annotations say {told_hw[0]} × {told_hw[1]} (height × width): correct them"
+                    f"annotations say {told_hw[0]!r} × {told_hw[1]!r} (height × width): correct them"
                 )
             try:
                 found = instances_to_coco_json(output["instances"], image_id, metadata=self.metadata)
@@ -239,7 +239,9 @@ def _index(content: dict[str, Any]) -> Any:
             "average precision is computed by pycocotools, which is not installed: pip install 'litepred[coco]'"
         ) from error
     coco = COCO()
-    coco.dataset = content
+    # It takes an annotation with the id 0 for one that was missed, and computes with texts.
+    numbered = [{**one, "id": number} for number, one in enumerate(content["annotations"], 1)]
+    coco.dataset = content = {**content, "annotations": numbered}
     content.setdefault("info", {})  # loadRes asks for it
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
@@ -259,7 +261,8 @@ def compare_segments(
     ``category_id``; those of the annotation may have ``iscrowd`` and ``area``.
 
     Raises:
-        LitepredError: The sizes differ, or the prediction has an id or category that is not described.
+        LitepredError: The sizes differ, the annotation has none of its segments in its ids, or the prediction has an id
+            or category that is not described.
     """
     if annotated.shape != found.shape:
         raise LitepredError(f"the annotation has {annotated.shape} pixels, but the prediction {found.shape}")
@@ -273,6 +276,11 @@ def compare_segments(
     for (one, other), area in shared.items():
         truth_area[one] += area
         guess_area[other] += area
+    if truth and not truth.keys() & truth_area.keys():
+        raise LitepredError(
+            "the annotation's picture has none of the segments that it describes: expected R + 256 G + 65536 B to be "
+            "the id of a pixel's segment"
+        )
     unknown = [one for one in guess_area if one != _VOID and one not in guess]
     unknown += [one["category_id"] for one in found_segments if one["category_id"] not in counts]
     if unknown:
@@ -337,7 +345,8 @@ class PanopticEvaluator:
         images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
 
     Raises:
-        LitepredError: The file cannot be read, is no such file, or has no category of the model's classes.
+        LitepredError: The file cannot be read, is no such file, contradicts itself, or has no category of the model's
+            classes.
     """
 
     def __init__(
@@ -351,10 +360,24 @@ class PanopticEvaluator:
         self.images: list[dict[str, Any]] = content["images"]
         beside = path.with_suffix("")
         self._folder = Path(folder) if folder is not None else beside if beside.is_dir() else path.parent
+        for kind, key in (("images", "id"), ("categories", "id"), ("annotations", "image_id")):
+            check_unique(content[kind], key, kind, repr(str(path)))
         self._annotations = {one["image_id"]: one for one in content["annotations"]}
         self._categories = content["categories"]
+        self._check_segments()
         self._of_class = {kind: self._class_map(metadata or Metadata(), kind) for kind in ("thing", "stuff")}
         self.reset()
+
+    def _check_segments(self) -> None:
+        known = {one["id"] for one in self._categories}
+        for image_id, one in self._annotations.items():
+            for segment in one["segments_info"]:
+                number = segment.get("category_id") if isinstance(segment, dict) else None
+                if not isinstance(number, (int, str)) or number not in known or "id" not in segment:
+                    raise LitepredError(
+                        f"the panoptic annotation of the image {image_id!r} has the segment {segment!r:.100}: expected "
+                        "a dict with an id, and a category_id that is among the categories"
+                    )
 
     def _class_map(self, metadata: Metadata, kind: str) -> dict[int, int]:
         ids = {one["id"] for one in self._categories}

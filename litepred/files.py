@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+from unicodedata import normalize
 
 from .errors import CheckpointError, LitepredError, WriteError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["cache_folder", "check_targets", "is_address", "read_rows", "whole_file"]
+__all__ = ["as_stored", "cache_folder", "check_targets", "is_address", "read_rows", "whole_file"]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
 
@@ -27,6 +28,27 @@ _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windo
 def is_address(name: str) -> bool:
     """Tell an address, such as ``https://host/model.pth``, from a path."""
     return _ADDRESS.match(name) is not None
+
+
+def as_stored(path: str) -> str:
+    """Return a path in the Unicode forms in which the disk has its names: macOS writes others than people type.
+
+    Where there is no such file or folder, the path comes back as it is.
+    """
+    if os.path.exists(path) or not isinstance(path, str):
+        return path
+    found = ""
+    for part in Path(path).parts:
+        if not os.path.exists(os.path.join(found, part)):
+            try:
+                names = os.listdir(found or ".")
+            except OSError:
+                return path
+            part = next((one for one in names if normalize("NFC", one) == normalize("NFC", part)), "")
+        if not part:
+            return path
+        found = os.path.join(found, part)
+    return found
 
 
 def cache_folder() -> Path:

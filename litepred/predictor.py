@@ -333,7 +333,7 @@ class Predictor:
             ConfigError: when ``batch_size`` is not a whole number above 0.
         """
         is_file = isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read")
-        if is_file or (isinstance(images, np.ndarray) and images.ndim < 4):
+        if is_file or (isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype.kind not in "OUT"):
             raise ImageError(
                 f"batch() got a single {type(images).__name__}: expected a list of images, such as "
                 "sorted(Path(folder).iterdir()), or call predictor(image)"

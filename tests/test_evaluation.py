@@ -169,6 +169,14 @@ def test_files_that_are_not_cocos(content, message, tmp_path):
         ),
         ("annotations", {"category_id": "1"}, "has the category_id '1', which .*; write ids as numbers everywhere"),
         ("annotations", {"category_id": [1]}, r"has the category_id \[1\]: expected a number or a text"),
+        ("categories", {"id": "1"}, "has numbers and texts as ids of its categories: write them all as numbers"),
+        ("images", {"file_name": 7}, "has an image whose file_name is 7: expected a text"),
+        ("annotations", {"bbox": [1, 2, 3, True]}, "expected x, y, width, height"),
+        *(
+            ("annotations", {"area": area}, f"has the area {area!r}: expected a number of pixels, 0 or more")
+            for area in (-1, "7", math.nan)
+        ),
+        ("annotations", {"iscrowd": "0"}, "has the iscrowd '0': expected 0 or 1"),
         ("annotations", {"image_id": "1"}, "has the image_id '1', which .*; write ids as numbers everywhere"),
     ],
 )
@@ -187,6 +195,41 @@ def written(folder, **changes):
 def test_no_categories(tmp_path):
     with pytest.raises(LitepredError, match="has no categories: expected one for each class"):
         COCOEvaluator(written(tmp_path, categories=[]))
+
+
+@pytest.mark.parametrize("first", [0, "a"])
+def test_an_annotation_may_have_any_id(first, tmp_path):
+    """pycocotools takes the annotation 0 for one that was missed."""
+    annotations = [{**CONTENT["annotations"][0], "id": first}, *CONTENT["annotations"][1:]]
+    assert evaluate(COCOEvaluator(written(tmp_path, annotations=annotations)))["bbox"]["AP"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"bbox": [5, 5, 0, 9]}, r"1 of \d+ annotations .* have a bbox without area"),
+        ({"bbox": [9000, 5, 9, 9]}, r"1 of \d+ annotations .* have a bbox that leaves its image"),
+        ({"bbox": [300, 300, 400, 500]}, "have a bbox that leaves its image: is it x, y, width, height"),
+    ],
+)
+def test_boxes_that_nothing_can_match_are_told(changes, told, tmp_path):
+    annotations = [{**CONTENT["annotations"][0], **changes}, *CONTENT["annotations"][1:]]
+    with pytest.warns(UserWarning, match=told):
+        COCOEvaluator(written(tmp_path, annotations=annotations))
+
+
+@pytest.mark.parametrize("annotations", [[], [{**one, "iscrowd": 1} for one in CONTENT["annotations"]]])
+def test_nothing_that_counts_is_told(annotations, tmp_path):
+    with pytest.warns(UserWarning, match="has no annotation that counts, but for crowds: no AP"):
+        COCOEvaluator(written(tmp_path, annotations=annotations))
+
+
+def test_what_cannot_be_meant(tmp_path):
+    fractions = [{**one, "bbox": [0.1, 0.2, 0.3, 0.4]} for one in CONTENT["annotations"]]
+    with pytest.raises(LitepredError, match=r"no box of .* is larger than a pixel: expected .* in pixels"):
+        COCOEvaluator(written(tmp_path, annotations=fractions))
+    with pytest.warns(UserWarning, match=r"has several images of one file, such as 'x.png'"):
+        COCOEvaluator(written(tmp_path, images=[{**one, "file_name": "x.png"} for one in CONTENT["images"]]))
 
 
 def test_annotations_of_images_that_are_not_listed(tmp_path):
@@ -361,3 +404,28 @@ def test_what_does_not_fit(tmp_path):
     outputs["panoptic_seg"][1][0].update(isthing=False, category_id=0)
     with pytest.raises(LitepredError, match="found stuff of class 0, which the panoptic annotations do not have"):
         evaluator.process([{"image_id": 1}], [outputs])
+
+
+PANOPTIC = json.loads((ANNOTATED / "panoptic.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": PANOPTIC["annotations"][1]["image_id"]}, "has 2 annotations with the image_id 2: expected one"),
+        ({"segments_info": [{"id": 1, "category_id": 99}]}, "the image 1 has the segment .*99}: expected a dict with"),
+        ({"segments_info": [{"category_id": PANOPTIC["categories"][0]["id"]}]}, "expected a dict with an id"),
+        ({"segments_info": [7]}, "the image 1 has the segment 7: expected a dict"),
+    ],
+)
+def test_panoptic_annotations_that_contradict_themselves(change, message, tmp_path):
+    annotations = [{**PANOPTIC["annotations"][0], **change}, *PANOPTIC["annotations"][1:]]
+    (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "annotations": annotations}))
+    with pytest.raises(LitepredError, match=message):
+        PanopticEvaluator(tmp_path / "a.json", metadata=MetadataCatalog.get("page_layout_val"))
+
+
+def test_a_picture_of_other_segments():
+    ids = np.full((2, 2), 65793)  # gray in place of an id's bytes
+    with pytest.raises(LitepredError, match="picture has none of the segments that it describes"):
+        compare_segments(ids, [{"id": 1, "category_id": 1}], np.zeros((2, 2), int), [], {1: np.zeros(4)})

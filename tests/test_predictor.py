@@ -188,6 +188,10 @@ class TestBatch:
         for outputs, image in zip(batched, images):
             assert_same(outputs, page_predictor(image))
 
+    def test_a_column_of_a_table_has_paths(self, page_predictor):
+        page = str(example_page())
+        assert len(list(page_predictor.batch(np.array([page], object)))) == 1
+
     def test_images_of_one_padded_size_share_a_batch(self, page_predictor, monkeypatch):
         sizes = []
         run = page_predictor.run

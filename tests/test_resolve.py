@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_models import tiny_cfg, tiny_model
 
-from litepred import ConfigError, Predictor
+from litepred import CheckpointError, ConfigError, Predictor
 from litepred.checkpoint import readers
 from litepred.checkpoint.bundle import bundle_texts
 from litepred.checkpoint.writers import write_checkpoint
@@ -86,6 +86,13 @@ def test_a_state_dict_is_the_checkpoint(folder):
     found = resolve(folder / "config.yaml", state)
     assert (found.checkpoint.model, found.checkpoint.name) == (dict(state), "the state dict")
     assert found.cfg.MODEL.WEIGHTS == ""
+
+
+def test_a_state_dict_whose_names_become_the_same(folder):
+    state = dict(tiny_model("fpn").state_dict())
+    name = next(key for key in state if key.startswith("backbone."))
+    with pytest.raises(CheckpointError, match=f"two of its names, .* are both {name} without"):
+        resolve(folder / "config.yaml", {**state, f"_orig_mod.{name}": state[name] + 1})
 
 
 def test_a_frozen_config_stays_frozen_and_is_copied():

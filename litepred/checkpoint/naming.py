@@ -36,8 +36,9 @@ CAFFE2 = "Caffe2"
 HEURISTICS = "matching_heuristics"
 _ENTRIES = ("model", "state_dict", "model_state", "blobs")  # that may hold the weights: the first that is there does
 _AVERAGE = re.compile(r"(\w+_)?ema(_\w+)?")
-_CHOICE, _COMPILED = "prefix=", "_orig_mod."
-_BEFORE_BACKBONE = re.compile(r"((?:\w+\.)*?)backbone\.")
+_CHOICE = "prefix="
+_WITHIN = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_BEFORE_BACKBONE = re.compile(r"((?:[^.]+\.)*?)backbone\.")
 _logger = logging.getLogger(__name__)
 
 # Patterns in Caffe2's names and what replaces them, one after another; underscores have become dots before.
@@ -65,16 +66,20 @@ def split_query(path: str) -> tuple[str, bool, str]:
 def unwrapping(names: Collection[str], chosen: str = "") -> Callable[[str], str | None]:
     """Return the function that takes off names what was put before them when a model was compiled or wrapped.
 
-    That is ``_orig_mod.`` anywhere, ``module.`` before all names, and whatever is before ``backbone.``, such as
-    ``model.``, where it is the same in all names that have this. The log says it. Where a file has several models, as
-    a teacher and a student, ``chosen`` says which is meant; the function returns ``None`` for names of the others.
+    That is ``_orig_mod.`` and what FSDP and activation checkpoints leave, anywhere; ``module.`` before all names; and
+    whatever is before ``backbone.``, such as ``model.``, where it is the same in all names that have this. The log says
+    it. Where a file has several models, as a teacher and a student, ``chosen`` says which is meant, with or without a
+    ``module.`` before it; the function returns ``None`` for names of the others.
 
     Raises:
-        CheckpointError: there are several models and none was chosen, or there is none of that name.
+        CheckpointError: there are several models and none was chosen, there is none of that name, or two names become
+            the same.
     """
-    if any(_COMPILED in name for name in names):
-        _logger.warning("Its names have %r in them, as torch.compile leaves it, which is taken off", _COMPILED)
-    plain = [name.replace(_COMPILED, "") for name in names]
+    if within := next((match[0] for name in names if (match := _WITHIN.search(name))), ""):
+        _logger.warning(
+            "Its names have %r in them, as torch.compile or a wrapper leaves it, which is taken off", within
+        )
+    plain = [_WITHIN.sub("", name) for name in names]
     lead = ""
     while plain and all(name.startswith(f"{lead}module.") for name in plain):
         lead += "module."
@@ -84,10 +89,12 @@ def unwrapping(names: Collection[str], chosen: str = "") -> Callable[[str], str 
     prefix = found[0] if found else lead
     known = " and ".join(repr(one.removesuffix(".")) for one in found)
     if chosen:
-        prefix = f"{chosen.removesuffix('.')}."
-        if not any(name.startswith(prefix) for name in plain):
+        asked = f"{chosen.removesuffix('.')}."
+        fitting = (one for one in (asked, lead + asked) if any(name.startswith(one) for name in plain))
+        prefix = next(fitting, "")
+        if not prefix:
             some = known or repr(plain[0] if plain else "")
-            raise CheckpointError(f"it has no names that begin with {prefix!r}: they begin with {some}")
+            raise CheckpointError(f"it has no names that begin with {asked!r}: they begin with {some}")
     elif any(not one.startswith(prefix) for one in found):
         first = found[0].removesuffix(".")
         raise CheckpointError(
@@ -98,19 +105,28 @@ def unwrapping(names: Collection[str], chosen: str = "") -> Callable[[str], str 
         _logger.warning("Its names begin with %r, which is taken off", prefix)
 
     def shorter(name: str) -> str | None:
-        name = name.replace(_COMPILED, "")
+        name = _WITHIN.sub("", name)
         return name.removeprefix(prefix) if name.startswith(prefix) or not chosen else None
 
+    taken: dict[str, str] = {}
+    for name in names:
+        short = shorter(name)
+        if short is not None and taken.setdefault(short, name) != name:
+            raise CheckpointError(
+                f"two of its names, {taken[short]} and {name}, are both {short} without what wrappers have put before "
+                "it: save one model alone"
+            )
     return shorter
 
 
 def find_state(data: Any, chosen: str = "") -> Checkpoint:
-    """Find the weights among a file's top-level entries, and return them as they are, with the other entries.
+    """Find the weights among a file's entries, and return them as they are, with the other entries.
 
     Detectron2 and most others keep them in ``model`` or ``state_dict``, pycls in ``model_state``, Detectron1 in
-    ``blobs``, and bare state dicts are nothing but weights. A running average (``ema_state``, ``model_ema`` ...) is
-    taken only where there is nothing else, as Detectron2 runs the plain weights; the log says which were taken.
-    An entry of any other name is taken if it is ``chosen``.
+    ``blobs``, and bare state dicts are nothing but weights. Else an entry of any name is taken if it is ``chosen``, or
+    is the only one that is a state dict. A running average (``ema_state``, ``model_ema`` ...) is taken only where there
+    is nothing else, as Detectron2 runs the plain weights. The log says which were taken. Where an entry has
+    state dicts in it instead of weights, their names begin with the names of these.
 
     Files of Detectron1 and pycls are known by their entries and names; others say who made them and whether their
     names are short, in ``__author__`` and ``matching_heuristics``.
@@ -120,30 +136,37 @@ def find_state(data: Any, chosen: str = "") -> Checkpoint:
     """
     if not isinstance(data, Mapping):
         raise CheckpointError(f"it holds an object of type {type(data).__name__}, but expected a dict of named tensors")
-    entry = next((name for name in _ENTRIES if isinstance(data.get(name), Mapping)), "")
-    if chosen and _only_arrays(data.get(chosen)):
-        data = {"model": data[chosen]}
-        entry = "model"
-    averages = [key for key, value in data.items() if _AVERAGE.fullmatch(str(key)) and _only_arrays(value)]
-    if averages and entry:
-        _logger.warning("It has weights twice: %r is taken, as Detectron2 does, not the average %r", entry, averages[0])
-    elif averages:
-        entry = averages[0]
-        _logger.warning("Its only weights are a running average, %r, which is taken", entry)
-    elif not entry and len(several := [str(key) for key, value in data.items() if _only_arrays(value)]) > 1:
-        shown = " and ".join(map(repr, several))
-        raise CheckpointError(f"it has several models, {shown}: choose one with ?{_CHOICE}{several[0]} after the path")
-    elif not entry and not _only_arrays(data):
+    states = [key for key, value in data.items() if _only_arrays(value)]
+    averages = [key for key in states if _AVERAGE.fullmatch(str(key))]
+    named = [name for name in _ENTRIES if isinstance(data.get(name), Mapping)]
+    entries = [chosen] if chosen in states else named or [key for key in states if key not in averages] or averages
+    if not entries and len(deep := [key for key, value in data.items() if _holds_states(value)]) == 1:
+        entries = deep
+    if len(entries) > 1 and not named:
+        shown = " and ".join(map(repr, map(str, entries)))
+        raise CheckpointError(f"it has several models, {shown}: choose one with ?{_CHOICE}{entries[0]} after the path")
+    if not entries and not _only_arrays(data):
         shown = ", ".join(f"{key!r} ({type(value).__name__})" for key, value in list(data.items())[:8])
         raise CheckpointError(
             f"no weights found in it: its entries are {shown or 'none'}, but expected a dict under 'model' or "
             "'state_dict', or tensors only"
         )
-    state: Any = data[entry] if entry else data
-    extra = {key: value for key, value in data.items() if key != entry} if entry else {}
+    entry = entries[0] if entries else None
+    state: Any = data[entry] if entries else data
+    extra = {key: value for key, value in data.items() if key != entry} if entries else {}
+    if entry in averages and entry != chosen:
+        _logger.warning("Its only weights are a running average, %r, which is taken", entry)
+    elif averages and entry != chosen:
+        _logger.warning("It has weights twice: %r is taken, as Detectron2 does, not the average %r", entry, averages[0])
+    elif entries and not named and entry != chosen:
+        _logger.warning("Its weights are taken from %r", entry)
+    if _holds_states(state):  # each under the name of its own entry, as if a module had that
+        extra |= {key: part for key, part in state.items() if not _only_arrays(part)}
+        within = {key: part for key, part in state.items() if _only_arrays(part)}
+        state = {f"{key}.{name}": value for key, part in within.items() for name, value in part.items()}
     names = [str(key) for key in state]
     has_caffe2_names = any(name.endswith("_w") for name in names) and not any("." in name for name in names)
-    if entry == "blobs" or (not entry and has_caffe2_names):
+    if entry == "blobs" or (not entries and has_caffe2_names):
         state = {key: value for key, value in state.items() if not str(key).endswith("_momentum")}
         return Checkpoint(state, extra=extra, author=CAFFE2, matching_heuristics=True)
     if entry == "model_state":
@@ -152,6 +175,11 @@ def find_state(data: Any, chosen: str = "") -> Checkpoint:
     author, heuristics = str(extra.get("__author__") or ""), extra.get(HEURISTICS) is True
     versions = getattr(state, "versions", {})
     return Checkpoint(state, extra=extra, author=author, matching_heuristics=heuristics, versions=versions)
+
+
+def _holds_states(value: Any) -> bool:
+    """Tell whether a dict is none of weights, but has some in it."""
+    return isinstance(value, Mapping) and any(map(_only_arrays, value.values()))
 
 
 def _only_arrays(value: Any) -> bool:

@@ -86,8 +86,6 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         tensors = _tensors(found.model, _EXPANDED_FREELY + _EXPANSION * size)
         shorter = unwrapping(tensors, "" if data is not found.model and chosen in data else chosen)
         model = {name: value for key, value in tensors.items() if (name := shorter(key)) is not None}
-        if len(model) < len(tensors) and not chosen:
-            raise CheckpointError("two of its names become the same without what wrappers have put before them")
         versions = {(shorter(f"{name}.") or "").removesuffix("."): value for name, value in found.versions.items()}
         if found.author == CAFFE2 and found.matching_heuristics:
             model = from_caffe2(model)

@@ -28,6 +28,8 @@ from .common import CommandParser, add_model_arguments, add_old_name, check_mode
 from .doctor import chosen
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..predictor import Predictor
 
 __all__ = ["add_options", "run"]
@@ -67,11 +69,11 @@ def add_options(parser: CommandParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     from .. import __version__
-    from ..data import read_image
+    from ..data.images import image_size
     from ..default_model import example_page
 
     path = Path(arguments.image or example_page())
-    height, width = read_image(path).shape[:2]
+    image_size(path)  # which tells of a wrong one before the model is loaded
     check_model_arguments(arguments)
     exported = arguments.config is not None and model_file_reader(arguments.config) is not None
     ways = arguments.ways or (["onnxruntime"] if exported else ["exact", "float32"])
@@ -106,7 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
     for parts in medians.values():
         parts["ratio"] = reference / parts["total"]
     processor = torch.backends.cpu.get_cpu_capability()
-    device = next(iter(predictors.values())).cfg.MODEL.DEVICE
+    predictor = next(iter(predictors.values()))
+    height, width = _read(predictor, path).shape[:2]
+    device = predictor.cfg.MODEL.DEVICE
     print(
         f"litepred {__version__}, torch {torch.__version__}; {device}, {torch.get_num_threads()} threads, {processor}; "
         f"{path.name}, {width} × {height} pixels"
@@ -123,11 +127,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _read(predictor: Predictor, path: Path) -> np.ndarray:
+    from ..data import image_to_array
+
+    return image_to_array(path, len(predictor.cfg.MODEL.PIXEL_MEAN))
+
+
 def _measure(predictor: Predictor, path: Path) -> dict[str, float]:
     """Predict on a file, and return how long the parts took, in seconds."""
     import torch
-
-    from ..data import read_image
 
     def now() -> float:
         device = torch.device(predictor.cfg.MODEL.DEVICE).type
@@ -135,7 +143,7 @@ def _measure(predictor: Predictor, path: Path) -> dict[str, float]:
         return time.perf_counter()
 
     start = now()
-    image = read_image(path)
+    image = _read(predictor, path)
     read = now()
     inputs = predictor.prepare(image)
     resized = now()

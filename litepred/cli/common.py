@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LitepredError
-from ..files import is_address
+from ..files import as_stored, is_address
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +69,8 @@ class CommandParser(argparse.ArgumentParser):
             if len(given) == 2 and given[0] == "-":  # a letter, for which other programs have -o
                 near = near or [name for name in known if name.startswith(f"-{given}")]
             advice = f", did you mean {' or '.join(near)}?" if near else ""
+            if os.path.exists(unknown[0]):
+                advice = f"; a file of that name comes as ./{unknown[0]}, or behind --"
             if re.fullmatch("--?(i|s|images?|input|source|files?|path)", given):
                 plain = [action.metavar for action in self._get_positional_actions() if action.metavar == "IMAGE"]
                 advice = "; images come without an option, as in photo.jpg" if plain else advice
@@ -166,6 +168,7 @@ def class_names(given: str | None) -> list[str] | None:
     """
     if given is None:
         return None
+    given = as_stored(given)
     if not os.path.isfile(given):
         if given.lower().endswith((".txt", ".json", ".names")):
             check_file("--class-names", given)
@@ -223,8 +226,10 @@ def check_model_arguments(arguments: argparse.Namespace) -> None:
         LitepredError: a file is missing.
     """
     if arguments.config is not None:
+        arguments.config = as_stored(arguments.config)
         check_config(arguments.config)
     if arguments.weights is not None:
+        arguments.weights = as_stored(arguments.weights)
         check_checkpoint(arguments.weights)
     class_names(vars(arguments).get("class_names"))
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
+from ..files import as_stored
 from .common import (
     CommandParser,
     add_model_arguments,
@@ -71,7 +72,9 @@ def add_options(parser: CommandParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    folder = Path(arguments.images)
+    folder = Path(as_stored(arguments.images))
+    arguments.annotations = arguments.annotations and as_stored(arguments.annotations)
+    arguments.panoptic_annotations = arguments.panoptic_annotations and as_stored(arguments.panoptic_annotations)
     if not folder.is_dir():
         raise LitepredError(f"there is no folder --images {str(folder)!r}")
     if arguments.annotations is None and arguments.panoptic_annotations is None:
@@ -101,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
             PanopticEvaluator(arguments.panoptic_annotations, arguments.panoptic_folder, predictor.metadata)
         )
     images = {one["id"]: str(folder / one["file_name"]) for one in evaluators[0].images}
-    if images and not any(map(os.path.exists, images.values())):
+    if images and not any(os.path.exists(as_stored(path)) for path in images.values()):
         raise LitepredError(
             f"none of the {len(images)} annotated images is in --images {str(folder)!r}: the first would be "
             f"{next(iter(images.values()))!r}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ImageError
+from ..files import as_stored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +40,7 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
     """
     from ..data.video import camera_number
 
-    for name in names:
+    for name in map(as_stored, names):
         if os.path.isdir(name):
             found: list[str] = []
             missing = f"the folder {name!r} has no image or video in it: expected files such as .png, .jpg or .mp4"
@@ -51,7 +52,10 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
             except OSError as error:
                 missing = f"the folder {name!r} cannot be read: {error.strerror or error}"
         elif not os.path.exists(name) and glob.has_magic(name):
-            found = sorted(file for file in glob.glob(name, recursive=True) if os.path.isfile(file))
+            folder, pattern = os.path.split(name)
+            folder = as_stored(folder)
+            pattern = os.path.join(glob.escape(folder) if os.path.isdir(folder) else folder, pattern)
+            found = sorted(file for file in glob.glob(pattern, recursive=True) if os.path.isfile(file))
             missing = f"no file matches {name!r}; the working folder is {os.getcwd()!r}"
         elif os.path.exists(name) or camera_number(name) is not None:
             found = [name]
@@ -69,6 +73,8 @@ def _advice(name: str) -> str:
 
     if advice := address_advice(name):
         return advice
+    if name.isdecimal():
+        return f"a camera is camera:{name}"
     folder, file = os.path.split(name)
     with contextlib.suppress(OSError):
         if near := difflib.get_close_matches(file, os.listdir(folder or "."), n=1, cutoff=0.75):

@@ -195,7 +195,11 @@ class _Run:
         self, predictor: Predictor, arguments: argparse.Namespace, files: RunFiles, bar: tqdm, failed: int
     ) -> None:
         self.predictor, self.arguments, self.files, self.bar = predictor, arguments, files, bar
-        self.kept = None if arguments.classes is None else _class_numbers(arguments.classes, predictor.metadata)
+        self.kept = None
+        if arguments.classes is not None:
+            from ..resolve import class_kind
+
+            self.kept = _class_numbers(arguments.classes, predictor.metadata, class_kind(predictor.cfg)[1])
         self.done, self.failed, self.items = 0, failed, 0
         self.total = bar.total or 0  # of images and videos
         self.unnamed: set[str] = set()  # classes that were found and have no names
@@ -276,7 +280,7 @@ class _Run:
         return {**outputs, "instances": instances}
 
 
-def _class_numbers(given: str, metadata: Metadata) -> list[int]:
+def _class_numbers(given: str, metadata: Metadata, number: int) -> list[int]:
     from difflib import get_close_matches
 
     names = [normalize("NFC", name) for name in metadata.get("thing_classes") or ()]  # as macOS does not write them
@@ -284,13 +288,14 @@ def _class_numbers(given: str, metadata: Metadata) -> list[int]:
     for one in (normalize("NFC", part.strip()) for part in given.split(",")):
         if one in names:
             numbers.append(names.index(one))
-        elif one.isdecimal() and (not names or int(one) < len(names)):
+        elif one.isdecimal() and int(one) < number:
             numbers.append(int(one))
         else:
             near = get_close_matches(one, names, n=3, cutoff=0.5) or names[:8]
             known = "the names of its classes are not known: name them with --class-names, or give their numbers"
             if near:
-                known = f"it has {', '.join(near)}{' …' if len(near) < len(names) else ''}, or 0 to {len(names) - 1}"
+                known = f"it has {', '.join(near)}{' …' if len(near) < len(names) else ''}, or"
+            known += f" 0 to {number - 1}"
             raise LitepredError(f"--classes has {one!r}, which is no class of this model: {known}")
     return numbers
 

@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import LitepredError, wording
 from .metadata import MetadataCatalog
 
-__all__ = ["check_references", "load_coco_json", "read_annotations"]
+__all__ = ["check_references", "check_unique", "load_coco_json", "read_annotations"]
 
 # By a key that an annotation has: a key that tells its kind of file from the other, and who takes such a file.
 _OTHER_FILES = {
@@ -63,23 +63,31 @@ def read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collect
 
 
 def check_references(content: Mapping[str, Any], name: str) -> None:
-    """Check that ids are unique and lead to something, and that boxes are of numbers; ``name`` is the file's.
+    """Check that ids are unique and lead to something, and that the rest can be; ``name`` is the file's.
 
-    Annotations of images that the file does not list are told in a warning, as files of a part of a data set have them.
+    What may be meant, but makes annotations count for nothing, is told in warnings: images that the file does not list,
+    as files of a part of a data set have them; boxes that are empty or leave their image; crowds alone.
 
     Raises:
-        LitepredError: an id stands twice or leads nowhere, there are no categories, or a box is none.
+        LitepredError: an id stands twice or leads nowhere, there are no categories, or a name, box or area is none.
     """
     if not content["categories"]:
         raise LitepredError(f"{name} has no categories: expected one for each class of the model")
     for kind in ("images", "categories", "annotations"):
-        ids = Counter(_hashable(one["id"], f"{name} has among its {kind} the id") for one in content[kind])
-        for one, number in ids.items():
-            if number > 1:
-                raise LitepredError(f"{name} has {number} {kind} with the id {one!r}: expected one of its own for each")
-    images = {one["id"] for one in content["images"]}
+        check_unique(content[kind], "id", kind, name)
+    images = {one["id"]: one for one in content["images"]}
     categories = {one["id"] for one in content["categories"]}
-    elsewhere = 0
+    if len({isinstance(one, str) for one in categories}) > 1:
+        raise LitepredError(f"{name} has numbers and texts as ids of its categories: write them all as numbers")
+    for one in images.values():
+        if not isinstance(one["file_name"], str):
+            raise LitepredError(f"{name} has an image whose file_name is {one['file_name']!r:.100}: expected a text")
+    shared = next(
+        (one for one, number in Counter(one["file_name"] for one in images.values()).items() if number > 1), ""
+    )
+    if shared:
+        warnings.warn(f"{name} has several images of one file, such as {shared!r}", stacklevel=4)
+    counts: Counter[str] = Counter()
     for one in content["annotations"]:
         who = f"the annotation {one['id']!r} of {name} has the"
         if _hashable(one["category_id"], f"{who} category_id") not in categories:
@@ -89,17 +97,56 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
         if _hashable(one["image_id"], f"{who} image_id") not in images:
             if str(one["image_id"]) in set(map(str, images)):
                 raise LitepredError(f"{who} image_id {one['image_id']!r}, {_not_among(one['image_id'], images)}")
-            elsewhere += 1
-        box = one.get("bbox")
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, (int, float)) for side in box):
+            counts["elsewhere"] += 1
+        box = one["bbox"]
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
             raise LitepredError(f"{who} bbox {box!r:.100}: expected x, y, width, height")
         if not all(map(math.isfinite, box)) or min(box[2:]) < 0:
             raise LitepredError(f"{who} bbox {box!r:.100}: expected finite numbers, and no width or height below 0")
-    if elsewhere:
-        told = f"{elsewhere} of {len(content['annotations'])} annotations of {name} are of images that it does not list"
-        if elsewhere == len(content["annotations"]):
-            raise LitepredError(f"{told}: do the image_ids belong to another file?")
-        warnings.warn(f"{told}, and do not count", stacklevel=4)
+        if not _is_number(one["area"]) or not one["area"] >= 0:
+            raise LitepredError(f"{who} area {one['area']!r:.100}: expected a number of pixels, 0 or more")
+        if one["iscrowd"] not in (0, 1):
+            raise LitepredError(f"{who} iscrowd {one['iscrowd']!r:.100}: expected 0 or 1")
+        image = images.get(one["image_id"], {})
+        sides = [side if _is_number(side := image.get(key)) else math.inf for key in ("width", "height")]
+        counts["empty"] += not (box[2] and box[3])
+        counts["outside"] += any(box[i] < -1 or box[i] + box[i + 2] > sides[i] + 1 for i in range(2))
+        counts["fractions"] += max(box) <= 1
+        counts["crowds"] += bool(one["iscrowd"])
+    _tell(counts, len(content["annotations"]), name)
+
+
+def _tell(counts: Mapping[str, int], number: int, name: str) -> None:
+    told = f"{counts['elsewhere']} of {number} annotations of {name} are of images that it does not list"
+    if number and counts["elsewhere"] == number:
+        raise LitepredError(f"{told}: do the image_ids belong to another file?")
+    if number and counts["fractions"] == number:
+        raise LitepredError(f"no box of {name} is larger than a pixel: expected x, y, width, height in pixels")
+    boxes = f"of {number} annotations of {name} have a bbox"
+    for message, matters in (
+        (f"{told}, and do not count", counts["elsewhere"]),
+        (f"{counts['empty']} {boxes} without area, in which nothing can be found", counts["empty"]),
+        (f"{counts['outside']} {boxes} that leaves its image: is it x, y, width, height?", counts["outside"]),
+        (f"{name} has no annotation that counts, but for crowds: no AP can be computed", counts["crowds"] == number),
+    ):
+        if matters:
+            warnings.warn(message, stacklevel=5)
+
+
+def check_unique(records: Iterable[Mapping[str, Any]], key: str, kind: str, name: str) -> None:
+    """Check that no two records have one id.
+
+    Raises:
+        LitepredError: two have, or one is neither number nor text.
+    """
+    ids = Counter(_hashable(one[key], f"{name} has among its {kind} the {key}") for one in records)
+    for one, number in ids.items():
+        if number > 1:
+            raise LitepredError(f"{name} has {number} {kind} with the {key} {one!r}: expected one of its own for each")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _hashable(value: Any, who: str) -> Any:
@@ -156,8 +203,8 @@ def load_coco_json(
             }
             for image in sorted(content["images"], key=itemgetter("id"))
         }
-        if len(records) < len(content["images"]):
-            raise LitepredError(f"{name} has two images with one id: expected one of its own for each")
+        check_unique(content["images"], "id", "images", name)
+        check_unique([one for one in content.get("annotations", ()) if "id" in one], "id", "annotations", name)
         dropped = 0
         for annotation in content.get("annotations", ()):
             if annotation["image_id"] not in records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
@@ -11,7 +12,7 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["DECODERS", "IMAGE_FORMATS", "is_old", "open_image", "warn_if_old"]
+__all__ = ["DECODERS", "IMAGE_FORMATS", "format_of", "is_old", "open_image", "warn_if_old"]
 
 # Pillow's names of the formats that are opened. A program may append others, such as "TGA": each is one decoder more
 # that a file can reach. MPO comes with JPEG, and HEIF is there once `pillow_heif.register_heif_opener` was called.
@@ -40,6 +41,16 @@ def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     except UnidentifiedImageError:
         Image.init()
         return Image.open(file, formats=_known())
+
+
+def format_of(head: bytes) -> str:
+    """Return which of `IMAGE_FORMATS` a file claims to be by its first 16 bytes, an empty text for none."""
+    for name in _known():
+        accepts = Image.OPEN[name][1]
+        with contextlib.suppress(Exception):  # it reads past a short head
+            if accepts is not None and accepts(head) is True:
+                return name
+    return ""
 
 
 def _known() -> list[str]:

@@ -13,15 +13,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, Union
-from unicodedata import normalize
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import ImageError, wording
-from ..files import is_address
+from ..files import as_stored, is_address
 from . import tiff
-from .decoders import IMAGE_FORMATS, open_image
+from .decoders import IMAGE_FORMATS, format_of, open_image
 from .video import is_video_file
 
 __all__ = ["ImageLike", "address_advice", "image_size", "image_to_array", "read_image"]
@@ -89,9 +88,13 @@ def _read(path: str | os.PathLike[str] | BinaryIO, format: str, bands: int = 0) 
         try:
             if not tiff.is_deep_in_planes(tags) and not (tags and bands and tiff.has_tifffile()):
                 with _open(path) as image:
-                    if image.format == "JPEG2000" and image.mode == "RGB" and not bands and _is_deep_jp2(path):
-                        image = _jp2_by_opencv(path)
-                    array = _pil_to_array(image, format, name, bands)
+                    if bands and (_is_deep(image) or (image.format == "JPEG2000" and _is_deep_jp2(path))):
+                        array = _deep_bands(path, image.format, bands)
+                    else:
+                        if image.format == "JPEG2000" and image.mode == "RGB" and _is_deep_jp2(path):
+                            # in which Pillow's rounding turns the brightest samples black
+                            image = Image.fromarray(np.ascontiguousarray(_by_opencv(path)[:, :, ::-1]))
+                        array = _pil_to_array(image, format, name, bands)
                     # the other pictures of an MPO are views of the same, those of HEIF often smaller ones
                     several = image.format not in ("MPO", "HEIF") and getattr(image, "is_animated", False)
             else:
@@ -102,7 +105,7 @@ def _read(path: str | os.PathLike[str] | BinaryIO, format: str, bands: int = 0) 
             array = _tiff_to_array(path, tags, format, name, bands)
     except Exception as error:  # Pillow's decoders raise all sorts on damaged files
         raise ImageError(f"{name} {_reason(error, path)}") from error
-    if several:
+    if several and not tiff.has_bands_in_pages(tags, bands):
         parts = "pages" if tags else "frames"
         told = f"{name} has several {parts}, and the first is taken: pass each as a Pillow image"
         warnings.warn(told, stacklevel=3)
@@ -137,22 +140,38 @@ def _is_deep_jp2(source: str | os.PathLike[str] | BinaryIO) -> bool:
     return len(header) > 38 and header[38] & 127 > 7
 
 
-def _jp2_by_opencv(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
-    """Decode a JPEG 2000 of deep colours, in which Pillow's rounding turns the brightest samples black."""
+def _is_deep(image: Image.Image) -> bool:
+    """Tell whether an image that is not loaded yet has 16 bits per sample, of which Pillow will keep 8."""
+    return ";16" in str(getattr(image, "tile", ""))
+
+
+def _by_opencv(source: str | os.PathLike[str] | BinaryIO, unchanged: bool = False) -> np.ndarray:
+    """Decode a file as colours (H, W, 3) uint8, BGR; or ``unchanged``, with its alpha and all its bits."""
     import cv2
 
-    array = cv2.imdecode(np.frombuffer(_head(source, -1), np.uint8), cv2.IMREAD_COLOR)
+    flags = cv2.IMREAD_UNCHANGED if unchanged else cv2.IMREAD_COLOR
+    array = cv2.imdecode(np.frombuffer(_head(source, -1), np.uint8), flags)
     if array is None:
         raise ImageError("cannot be read as an image by OpenCV: is the file complete?")
-    return Image.fromarray(np.ascontiguousarray(array[:, :, ::-1]))
+    return array
+
+
+def _deep_bands(source: str | os.PathLike[str] | BinaryIO, format: str | None, bands: int) -> np.ndarray:
+    """Return the bands of a file of 16 bits per sample, all of which are to be kept."""
+    if format != "PNG":
+        raise ImageError(
+            "has more than 8 bits per sample, of which only 8 would be left: save it as TIFF, and "
+            "pip install 'litepred[tiff]'"
+        )
+    values = _by_opencv(source, unchanged=True)
+    if values.ndim == 3:  # BGR, and BGRA also where gray came with alpha
+        values = values[:, :, [0, 3] if bands == 2 and values.shape[2] == 4 else [2, 1, 0, 3][: values.shape[2]]]
+    return _as_bands(values, bands)
 
 
 def _existing(path: str | os.PathLike[str]) -> str:
     """Return the path of a file, in the Unicode form that the file system has it in."""
-    name = os.fspath(path)
-    for form in ("NFC", "NFD"):  # macOS writes the second, and what was typed is of the first
-        if not os.path.exists(name) and isinstance(name, str) and os.path.exists(other := normalize(form, name)):
-            name = path = other
+    name = path = as_stored(os.fspath(path))
     if not os.path.exists(name):  # unlike Path.exists(), never an error of its own
         advice = address_advice(str(name)) or f"expected an image file; the working folder is {os.getcwd()!r}"
         raise ImageError(f"there is no file {str(name)!r}: {advice}")
@@ -170,6 +189,10 @@ def address_advice(name: str) -> str:
     """Say what to do about an address in the place of a file; nothing where a name is none."""
     if re.match(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms)://|https?://[^?]*\.(m3u8|mpd)(\?|$)", name, re.IGNORECASE):
         return "streams are not opened, open it with cv2.VideoCapture and give each frame to the predictor"
+    if name == "-":
+        return "standard input is not read, write the image to a file first"
+    if name.lower().startswith("file://"):
+        return "addresses are not opened, give its path"
     return "addresses are not opened, download the image first" if is_address(name) else ""
 
 
@@ -184,24 +207,30 @@ def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None =
         advice = wording("predictor.stream(path) goes through its frames", "only litepred predict takes videos")
         return f"is a video: expected an image; {advice}"
     if isinstance(error, Image.UnidentifiedImageError) and source is not None:
-        with open(source, "rb") if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
-            size, _ = file.seek(0, os.SEEK_END), file.seek(0)
-            head = file.read(16)
+        head, size = _head(source), len(_head(source, -1))
+        if not size:
+            return "is empty (0 bytes): copy or download it again"
         if head.startswith(b"%!PS"):
             return _IS_PROGRAM
+        if head.startswith(b"\x93NUMPY"):
+            return "is an array in NumPy's format: pass what numpy.load gives"
+        if known := format_of(head):
+            return f"starts like {known}, but cannot be read as an image: is it damaged?"
         return (
             f"is no image of a format that is opened: it has {size} bytes and starts with {head!r}; expected "
             f"{', '.join(IMAGE_FORMATS)}. Convert it to PNG"
             + wording(", or add its format to litepred.data.IMAGE_FORMATS", "")
         )
-    return f"cannot be read as an image ({error}): is the file complete?"
+    is_lacked = re.search("nsupported|not supported|nknown|too large", str(error))
+    advice = "save it anew as a plain PNG" if is_lacked else "is the file complete?"
+    return f"cannot be read as an image ({error}): {advice}"
 
 
 def _pil_to_array(image: Image.Image, format: str, name: str, bands: int = 0) -> np.ndarray:
     if image.format == "EPS":
         raise ImageError(_IS_PROGRAM)
     tags, came_as = getattr(image, "tag_v2", {}), image.format
-    is_deep = ";16" in str(getattr(image, "tile", ""))  # samples that Pillow brings to 8 bits by itself
+    is_deep = _is_deep(image)
     image.load()
     # Orientation is an extra: an image whose EXIF data are damaged is taken as it is stored.
     with contextlib.suppress(Exception):
@@ -228,7 +257,7 @@ def _tiff_to_array(
         if max(tags.get(258, (8,))) == 16:
             _warn_if_dark(int(array.max()) << 8 | 255, name)
         return _in_order(Image.fromarray(array), format)
-    values, bits = tiff.read_bands(path, tags)
+    values, bits = tiff.read_bands(path, tags, bands)
     if bands:
         return _as_bands(values, bands)
     seen = tiff.colours(_deep_to_8_bits(values, bits, tags, name), tags)
@@ -237,6 +266,7 @@ def _tiff_to_array(
 
 def _in_order(image: Image.Image, format: str) -> np.ndarray:
     mode = "RGB" if format == "BGR" else format
+    image = image.convert("LA") if image.mode == "La" else image  # its colours were multiplied by alpha
     try:
         array = np.array(image.convert(mode))
     except ValueError as error:
@@ -296,7 +326,10 @@ def _to_bytes(image: np.ndarray) -> str:
     if 0 <= low <= high <= 255:
         return "its values lie between 0 and 255 already: call .astype(numpy.uint8)"
     if image.dtype == np.uint16:
-        return "call (image >> 8).astype(numpy.uint8), if its values use all 16 bits"
+        return (
+            "call (image >> 8).astype(numpy.uint8), if its values use all 16 bits; or .astype(numpy.float32), if the "
+            "model was trained on them as they are"
+        )
     return "scale its values to 0…255 and call .astype(numpy.uint8)"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import UserDict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, KeysView, Mapping, Set
+from contextlib import suppress
+from enum import Enum
 from numbers import Number
 from types import SimpleNamespace
 from typing import Any
-
-import numpy as np
 
 from ..errors import ConfigError, LitepredError
 from .datasets import BUILTIN_NAMES, builtin_facts
@@ -116,12 +116,14 @@ MetadataCatalog = _MetadataCatalog()
 
 
 def as_metadata(given: Any) -> Metadata:
-    """Return the metadata that are meant: as they are, those of a predictor, or a list with the names of the classes.
+    """Return the metadata that are meant: as they are, those of a predictor, a dict of them, or the classes' names.
 
     Raises:
         LitepredError: ``given`` is none of these.
     """
-    if isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping)):
+    if isinstance(given, Mapping) and any(str(key).endswith("_classes") for key in given):
+        return Metadata(**given)
+    if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
         return Metadata(thing_classes=given)
     found = Metadata() if given is None else given if hasattr(given, "get") else getattr(given, "metadata", None)
     if found is None:
@@ -130,19 +132,35 @@ def as_metadata(given: Any) -> Metadata:
 
 
 def as_names(names: Any, what: str) -> list[str]:
-    """Return the names of classes as a list of texts: they may come as an array or an index, and be numbers.
+    """Return the names of classes as a list of texts.
+
+    They may come as an array, an index or a dict from the numbers 0, 1, 2 … to names, and be numbers.
 
     Raises:
         ConfigError: they are neither, or in no order; ``what`` is what the message calls them.
     """
-    if isinstance(names, (str, bytes, Mapping, Set)) or not isinstance(names, Iterable):
-        raise ConfigError(f"{what} is {names!r:.100}: expected a list of names, one for each class in order")
+    given = names
+    if isinstance(names, Mapping) and {str(key) for key in names} == {str(number) for number in range(len(names))}:
+        names = [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
+    unordered = isinstance(names, (str, bytes, Mapping)) or (isinstance(names, Set) and not isinstance(names, KeysView))
+    if unordered or not isinstance(names, Iterable):
+        raise ConfigError(f"{what} is {given!r:.100}: expected a list of names, one for each class in order")
     if isinstance(names, list) and all(type(name) is str for name in names):
         return names
-    texts = [str(getattr(name, "item", lambda name=name: name)()) for name in names]
-    if not all(isinstance(name, (str, Number, np.generic)) and name == name for name in names):
-        raise ConfigError(f"{what} is {list(names)!r:.100}: expected a text or a number for each class")
-    return texts
+    names = list(names)
+    plain = [_plain(name) for name in names]
+    if not all(isinstance(name, (str, Number)) and name == name for name in plain):
+        raise ConfigError(f"{what} is {names!r:.100}: expected a text or a number for each class")
+    return [str(name) for name in plain]
+
+
+def _plain(name: Any) -> Any:
+    """Return a name or number as Python has it, where it came as NumPy's or torch's, as bytes or of an enumeration."""
+    if isinstance(name, Enum):
+        name = name.value
+    with suppress(ValueError, RuntimeError):  # it has several elements
+        name = name.item() if hasattr(name, "item") else name
+    return name.decode(errors="replace") if isinstance(name, bytes) else name
 
 
 def class_name(metadata: Metadata | None, index: int, kind: str = "thing") -> str:

@@ -17,6 +17,7 @@ from ..errors import ImageError
 
 __all__ = [
     "colours",
+    "has_bands_in_pages",
     "has_tifffile",
     "is_deep_in_planes",
     "is_lacked",
@@ -88,12 +89,21 @@ def has_tifffile() -> bool:
     return True
 
 
-def read_bands(source: str | os.PathLike[str] | BinaryIO, tags: Mapping[int, Any]) -> tuple[np.ndarray, int]:
+def has_bands_in_pages(tags: Mapping[int, Any], bands: int) -> bool:
+    """Tell whether a TIFF file that is read as ``bands`` bands must have a page for each."""
+    return bool(tags) and tags.get(_BANDS, 1) == 1 < bands
+
+
+def read_bands(
+    source: str | os.PathLike[str] | BinaryIO, tags: Mapping[int, Any], bands: int = 0
+) -> tuple[np.ndarray, int]:
     """Decode the first page of a TIFF file, by tifffile.
 
     Args:
         source: the file.
         tags: of `read_tags`.
+        bands: how many are wanted. Where the first page has one, and there are as many pages, they are the bands, as
+            microscopes and ImageJ have it.
 
     Returns:
         Its samples, upright, (H, W, C) in the file's order, type and range; and how many bits each uses.
@@ -111,13 +121,14 @@ def read_bands(source: str | os.PathLike[str] | BinaryIO, tags: Mapping[int, Any
     with _opened(source) as file:
         try:
             with tifffile.TiffFile(file) as tiff:
-                page: Any = tiff.pages[0]
-                array, axes = page.asarray(), page.axes
+                pages: Any = tiff.pages
+                array, axes = pages[0].asarray(), pages[0].axes
+                if axes == "YX" and has_bands_in_pages(tags, bands) and len(pages) == bands:
+                    array, axes = np.stack([page.asarray() for page in pages], axis=2), "YXS"
         except Exception as error:
-            codecs = (
-                "pip install imagecodecs, or convert it" if "imagecodecs" in str(error) else "is the file complete?"
-            )
-            raise ImageError(f"{_described(tags)}, and tifffile cannot decode it ({error}): {codecs}") from error
+            advice = "convert it" if "not supported" in str(error) else "is the file complete?"
+            advice = "pip install imagecodecs, or convert it" if "imagecodecs" in str(error) else advice
+            raise ImageError(f"{_described(tags)}, and tifffile cannot decode it ({error}): {advice}") from error
     if axes not in ("YX", "YXS", "SYX"):
         raise ImageError(f"{_described(tags)} along the axes {axes}: expected height, width and bands, convert it")
     array = array[:, :, None] if axes == "YX" else np.moveaxis(array, 0, 2) if axes == "SYX" else array
@@ -173,7 +184,7 @@ def samples_to_8_bits(values: np.ndarray, bits: int, tags: Mapping[int, Any]) ->
         kind = "float" if values.dtype.kind == "f" else f"{bits}-bit"
         raise ImageError(
             f"has {kind} pixels from {low:g} to {high:g}, and what is black and what is white in them is not known: "
-            "scale them to 0…255 as uint8 first"
+            "scale them to 0…255 as uint8 first, or pass them as an array if the model was trained on them as they are"
         )
     if bits < 8:
         samples = values.astype(np.uint8) * np.uint8(255 // (2**bits - 1))
@@ -193,6 +204,10 @@ def colours(bands: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
         return bands[:, :, :3]
     if kind in (0, 1) and number <= 4:  # OpenCV, too, takes the others for alpha, or leaves them out
         return bands[:, :, :1]
+    if number < 3:
+        raise ImageError(
+            f"is a TIFF whose colours are of an unusual kind (PhotometricInterpretation {kind}): convert it"
+        )
     told = f"{number} bands, none of which is called a colour" if kind in (0, 1) else f"colours of kind {kind}"
     raise ImageError(
         f"is a TIFF with {told}: pass three of its bands as an array, or take a model of {number} channels"

@@ -27,7 +27,9 @@ __all__ = ["VideoReader", "camera_number", "is_video_file", "video_file"]
 _MAGIC = re.compile(
     rb".{4}(ftyp(?!avi[fs]|hei|hev|mif1|msf1|jp|crx)|moov|mdat|wide|free|skip|pnot)|"  # MP4 and QuickTime, but no AVIF
     rb"\x1aE\xdf\xa3|RIFF.{4}AVI |OggS|FLV\x01|"  # WebM and Matroska, AVI, Ogg, Flash
-    rb"0&\xb2u\x8ef\xcf\x11|\x00\x00\x01[\xb0\xb3\xba]|"  # Windows Media, MPEG
+    rb"0&\xb2u\x8ef\xcf\x11|\xb7\xd8\x00 7I\xda\x11|\x00\x00\x01[\xb0\xb3\xba]|"  # Windows Media, MPEG
+    rb"\x00\x00\x00\x01([\x27\x67]|\x09.\x00\x00|[\x40\x46]\x01)|"  # H.264 and H.265 without a container
+    rb"\x06\x0e\+4\x02\x05\x01\x01|YUV4MPEG2 |DKIF|nut/multi|\.RMF|\x1f\x07\x00[\x3f\xbf]|"  # MXF, raw ones, DV
     rb"G.{187}G.{187}G|.{4}G.{191}G.{191}G",  # MPEG-TS, with times (of cameras and Blu-rays) or without
     re.DOTALL,
 )
@@ -46,6 +48,8 @@ def camera_number(source: Any) -> int | None:
 
 def is_video_file(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file is a video: by its first bytes, or by its name where they are those of no format known."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return False
     try:
         with open(path, "rb") as file:
             head = file.read(600)
@@ -134,9 +138,11 @@ class VideoReader:
             yield index, time_s, frame
             index += 1
         if not index:
-            raise ImageError(f"{self._name} has no frame that can be read: is it complete?")
+            advice = "is it complete, and in a coding that this build of OpenCV knows?"
+            raise ImageError(f"{self._name} has no frame that can be read: {advice}")
         # Some formats tell an estimate, from the last time in the file; its first may be later than 0.
-        if max(index, (time_s + 1) * self.fps) < 0.9 * (self.frame_count or 0):
+        count = self.frame_count or 0
+        if max(index, time_s * self.fps + min(self.fps, count / 4)) < 0.9 * count:
             told = f"{self._name} says that it has {self.frame_count} frames, but only {index} could be read"
             warnings.warn(f"{told}: is it complete?", stacklevel=2)
 

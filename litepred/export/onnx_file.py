@@ -119,7 +119,9 @@ def export_onnx(
         model = copy.deepcopy(model).cpu()
     graph = ImageGraph(cast(MetaArch, plain_model(model))).eval()
     reference = ImageGraph(model)
-    images = [predictor.prepare(image)["image"] for image in (_examples() if check is None else check)]
+    images = [
+        predictor.prepare(image)["image"] for image in (_examples(len(model.pixel_mean)) if check is None else check)
+    ]
     if model.resizes_itself:
         images = [model.resize(image.float()) for image in images]
     if size_hw is not None:
@@ -184,11 +186,11 @@ def _takes_proposals(model: MetaArch) -> bool:
     return getattr(model, "proposal_generator", model) is None
 
 
-def _examples() -> list[ImageLike]:
+def _examples(bands: int) -> list[ImageLike]:
     from ..data import read_image
 
-    page = read_image(example_page(), "BGR")
-    return [page, page[: page.shape[0] // 2], np.full((*_NONE_FOUND, 3), 255, np.uint8)]
+    page = read_image(example_page(), "BGR")[:, :, np.arange(bands) % 3]
+    return [page, page[: page.shape[0] // 2], np.full((*_NONE_FOUND, bands), 255, np.uint8)]
 
 
 def _resized(image: Tensor, size_hw: tuple[int, int]) -> Tensor:

@@ -55,6 +55,8 @@ TWOS = {"conv.weight": torch.full((2,), 2.0)}
         ({"ema": ONES}, {}, ""),
         ({"state_dict_ema": ONES, "x": None}, {"x": None}, ""),
         ({"model": ONES, "ema_state": TWOS}, {"ema_state": TWOS}, ""),
+        ({"model_state_dict": ONES, "epoch": 1}, {"epoch": 1}, ""),
+        ({"net": ONES, "ema": TWOS}, {"ema": TWOS}, ""),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -74,7 +76,7 @@ def test_a_file_that_tells_whether_its_names_are_short(told: Any, expected: bool
     [
         ({}, "its entries are none"),
         ([], "of type list"),
-        ({"schema": ONES}, "no weights found in it: its entries are 'schema' \\(dict\\)"),
+        ({"schema": {"conv": "text"}}, "no weights found in it: its entries are 'schema' \\(dict\\)"),
         ({"ema_state": {"decay": 0.9}}, "no weights found"),
         ({"ema_state": {}}, "no weights found"),
         (
@@ -92,6 +94,12 @@ def test_a_model_that_is_chosen() -> None:
     assert find_state({"teacher": ONES, "student": TWOS}, "student").model == TWOS
 
 
+@pytest.mark.parametrize("entry", ["model", "state_dict", "ema"])
+def test_entries_within_an_entry(entry: str) -> None:
+    found = find_state({entry: {"module": ONES, "decay": 0.9}, "epoch": 1})
+    assert (found.model, found.extra) == ({"module.conv.weight": ONES["conv.weight"]}, {"decay": 0.9, "epoch": 1})
+
+
 PLAIN = ("backbone.stem.weight", "roi_heads.box.weight", "pixel_mean")
 
 
@@ -107,7 +115,10 @@ PLAIN = ("backbone.stem.weight", "roi_heads.box.weight", "pixel_mean")
         (lambda name: f"modelTeacher.module.{name}", "begin with 'modelTeacher.module.'"),
         (lambda name: f"module.modelStudent._orig_mod.{name}", "begin with 'module.modelStudent.'"),
         (lambda name: f"my.own.net.{name}", "begin with 'my.own.net.'"),
+        (lambda name: f"my-net.0.{name}", "begin with 'my-net.0.'"),
         (lambda name: name.replace("roi_heads.", "roi_heads._orig_mod."), "'_orig_mod.' in them"),
+        (lambda name: name.replace("stem.", "_fsdp_wrapped_module.stem."), "'_fsdp_wrapped_module.' in them"),
+        (lambda name: name.replace("box.", "box._checkpoint_wrapped_module."), "'_checkpoint_wrapped_module.' in"),
         (lambda name: name.replace("backbone.", "backbone._orig_mod."), "'_orig_mod.' in them"),
     ],
     ids=lambda value: "" if isinstance(value, str) else value(PLAIN[0]),
@@ -136,6 +147,15 @@ def test_two_models_in_one_state_dict() -> None:
     assert list(map(unwrapping(names, "modelTeacher"), names)) == ["backbone.w", "head.w", None, None]
     with pytest.raises(CheckpointError, match=r"no names that begin with 'model.': they begin with 'modelStudent' and"):
         unwrapping(names, "model")
+    wrapped = [f"module.{name}" for name in names]
+    assert list(map(unwrapping(wrapped, "modelTeacher"), wrapped)) == ["backbone.w", "head.w", None, None]
+
+
+@pytest.mark.parametrize("other", ["_orig_mod.backbone.w", "backbone._orig_mod.w", "model.backbone.w"])
+def test_names_that_become_the_same(other: str) -> None:
+    names = [other, "model._orig_mod.backbone.w" if other[0] == "m" else "backbone.w"]
+    with pytest.raises(CheckpointError, match=rf"two of its names, {other} and .*are both backbone\.w"):
+        unwrapping(names)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +165,7 @@ def test_two_models_in_one_state_dict() -> None:
         ({"model": ONES, "ema_decay": 0.9}, ""),
         ({"model": ONES, "ema_state": TWOS}, "'model' is taken, as Detectron2 does, not the average 'ema_state'"),
         ({"ema_state": TWOS}, "only weights are a running average, 'ema_state', which is taken"),
+        ({"net": ONES}, "weights are taken from 'net'"),
     ],
 )
 def test_the_log_tells_which_of_two_is_taken(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tiny_models import tiny_cfg, tiny_model
 from litepred import DetectionCheckpointer
 from litepred import optimize as optimize_module
 from litepred.cli import main
+from litepred.modeling import build_model
 
 COLUMNS = ["ready", "first", "read", "resize", "model", "total", "ratio"]
 
@@ -80,6 +82,21 @@ def test_a_table_that_cannot_be_written(csv, message, folder, capsys):
     assert benchmark("--table", csv) == 1
     assert message in capsys.readouterr().err
     assert (folder / "image.png").read_bytes() == before
+
+
+def test_a_model_of_five_bands(folder, capsys):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite("image.tif", np.zeros((40, 60, 5), np.uint8), photometric="minisblack", planarconfig="contig")
+    options = {"MODEL.PIXEL_MEAN": [100.0] * 5, "MODEL.PIXEL_STD": [1.0] * 5}
+    cfg = tiny_cfg("fpn")
+    cfg.merge_from_list([part for option in options.items() for part in option])
+    Path("five.yaml").write_text(cfg.dump())
+    DetectionCheckpointer(build_model(cfg), folder).save("five.pth")
+    model = ["--config", "five.yaml", "--weights", "five.pth"]
+    assert main(["benchmark", "image.tif", *model, "--runs", "1", "--ways", "float32"]) == 0
+    assert "image.tif, 60 × 40 pixels" in capsys.readouterr().out
+    assert main(["benchmark", "nowhere.tif", *model]) == 1
+    assert "there is no file 'nowhere.tif'" in capsys.readouterr().err
 
 
 def test_an_image_that_is_none(folder, capsys):

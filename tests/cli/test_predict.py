@@ -203,6 +203,9 @@ class TestInputs:
             ("nowhere.png", "there is no file"),
             ("pages/a.pgn", "did you mean 'pages/a.png'?"),
             ("https://host/a.png", "download the image first"),
+            ("file:///a.png", "addresses are not opened, give its path"),
+            ("-", "standard input is not read"),
+            ("0", "a camera is camera:0"),
         ],
     )
     def test_names_that_stand_for_nothing(self, name, message, pages):
@@ -223,6 +226,25 @@ class TestInputs:
     def test_a_file_whose_name_looks_like_a_pattern(self, pages):
         small_page(pages / "[1].png")
         assert list(inputs.expand(["pages/[1].png"])) == ["pages/[1].png"]
+        (pages / "[2]").mkdir()
+        small_page(pages / "[2]" / "a.png")
+        assert list(inputs.expand(["pages/[2]/*.png", "pages/[2]"])) == ["pages/[2]/a.png"] * 2
+
+    @pytest.mark.parametrize("name", ["Größe/é.png", "Größe/*.png", "Größe"])
+    @pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+    def test_folders_and_files_in_the_other_form(self, name, form, other, pages):
+        folder = pages / normalize(form, "Größe")
+        folder.mkdir()
+        small_page(folder / normalize(other, "é.png"))
+        assert list(inputs.expand([normalize(other, f"pages/{name}")])) == [
+            f"pages/{folder.name}/{normalize(other, 'é.png')}"
+        ]
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+    def test_a_pipe_is_not_waited_for(self, pages):
+        os.mkfifo(pages / "d.png")
+        assert inputs.is_video(str(pages / "d.png")) is False
+        assert len(list(inputs.expand(["pages"]))) == 4
 
     @pytest.mark.parametrize("batch_size", [None, 1, 2, 3])
     @pytest.mark.parametrize("broken", [(), (0,), (5,), (1, 2, 3), (0, 1, 2, 3, 4, 5)])
@@ -558,11 +580,19 @@ def test_an_unknown_option_behind_images(capsys):
     assert "unrecognized arguments: --save-jsno b.png, did you mean --save-json?" in capsys.readouterr().err
 
 
+def test_a_file_that_looks_like_an_option(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(PAGE, tmp_path / "-page.png")
+    with pytest.raises(SystemExit):
+        main(["predict", "-page.png"])
+    assert "a file of that name comes as ./-page.png, or behind --" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 @pytest.mark.parametrize("other", ["NFC", "NFD"])
 def test_accents_are_one_letter_or_two(form, other, tmp_path):
     metadata = Metadata(thing_classes=["b", normalize(form, "Überschrift")])
-    assert predict._class_numbers(normalize(other, "Überschrift"), metadata) == [1]
+    assert predict._class_numbers(normalize(other, "Überschrift"), metadata, 2) == [1]
     shutil.copy(PAGE, tmp_path / normalize(form, "Größe.png"))
     assert image_to_array(tmp_path / normalize(other, "Größe.png")).shape[2] == 3
 

@@ -1,4 +1,5 @@
 import copy
+import enum
 import json
 import pickle
 import subprocess
@@ -6,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from litepred import data
-from litepred.data import Metadata, MetadataCatalog, class_name, dataset_ids
+from litepred.data import Metadata, MetadataCatalog, as_metadata, class_name, dataset_ids
 from litepred.data.datasets import BUILTIN_NAMES, builtin_facts
 from litepred.errors import ConfigError
 
@@ -310,6 +312,11 @@ print(json.dumps(steps))
     assert json.loads(out) == [[], [], ["page_layout.json"], ["coco.json"], [], ["lvis_v1.json"]]
 
 
+class Kind(str, enum.Enum):
+    FIRST = "a"
+    SECOND = "b"
+
+
 class Index:
     """As pandas has it: it has no truth value, and compares element by element."""
 
@@ -336,7 +343,17 @@ class Index:
         ([1, 2], ["1", "2"]),
         (np.array([1, 2]), ["1", "2"]),
         ([np.int64(1), "b"], ["1", "b"]),
+        (np.array([["a"], ["b"]]), ["a", "b"]),
+        (np.array([b"a", "ü".encode()]), ["a", "ü"]),
+        (torch.tensor([7, 8]), ["7", "8"]),
+        (Kind, ["a", "b"]),
+        ([*Kind], ["a", "b"]),
+        ({1: "b", 0: "a"}, ["a", "b"]),
+        ({"0": "a", "1": "b"}, ["a", "b"]),
+        ({"a": 1, "b": 2}.keys(), ["a", "b"]),
+        ({3: "a", 5: "b"}.values(), ["a", "b"]),
     ],
+    ids=repr,
 )
 @pytest.mark.parametrize("kind", ["thing_classes", "stuff_classes", "class_names"])
 def test_names_of_other_types(kind, names, expected):
@@ -349,7 +366,26 @@ def test_names_of_other_types(kind, names, expected):
         metadata.set(**{kind: ["other"]})
 
 
-@pytest.mark.parametrize("names", ["abc", b"abc", {"a": 1}, {"a", "b"}, 3, [None], ["a", float("nan")], [["a"]]])
+@pytest.mark.parametrize("given", [{0: "a", 1: "b"}, {"thing_classes": ["a", "b"], "name": "x"}, ["a", "b"]], ids=repr)
+def test_a_dict_or_list_as_metadata(given):
+    assert as_metadata(given).thing_classes == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "abc",
+        b"abc",
+        {"a": 1},
+        {1: "a", 2: "b"},
+        np.array([["a", "b"]]),
+        {"a", "b"},
+        3,
+        [None],
+        ["a", float("nan")],
+        [["a"]],
+    ],
+)
 def test_names_that_are_none(names):
     with pytest.raises(ConfigError, match=r"thing_classes is .*: expected a"):
         Metadata(thing_classes=names)

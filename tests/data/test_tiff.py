@@ -10,6 +10,7 @@ import warnings
 import cv2
 import numpy as np
 import pytest
+from data.test_image_table import png_of
 from PIL import Image
 
 from litepred.data import image_to_array, read_image
@@ -22,7 +23,7 @@ G16, RGB16 = G8.astype(np.uint16) * 257 + 3, RGB8.astype(np.uint16) * 257 + 3
 BANDS5 = np.dstack([G8 + i for i in range(5)])
 
 
-def tiff_of(array, photometric=1, planes=1, order="<", orientation=1, bits=None, **tags):
+def tiff_of(array, photometric=1, planes=1, order="<", orientation=1, bits=None, alpha=0):
     """An uncompressed TIFF by hand, since Pillow writes few of them: (H, W) or (H, W, C)."""
     array = array[:, :, None] if array.ndim == 2 else array
     height, width, number = array.shape
@@ -42,7 +43,7 @@ def tiff_of(array, photometric=1, planes=1, order="<", orientation=1, bits=None,
         278: [height],
         279: [len(data) // count] * count,
         284: [planes],
-        338: [0] * max(0, number - (3 if photometric == 2 else 1)),
+        338: [alpha] * max(0, number - (3 if photometric == 2 else 1)),
         339: [kind] * number,
     }
     entries, extra = b"", b""
@@ -85,6 +86,7 @@ FILES = {  # name, content, pixels or message
     "32 bits": (tiff_of(G8.astype(np.int32) - 9), "has 32-bit pixels from -9 to 226"),
     "32 bits without sign": (tiff_of(G8.astype(np.uint32) << 24), r"has 32-bit pixels from 0 to 3.9\d*e\+09"),
     "32 bits, big-endian": (tiff_of(G8.astype(np.uint32) << 24, order=">"), r"has 32-bit pixels from 0 to 3.9\d*e\+09"),
+    "gray multiplied by alpha": (tiff_of(np.dstack([G8, G8 * 0 + 255]), alpha=1), repeated(G8)),
     "five bands": (tiff_of(BANDS5), "TIFF with 5 bands, none of which is called a colour: .* a model of 5 channels"),
 }
 
@@ -138,6 +140,42 @@ def test_bands_are_read_as_they_are(array, expected, planes, tmp_path):
     np.testing.assert_array_equal(found, expected)
     with pytest.raises(ImageError, match=f"has {array.shape[2]} bands: expected 7"):
         image_to_array(tmp_path / "a.tif", channels=7)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_bands_in_pages_of_their_own(dtype, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    bands = BANDS5.astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", np.moveaxis(bands, 2, 0), photometric="minisblack")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(image_to_array(tmp_path / "a.tif", channels=5), bands)
+    with pytest.raises(ImageError, match="has 1 band: expected 4"):
+        image_to_array(tmp_path / "a.tif", channels=4)
+
+
+@pytest.mark.parametrize("bands", [2, 4])
+def test_bands_of_16_bits_in_a_png(bands, tmp_path):
+    image = np.dstack([RGB16 - 1, G16])
+    rows = b"".join(b"\0" + row.tobytes() for row in image[:, :, -bands:].astype(">u2"))
+    (tmp_path / "a.png").write_bytes(png_of(8, 6, 16, 6 if bands == 4 else 4, rows))
+    np.testing.assert_array_equal(image_to_array(tmp_path / "a.png", bands), image[:, :, -bands:].astype(np.float32))
+
+
+def test_a_palette_of_16_bits(tmp_path):
+    pytest.importorskip("tifffile")
+    (tmp_path / "a.tif").write_bytes(tiff_of(G16, 3))
+    with pytest.raises(ImageError, match=r"colours are of an unusual kind \(PhotometricInterpretation 3\): convert it"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_bands_of_16_bits_where_nothing_keeps_them(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    (tmp_path / "a.tif").write_bytes(tiff_of(np.dstack([RGB16, G16]), 2))
+    cv2.imwrite(str(tmp_path / "a.jp2"), np.tile(np.dstack([RGB16, G16]), (6, 6, 1)))
+    for name in ("a.tif", "a.jp2"):
+        with pytest.raises(ImageError, match=r"more than 8 bits per sample, .*pip install 'litepred\[tiff\]'"):
+            image_to_array(tmp_path / name, channels=4)
 
 
 @pytest.mark.parametrize("decoder", ["tifffile", "OpenCV"])

@@ -129,11 +129,13 @@ def test_a_film_that_was_turned(tmp_path):
         assert {frame.shape for _, _, frame in reader} == {(96, 64, 3)}
 
 
-@pytest.mark.parametrize(
-    "format", ["mp4", "mov", "avi", "matroska", "webm", "mpeg", "mpegts", "3gp", "asf", "flv", "mpeg1video"]
-)
+FORMATS = "mp4 mov avi matroska webm mpeg mpegts 3gp asf flv mpeg1video mxf ivf nut rm wtv yuv4mpegpipe h264"
+
+
+@pytest.mark.parametrize("format", FORMATS.split())
 def test_videos_are_told_by_content(format, tmp_path):
-    codec = {"webm": "libvpx", "mpeg": "mpeg1video", "mpegts": "mpeg2video", "flv": "flv"}
+    codec = {"webm": "libvpx", "mpeg": "mpeg1video", "mpegts": "mpeg2video", "flv": "flv", "mxf": "mpeg2video"}
+    codec |= {"ivf": "libvpx", "rm": "rv10", "wtv": "mpeg2video", "yuv4mpegpipe": "wrapped_avframe", "h264": "libx264"}
     recorded(
         str(tmp_path / "a"),
         range(0, 200, 40),
