@@ -6,12 +6,14 @@ import gc
 import os
 import sys
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, overload
 
 import numpy as np
 import torch
@@ -28,8 +30,12 @@ from .errors import CheckpointError, ConfigError, ImageError, wording
 from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
 from .resolve import ConfigLike, ResolvedModel, WeightsLike, resolve_model, torchvision_config
-from .structures import Boxes, Instances, Outputs
+from .selection import Choice, Selection
+from .structures import Boxes, Instances, Origin, Outputs
 from .tta import GeneralizedRCNNWithTTA
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame"]
 
@@ -169,9 +175,17 @@ class Predictor:
         if tta:
             self.model = GeneralizedRCNNWithTTA(self.cfg, self.model)
 
+    def __repr__(self) -> str:
+        classes = self.metadata.get("thing_classes")
+        told = [self.cfg.MODEL.META_ARCHITECTURE, *([f"{len(classes)} classes"] if classes else ())]
+        told += [f"weights={self._weights!r}", f"device={self.cfg.MODEL.DEVICE!r}"]
+        told += [f"precision={self.precision!r}", f"engine={self.engine!r}"]
+        return f"{type(self).__name__}({', '.join(told)})"
+
     def _build(self, resolved: ResolvedModel, precision: str, threads: int | None, exact: bool) -> None:
         """Build the model, and load its weights."""
         self.cfg, self.metadata = resolved.cfg, resolved.metadata
+        self._weights = resolved.checkpoint.name if resolved.checkpoint else "random"
         self.input_format: str = self.cfg.INPUT.FORMAT
         if self.input_format not in ("BGR", "RGB"):
             raise ConfigError(f"INPUT.FORMAT is {self.input_format!r}: expected 'BGR' or 'RGB'")
@@ -252,7 +266,7 @@ class Predictor:
                     with torch.no_grad():
                         GeneralizedRCNN.inference(self.model, [inputs], [given])
 
-    def __call__(self, image: ImageLike) -> Outputs:
+    def __call__(self, image: ImageLike, **choice: Unpack[Choice]) -> Outputs:
         """Predict on one image.
 
         Args:
@@ -260,14 +274,17 @@ class Predictor:
                 (H, W, 4) BGRA, whose alpha is dropped; or floats of such shapes, in the range that the model was
                 trained on; or a path, an open binary file or a Pillow image, whose colour order is known and whose
                 EXIF rotation is applied. A model of other than 1 or 3 channels takes as many bands.
+            **choice: ``threshold``, ``classes``, ``agnostic_nms`` and ``max_detections`` for this call, see `Choice`.
+                Other calls, of other threads too, stay as they are.
 
         Returns:
             What the model finds in the image, on the model's device.
 
         Raises:
             ImageError: when ``image`` is none of these, or cannot be read.
+            ConfigError: when the model cannot find what is chosen, such as more than an exported file reports.
         """
-        return self.run([self.prepare(image)])[0]
+        return self._known(self.run([self.prepare(image)], **choice), image)[0]
 
     def prepare(self, image: ImageLike) -> ModelInput:
         """Read and resize an image, and put it into the form that the model takes.
@@ -296,21 +313,73 @@ class Predictor:
     _model_input = prepare  # the name that it had before it was public
 
     @torch.no_grad()
-    def run(self, inputs: Sequence[ModelInput]) -> list[Outputs]:
-        """Run the model on what `prepare` returned, all in one batch, and return what it finds in each image."""
+    def run(self, inputs: Sequence[ModelInput], **choice: Unpack[Choice]) -> list[Outputs]:
+        """Run the model on what `prepare` returned, all in one batch, and return what it finds in each image.
+
+        ``choice`` is as `__call__` takes it.
+        """
         prepare_process(_TORCH_PROCESS)
-        return self.model(inputs)
+        selection = self._selection(choice)
+        if selection is None:
+            return self._known(self.model(inputs))
+        select = partial(selection.apply, nms_iou=self._nms_iou())
+        model = selection.limited(self.model) if self.engine == "torch" else self.model
+        answers: list[Outputs] = model([{**one, "select": select} for one in inputs])
+        for one in answers:
+            if "instances" in one:
+                one["instances"] = select(one["instances"])
+            elif others := choice.keys() - {"threshold"}:  # below which nothing of such a model is
+                names = ", ".join(wording(name, f"--{name.replace('_', '-')}") for name in sorted(others))
+                raise ConfigError(f"{names} came, but this model finds {', '.join(one)} and no instances: leave it out")
+        return self._known(answers)
+
+    def _selection(self, choice: Choice) -> Selection | None:
+        selection = Selection.of(self.metadata, **choice)
+        if selection is not None and self.engine != "torch":
+            selection.check_exported(self.model)
+        return selection
+
+    def _nms_iou(self) -> float:
+        own = (getattr(part, "test_nms_thresh", None) for part in self.model.modules())
+        return next((iou for iou in own if iou is not None), 0.5)
+
+    def _known(self, answers: list[Outputs], image: Any = None) -> list[Outputs]:
+        """Let instances know the names of their classes, and where their image is, which is not kept for them."""
+        known: Any = None
+        if isinstance(image, (np.ndarray, Image.Image)):
+            known = weakref.ref(image)
+        elif isinstance(image, (str, os.PathLike)):
+            known = os.fspath(image)
+        origin = Origin(self.metadata.get("thing_classes") or (), known)
+        for one in answers:
+            for found in (one.get("instances"), one.get("proposals")):
+                if isinstance(found, Instances):
+                    found._origin = origin
+        return answers
 
     @overload
     def batch(
-        self, images: Iterable[_Source], batch_size: int | None = None, return_errors: Literal[False] = False
+        self,
+        images: Iterable[_Source],
+        batch_size: int | None = None,
+        return_errors: Literal[False] = False,
+        **choice: Unpack[Choice],
     ) -> Iterator[Outputs]: ...
     @overload
     def batch(
-        self, images: Iterable[_Source], batch_size: int | None = None, *, return_errors: Literal[True]
+        self,
+        images: Iterable[_Source],
+        batch_size: int | None = None,
+        *,
+        return_errors: Literal[True],
+        **choice: Unpack[Choice],
     ) -> Iterator[Outputs | ImageError]: ...
     def batch(
-        self, images: Iterable[_Source], batch_size: int | None = None, return_errors: bool = False
+        self,
+        images: Iterable[_Source],
+        batch_size: int | None = None,
+        return_errors: bool = False,
+        **choice: Unpack[Choice],
     ) -> Iterator[Outputs | ImageError]:
         """Predict on many images, with the answers that they get one by one.
 
@@ -324,13 +393,14 @@ class Predictor:
                 busy with one image as with four.
             return_errors: yield the `ImageError` of an image that cannot be read in the place of its answer, and go
                 on, instead of raising it.
+            **choice: as `__call__` takes it, for all of the images.
 
         Yields:
             A dict per image, in order.
 
         Raises:
             ImageError: when an image cannot be read, at its turn; or when ``images`` is a single image or no iterable.
-            ConfigError: when ``batch_size`` is not a whole number above 0.
+            ConfigError: when ``batch_size`` is not a whole number above 0, or as `__call__` raises it.
         """
         is_file = isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read")
         if is_file or (isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype.kind not in "OUT"):
@@ -344,10 +414,11 @@ class Predictor:
             raise ImageError(f"batch() got {images!r:.100}: expected a list of images, a generator …") from error
         if batch_size is None:
             batch_size = 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
-        return self._batches(source, _count("batch_size", batch_size), return_errors)
+        self._selection(choice)  # so that what is wrong with it is told at once
+        return self._batches(source, _count("batch_size", batch_size), return_errors, choice)
 
     def _batches(
-        self, images: Iterator[_Source], batch_size: int, return_errors: bool
+        self, images: Iterator[_Source], batch_size: int, return_errors: bool, choice: Choice
     ) -> Iterator[Outputs | ImageError]:
         padded_size = getattr(self.model, "padded_size", lambda image: tuple(image.shape[1:]))
         with ThreadPoolExecutor(max_workers=1) as reader:
@@ -371,7 +442,7 @@ class Predictor:
                         groups.setdefault(padded_size(one.result()["image"]), []).append(i)
                 answers: dict[int, Outputs] = {}
                 for members in groups.values():
-                    answers.update(zip(members, self.run([inputs[i].result() for i in members])))
+                    answers.update(zip(members, self.run([inputs[i].result() for i in members], **choice)))
                 for i, one in enumerate(inputs):
                     error = one.exception()
                     if isinstance(error, ImageError) and return_errors:
@@ -382,7 +453,10 @@ class Predictor:
                         yield answers.pop(i)
 
     def stream(
-        self, source: str | os.PathLike[str] | int | VideoReader, batch_size: int | None = None
+        self,
+        source: str | os.PathLike[str] | int | VideoReader,
+        batch_size: int | None = None,
+        **choice: Unpack[Choice],
     ) -> Iterator[StreamedFrame]:
         """Predict on the frames of a video or camera, in the memory that a few frames take.
 
@@ -390,6 +464,7 @@ class Predictor:
             source: path of a video file; ``"camera:0"`` or 0 for the first camera, whose frames go on until the loop
                 is left; or a `VideoReader`.
             batch_size: the most frames of a video to run together, see `batch`. Those of a camera run one by one.
+            **choice: as `__call__` takes it, for all of the frames.
 
         Yields:
             A `StreamedFrame` per frame, in order.
@@ -397,10 +472,11 @@ class Predictor:
         Raises:
             ImageError: when ``source`` cannot be opened as a video; or, at the first frame, when it has none.
         """
+        self._selection(choice)
         reader = source if isinstance(source, VideoReader) else VideoReader(source)
-        return self._stream(reader, batch_size)
+        return self._stream(reader, batch_size, choice)
 
-    def _stream(self, reader: VideoReader, batch_size: int | None) -> Iterator[StreamedFrame]:
+    def _stream(self, reader: VideoReader, batch_size: int | None, choice: Choice) -> Iterator[StreamedFrame]:
         waiting: deque[tuple[int, float, np.ndarray]] = deque()
 
         def frames() -> Iterator[np.ndarray]:
@@ -409,7 +485,8 @@ class Predictor:
                 yield one[2]
 
         with reader:
-            answers = map(self, frames()) if reader.is_camera else self.batch(frames(), batch_size)
+            one_by_one = (self(frame, **choice) for frame in frames())
+            answers = one_by_one if reader.is_camera else self.batch(frames(), batch_size, **choice)
             for outputs in answers:
                 index, time_s, frame = waiting.popleft()
                 yield StreamedFrame(frame, index, time_s, outputs)
