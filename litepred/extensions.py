@@ -72,7 +72,8 @@ def announce(
         addresses: for what stands before "://" in a kind of address, such as "hf", the function that fetches a model
             from there, as "package.module:function". It takes the address and returns a `ModelPlace`.
         satellites: for each thing that the rooms which predict leave to others, the function that does it, as
-            "package.module:function": "html" shows instances in a notebook.
+            "package.module:function": "html" shows instances in a notebook, and
+            "tile" predicts on tiles of an image.
     """
     _SATELLITES.update(satellites or {})
     _ADDRESSES.update(addresses or {})

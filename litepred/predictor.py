@@ -30,7 +30,7 @@ from .errors import CheckpointError, ConfigError, ImageError, wording
 from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
 from .resolve import ConfigLike, ResolvedModel, WeightsLike, resolve_model, torchvision_config
-from .selection import Choice, Selection
+from .selection import Choice, Selection, Way
 from .structures import Boxes, Instances, Origin, Outputs
 from .tta import GeneralizedRCNNWithTTA
 
@@ -266,7 +266,7 @@ class Predictor:
                     with torch.no_grad():
                         GeneralizedRCNN.inference(self.model, [inputs], [given])
 
-    def __call__(self, image: ImageLike, **choice: Unpack[Choice]) -> Outputs:
+    def __call__(self, image: ImageLike | Any, **way: Unpack[Way]) -> Outputs:
         """Predict on one image.
 
         Args:
@@ -274,17 +274,41 @@ class Predictor:
                 (H, W, 4) BGRA, whose alpha is dropped; or floats of such shapes, in the range that the model was
                 trained on; or a path, an open binary file or a Pillow image, whose colour order is known and whose
                 EXIF rotation is applied. A model of other than 1 or 3 channels takes as many bands.
-            **choice: ``threshold``, ``classes``, ``agnostic_nms`` and ``max_detections`` for this call, see `Choice`.
-                Other calls, of other threads too, stay as they are.
+            **way: ``threshold``, ``classes``, ``agnostic_nms`` and ``max_detections`` for this call, see `Choice`;
+                other calls, of other threads too, stay as they are. With ``tile`` and ``overlap``, see `Way`, ``image``
+                may also be a handle that is read window by window; see `litepred.tiles.open_windows`.
 
         Returns:
-            What the model finds in the image, on the model's device.
+            What the model finds in the image, on the model's device; of tiles ``instances`` alone, on the CPU.
 
         Raises:
             ImageError: when ``image`` is none of these, or cannot be read.
             ConfigError: when the model cannot find what is chosen, such as more than an exported file reports.
         """
-        return self._known(self.run([self.prepare(image)], **choice), image)[0]
+        choice, tiled = self._split(way)
+        answer = self.run([self.prepare(image)], **choice)[0] if tiled is None else tiled(image)
+        return self._known([answer], image)[0]
+
+    def _split(self, way: Way) -> tuple[Choice, Callable[[Any], Outputs] | None]:
+        """Check a way, and take it apart: what is chosen, and the function that predicts on tiles, where they came."""
+        tile, overlap = way.get("tile"), way.get("overlap")
+        choice: Any = {name: value for name, value in way.items() if name not in ("tile", "overlap")}
+        self._selection(choice)
+        if tile is None:
+            if overlap is not None:
+                names = wording("overlap", "--overlap"), wording("tile", "--tile")
+                raise ConfigError(f"{names[0]} is {overlap!r}, but {names[1]} did not come: give the side of the tiles")
+            return choice, None
+        batch_size = self._batch_size(None)
+        by_tiles = extensions.satellite("tile")
+        return choice, lambda image: by_tiles(
+            self, image, tile, 0.2 if overlap is None else overlap, choice, batch_size
+        )
+
+    def _batch_size(self, given: int | None) -> int:
+        if given is None:
+            return 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
+        return _count("batch_size", given)
 
     def prepare(self, image: ImageLike) -> ModelInput:
         """Read and resize an image, and put it into the form that the model takes.
@@ -363,7 +387,7 @@ class Predictor:
         images: Iterable[_Source],
         batch_size: int | None = None,
         return_errors: Literal[False] = False,
-        **choice: Unpack[Choice],
+        **way: Unpack[Way],
     ) -> Iterator[Outputs]: ...
     @overload
     def batch(
@@ -372,14 +396,14 @@ class Predictor:
         batch_size: int | None = None,
         *,
         return_errors: Literal[True],
-        **choice: Unpack[Choice],
+        **way: Unpack[Way],
     ) -> Iterator[Outputs | ImageError]: ...
     def batch(
         self,
         images: Iterable[_Source],
         batch_size: int | None = None,
         return_errors: bool = False,
-        **choice: Unpack[Choice],
+        **way: Unpack[Way],
     ) -> Iterator[Outputs | ImageError]:
         """Predict on many images, with the answers that they get one by one.
 
@@ -393,7 +417,7 @@ class Predictor:
                 busy with one image as with four.
             return_errors: yield the `ImageError` of an image that cannot be read in the place of its answer, and go
                 on, instead of raising it.
-            **choice: as `__call__` takes it, for all of the images.
+            **way: as `__call__` takes it, for all of the images.
 
         Yields:
             A dict per image, in order.
@@ -412,10 +436,22 @@ class Predictor:
             source = iter(images)
         except TypeError as error:
             raise ImageError(f"batch() got {images!r:.100}: expected a list of images, a generator …") from error
-        if batch_size is None:
-            batch_size = 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
-        self._selection(choice)  # so that what is wrong with it is told at once
-        return self._batches(source, _count("batch_size", batch_size), return_errors, choice)
+        batch_size = self._batch_size(batch_size)
+        choice, tiled = self._split(way)
+        if tiled is not None:
+            return self._tiled(source, tiled, return_errors)
+        return self._batches(source, batch_size, return_errors, choice)
+
+    def _tiled(
+        self, images: Iterator[_Source], tiled: Callable[[Any], Outputs], return_errors: bool
+    ) -> Iterator[Outputs | ImageError]:
+        for image in images:
+            try:
+                yield self._known([tiled(image() if callable(image) else image)])[0]
+            except ImageError as error:
+                if not return_errors:
+                    raise
+                yield error
 
     def _batches(
         self, images: Iterator[_Source], batch_size: int, return_errors: bool, choice: Choice
@@ -456,7 +492,7 @@ class Predictor:
         self,
         source: str | os.PathLike[str] | int | VideoReader,
         batch_size: int | None = None,
-        **choice: Unpack[Choice],
+        **way: Unpack[Way],
     ) -> Iterator[StreamedFrame]:
         """Predict on the frames of a video or camera, in the memory that a few frames take.
 
@@ -464,7 +500,7 @@ class Predictor:
             source: path of a video file; ``"camera:0"`` or 0 for the first camera, whose frames go on until the loop
                 is left; or a `VideoReader`.
             batch_size: the most frames of a video to run together, see `batch`. Those of a camera run one by one.
-            **choice: as `__call__` takes it, for all of the frames.
+            **way: as `__call__` takes it, for all of the frames.
 
         Yields:
             A `StreamedFrame` per frame, in order.
@@ -472,11 +508,11 @@ class Predictor:
         Raises:
             ImageError: when ``source`` cannot be opened as a video; or, at the first frame, when it has none.
         """
-        self._selection(choice)
+        self._split(way)
         reader = source if isinstance(source, VideoReader) else VideoReader(source)
-        return self._stream(reader, batch_size, choice)
+        return self._stream(reader, batch_size, **way)
 
-    def _stream(self, reader: VideoReader, batch_size: int | None, choice: Choice) -> Iterator[StreamedFrame]:
+    def _stream(self, reader: VideoReader, batch_size: int | None, **way: Unpack[Way]) -> Iterator[StreamedFrame]:
         waiting: deque[tuple[int, float, np.ndarray]] = deque()
 
         def frames() -> Iterator[np.ndarray]:
@@ -485,8 +521,8 @@ class Predictor:
                 yield one[2]
 
         with reader:
-            one_by_one = (self(frame, **choice) for frame in frames())
-            answers = one_by_one if reader.is_camera else self.batch(frames(), batch_size, **choice)
+            one_by_one = (self(frame, **way) for frame in frames())
+            answers = one_by_one if reader.is_camera else self.batch(frames(), batch_size, **way)
             for outputs in answers:
                 index, time_s, frame = waiting.popleft()
                 yield StreamedFrame(frame, index, time_s, outputs)

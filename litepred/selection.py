@@ -23,7 +23,7 @@ from .structures import Instances
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Choice", "Selection", "class_number"]
+__all__ = ["Choice", "Selection", "Way", "class_number"]
 
 _NMS_IOU = 0.5  # of models that tell none of their own
 
@@ -43,6 +43,19 @@ class Choice(TypedDict, total=False):
     classes: Iterable[str | int] | None
     agnostic_nms: bool
     max_detections: int | None
+
+
+class Way(Choice, total=False):
+    """A choice, and how a call looks at its image.
+
+    Attributes:
+        tile: the side of tiles in pixels, or their (height, width): an image that is larger is predicted tile by tile,
+            and what the tiles' edges cut is joined. See `litepred.tiles`.
+        overlap: the share of a tile that its neighbour sees as well, 0.2 by default.
+    """
+
+    tile: int | tuple[int, int] | None
+    overlap: float
 
 
 @dataclass(frozen=True)

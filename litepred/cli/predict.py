@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, LitepredError
 from ..files import check_targets
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from ..data import Metadata
     from ..predictor import Predictor
-    from ..selection import Choice
     from ..structures import Outputs
 
 __all__ = ["EPILOG", "add_options", "run"]
@@ -89,6 +88,15 @@ def add_options(parser: CommandParser) -> None:
     choice.add_argument("--classes", metavar="NAMES", help="keep only these classes: a,b,c, or their numbers from 0")
     choice.add_argument(
         "--agnostic-nms", action="store_true", help="of instances that overlap, keep the best, of whatever class"
+    )
+    choice.add_argument(
+        "--tile",
+        type=positive,
+        metavar="PX",
+        help="predict larger images by tiles of this side, and join what they cut",
+    )
+    choice.add_argument(
+        "--overlap", type=_score, metavar="SHARE", help="of a tile, that its neighbour sees as well; default: 0.2"
     )
     choice.add_argument("--max-detections", type=positive, metavar="N", help="keep the best N instances of an image")
     files = parser.add_argument_group("what is written")
@@ -199,15 +207,15 @@ class _Run:
         self, predictor: Predictor, arguments: argparse.Namespace, files: RunFiles, bar: tqdm, failed: int
     ) -> None:
         self.predictor, self.arguments, self.files, self.bar = predictor, arguments, files, bar
-        self.choice: Choice = {}
-        if arguments.threshold > 0:
-            self.choice["threshold"] = arguments.threshold
-        if arguments.classes is not None:
-            self.choice["classes"] = arguments.classes.split(",")
-        if arguments.agnostic_nms:
-            self.choice["agnostic_nms"] = True
-        if arguments.max_detections is not None:
-            self.choice["max_detections"] = arguments.max_detections
+        given = {
+            "threshold": arguments.threshold or None,
+            "classes": arguments.classes and arguments.classes.split(","),
+            "agnostic_nms": arguments.agnostic_nms or None,
+            "max_detections": arguments.max_detections,
+            "tile": arguments.tile,
+            "overlap": arguments.overlap,
+        }
+        self.way: Any = {name: value for name, value in given.items() if value is not None}
         self.done, self.failed, self.items = 0, failed, 0
         self.total = bar.total or 0  # of images and videos
         self.unnamed: set[str] = set()  # classes that were found and have no names
@@ -229,9 +237,7 @@ class _Run:
         batch_size = self.arguments.batch_size
         is_timed = batch_size == 1 or (batch_size is None and self.predictor.cfg.MODEL.DEVICE == "cpu")  # one by one
         start = time.perf_counter()
-        for item, image, answer in predict_files(
-            self.predictor, items, lambda item: item.source, batch_size, self.choice
-        ):
+        for item, image, answer in predict_files(self.predictor, items, lambda item: item.source, batch_size, self.way):
             elapsed_s = time.perf_counter() - start
             self.items += 1
             if isinstance(answer, ImageError):
@@ -268,7 +274,7 @@ class _Run:
                 self.files.video(item, reader) as add_frame,
                 suppress(KeyboardInterrupt) if reader.is_camera else nullcontext(),
             ):
-                for one in self.predictor.stream(reader, self.arguments.batch_size, **self.choice):
+                for one in self.predictor.stream(reader, self.arguments.batch_size, **self.way):
                     add_frame(one, self._checked(one.outputs))
                     self.done += 1
                     self.bar.update()
