@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict, overload
 
 import numpy as np
 import torch
@@ -43,6 +43,23 @@ _Source: TypeAlias = "ImageLike | Callable[[], ImageLike]"
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
 _OURS = ("litepred.", "torch.", "torchvision.")  # a part of somebody else may read keys of its own
 _TORCH_PROCESS = os.getpid()  # the process that imported torch, unless this one is its fork
+
+
+class Handle(Protocol):
+    """An open image file of rasterio or tifffile, see `litepred.tiles.open_windows`."""
+
+    def close(self) -> Any:
+        """Let go of the file."""
+
+
+class Sliced(Protocol):
+    """An image that is cut like an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W) or (H, W, C)."""
+
+    def __getitem__(self, windows: Any, /) -> Any: ...
 
 
 class ModelInput(TypedDict):
@@ -266,7 +283,7 @@ class Predictor:
                     with torch.no_grad():
                         GeneralizedRCNN.inference(self.model, [inputs], [given])
 
-    def __call__(self, image: ImageLike | Any, **way: Unpack[Way]) -> Outputs:
+    def __call__(self, image: ImageLike | Handle | Sliced, **way: Unpack[Way]) -> Outputs:
         """Predict on one image.
 
         Args:
@@ -286,7 +303,7 @@ class Predictor:
             ConfigError: when the model cannot find what is chosen, such as more than an exported file reports.
         """
         choice, tiled = self._split(way)
-        answer = self.run([self.prepare(image)], **choice)[0] if tiled is None else tiled(image)
+        answer = self.run([self.prepare(image)], **choice)[0] if tiled is None else tiled(image)  # type: ignore[arg-type]
         return self._known([answer], image)[0]
 
     def _split(self, way: Way) -> tuple[Choice, Callable[[Any], Outputs] | None]:
