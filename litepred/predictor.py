@@ -29,7 +29,7 @@ from .environment import prepare_process
 from .errors import CheckpointError, ConfigError, ImageError, wording
 from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
-from .resolve import ConfigLike, ResolvedModel, WeightsLike, resolve_model, torchvision_config
+from .resolve import ConfigLike, ResolvedModel, WeightsLike, class_kind, resolve_model, torchvision_config
 from .selection import Choice, Selection, Way
 from .structures import Boxes, Instances, Origin, Outputs
 from .tta import GeneralizedRCNNWithTTA
@@ -375,7 +375,7 @@ class Predictor:
         return self._known(answers)
 
     def _selection(self, choice: Choice) -> Selection | None:
-        selection = Selection.of(self.metadata, **choice)
+        selection = Selection.of(self.metadata, **choice, num_classes=class_kind(self.cfg)[1])
         if selection is not None and self.engine != "torch":
             selection.check_exported(self.model)
         return selection

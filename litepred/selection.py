@@ -84,8 +84,12 @@ class Selection:
         classes: Iterable[str | int] | None = None,
         agnostic_nms: bool = False,
         max_detections: int | None = None,
+        *,
+        num_classes: int | None = None,
     ) -> Self | None:
         """Check a `Choice`, and return it in numbers; ``None`` where nothing is chosen.
+
+        Classes that the metadata have no names for are numbers below ``num_classes``, where that is known.
 
         Raises:
             ConfigError: a score is not from 0 to 1, a class not one of the metadata, or a number of instances not one.
@@ -94,7 +98,8 @@ class Selection:
             return None
         by_class: dict[int, float] = {}
         if isinstance(threshold, Mapping):
-            by_class = {class_number(k, metadata, "threshold"): score("threshold", v) for k, v in threshold.items()}
+            numbers = {class_number(one, metadata, "threshold", num_classes): one for one in threshold}
+            by_class = {number: score("threshold", threshold[one]) for number, one in numbers.items()}
             threshold = None
         elif threshold is not None:
             score("threshold", threshold)
@@ -103,7 +108,7 @@ class Selection:
         kept = None
         if classes is not None:
             given = [classes] if isinstance(classes, (str, int)) else classes
-            kept = frozenset(class_number(one, metadata, "classes") for one in given)
+            kept = frozenset(class_number(one, metadata, "classes", num_classes) for one in given)
         return cls(threshold, by_class, kept, bool(agnostic_nms), max_detections)
 
     def limit(self, label: int, own: float) -> float:
@@ -183,22 +188,27 @@ class Selection:
         return found if self.max_detections is None else found[: self.max_detections]
 
 
-def class_number(given: str | int, metadata: Metadata | None, option: str = "classes") -> int:
+def class_number(
+    given: str | int, metadata: Metadata | None, option: str = "classes", number: int | None = None
+) -> int:
     """Return the number of a class that is given by its name or number.
 
     Raises:
-        ConfigError: the model has no such class; ``option`` is what the message calls its place.
+        ConfigError: the model has no such class; ``option`` is what the message calls its place, and ``number``
+            how many classes there are, where the metadata have no names.
     """
     names = [normalize("NFC", name) for name in as_metadata(metadata).get("thing_classes") or ()]  # macOS writes others
     text = normalize("NFC", str(given).strip())
     if isinstance(given, str) and text in names:
         return names.index(text)
-    if text.isdecimal() and (not names or int(text) < len(names)):
+    number = len(names) or number
+    if text.isdecimal() and (number is None or int(text) < number):
         return int(text)
     known = "the names of its classes are not known: " + wording(
         "name them with class_names, or give their numbers", "name them with --class-names, or give their numbers"
     )
     if near := get_close_matches(text, names, n=3, cutoff=0.5) or names[:8]:
-        known = f"it has {', '.join(near)}{' …' if len(near) < len(names) else ''}, or 0 to {len(names) - 1}"
+        known = f"it has {', '.join(near)}{' …' if len(near) < len(names) else ''}, or"
+    known += "" if number is None else f" 0 to {number - 1}"
     where = wording(option, f"--{option}")
     raise ConfigError(f"{where} has {given!r}, which is no class of this model: {known}")
