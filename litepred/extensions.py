@@ -69,11 +69,10 @@ def announce(
             path and returns a `Checkpoint` whose header has the texts of `litepred.checkpoint.bundle`.
         engines: for the name of each engine besides torch, the function that builds a model for `Predictor` on it, as
             "package.module:function". It takes the `ResolvedModel` and the arguments ``engine`` and ``precision``.
-        addresses: for what stands before "://" in a kind of address, such as "hf", the function that fetches a model
-            from there, as "package.module:function". It takes the address and returns a `ModelPlace`.
+        addresses: for the beginning of an address, such as "hf" of "hf://owner/model", the function that fetches a
+            model from there, as "package.module:function". It takes the address and returns a `ModelPlace`.
         satellites: for each thing that the rooms which predict leave to others, the function that does it, as
-            "package.module:function": "html" shows instances in a notebook, and
-            "tile" predicts on tiles of an image.
+            "package.module:function": "html" shows instances in a notebook, and "tile" predicts on tiles of an image.
     """
     _SATELLITES.update(satellites or {})
     _ADDRESSES.update(addresses or {})
@@ -107,7 +106,8 @@ def model_file_reader(path: str) -> Callable[[str], Any] | None:
 
 def is_announced(address: str) -> bool:
     """Tell whether an address is of an announced kind."""
-    return address.partition("://")[0] in _ADDRESSES and "://" in address
+    kind, separator, _ = address.partition("://")
+    return bool(separator) and kind in _ADDRESSES
 
 
 def model_place(address: str) -> ModelPlace | None:

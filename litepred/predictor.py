@@ -268,10 +268,13 @@ class Predictor:
             sizes, hidden = [(short, long), (long, short)], sys.stderr is None  # as in a program without a console
             for height, width in tqdm(sizes, desc="compiling the model", unit="size", disable=hidden):
                 inputs = self.prepare(np.zeros((height, width, len(self.cfg.MODEL.PIXEL_MEAN)), np.uint8))
+                size = (inputs["image"].shape[1], inputs["image"].shape[2])
+                if getattr(self.model, "proposal_generator", self) is None:
+                    whole = Boxes(torch.tensor([[0, 0, size[1], size[0]]], dtype=torch.float32))
+                    inputs["proposals"] = Instances(size, proposal_boxes=whole, objectness_logits=torch.zeros(1))
                 self.run([inputs])
                 if not isinstance(self.model, GeneralizedRCNN):
                     continue
-                size = (inputs["image"].shape[1], inputs["image"].shape[2])
                 for number in (1, 3, 20):  # compiled code tells none, one, few and many apart
                     boxes = Boxes(
                         torch.tensor([[0, 0, size[1] / 2, size[0] / 2]], dtype=torch.float32).expand(number, 4).clone()
@@ -281,7 +284,7 @@ class Predictor:
                         size, pred_boxes=boxes, scores=torch.ones(number, dtype=torch.float32), pred_classes=classes
                     )
                     with torch.no_grad():
-                        GeneralizedRCNN.inference(self.model, [inputs], [given])
+                        GeneralizedRCNN.inference(self.model, [inputs], [given], do_postprocess=False)
 
     def __call__(self, image: ImageLike | Handle | Sliced, **way: Unpack[Way]) -> Outputs:
         """Predict on one image.
