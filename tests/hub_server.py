@@ -10,6 +10,8 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+from huggingface_hub import constants, file_download
+
 
 class HubServer(ThreadingHTTPServer):
     """Repositories are dicts of files by path, by "owner/name" or "owner/name@revision"."""
@@ -24,6 +26,18 @@ class HubServer(ThreadingHTTPServer):
         self.commits = []
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def point_at(server, cache, monkeypatch):
+    """Let huggingface_hub take a server for the hub, and a folder for its cache."""
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    # these were taken from the environment when the package was imported
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    files = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    for module in (constants, file_download):
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", files, raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
 
 
 class Handler(BaseHTTPRequestHandler):

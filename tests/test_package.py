@@ -148,17 +148,6 @@ def test_the_long_description_has_no_picture_of_the_repository(monkeypatch):
     assert forced == {"force_include": {"/a/b": "b"}}
 
 
-@pytest.mark.long
-def test_docs_python_runs(monkeypatch, capsys, tmp_path):
-    pytest.importorskip("onnxscript")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "weights").symlink_to(ROOT / "weights")
-    for page in sorted((ROOT / "docs").glob("*.md")):
-        for code in re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-            exec(compile(code, page.name, "exec"), {})
-    assert "compared with the predictor on 3 images" in capsys.readouterr().out
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="bash of Windows runs in another system")
 def test_readme_commands_are_what_ci_runs():
     """.ci/run executes README's bash blocks themselves; each must be one."""

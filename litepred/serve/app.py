@@ -120,7 +120,7 @@ async def predict(
     format: Annotated[
         Literal["json", "coco", "png"], Query(description="JSON, COCO's results, or a picture of what was found")
     ] = "json",
-    threshold: Annotated[float, Query(ge=0, le=1, description="Leave out instances that score less")] = 0.5,
+    threshold: Annotated[float, Query(ge=0, le=1, description="That scores must exceed")] = 0.5,
     classes: Annotated[
         str, Query(description="Keep only these classes: names or numbers, with commas between them")
     ] = "",
@@ -130,7 +130,7 @@ async def predict(
     ] = "polygon",
 ) -> Response:
     """Find things in an image."""
-    kept = classes.split(",") if classes else []
+    kept = [one.strip() for one in classes.split(",")] if classes else []
     return await _service(request).answer(request, Wanted(format, threshold, kept, image_id, mask_format))
 
 

@@ -19,10 +19,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from ..data import class_name, image_size, read_image
+from ..data import image_size, read_image
 from ..errors import ImageError, LitepredError
 from ..predictor import ModelInput, Predictor
-from ..results import describe, instances_to_coco_json, plain
+from ..results import describe, filter, instances_to_coco_json, plain
 from ..structures import Outputs
 from ..visualizer import draw
 from .batcher import Batcher
@@ -57,7 +57,7 @@ class Wanted:
 
     Attributes:
         format: "json" for all that was found; "coco" for a list as in COCO's results; "png" for a picture.
-        threshold: instances that score less are left out.
+        threshold: that scores must exceed.
         classes: names, or numbers from 0, of the classes to keep; empty for all.
         image_id: that COCO's entries carry.
         mask_format: of the answer as JSON: "polygon", "rle" or "none".
@@ -215,22 +215,9 @@ class Service:
         """Leave out the instances that the client does not want."""
         if "instances" not in outputs:
             return outputs
-        found = outputs["instances"].to("cpu")
-        keep = found.scores >= wanted.threshold
-        if wanted.classes:
-            numbers = [self._class_number(one.strip()) for one in wanted.classes]
-            keep &= torch.isin(found.pred_classes, torch.tensor(numbers))
-        return {**outputs, "instances": found[keep]}
-
-    def _class_number(self, wanted: str) -> int:
-        metadata = self._predictor.metadata
-        names = list(metadata.get("thing_classes") or ())
-        if wanted in names:
-            return names.index(wanted)
-        if wanted.isdecimal() and (not names or int(wanted) < len(names)):
-            return int(wanted)
-        known = ", ".join(class_name(metadata, i) for i in range(len(names)))
-        raise RefusalError(422, f"the model has no class {wanted!r:.60}: expected {known or 'a number from 0'}")
+        known = self._predictor.metadata.get("thing_classes") or ()
+        classes = [int(one) if one.isdecimal() and one not in known else one for one in wanted.classes]
+        return filter(outputs, wanted.threshold, classes or None, self._predictor.metadata)
 
 
 def _is_too_large(error: ImageError) -> bool:

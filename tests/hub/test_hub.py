@@ -9,8 +9,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from hub_server import HubServer, commit_of
-from huggingface_hub import constants, file_download
+from hub_server import HubServer, commit_of, point_at
 from tiny_models import tiny_cfg, tiny_model
 
 from litepred import CheckpointError, LitepredError, Predictor, extensions
@@ -26,14 +25,7 @@ NAME = "faster_rcnn_R_50_FPN_3x"
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     server = HubServer()
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    # these were taken from the environment when the package was imported
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    files = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    for module in (constants, file_download):
-        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", files, raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    point_at(server, tmp_path / "cache", monkeypatch)
     yield server
     server.shutdown()
     server.server_close()
