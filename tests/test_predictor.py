@@ -179,7 +179,9 @@ class TestBatch:
     def test_nothing(self, page_predictor, images):
         assert list(page_predictor.batch(images)) == []
 
-    @pytest.mark.parametrize("batch_size", [1, 3, 100])
+    @pytest.mark.parametrize(
+        "batch_size", [pytest.param(1, marks=pytest.mark.long), 3, pytest.param(100, marks=pytest.mark.long)]
+    )
     def test_order_kept_and_answers_as_one_by_one(self, page_predictor, batch_size):
         one, other = page("skimage_page.png"), page("ltnews_2col.png")
         images = [one, other, other[:, ::-1], one[:, :380], one, np.full((8, 8), 9, np.uint8)]

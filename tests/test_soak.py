@@ -115,7 +115,7 @@ def grown_by(function: Callable[[], Any], calls: int) -> int:
 def test_small_functions_keep_nothing(name):
     grown_by(HOT[name], 500)  # what is allocated once, and only when it is needed
     # An object per call would take four times that, each time; threads of other tests may add to it now and then.
-    assert min(grown_by(HOT[name], 4000) for _ in range(3)) < 16_000
+    assert any(grown_by(HOT[name], 2000) < 8_000 for _ in range(5))
 
 
 def two_million_calls() -> None:

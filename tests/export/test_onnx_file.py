@@ -18,6 +18,7 @@ from litepred.export import export_onnx, onnx_file  # noqa: E402
 from litepred.export.graph import flatten, plain_model, unflatten  # noqa: E402
 
 
+@pytest.mark.long
 def test_panoptic_fpn(tmp_path):
     check_family("Panoptic FPN", tmp_path)
 

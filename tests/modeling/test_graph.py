@@ -27,7 +27,9 @@ pytestmark = pytest.mark.skipif(
 SIZES = [(160, 224), (192, 192), (224, 160)]  # for all of which torch chooses the same kernels
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(one, marks=[pytest.mark.long] * (one in ("keypoint", "cascade"))) for one in FAMILIES]
+)
 @torch.no_grad()
 def test_one_graph_for_all_sizes(family, monkeypatch):
     base, changes = FAMILIES[family]
