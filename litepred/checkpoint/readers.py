@@ -60,7 +60,7 @@ class _MissingFileError(CheckpointError, FileNotFoundError):
     """There is no such checkpoint file."""
 
 
-def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: str | PathLike[str], *, numbers: bool = True) -> Checkpoint:
     """Read a checkpoint of any supported kind, safely.
 
     Supported are safetensors files, files of ``torch.save`` (zip and legacy), and pickled dicts of arrays as in
@@ -75,6 +75,8 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             for one of several models in it (see `litepred.checkpoint.naming.unwrapping`). That, and what is left
             of the address that a file came from, such as ``?dl=1``, is no part of a file's name, unless there is a
             file of the whole name.
+        numbers: read the tensors' numbers, too. Without them, tensors of safetensors files and of those of PyTorch 1.6
+            or newer are on the device ``meta``, and reading a file costs next to nothing.
 
     Raises:
         CheckpointError: there is no such file (then also a ``FileNotFoundError``), it cannot be downloaded, is of
@@ -86,7 +88,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     size = 0
     try:
         size = file.stat().st_size
-        data, header = _read(file, kind)
+        data, header = _read(file, kind, numbers)
         found = find_state(data, chosen)
         tensors = _tensors(found.model, _EXPANDED_FREELY + _EXPANSION * size)
         shorter = unwrapping(tensors, "" if data is not found.model and chosen in data else chosen)
@@ -213,17 +215,17 @@ def _kind(file: Path, head: bytes, size: int) -> str:
     )
 
 
-def _read(file: Path, kind: str) -> tuple[Any, dict[str, str]]:
+def _read(file: Path, kind: str, numbers: bool) -> tuple[Any, dict[str, str]]:
     """Return what a file of a known format holds, and the texts in its header."""
     if kind == "safetensors":
-        return _read_safetensors(file)
+        return _read_safetensors(file, numbers)
     if kind == "torch":
-        return _read_zip(file), {}
+        return _read_zip(file, numbers), {}
     with file.open("rb") as stream:
         return (load_legacy if kind == "torch-legacy" else load_pickle)(stream), {}
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _read_safetensors(file: Path, numbers: bool) -> tuple[dict[str, Any], dict[str, str]]:
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         if size > _HEADER_READ_MAX:
@@ -249,8 +251,11 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
         tensors = {}
         for key, entry in parts:
             dtype, number = _SAFETENSORS[entry["dtype"]], math.prod(entry["shape"])
-            data = _exactly(stream, number * dtype.itemsize)
-            tensors[key] = stored_tensor(data, dtype, number).reshape(entry["shape"])
+            if numbers:
+                data = _exactly(stream, number * dtype.itemsize)
+                tensors[key] = stored_tensor(data, dtype, number).reshape(entry["shape"])
+            else:
+                tensors[key] = torch.empty(entry["shape"], dtype=dtype, device="meta")
     extra = {key: _json_or_text(value) for key, value in header.items() if (key, value) != ("format", "pt")}
     return {**extra, "model": tensors}, header
 
@@ -276,7 +281,7 @@ def _json_or_text(value: str) -> Any:
         return value
 
 
-def _read_zip(file: Path) -> Any:
+def _read_zip(file: Path, numbers: bool) -> Any:
     with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
         size = left = stream.seek(0, os.SEEK_END)
         entries = {entry.filename: entry for entry in archive.infolist()}
@@ -310,6 +315,8 @@ def _read_zip(file: Path) -> Any:
         def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
             nonlocal left
             entry = entries[f"{folder}data/{key}"]
+            if not numbers and 0 <= numel * dtype.itemsize <= entry.file_size:
+                return torch.empty(numel, dtype=dtype, device="meta")
             if entry.compress_type != zipfile.ZIP_STORED:
                 return stored_tensor(bytearray(archive.read(entry)), dtype, numel)
             stream.seek(entry.header_offset)  # past zipfile, which would take the bytes twice

@@ -351,6 +351,17 @@ def test_a_file_that_is_cut_short_later_ends_no_process(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file])
+def test_without_its_numbers(save: Any, tmp_path: Path) -> None:
+    state = {"a": torch.ones(2, 3), "b": torch.ones(4, dtype=torch.int64), "none": torch.ones(0, 3)}
+    save(state, tmp_path / "a")
+    found = read_checkpoint(tmp_path / "a", numbers=False).model
+    assert {key: (one.shape, one.dtype) for key, one in found.items()} == {
+        key: (one.shape, one.dtype) for key, one in state.items()
+    }
+    assert {one.device.type for one in found.values()} == {"meta"}
+
+
 @pytest.mark.parametrize("size", [50_000, 500_000])
 @pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file])
 def test_a_file_that_is_cut_short_while_it_is_read(
