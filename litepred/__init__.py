@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import densepose as densepose  # they announce their parts; nothing of them is imported before it is used
 from . import export as export
+from . import extensions
 from . import hub as hub
 from .environment import set_variables
 from .errors import CheckpointError, ConfigError, ImageError, LitepredError, WriteError
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 set_variables(os.environ)  # here, since torch reads them early; `litepred.environment` tells which and why
+
+extensions.announce(
+    satellites={"html": "litepred.visualizer.notebook:instances_html", "tile": "litepred.tiles:predict_tiled"}
+)
 
 __all__ = [
     "BitMasks",

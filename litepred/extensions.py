@@ -20,6 +20,7 @@ __all__ = [
     "model_file_reader",
     "model_place",
     "refusal",
+    "satellite",
 ]
 
 _COMPONENTS: dict[str, str] = {}
@@ -28,6 +29,7 @@ _REFUSED: dict[str, str] = {}
 _MODEL_FILES: dict[str, str] = {}
 _ENGINES: dict[str, str] = {}
 _ADDRESSES: dict[str, str] = {}
+_SATELLITES: dict[str, str] = {}
 
 
 class ModelPlace(NamedTuple):
@@ -51,6 +53,7 @@ def announce(
     model_files: Mapping[str, str] | None = None,
     engines: Mapping[str, str] | None = None,
     addresses: Mapping[str, str] | None = None,
+    satellites: Mapping[str, str] | None = None,
 ) -> None:
     """Tell litepred which parts a package has.
 
@@ -66,9 +69,12 @@ def announce(
             path and returns a `Checkpoint` whose header has the texts of `litepred.checkpoint.bundle`.
         engines: for the name of each engine besides torch, the function that builds a model for `Predictor` on it, as
             "package.module:function". It takes the `ResolvedModel` and the arguments ``engine`` and ``precision``.
-        addresses: for what stands before "://" in a kind of address, such as "hf", the function that fetches a model
-            from there, as "package.module:function". It takes the address and returns a `ModelPlace`.
+        addresses: for the beginning of an address, such as "hf" of "hf://owner/model", the function that fetches a
+            model from there, as "package.module:function". It takes the address and returns a `ModelPlace`.
+        satellites: for each thing that the rooms which predict leave to others, the function that does it, as
+            "package.module:function": "html" shows instances in a notebook, and "tile" predicts on tiles of an image.
     """
+    _SATELLITES.update(satellites or {})
     _ADDRESSES.update(addresses or {})
     _MODEL_FILES.update(model_files or {})
     _ENGINES.update(engines or {})
@@ -100,7 +106,8 @@ def model_file_reader(path: str) -> Callable[[str], Any] | None:
 
 def is_announced(address: str) -> bool:
     """Tell whether an address is of an announced kind."""
-    return address.partition("://")[0] in _ADDRESSES and "://" in address
+    kind, separator, _ = address.partition("://")
+    return bool(separator) and kind in _ADDRESSES
 
 
 def model_place(address: str) -> ModelPlace | None:
@@ -119,6 +126,11 @@ def engines() -> list[str]:
 def engine(name: str) -> Callable[..., Any]:
     """Return the announced function that builds models for an engine; a KeyError is raised where there is none."""
     return _imported(_ENGINES[name])
+
+
+def satellite(name: str) -> Callable[..., Any]:
+    """Return the function that was announced for what a room which predicts leaves to others."""
+    return _imported(_SATELLITES[name])
 
 
 def _imported(place: str) -> Any:

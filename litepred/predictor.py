@@ -6,12 +6,14 @@ import gc
 import os
 import sys
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict, overload
 
 import numpy as np
 import torch
@@ -27,9 +29,13 @@ from .environment import prepare_process
 from .errors import CheckpointError, ConfigError, ImageError, wording
 from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
-from .resolve import ConfigLike, ResolvedModel, WeightsLike, resolve_model, torchvision_config
-from .structures import Boxes, Instances, Outputs
+from .resolve import ConfigLike, ResolvedModel, WeightsLike, class_kind, resolve_model, torchvision_config
+from .selection import Choice, Selection, Way
+from .structures import Boxes, Instances, Origin, Outputs
 from .tta import GeneralizedRCNNWithTTA
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame"]
 
@@ -37,6 +43,23 @@ _Source: TypeAlias = "ImageLike | Callable[[], ImageLike]"
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
 _OURS = ("litepred.", "torch.", "torchvision.")  # a part of somebody else may read keys of its own
 _TORCH_PROCESS = os.getpid()  # the process that imported torch, unless this one is its fork
+
+
+class Handle(Protocol):
+    """An open image file of rasterio or tifffile, see `litepred.tiles.open_windows`."""
+
+    def close(self) -> Any:
+        """Let go of the file."""
+
+
+class Sliced(Protocol):
+    """An image that is cut like an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(H, W) or (H, W, C)."""
+
+    def __getitem__(self, windows: Any, /) -> Any: ...
 
 
 class ModelInput(TypedDict):
@@ -169,9 +192,17 @@ class Predictor:
         if tta:
             self.model = GeneralizedRCNNWithTTA(self.cfg, self.model)
 
+    def __repr__(self) -> str:
+        classes = self.metadata.get("thing_classes")
+        told = [self.cfg.MODEL.META_ARCHITECTURE, *([f"{len(classes)} classes"] if classes else ())]
+        told += [f"weights={self._weights!r}", f"device={self.cfg.MODEL.DEVICE!r}"]
+        told += [f"precision={self.precision!r}", f"engine={self.engine!r}"]
+        return f"{type(self).__name__}({', '.join(told)})"
+
     def _build(self, resolved: ResolvedModel, precision: str, threads: int | None, exact: bool) -> None:
         """Build the model, and load its weights."""
         self.cfg, self.metadata = resolved.cfg, resolved.metadata
+        self._weights = resolved.checkpoint.name if resolved.checkpoint else "random"
         self.input_format: str = self.cfg.INPUT.FORMAT
         if self.input_format not in ("BGR", "RGB"):
             raise ConfigError(f"INPUT.FORMAT is {self.input_format!r}: expected 'BGR' or 'RGB'")
@@ -237,10 +268,13 @@ class Predictor:
             sizes, hidden = [(short, long), (long, short)], sys.stderr is None  # as in a program without a console
             for height, width in tqdm(sizes, desc="compiling the model", unit="size", disable=hidden):
                 inputs = self.prepare(np.zeros((height, width, len(self.cfg.MODEL.PIXEL_MEAN)), np.uint8))
+                size = (inputs["image"].shape[1], inputs["image"].shape[2])
+                if getattr(self.model, "proposal_generator", self) is None:
+                    whole = Boxes(torch.tensor([[0, 0, size[1], size[0]]], dtype=torch.float32))
+                    inputs["proposals"] = Instances(size, proposal_boxes=whole, objectness_logits=torch.zeros(1))
                 self.run([inputs])
                 if not isinstance(self.model, GeneralizedRCNN):
                     continue
-                size = (inputs["image"].shape[1], inputs["image"].shape[2])
                 for number in (1, 3, 20):  # compiled code tells none, one, few and many apart
                     boxes = Boxes(
                         torch.tensor([[0, 0, size[1] / 2, size[0] / 2]], dtype=torch.float32).expand(number, 4).clone()
@@ -250,9 +284,9 @@ class Predictor:
                         size, pred_boxes=boxes, scores=torch.ones(number, dtype=torch.float32), pred_classes=classes
                     )
                     with torch.no_grad():
-                        GeneralizedRCNN.inference(self.model, [inputs], [given])
+                        GeneralizedRCNN.inference(self.model, [inputs], [given], do_postprocess=False)
 
-    def __call__(self, image: ImageLike) -> Outputs:
+    def __call__(self, image: ImageLike | Handle | Sliced, **way: Unpack[Way]) -> Outputs:
         """Predict on one image.
 
         Args:
@@ -260,14 +294,41 @@ class Predictor:
                 (H, W, 4) BGRA, whose alpha is dropped; or floats of such shapes, in the range that the model was
                 trained on; or a path, an open binary file or a Pillow image, whose colour order is known and whose
                 EXIF rotation is applied. A model of other than 1 or 3 channels takes as many bands.
+            **way: ``threshold``, ``classes``, ``agnostic_nms`` and ``max_detections`` for this call, see `Choice`;
+                other calls, of other threads too, stay as they are. With ``tile`` and ``overlap``, see `Way`, ``image``
+                may also be a handle that is read window by window; see `litepred.tiles.open_windows`.
 
         Returns:
-            What the model finds in the image, on the model's device.
+            What the model finds in the image, on the model's device; of tiles ``instances`` alone, on the CPU.
 
         Raises:
             ImageError: when ``image`` is none of these, or cannot be read.
+            ConfigError: when the model cannot find what is chosen, such as more than an exported file reports.
         """
-        return self.run([self.prepare(image)])[0]
+        choice, tiled = self._split(way)
+        answer = self.run([self.prepare(image)], **choice)[0] if tiled is None else tiled(image)  # type: ignore[arg-type]
+        return self._known([answer], image)[0]
+
+    def _split(self, way: Way) -> tuple[Choice, Callable[[Any], Outputs] | None]:
+        """Check a way, and take it apart: what is chosen, and the function that predicts on tiles, where they came."""
+        tile, overlap = way.get("tile"), way.get("overlap")
+        choice: Any = {name: value for name, value in way.items() if name not in ("tile", "overlap")}
+        self._selection(choice)
+        if tile is None:
+            if overlap is not None:
+                names = wording("overlap", "--overlap"), wording("tile", "--tile")
+                raise ConfigError(f"{names[0]} is {overlap!r}, but {names[1]} did not come: give the side of the tiles")
+            return choice, None
+        batch_size = self._batch_size(None)
+        by_tiles = extensions.satellite("tile")
+        return choice, lambda image: by_tiles(
+            self, image, tile, 0.2 if overlap is None else overlap, choice, batch_size
+        )
+
+    def _batch_size(self, given: int | None) -> int:
+        if given is None:
+            return 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
+        return _count("batch_size", given)
 
     def prepare(self, image: ImageLike) -> ModelInput:
         """Read and resize an image, and put it into the form that the model takes.
@@ -296,21 +357,73 @@ class Predictor:
     _model_input = prepare  # the name that it had before it was public
 
     @torch.no_grad()
-    def run(self, inputs: Sequence[ModelInput]) -> list[Outputs]:
-        """Run the model on what `prepare` returned, all in one batch, and return what it finds in each image."""
+    def run(self, inputs: Sequence[ModelInput], **choice: Unpack[Choice]) -> list[Outputs]:
+        """Run the model on what `prepare` returned, all in one batch, and return what it finds in each image.
+
+        ``choice`` is as `__call__` takes it.
+        """
         prepare_process(_TORCH_PROCESS)
-        return self.model(inputs)
+        selection = self._selection(choice)
+        if selection is None:
+            return self._known(self.model(inputs))
+        select = partial(selection.apply, nms_iou=self._nms_iou())
+        model = selection.limited(self.model) if self.engine == "torch" else self.model
+        answers: list[Outputs] = model([{**one, "select": select} for one in inputs])
+        for one in answers:
+            if "instances" in one:
+                one["instances"] = select(one["instances"])
+            elif others := choice.keys() - {"threshold"}:  # below which nothing of such a model is
+                names = ", ".join(wording(name, f"--{name.replace('_', '-')}") for name in sorted(others))
+                raise ConfigError(f"{names} came, but this model finds {', '.join(one)} and no instances: leave it out")
+        return self._known(answers)
+
+    def _selection(self, choice: Choice) -> Selection | None:
+        selection = Selection.of(self.metadata, **choice, num_classes=class_kind(self.cfg)[1])
+        if selection is not None and self.engine != "torch":
+            selection.check_exported(self.model)
+        return selection
+
+    def _nms_iou(self) -> float:
+        own = (getattr(part, "test_nms_thresh", None) for part in self.model.modules())
+        return next((iou for iou in own if iou is not None), 0.5)
+
+    def _known(self, answers: list[Outputs], image: Any = None) -> list[Outputs]:
+        """Let instances know the names of their classes, and where their image is, which is not kept for them."""
+        known: Any = None
+        if isinstance(image, (np.ndarray, Image.Image)):
+            known = weakref.ref(image)
+        elif isinstance(image, (str, os.PathLike)):
+            known = os.fspath(image)
+        origin = Origin(self.metadata.get("thing_classes") or (), known)
+        for one in answers:
+            for found in (one.get("instances"), one.get("proposals")):
+                if isinstance(found, Instances):
+                    found._origin = origin
+        return answers
 
     @overload
     def batch(
-        self, images: Iterable[_Source], batch_size: int | None = None, return_errors: Literal[False] = False
+        self,
+        images: Iterable[_Source],
+        batch_size: int | None = None,
+        return_errors: Literal[False] = False,
+        **way: Unpack[Way],
     ) -> Iterator[Outputs]: ...
     @overload
     def batch(
-        self, images: Iterable[_Source], batch_size: int | None = None, *, return_errors: Literal[True]
+        self,
+        images: Iterable[_Source],
+        batch_size: int | None = None,
+        *,
+        return_errors: Literal[True],
+        **way: Unpack[Way],
     ) -> Iterator[Outputs | ImageError]: ...
     def batch(
-        self, images: Iterable[_Source], batch_size: int | None = None, return_errors: bool = False
+        self,
+        images: Iterable[_Source],
+        batch_size: int | None = None,
+        return_errors: bool = False,
+        **way: Unpack[Way],
     ) -> Iterator[Outputs | ImageError]:
         """Predict on many images, with the answers that they get one by one.
 
@@ -324,13 +437,14 @@ class Predictor:
                 busy with one image as with four.
             return_errors: yield the `ImageError` of an image that cannot be read in the place of its answer, and go
                 on, instead of raising it.
+            **way: as `__call__` takes it, for all of the images.
 
         Yields:
             A dict per image, in order.
 
         Raises:
             ImageError: when an image cannot be read, at its turn; or when ``images`` is a single image or no iterable.
-            ConfigError: when ``batch_size`` is not a whole number above 0.
+            ConfigError: when ``batch_size`` is not a whole number above 0, or as `__call__` raises it.
         """
         is_file = isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read")
         if is_file or (isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype.kind not in "OUT"):
@@ -342,12 +456,25 @@ class Predictor:
             source = iter(images)
         except TypeError as error:
             raise ImageError(f"batch() got {images!r:.100}: expected a list of images, a generator …") from error
-        if batch_size is None:
-            batch_size = 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
-        return self._batches(source, _count("batch_size", batch_size), return_errors)
+        batch_size = self._batch_size(batch_size)
+        choice, tiled = self._split(way)
+        if tiled is not None:
+            return self._tiled(source, tiled, return_errors)
+        return self._batches(source, batch_size, return_errors, choice)
+
+    def _tiled(
+        self, images: Iterator[_Source], tiled: Callable[[Any], Outputs], return_errors: bool
+    ) -> Iterator[Outputs | ImageError]:
+        for image in images:
+            try:
+                yield self._known([tiled(image() if callable(image) else image)])[0]
+            except ImageError as error:
+                if not return_errors:
+                    raise
+                yield error
 
     def _batches(
-        self, images: Iterator[_Source], batch_size: int, return_errors: bool
+        self, images: Iterator[_Source], batch_size: int, return_errors: bool, choice: Choice
     ) -> Iterator[Outputs | ImageError]:
         padded_size = getattr(self.model, "padded_size", lambda image: tuple(image.shape[1:]))
         with ThreadPoolExecutor(max_workers=1) as reader:
@@ -371,7 +498,7 @@ class Predictor:
                         groups.setdefault(padded_size(one.result()["image"]), []).append(i)
                 answers: dict[int, Outputs] = {}
                 for members in groups.values():
-                    answers.update(zip(members, self.run([inputs[i].result() for i in members])))
+                    answers.update(zip(members, self.run([inputs[i].result() for i in members], **choice)))
                 for i, one in enumerate(inputs):
                     error = one.exception()
                     if isinstance(error, ImageError) and return_errors:
@@ -382,7 +509,10 @@ class Predictor:
                         yield answers.pop(i)
 
     def stream(
-        self, source: str | os.PathLike[str] | int | VideoReader, batch_size: int | None = None
+        self,
+        source: str | os.PathLike[str] | int | VideoReader,
+        batch_size: int | None = None,
+        **way: Unpack[Way],
     ) -> Iterator[StreamedFrame]:
         """Predict on the frames of a video or camera, in the memory that a few frames take.
 
@@ -390,6 +520,7 @@ class Predictor:
             source: path of a video file; ``"camera:0"`` or 0 for the first camera, whose frames go on until the loop
                 is left; or a `VideoReader`.
             batch_size: the most frames of a video to run together, see `batch`. Those of a camera run one by one.
+            **way: as `__call__` takes it, for all of the frames.
 
         Yields:
             A `StreamedFrame` per frame, in order.
@@ -397,10 +528,11 @@ class Predictor:
         Raises:
             ImageError: when ``source`` cannot be opened as a video; or, at the first frame, when it has none.
         """
+        self._split(way)
         reader = source if isinstance(source, VideoReader) else VideoReader(source)
-        return self._stream(reader, batch_size)
+        return self._stream(reader, batch_size, **way)
 
-    def _stream(self, reader: VideoReader, batch_size: int | None) -> Iterator[StreamedFrame]:
+    def _stream(self, reader: VideoReader, batch_size: int | None, **way: Unpack[Way]) -> Iterator[StreamedFrame]:
         waiting: deque[tuple[int, float, np.ndarray]] = deque()
 
         def frames() -> Iterator[np.ndarray]:
@@ -409,7 +541,8 @@ class Predictor:
                 yield one[2]
 
         with reader:
-            answers = map(self, frames()) if reader.is_camera else self.batch(frames(), batch_size)
+            one_by_one = (self(frame, **way) for frame in frames())
+            answers = one_by_one if reader.is_camera else self.batch(frames(), batch_size, **way)
             for outputs in answers:
                 index, time_s, frame = waiting.popleft()
                 yield StreamedFrame(frame, index, time_s, outputs)

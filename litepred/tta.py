@@ -94,6 +94,7 @@ class GeneralizedRCNNWithTTA(InferenceModule):
             raise ConfigError(f"test-time augmentation does not cover {refused}: use the model without it")
         self.model: Any = model
         self.cfg, self.batch_size = cfg.clone(), batch_size
+        self.test_topk_per_image = self.cfg.TEST.DETECTIONS_PER_IMAGE
         self.tta_mapper = DatasetMapperTTA(cfg) if tta_mapper is None else tta_mapper
 
     def forward(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -160,7 +161,7 @@ class GeneralizedRCNNWithTTA(InferenceModule):
         classes, scores = (torch.cat([getattr(one, name) for one in found]) for name in ("pred_classes", "scores"))
         by_class: Tensor = scores.new_zeros(len(all_boxes), self.cfg.MODEL.ROI_HEADS.NUM_CLASSES + 1)
         by_class[torch.arange(len(all_boxes), device=classes.device), classes] = scores
-        limits = (self.cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST, self.cfg.TEST.DETECTIONS_PER_IMAGE)
+        limits = (self.cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST, self.test_topk_per_image)
         return fast_rcnn_inference_single_image(all_boxes, by_class, size_hw, _LEAST_SCORE, *limits)[0]
 
 

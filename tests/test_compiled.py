@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from process_worker import SIZES, tiny_predictor
-from tiny_models import tiny_image
+from tiny_models import FAMILIES, tiny_cfg, tiny_image, tiny_model
+
+from litepred import Predictor
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_warmed_up(family, monkeypatch):
+    """With several boxes, which the heads compile for; here nothing is compiled, which takes some 20 seconds."""
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: None)
+    cfg = tiny_cfg(family)
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 64, 96
+    predictor = Predictor(cfg, weights=tiny_model(family).state_dict(), compile=True)
+    if family != "precomputed":  # which is given proposals with each image
+        assert predictor(np.full((64, 96, 3), 90, np.uint8))
 
 
 @pytest.mark.long

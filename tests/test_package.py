@@ -50,7 +50,16 @@ def test_an_unknown_name():
 
 def test_dir_shows_public_names_only():
     shown = dir(litepred)
-    assert {*litepred.__all__, "__version__", "densepose", "evaluation", "export", "model_zoo", "results"} == {*shown}
+    assert {
+        *litepred.__all__,
+        "__version__",
+        "choices",
+        "densepose",
+        "evaluation",
+        "export",
+        "model_zoo",
+        "results",
+    } == {*shown}
     assert run("import litepred; print(*dir(litepred))").split() == shown
 
 

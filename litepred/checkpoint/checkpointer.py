@@ -20,7 +20,7 @@ from ..files import is_address, whole_file
 from .bundle import Checkpoint
 from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
-from .naming import HEURISTICS, by_suffix, find_state, from_torchvision, split_query
+from .naming import HEURISTICS, before_backbone, by_suffix, find_state, from_torchvision, split_query
 from .readers import read_checkpoint
 from .writers import SUFFIXES, write_checkpoint
 
@@ -45,12 +45,17 @@ def resolve_path(path: str | PathLike[str]) -> Path:
 def named_for(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Return a checkpoint's weights by their names in a model: torchvision's and short ones are changed.
 
-    So are those that a module of the model changes itself, in a ``_load_from_state_dict`` of its own.
+    So are those that a module of the model changes itself, in a ``_load_from_state_dict`` of its own. Where the model
+    itself has what looks as if a wrapper had put it before the names, as ``detr.`` in DETR, they have it again.
     """
-    state = from_torchvision(checkpoint.model)
+    known = model.state_dict()
+    own = next(iter(before_backbone(known)), "")
+    weights = from_torchvision(checkpoint.model).items()
+    state = {name if name in known or own + name not in known else own + name: value for name, value in weights}
     if checkpoint.matching_heuristics:
-        state = by_suffix(state, model.state_dict())
-    return _renamed_by_modules(model, state, checkpoint.versions)
+        state = by_suffix(state, known)
+    versions = {f"{own}{name}".rstrip("."): version for name, version in checkpoint.versions.items()}
+    return _renamed_by_modules(model, state, {**checkpoint.versions, **versions})
 
 
 def _renamed_by_modules(model: nn.Module, state: dict[str, Tensor], versions: dict[str, int]) -> dict[str, Tensor]:
@@ -59,7 +64,7 @@ def _renamed_by_modules(model: nn.Module, state: dict[str, Tensor], versions: di
         if defined_in.partition(".")[0] in ("torch", "torchvision"):
             continue
         state, prefix = dict(state), f"{name}." if name else ""
-        version = versions.get(name, versions.get(f"module.{name}".rstrip(".")))
+        version = versions.get(name)
         # It gets a copy without weights, so that it changes names and copies nothing yet.
         without_weights = copy.copy(module)
         without_weights.__dict__.update(_parameters={}, _buffers={})

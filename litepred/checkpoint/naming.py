@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .bundle import Checkpoint
 __all__ = [
     "CAFFE2",
     "HEURISTICS",
+    "before_backbone",
     "by_suffix",
     "config_of_torchvision",
     "find_state",
@@ -63,6 +64,11 @@ def split_query(path: str) -> tuple[str, bool, str]:
     return f"{bare}?{rest}" if rest else bare, asked in parts, chosen
 
 
+def before_backbone(names: Iterable[str]) -> list[str]:
+    """Return what is before ``backbone.`` in names, such as an empty text or ``model.``, the shortest first."""
+    return sorted({match[1] for name in names if (match := _BEFORE_BACKBONE.match(name))}, key=lambda s: (len(s), s))
+
+
 def unwrapping(names: Collection[str], chosen: str = "") -> Callable[[str], str | None]:
     """Return the function that takes off names what was put before them when a model was compiled or wrapped.
 
@@ -83,9 +89,7 @@ def unwrapping(names: Collection[str], chosen: str = "") -> Callable[[str], str 
     lead = ""
     while plain and all(name.startswith(f"{lead}module.") for name in plain):
         lead += "module."
-    found = sorted(
-        {match[1] for name in plain if (match := _BEFORE_BACKBONE.match(name))}, key=lambda one: (len(one), one)
-    )
+    found = before_backbone(plain)
     prefix = found[0] if found else lead
     known = " and ".join(repr(one.removesuffix(".")) for one in found)
     if chosen:

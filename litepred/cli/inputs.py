@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..predictor import Predictor
+    from ..selection import Way
     from ..structures import Outputs
 
 __all__ = ["IMAGE_SUFFIXES", "expand", "is_video", "predict_files"]
@@ -97,7 +98,11 @@ def is_video(name: str) -> bool:
 
 
 def predict_files(
-    predictor: Predictor, items: Iterable[T], path_of: Callable[[T], str | os.PathLike[str]], batch_size: int | None
+    predictor: Predictor,
+    items: Iterable[T],
+    path_of: Callable[[T], str | os.PathLike[str]],
+    batch_size: int | None,
+    way: Way | None = None,
 ) -> Iterator[tuple[T, np.ndarray | None, Outputs | ImageError]]:
     """Run a model on image files, going on after those that cannot be read; no more than two batches are held at once.
 
@@ -120,5 +125,5 @@ def predict_files(
 
     items, to_read = itertools.tee(items)
     readings = (partial(read, item) for item in to_read)
-    for outputs, item in zip(predictor.batch(readings, batch_size, return_errors=True), items):
+    for outputs, item in zip(predictor.batch(readings, batch_size, return_errors=True, **(way or {})), items):
         yield item, images.popleft(), outputs

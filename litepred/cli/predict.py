@@ -19,8 +19,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-from unicodedata import normalize
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, LitepredError
 from ..files import check_targets
@@ -84,9 +83,22 @@ def add_options(parser: CommandParser) -> None:
         type=_score,
         default=0.5,
         metavar="SCORE",
-        help="leave out instances that score less; default: %(default)s",
+        help="leave out instances that do not score more; 0: the config's own threshold; default: %(default)s",
     )
     choice.add_argument("--classes", metavar="NAMES", help="keep only these classes: a,b,c, or their numbers from 0")
+    choice.add_argument(
+        "--agnostic-nms", action="store_true", help="of instances that overlap, keep the best, of whatever class"
+    )
+    choice.add_argument(
+        "--tile",
+        type=positive,
+        metavar="PX",
+        help="predict larger images by tiles of this side, and join what they cut",
+    )
+    choice.add_argument(
+        "--overlap", type=_score, metavar="SHARE", help="of a tile, that its neighbour sees as well; default: 0.2"
+    )
+    choice.add_argument("--max-detections", type=positive, metavar="N", help="keep the best N instances of an image")
     files = parser.add_argument_group("what is written")
     files.add_argument(
         "--output",
@@ -195,11 +207,15 @@ class _Run:
         self, predictor: Predictor, arguments: argparse.Namespace, files: RunFiles, bar: tqdm, failed: int
     ) -> None:
         self.predictor, self.arguments, self.files, self.bar = predictor, arguments, files, bar
-        self.kept = None
-        if arguments.classes is not None:
-            from ..resolve import class_kind
-
-            self.kept = _class_numbers(arguments.classes, predictor.metadata, class_kind(predictor.cfg)[1])
+        given = {
+            "threshold": arguments.threshold or None,
+            "classes": arguments.classes and arguments.classes.split(","),
+            "agnostic_nms": arguments.agnostic_nms or None,
+            "max_detections": arguments.max_detections,
+            "tile": arguments.tile,
+            "overlap": arguments.overlap,
+        }
+        self.way: Any = {name: value for name, value in given.items() if value is not None}
         self.done, self.failed, self.items = 0, failed, 0
         self.total = bar.total or 0  # of images and videos
         self.unnamed: set[str] = set()  # classes that were found and have no names
@@ -221,13 +237,13 @@ class _Run:
         batch_size = self.arguments.batch_size
         is_timed = batch_size == 1 or (batch_size is None and self.predictor.cfg.MODEL.DEVICE == "cpu")  # one by one
         start = time.perf_counter()
-        for item, image, answer in predict_files(self.predictor, items, lambda item: item.source, batch_size):
+        for item, image, answer in predict_files(self.predictor, items, lambda item: item.source, batch_size, self.way):
             elapsed_s = time.perf_counter() - start
             self.items += 1
             if isinstance(answer, ImageError):
                 self.report(answer)
             elif image is not None:  # there is one with every answer
-                outputs = self._selected(answer)
+                outputs = self._checked(answer)
                 text = f"{item.name}: {_summary(outputs, self.predictor.metadata)}"
                 written = self.files.add_image(item, image, outputs)
                 self.done += 1
@@ -258,46 +274,17 @@ class _Run:
                 self.files.video(item, reader) as add_frame,
                 suppress(KeyboardInterrupt) if reader.is_camera else nullcontext(),
             ):
-                for one in self.predictor.stream(reader, self.arguments.batch_size):
-                    add_frame(one, self._selected(one.outputs))
+                for one in self.predictor.stream(reader, self.arguments.batch_size, **self.way):
+                    add_frame(one, self._checked(one.outputs))
                     self.done += 1
                     self.bar.update()
 
-    def _selected(self, outputs: Outputs) -> Outputs:
-        """Leave out instances that score too little or are of other classes."""
+    def _checked(self, outputs: Outputs) -> Outputs:
+        """Return what was found, if it is what the options need, and note the classes that have no names."""
         check_needs(self.arguments, outputs)
-        if "instances" not in outputs:
-            return outputs
-        instances = outputs["instances"]
-        chosen = instances.scores >= self.arguments.threshold
-        if self.kept is not None:
-            import torch
-
-            chosen &= torch.isin(instances.pred_classes, torch.tensor(self.kept, device=chosen.device))
-        instances = instances[chosen]
-        if not self.predictor.metadata.get("thing_classes"):
-            self.unnamed.update(f"class_{label}" for label in instances.pred_classes.unique().tolist())
-        return {**outputs, "instances": instances}
-
-
-def _class_numbers(given: str, metadata: Metadata, number: int) -> list[int]:
-    from difflib import get_close_matches
-
-    names = [normalize("NFC", name) for name in metadata.get("thing_classes") or ()]  # as macOS does not write them
-    numbers = []
-    for one in (normalize("NFC", part.strip()) for part in given.split(",")):
-        if one in names:
-            numbers.append(names.index(one))
-        elif one.isdecimal() and int(one) < number:
-            numbers.append(int(one))
-        else:
-            near = get_close_matches(one, names, n=3, cutoff=0.5) or names[:8]
-            known = "the names of its classes are not known: name them with --class-names, or give their numbers"
-            if near:
-                known = f"it has {', '.join(near)}{' …' if len(near) < len(names) else ''}, or"
-            known += f" 0 to {number - 1}"
-            raise LitepredError(f"--classes has {one!r}, which is no class of this model: {known}")
-    return numbers
+        if "instances" in outputs and not self.predictor.metadata.get("thing_classes"):
+            self.unnamed.update(f"class_{label}" for label in outputs["instances"].pred_classes.unique().tolist())
+        return outputs
 
 
 def _summary(outputs: Outputs, metadata: Metadata) -> str:

@@ -90,7 +90,10 @@ class PanopticFPN(GeneralizedRCNN):
         """Return the three answers of `inference` for each image; see `MetaArch.postprocess`."""
         semantic = enlarged_logits(self.sem_seg_head, raw["sem_seg"], batched_inputs, image_sizes)
         results = []
-        for sem_seg, detected in zip(semantic, super().postprocess(raw, batched_inputs, image_sizes)):
+        found = super().postprocess(raw, batched_inputs, image_sizes)
+        for sem_seg, detected, inputs in zip(semantic, found, batched_inputs):
+            if "select" in inputs:  # what a caller leaves out is no segment
+                detected = {"instances": inputs["select"](detected["instances"])}
             panoptic_seg = combine_semantic_and_instance_outputs(
                 detected["instances"],
                 sem_seg.max(dim=0).indices,  # argmax, but for its speed on the CPU

@@ -209,7 +209,7 @@ class RetinaNet(MetaArch):
         boxes, kept_scores, classes = [], [], []
         for level_anchors, level_scores, level_deltas in zip(anchors, scores, deltas):
             flat = level_scores.flatten()  # (B·K,)
-            index = torch.nonzero(flat > self.test_score_thresh)[:, 0]
+            index = torch.nonzero((level_scores > self.test_score_thresh).flatten())[:, 0]
             top, order = flat[index].topk(min(len(index), self.test_topk_candidates))
             anchor, label = index[order] // self.num_classes, index[order] % self.num_classes
             boxes.append(self.box2box_transform.apply_deltas(level_deltas[anchor], level_anchors.tensor[anchor]))

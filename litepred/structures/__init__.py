@@ -2,7 +2,7 @@
 
 from .boxes import Boxes, BoxMode, pairwise_intersection, pairwise_ioa, pairwise_iou
 from .image_list import ImageList
-from .instances import Instances, Outputs, SegmentInfo
+from .instances import Instances, Origin, Outputs, SegmentInfo
 from .keypoints import heatmaps_to_keypoints
 from .mask_formats import instance_mask, mask_to_polygons, mask_to_rle, polygons_to_mask, rle_to_mask
 from .masks import BitMasks, ROIMasks, polygons_to_bitmask
@@ -14,6 +14,7 @@ __all__ = [
     "Boxes",
     "ImageList",
     "Instances",
+    "Origin",
     "Outputs",
     "ROIMasks",
     "RotatedBoxes",

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import Tensor
 
+from .. import extensions
+from .table import as_text
+
 if TYPE_CHECKING:
     from .boxes import Boxes
 
-__all__ = ["Instances", "Outputs", "SegmentInfo"]
+__all__ = ["Instances", "Origin", "Outputs", "SegmentInfo"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a predictor knows of the instances that it returns, for those who look at them.
+
+    Attributes:
+        class_names: of the model's classes in order, as far as they are known.
+        image: a path; or a weak reference to an image, which may be gone.
+    """
+
+    class_names: Sequence[str] = ()
+    image: str | weakref.ref[Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a weak reference goes into no other process
+        return Origin, (self.class_names, self.image if isinstance(self.image, str) else None)
 
 
 class Instances:
@@ -20,6 +41,10 @@ class Instances:
 
     Fields are read and set as attributes. A field is anything that has a length; to be moved, indexed and joined along
     with the others it needs ``to``, ``__getitem__`` and ``cat``. Names that begin with an underscore are no fields.
+
+    ``repr()`` is Detectron2's text, all values of all fields, and so is ``str()`` of instances that a program has made.
+    Those that a `Predictor` has returned, and selections of them, print as a table of the first 20; a notebook shows a
+    table of any, with a picture where their image is known.
 
     Args:
         image_size: (height, width) in pixels of the image that coordinates refer to.
@@ -38,6 +63,8 @@ class Instances:
     pred_keypoint_heatmaps: Tensor
     proposal_boxes: Boxes
     objectness_logits: Tensor
+    track_ids: Tensor  # (N,) int64, of videos that are tracked
+    _origin: Origin | None = None
 
     def __init__(self, image_size: tuple[int, int], **kwargs: Any) -> None:
         self._image_size = image_size
@@ -96,7 +123,7 @@ class Instances:
     def to(self, *args: Any, **kwargs: Any) -> Instances:
         """Return new instances with each field moved by its ``to(*args, **kwargs)``; fields without it are kept."""
         moved = {k: v.to(*args, **kwargs) if hasattr(v, "to") else v for k, v in self._fields.items()}
-        return _build(self._image_size, moved)
+        return _build(self, moved)
 
     @staticmethod
     def cat(instance_lists: Sequence[Instances]) -> Instances:
@@ -118,7 +145,7 @@ class Instances:
         sizes = [instances.image_size for instances in instance_lists]
         if any(size != sizes[0] for size in sizes):
             raise AssertionError(f"Instances.cat got the image sizes {sizes}: they must be equal, join per image")
-        return _build(sizes[0], {k: _cat_field(k, [i.get(k) for i in instance_lists]) for k in first._fields})
+        return _build(first, {k: _cat_field(k, [i.get(k) for i in instance_lists]) for k in first._fields})
 
     def __getitem__(self, item: Any) -> Instances:
         """Select instances by int (gives one), slice, or what all fields take: a list, a mask, indices."""
@@ -129,7 +156,7 @@ class Instances:
             if not -length <= item < length:
                 raise IndexError(f"instance {item} was asked for, but there are {length}")
             item = slice(item % length, item % length + 1)
-        return _build(self._image_size, {k: _select(v, item) for k, v in self._fields.items()})
+        return _build(self, {k: _select(v, item) for k, v in self._fields.items()})
 
     def __len__(self) -> int:
         for value in self._fields.values():
@@ -145,6 +172,15 @@ class Instances:
         fields = ", ".join(f"{k}: {v}" for k, v in self._fields.items())
         return f"{type(self).__name__}({counts}, fields=[{fields}])"
 
+    def __str__(self) -> str:
+        return repr(self) if self._origin is None else as_text(self, self._origin.class_names) or repr(self)
+
+    def _repr_html_(self) -> str | None:
+        """Show a table where a notebook's cell ends in instances, with their picture where the image is known."""
+        origin = self._origin or Origin()
+        image = origin.image() if isinstance(origin.image, weakref.ref) else origin.image
+        return extensions.satellite("html")(self, origin.class_names, image)
+
 
 def _select(value: Any, item: Any) -> Any:
     if not isinstance(value, list) or isinstance(item, slice):
@@ -152,9 +188,10 @@ def _select(value: Any, item: Any) -> Any:
     return [value[i] for i in torch.arange(len(value))[torch.as_tensor(item, device="cpu")].tolist()]
 
 
-def _build(image_size: tuple[int, int], fields: dict[str, Any]) -> Instances:
-    """Make instances from a dict, so that a field may have any name (``image_size`` and ``self`` too)."""
-    result = Instances(image_size)
+def _build(source: Instances, fields: dict[str, Any]) -> Instances:
+    """Make instances of the source's image from a dict, so that a field may have any name (``self`` too)."""
+    result = Instances(source.image_size)
+    result._origin = source._origin
     for name, value in fields.items():
         result.set(name, value)
     return result

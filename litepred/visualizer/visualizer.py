@@ -588,7 +588,14 @@ def show(image: ImageLike, outputs: Outputs | Instances, metadata: Metadata | No
         ) from error
     if get_ipython() is None:
         raise LitepredError("show() is for notebooks: elsewhere write what litepred.draw() returns with cv2.imwrite")
+    display(notebook_picture(image, outputs, metadata, **options))
+
+
+def notebook_picture(
+    image: ImageLike, outputs: Outputs | Instances, metadata: Metadata | None = None, **options: Any
+) -> VisImage:
+    """Return the picture that `show` shows."""
     array = image if isinstance(image, np.ndarray) else image_to_array(image)
     size_hw = array.shape[:2]
     options.setdefault("scale", min(scale_to_look_at(size_hw), _NOTEBOOK_SIDE / max(size_hw)))
-    display(VisImage(draw(array, outputs, metadata, **options)[:, :, ::-1]))
+    return VisImage(draw(array, outputs, metadata, **options)[:, :, ::-1])

@@ -305,6 +305,41 @@ def test_modules_rename_what_is_older_than_they_are(tmp_path, wrapped):
     assert model[0].scale == 5
 
 
+class Whole(nn.Module):
+    """It has all of its model in one attribute, as the DETR of Detectron2's interface."""
+
+    def __init__(self, value: float):
+        super().__init__()
+        self.detr = nn.ModuleDict({"backbone": nn.Linear(1, 1), "head": Renaming()})
+        nn.init.constant_(self.detr.backbone.weight, value)
+        nn.init.constant_(self.detr.head.decoder.weight, value)
+
+
+class Own(DetectionCheckpointer):
+    def _load_file(self, filename):
+        return super()._load_file(filename)
+
+
+@pytest.mark.parametrize("wrapper", ["", "module", "_orig_mod", "model"])
+def test_a_model_keeps_what_it_has_before_backbone(tmp_path, wrapper):
+    wanted = nn.ModuleDict({wrapper: Whole(3)}) if wrapper else Whole(3)
+    torch.save({"model": wanted.state_dict()}, tmp_path / "weights.pth")
+    loaded = Whole(0)
+    DetectionCheckpointer(loaded).load(tmp_path / "weights.pth")
+    assert loaded.detr.backbone.weight == 3
+    assert loaded.detr.head.decoder.weight.equal(torch.full((2, 2), 3.0))
+
+
+def test_it_does_so_where_a_subclass_reads_the_file(tmp_path):
+    torch.save(
+        {"model": nn.ModuleDict({"net": nn.ModuleDict({"backbone": nn.Linear(1, 1)})}).state_dict()}, tmp_path / "x.pth"
+    )
+    loaded = nn.ModuleDict({"detr": nn.ModuleDict({"backbone": nn.Linear(1, 1)})})
+    nn.init.zeros_(loaded.detr.backbone.weight)
+    Own(loaded).load(tmp_path / "x.pth")
+    assert loaded.detr.backbone.weight != 0
+
+
 @pytest.mark.parametrize("reads_itself", [False, True])
 @pytest.mark.parametrize("short", [False, True])
 def test_a_subclass_that_reads_files_in_its_own_way(reads_itself: bool, short: bool, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ COLUMNS = ["ready", "first", "read", "resize", "model", "total", "ratio"]
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LITEPRED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LITEPRED_CHOICES", "usual")
     (tmp_path / "config.yaml").write_text(tiny_cfg("fpn", MASK_ON=True).dump())
     DetectionCheckpointer(tiny_model("fpn", MASK_ON=True), tmp_path).save("model.pth")
     Image.fromarray(np.full((40, 60, 3), 128, np.uint8)).save("image.png")
@@ -37,7 +39,9 @@ def test_the_table_and_its_file(folder, capsys):
     title, head, *rows = capsys.readouterr().out.splitlines()
     assert title.endswith("image.png, 60 × 40 pixels")
     assert head.split() == COLUMNS
+    rows, chosen = rows[:2], rows[2:]
     assert [row.split()[0] for row in rows] == ["float32", "exact"]
+    assert chosen[0] == "winograd           not taken, as was asked for"
     assert rows[0].split()[-1] == "1.000"
     with (folder / "table.csv").open(newline="") as file:
         head, *stored = csv.reader(file)
@@ -67,7 +71,7 @@ def test_a_way_that_is_not_fast_here_is_left_out(monkeypatch, capsys):
     monkeypatch.setattr(optimize_module, "is_fast", lambda precision, device: False)
     assert benchmark("--ways", "exact", "bfloat16") == 0
     printed = capsys.readouterr()
-    assert [line.split()[0] for line in printed.out.splitlines()[2:]] == ["exact"]
+    assert [line.split()[0] for line in printed.out.splitlines()[2:4]] == ["exact", "winograd"]
     assert "no fast path for bfloat16" in printed.err
     assert benchmark("--ways", "bfloat16") == 1
     assert "add exact or float32 to --ways" in capsys.readouterr().err

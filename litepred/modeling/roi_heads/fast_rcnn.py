@@ -24,7 +24,7 @@ def fast_rcnn_inference(
     boxes: Sequence[Tensor],
     scores: Sequence[Tensor],
     image_shapes: Sequence[tuple[int, int]],
-    score_thresh: float,
+    score_thresh: float | Tensor,
     nms_thresh: float,
     topk_per_image: int,
     box_dim: int = 4,
@@ -41,7 +41,7 @@ def fast_rcnn_inference_single_image(
     boxes: Tensor,
     scores: Tensor,
     image_shape: tuple[int, int],
-    score_thresh: float,
+    score_thresh: float | Tensor,
     nms_thresh: float,
     topk_per_image: int,
     box_dim: int = 4,
@@ -52,7 +52,7 @@ def fast_rcnn_inference_single_image(
         boxes: (R, 4·K) float, or (R, 4) when all classes share a box.
         scores: (R, K + 1) float, background last.
         image_shape: (height, width) to clip to.
-        score_thresh: a detection's score must exceed it.
+        score_thresh: a detection's score must exceed it; (K,) float for one of each class.
         nms_thresh: a box goes when its IoU with a better one of its class exceeds this.
         topk_per_image: detections kept; negative for all.
         box_dim: numbers per box, 5 of rotated ones; then the widths of ``boxes`` are 5·K and 5.

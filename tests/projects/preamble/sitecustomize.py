@@ -70,13 +70,15 @@ def record(module, inputs, output):
 
 
 def evaluating(module):
-    """Put a model into evaluation mode; the first one that has a backbone is written to a file."""
+    """Put a model into evaluation mode; the first one, which has a backbone or is a DETR, is written to a file."""
     path = os.environ["LITEPRED_MAKES_WEIGHTS"]
-    if hasattr(module, "backbone") and not os.path.exists(path):
+    if {"backbone", "detr"} & set(module._modules) and not os.path.exists(path):
         with torch.no_grad():
             for value in module.parameters():  # so that random scores and boxes differ from one another
                 if value.dim() > 1 and 0 < value.std() < 0.015:
                     value *= 0.02 / value.std()
+                if value.dim() == 4:  # features behind a ReLU have a mean, which would add up
+                    value -= value.mean(dim=(1, 2, 3), keepdim=True)
             for key, value in module.state_dict().items():
                 if key.endswith("conv3.norm.weight"):  # a trained ResNet's features do not grow from block to block
                     value *= 0.2

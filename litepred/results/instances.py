@@ -1,76 +1,39 @@
-"""Turn what a model found into plain Python and into files: COCO's formats, CSV, JSON and label pictures.
+"""Instances as plain Python, as COCO's entries, and as rows of a table.
 
-N instances of one image, K keypoints of each, H × W pixels. A file is written whole or not at all. Lists are written
-entry by entry, so that a run over any number of images needs the memory of one.
+N instances of one image, K keypoints of each, H × W pixels.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
 import functools
-import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
 
-from .data import Metadata, as_metadata, class_name, dataset_ids
-from .errors import LitepredError
-from .files import whole_file
-from .structures import Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle
+from ..data import Metadata, class_name, dataset_ids
+from ..errors import LitepredError
+from ..structures import Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle
+from .files import CSV_COLUMNS, csv_table, json_list, plain
 
 __all__ = [
-    "CSV_COLUMNS",
     "csv_rows",
-    "csv_table",
     "describe",
-    "id_to_rgb",
+    "found_in",
     "instances_to_coco_json",
-    "json_list",
-    "panoptic_annotation",
-    "panoptic_categories",
-    "plain",
-    "rgb_to_id",
+    "named",
+    "to_coco",
     "to_dicts",
     "write_coco",
     "write_csv",
-    "write_json",
-    "write_labels",
-    "write_panoptic",
 ]
 
-CSV_COLUMNS = ("file", "frame", "category_id", "category", "score", "x1", "y1", "x2", "y2")
 P = ParamSpec("P")
 T = TypeVar("T")
-Extend = Callable[[Iterable[Any]], None]
 
 _MASKS = ("rle", "polygon", "none")
-_MAX_ID = (1 << 24) - 1
-_MANY = 1000  # where the ids of stuff begin when the number of thing classes is not known
-
-
-def plain(value: Any) -> Any:
-    """Return a number, an id or a list as Python has it, where it came as NumPy's or torch's, or as a path.
-
-    Raises:
-        LitepredError: it is something else.
-    """
-    if isinstance(value, (np.generic, np.ndarray, Tensor)):
-        return value.tolist()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if value is None or isinstance(value, (bool, int, float, str, list, tuple, dict)):
-        return value
-    raise LitepredError(
-        f"{value!r:.100} is a {type(value).__name__}, for which JSON has no form: expected numbers, texts, lists, dicts"
-    )
 
 
 def _with_old_name(function: Callable[P, T]) -> Callable[P, T]:
@@ -87,7 +50,7 @@ def _with_old_name(function: Callable[P, T]) -> Callable[P, T]:
     return renaming
 
 
-def _found(given: Any, *keys: str) -> Any:
+def found_in(given: Any, *keys: str) -> Any:
     """Return what is meant: it, or of a predictor's whole answer what is under the first of some keys.
 
     Raises:
@@ -100,6 +63,12 @@ def _found(given: Any, *keys: str) -> Any:
     if "instances" in keys and not hasattr(given, "get_fields"):
         raise LitepredError(f"{given!r:.60} came: expected instances, as outputs['instances'] of a predictor")
     return given
+
+
+def named(instances: Instances, metadata: Metadata | None) -> Metadata | None:
+    """Return the metadata, or where none came those that the instances of a predictor know: the names of classes."""
+    names = instances._origin.class_names if instances._origin else ()
+    return Metadata(thing_classes=names) if metadata is None and names else metadata
 
 
 def _pairs(results: Iterable[tuple[T, Any]], name: str) -> Iterator[tuple[T, Any]]:
@@ -142,7 +111,7 @@ def instances_to_coco_json(
         LitepredError: run lengths are wanted and pycocotools is missing.
         ValueError: for another ``mask_format``, or a class that the metadata have no id for.
     """
-    found: Instances = _found(instances, "instances").to("cpu")
+    found: Instances = found_in(instances, "instances").to("cpu")
     written = _write_masks(found, mask_format)
     if not len(found):
         return []
@@ -179,7 +148,7 @@ def to_dicts(
 
     Args:
         instances: what a model returned, whole or its instances alone; the dicts have what their fields tell.
-        metadata: gives the classes their names.
+        metadata: gives the classes their names; instances that a `Predictor` returned know them.
         mask_format: "polygon", "rle" (needs pycocotools) or "none".
 
     Returns:
@@ -191,12 +160,13 @@ def to_dicts(
         LitepredError: run lengths are wanted and pycocotools is missing.
         ValueError: for another ``mask_format``.
     """
-    found: Instances = _found(instances, "instances", "proposals").to("cpu")
+    found: Instances = found_in(instances, "instances", "proposals").to("cpu")
     written = _write_masks(found, mask_format)
     columns: dict[str, Any] = {}
     if found.has("pred_classes"):
         columns["category_id"] = found.pred_classes.tolist()
-        columns["category"] = [class_name(metadata, label) for label in columns["category_id"]]
+        known = named(found, metadata)
+        columns["category"] = [class_name(known, label) for label in columns["category_id"]]
     for field, key in (("scores", "score"), ("objectness_logits", "objectness_logit")):
         if found.has(field):
             columns[key] = found.get(field).tolist()
@@ -267,51 +237,7 @@ def _write_masks(instances: Instances, mask_format: str) -> list[Any] | None:
     return written
 
 
-@contextmanager
-def json_list(path: str | os.PathLike[str], key: str = "", rest: Mapping[str, Any] | None = None) -> Iterator[Extend]:
-    """Open a JSON file that holds a list, in a ``with`` block, and give the function that adds entries.
-
-    The file appears at the end of the block, whole, and not at all when the block raises.
-
-    Args:
-        path: path of the file.
-        key: key of the list, if the file is to be an object with the list in it.
-        rest: the other keys of that object; it is read at the end, so that it can be filled meanwhile.
-
-    Raises:
-        WriteError: the file cannot be written.
-    """
-    with whole_file(path) as file:
-        separator = "\n"
-
-        def extend(entries: Iterable[Any]) -> None:
-            nonlocal separator
-            for entry in entries:
-                file.write((separator + json.dumps(entry, default=plain)).encode())
-                separator = ",\n"
-
-        file.write(f"{{{json.dumps(key)}: [".encode() if key else b"[")
-        yield extend
-        file.write(b"\n]")
-        for other, value in (rest or {}).items():
-            file.write(f",\n{json.dumps(other)}: {json.dumps(value, default=plain)}".encode())
-        file.write(b"}\n" if key else b"\n")
-
-
-@contextmanager
-def csv_table(path: str | os.PathLike[str], columns: Sequence[str] = CSV_COLUMNS) -> Iterator[Extend]:
-    """Open a CSV file with a line of titles, in a ``with`` block, and give the function that adds rows, as dicts.
-
-    The file appears at the end of the block, whole, and not at all when the block raises.
-
-    Raises:
-        WriteError: the file cannot be written.
-    """
-    with whole_file(path) as file:
-        text = codecs.getwriter("utf-8")(file, "backslashreplace")  # names of files may hold what is no text
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        yield writer.writerows
+to_coco = instances_to_coco_json
 
 
 def csv_rows(
@@ -365,129 +291,3 @@ def write_csv(
     with csv_table(path) as extend:
         for name, instances in _pairs(results, "'photo.jpg'"):
             extend(csv_rows(instances, name, metadata))
-
-
-def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write plain Python as JSON.
-
-    Raises:
-        WriteError: the file cannot be written.
-    """
-    with whole_file(path) as file:
-        file.write(f"{json.dumps(content, default=plain)}\n".encode())
-
-
-def id_to_rgb(ids: np.ndarray) -> np.ndarray:
-    """Turn segment ids (H, W) into colours (H, W, 3) uint8 RGB: id = R + 256 G + 65536 B (COCO panoptic).
-
-    Raises:
-        ValueError: an id is negative or has more than 24 bits.
-    """
-    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) <= _MAX_ID:
-        raise ValueError(f"segment ids go from {ids.min()} to {ids.max()}: a colour holds 0 to {_MAX_ID}")
-    ids = ids.astype(np.uint32)
-    return np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
-
-
-def rgb_to_id(image: np.ndarray) -> np.ndarray:
-    """Read colours (H, W, 3) uint8 RGB as segment ids (H, W) int32."""
-    image = image.astype(np.int32)
-    return image[..., 0] + (image[..., 1] << 8) + (image[..., 2] << 16)
-
-
-def panoptic_categories(metadata: Metadata | None) -> list[dict[str, Any]]:
-    """Return the ``categories`` of a COCO panoptic file: a dict per class with ``id``, ``name`` and ``isthing``.
-
-    Args:
-        metadata: names of the classes, and their ids in the data set, if it has ``thing_dataset_id_to_contiguous_id``
-            and ``stuff_dataset_id_to_contiguous_id``; else the ids count from 0, stuff after things.
-    """
-    metadata = as_metadata(metadata)
-    return [
-        {"id": _category_id(metadata, kind, i), "name": class_name(metadata, i, kind), "isthing": int(kind == "thing")}
-        for kind in ("thing", "stuff")
-        for i in dataset_ids(metadata, kind) or range(len(metadata.get(f"{kind}_classes") or ()))
-    ]
-
-
-def _category_id(metadata: Metadata, kind: str, label: int) -> int:
-    """Return the data set's id of a class, else a number that no other class of the model has."""
-    first = 0 if kind == "thing" else len(metadata.get("thing_classes") or ()) or _MANY
-    return dataset_ids(metadata, kind).get(label, first + label)
-
-
-def panoptic_annotation(
-    panoptic_seg: tuple[Tensor, Sequence[Mapping[str, Any]]] | Outputs,
-    image_id: int | str,
-    file_name: str,
-    metadata: Metadata | None = None,
-) -> dict[str, Any]:
-    """Describe a panoptic segmentation as an entry of COCO's panoptic ``annotations``.
-
-    Args:
-        panoptic_seg: segment ids (H, W), 0 being nothing, and a dict for each segment with ``id``, ``isthing`` and
-            ``category_id``.
-        image_id: id of the image.
-        file_name: name of the PNG.
-        metadata: gives the categories their ids; see `panoptic_categories`.
-
-    Returns:
-        ``image_id``, ``file_name`` and ``segments_info``, each with ``id``, ``category_id``, ``isthing``, ``area``,
-        ``bbox`` (x, y, width, height) and ``iscrowd``, and ``score`` where it has one.
-    """
-    import cv2
-
-    ids, segments = _found(panoptic_seg, "panoptic_seg")
-    array = ids.cpu().numpy()
-    infos = []
-    for segment in segments:
-        inside = array == segment["id"]
-        kind = "thing" if segment["isthing"] else "stuff"
-        info = {
-            "id": int(segment["id"]),
-            "category_id": _category_id(as_metadata(metadata), kind, int(segment["category_id"])),
-            "isthing": kind == "thing",
-            "area": int(np.count_nonzero(inside)),
-            "bbox": list(cv2.boundingRect(inside.view(np.uint8))),
-            "iscrowd": 0,
-        }
-        infos.append(info | ({"score": float(segment["score"])} if "score" in segment else {}))
-    return {"image_id": plain(image_id), "file_name": file_name, "segments_info": infos}
-
-
-def write_panoptic(path: str | os.PathLike[str], ids: Tensor | np.ndarray | tuple[Tensor, Any] | Outputs) -> None:
-    """Write segment ids (H, W) as COCO's panoptic PNG; they may come with their list, as in ``panoptic_seg``.
-
-    Raises:
-        WriteError: the file cannot be written.
-        ValueError: an id is negative or has more than 24 bits.
-    """
-    found = _found(ids, "panoptic_seg")
-    found = found[0] if isinstance(found, tuple) else found
-    picture = Image.fromarray(id_to_rgb(torch.as_tensor(found).cpu().numpy()))
-    with whole_file(path) as file:
-        picture.save(file, format="PNG")
-
-
-def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray | Outputs) -> None:
-    """Write the class of each pixel as a gray PNG: 8 bits per pixel, or 16 where a class is above 255.
-
-    ``sem_seg`` is logits or probabilities (C, H, W), or labels (H, W) of an integer type.
-
-    Raises:
-        WriteError: the file cannot be written.
-        ValueError: for another shape, or labels that 16 bits do not hold.
-    """
-    labels = torch.as_tensor(_found(sem_seg, "sem_seg"))
-    labels = labels.max(dim=0).indices if labels.ndim == 3 else labels
-    if labels.ndim != 2 or labels.is_floating_point():
-        raise ValueError(
-            f"sem_seg came as {labels.dtype} of shape {tuple(labels.shape)}: expected logits (C, H, W) or labels (H, W)"
-        )
-    array = labels.cpu().numpy()
-    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-    if not 0 <= low <= high <= 65535:
-        raise ValueError(f"labels go from {low} to {high}: a PNG holds 0 to 65535")
-    picture = Image.fromarray(array.astype(np.uint8 if high < 256 else np.uint16))
-    with whole_file(path) as file:
-        picture.save(file, format="PNG")

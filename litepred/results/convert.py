@@ -1,0 +1,171 @@
+"""Instances in the types of other packages, as pictures of their own, and fewer of them.
+
+N instances of one image of H × W pixels, with masks in any format.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+
+from ..data import ImageLike, Metadata, class_name, image_to_array
+from ..errors import ImageError, LitepredError
+from ..selection import Selection
+from ..structures import Boxes, BoxMode, Instances, Outputs, instance_mask
+from .instances import found_in, named, to_dicts
+
+__all__ = ["crops", "filter", "optional", "to_dataframe", "to_supervision"]
+
+Found = TypeVar("Found", Instances, Outputs)
+
+
+def optional(package: str, user: str, install: str) -> Any:
+    """Import a package that is none of litepred's own dependencies.
+
+    Raises:
+        LitepredError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        missing = error.name or package
+        raise LitepredError(f"{user} needs the package {missing}, which is missing: pip install {install}") from error
+
+
+def filter(
+    instances: Found,
+    score: float | Mapping[str | int, float] | None = None,
+    classes: Iterable[str | int] | None = None,
+    metadata: Metadata | None = None,
+) -> Found:
+    """Return the instances that count, of a predictor's whole answer in a copy of it.
+
+    Args:
+        instances: what a predictor returned, or the instances in it.
+        score: what their scores must exceed, or that for each class; classes that are left out have no limit.
+        classes: names or numbers of the classes that count.
+        metadata: gives the names, where the instances do not know them.
+
+    Raises:
+        ConfigError: a score is not from 0 to 1, or there is no such class.
+        LitepredError: the answer has no instances.
+    """
+    found = found_in(instances, "instances")
+    selection = Selection.of(named(found, metadata), score, classes)
+    chosen = found if selection is None else selection.apply(found)
+    if isinstance(instances, Mapping):
+        return cast(Found, {**instances, "instances": chosen})
+    return chosen
+
+
+def crops(
+    image: ImageLike, instances: Instances | Outputs, *, padding: int = 0, masked: bool = False
+) -> list[np.ndarray]:
+    """Cut the instances out of their image.
+
+    Args:
+        image: as `Predictor` takes it.
+        instances: what was found in it, with boxes, of which rotated ones count with the upright boxes around them.
+        padding: pixels around each box, as far as the image has them.
+        masked: whether each crop gets its mask as a fourth channel, 255 in the mask and 0 elsewhere.
+
+    Returns:
+        For each instance (h, w, 3) uint8, BGR, or (h, w, 4), BGRA; 0 pixels high or wide where its box is.
+
+    Raises:
+        ImageError: ``image`` is no image, or of another size.
+        LitepredError: masks are wanted, and the instances have none.
+    """
+    found: Instances = found_in(instances, "instances").to("cpu")
+    array = image_to_array(image)
+    if array.shape[:2] != found.image_size:
+        raise ImageError(f"an image of {array.shape[:2]} pixels came with instances of {found.image_size}: same sizes")
+    if masked and not found.has("pred_masks"):
+        raise LitepredError("masked=True came, but the instances have no pred_masks: leave it out")
+    cut = []
+    corners = upright(found)
+    low = (corners[:, :2].floor().long() - padding).clamp(min=0)
+    high = corners[:, 2:].ceil().long() + padding
+    for i, (x0, y0, x1, y1) in enumerate(torch.cat([low, high], dim=1).tolist()):
+        pixels = array[y0 : max(y0, y1), x0 : max(x0, x1)]
+        if masked:
+            mask = instance_mask(found, i).numpy()[y0 : max(y0, y1), x0 : max(x0, x1)]
+            pixels = np.dstack([pixels, mask.astype(np.uint8) * 255])
+        cut.append(np.ascontiguousarray(pixels))
+    return cut
+
+
+def upright(instances: Instances) -> torch.Tensor:
+    """Return corners (N, 4) of the boxes, of rotated ones those of the upright boxes around them."""
+    boxes = instances.pred_boxes.tensor
+    if boxes.shape[1] == 4:
+        return boxes
+    corners = torch.as_tensor(BoxMode.convert(boxes, BoxMode.XYWHA_ABS, BoxMode.XYXY_ABS))
+    return Boxes(corners).clipped(instances.image_size).tensor
+
+
+def to_supervision(instances: Instances | Outputs, metadata: Metadata | None = None) -> Any:
+    """Return instances as supervision's ``Detections``, with the names of their classes in ``data["class_name"]``.
+
+    Masks become (N, H, W) bool; ``track_ids`` become ``tracker_id``, and rotated boxes ``data["xyxyxyxy"]`` as well.
+
+    Raises:
+        LitepredError: the package supervision is missing (the extra ``supervision``), or there are no instances.
+    """
+    supervision = optional("supervision", "to_supervision()", "'litepred[supervision]'")
+    found: Instances = found_in(instances, "instances").to("cpu")
+    known = named(found, metadata)
+    masks = None
+    if found.has("pred_masks"):
+        masks = np.zeros((len(found), *found.image_size), bool)
+        for i in range(len(found)):
+            masks[i] = instance_mask(found, i).numpy()
+    data: dict[str, Any] = {"class_name": np.array([class_name(known, i) for i in found.pred_classes.tolist()], str)}
+    boxes = found.pred_boxes.tensor
+    if boxes.shape[1] == 5:
+        data[supervision.config.ORIENTED_BOX_COORDINATES] = _rotated_corners(boxes).numpy()
+    return supervision.Detections(
+        xyxy=upright(found).numpy(),
+        mask=masks,
+        confidence=found.scores.numpy(),
+        class_id=found.pred_classes.numpy(),
+        tracker_id=found.track_ids.numpy() if found.has("track_ids") else None,
+        data=data,
+    )
+
+
+def _rotated_corners(boxes: torch.Tensor) -> torch.Tensor:
+    """Return the corners (N, 4, 2) of rotated boxes (N, 5): centre, width, height, degrees counter-clockwise."""
+    angle = torch.deg2rad(boxes[:, 4])[:, None]
+    x = boxes[:, 2:3] * boxes.new_tensor([-0.5, 0.5, 0.5, -0.5])
+    y = boxes[:, 3:4] * boxes.new_tensor([-0.5, -0.5, 0.5, 0.5])
+    turned = torch.stack([x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()], dim=2)
+    return turned + boxes[:, None, :2]
+
+
+def to_dataframe(instances: Instances | Outputs, metadata: Metadata | None = None, mask_format: str = "none") -> Any:
+    """Return a pandas ``DataFrame`` with a row per instance or proposal.
+
+    Its columns are those of `to_dicts`, but the box is ``x1``, ``y1``, ``x2`` and ``y2``, or ``x``, ``y``, ``width``,
+    ``height`` and ``angle`` of rotated ones. Masks are left out, unless ``mask_format`` is "polygon" or "rle".
+
+    Raises:
+        LitepredError: pandas is missing.
+        ValueError: for another ``mask_format``.
+    """
+    pandas = optional("pandas", "to_dataframe()", "pandas")
+    found: Instances = found_in(instances, "instances", "proposals").to("cpu")
+    frame = pandas.DataFrame(to_dicts(found, metadata, mask_format))
+    boxes = next(found.get(name).tensor for name in ("pred_boxes", "proposal_boxes") if found.has(name))
+    titles = ("x1", "y1", "x2", "y2") if boxes.shape[1] == 4 else ("x", "y", "width", "height", "angle")
+    if not len(frame):
+        names = ("category_id", "category", "score") if found.has("scores") else ("objectness_logit",)
+        return pandas.DataFrame(columns=[*names, *titles])
+    place = list(frame.columns).index("box")
+    for i, title in enumerate(titles):
+        frame.insert(place + i, title, boxes[:, i].numpy())
+    return frame.drop(columns="box")
