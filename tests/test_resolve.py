@@ -71,7 +71,7 @@ def test_a_predictor_has_the_names_in_the_file_of_its_weights(folder):
 def test_each_file_is_read_once(folder, monkeypatch, cfg, weights, infer_num_classes):
     monkeypatch.chdir(folder)
     read, reader = [], readers._read
-    monkeypatch.setattr(readers, "_read", lambda file, kind: read.append(file.name) or reader(file, kind))
+    monkeypatch.setattr(readers, "_read", lambda file, *how: read.append(file.name) or reader(file, *how))
     Predictor(cfg, weights=weights, device="cpu", infer_num_classes=infer_num_classes)
     assert read == ["bundle.safetensors"]
 

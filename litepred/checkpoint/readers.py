@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import mmap
 import os
 import re
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -38,8 +38,15 @@ _EXPANDED_FREELY, _EXPANSION = 100_000_000, 10
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _TEXT_PICKLE = re.compile(rb"c[\w.]+\r?\n[\w.]+\r?\n|\(([dl]p\d|d[VS]|S['\"]|V)|[}\]][q(.]")
 _LOCAL_QUERY = re.compile(r"((dl|raw|download)=\w*|matching_heuristics=False)(&|$)")
-_MAPPED = 64 << 20  # bytes: larger files are mapped into memory, where one that is cut short meanwhile ends the process
+_LARGE = 1 << 20  # bytes: what is larger gets memory that goes back to the system as soon as it is free
 _logger = logging.getLogger(__name__)
+_SAFETENSORS = {  # element types by their names in the format
+    **{f"I{bits}": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": getattr(torch, f"uint{bits}") for bits in (8, 16, 32, 64)},
+    **{f"F{bits}": getattr(torch, f"float{bits}") for bits in (16, 32, 64)},
+    **{"BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2},
+    **{"BOOL": torch.bool, "C64": torch.complex64},
+}
 _DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 # How files start (in letters of either case) that people hand over instead of a checkpoint, and what to do about them.
@@ -53,16 +60,14 @@ class _MissingFileError(CheckpointError, FileNotFoundError):
     """There is no such checkpoint file."""
 
 
-def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: str | PathLike[str], *, numbers: bool = True) -> Checkpoint:
     """Read a checkpoint of any supported kind, safely.
 
     Supported are safetensors files, files of ``torch.save`` (zip and legacy), and pickled dicts of arrays as in
     Detectron2's and Detectron1's model zoos (all protocols, Python 2 included). The name's ending plays no part. Where
     the state dict is found in the file is told at `find_state`; names of Caffe2 are changed as `from_caffe2` tells.
 
-    Where a safetensors file, or one that ``torch.save`` of PyTorch 1.6 or newer wrote, has more than 64 MiB, its
-    tensors are read from the disk when they are used. As long as such a tensor exists, Windows lets nobody replace or
-    delete the file.
+    All tensors are in memory then: nothing is left open, and what becomes of the file changes none.
 
     Args:
         path: of a file; or its address (see `download`), which is downloaded unless it is in the cache.
@@ -70,6 +75,8 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             for one of several models in it (see `litepred.checkpoint.naming.unwrapping`). That, and what is left
             of the address that a file came from, such as ``?dl=1``, is no part of a file's name, unless there is a
             file of the whole name.
+        numbers: read the tensors' numbers, too. Without them, tensors of safetensors files and of those of PyTorch 1.6
+            or newer are on the device ``meta``, and reading a file costs next to nothing.
 
     Raises:
         CheckpointError: there is no such file (then also a ``FileNotFoundError``), it cannot be downloaded, is of
@@ -81,7 +88,7 @@ def read_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     size = 0
     try:
         size = file.stat().st_size
-        data, header = _read(file, kind)
+        data, header = _read(file, kind, numbers)
         found = find_state(data, chosen)
         tensors = _tensors(found.model, _EXPANDED_FREELY + _EXPANSION * size)
         shorter = unwrapping(tensors, "" if data is not found.model and chosen in data else chosen)
@@ -208,38 +215,57 @@ def _kind(file: Path, head: bytes, size: int) -> str:
     )
 
 
-def _read(file: Path, kind: str) -> tuple[Any, dict[str, str]]:
+def _read(file: Path, kind: str, numbers: bool) -> tuple[Any, dict[str, str]]:
     """Return what a file of a known format holds, and the texts in its header."""
     if kind == "safetensors":
-        return _read_safetensors(file)
+        return _read_safetensors(file, numbers)
     if kind == "torch":
-        return _read_zip(file), {}
+        return _read_zip(file, numbers), {}
     with file.open("rb") as stream:
         return (load_legacy if kind == "torch-legacy" else load_pickle)(stream), {}
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    # The library checks everything but this: it reads headers that take gigabytes of memory, and takes the last of two
-    # tensors of one name.
+def _read_safetensors(file: Path, numbers: bool) -> tuple[dict[str, Any], dict[str, str]]:
     with file.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         if size > _HEADER_READ_MAX:
             raise CheckpointError(f"its header has {size:,} bytes, more than any that is read ({_HEADER_READ_MAX:,})")
-        entries = json.loads(stream.read(size), object_pairs_hook=_without_duplicates)
-        whole = b"" if stream.seek(0, os.SEEK_END) > _MAPPED else _whole(stream)
-    header: dict[str, str] = entries.get("__metadata__") or {}
-    if whole:
-        tensors = safetensors.torch.load(whole)
-    else:
-        with safetensors.safe_open(file, "pt") as content:
-            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - it is no dict
+        entries = json.loads(stream.read(size).decode(), object_pairs_hook=_without_duplicates)
+        header: dict[str, str] = entries.pop("__metadata__", None) or {}
+        if not all(isinstance(text, str) for text in header.values()):
+            raise ValueError("the texts in its header are none")
+        length = stream.seek(0, os.SEEK_END) - 8 - size
+        parts = sorted(entries.items(), key=lambda item: item[1]["data_offsets"])
+        place = 0  # the format has neither gaps nor parts that share bytes
+        for key, entry in parts:
+            start, end = entry["data_offsets"]
+            shape, expected = entry["shape"], _SAFETENSORS[entry["dtype"]].itemsize
+            if not all(type(number) is int and number >= 0 for number in (start, end, *shape)):
+                raise ValueError(f"the place or shape of {key} is none")
+            if start != place or end - start != math.prod(shape) * expected:
+                raise ValueError(f"{key} has the bytes {start:,} to {end:,} for the shape {tuple(shape)}")
+            place = end
+        if place != length:
+            raise ValueError(f"its tensors have {place:,} bytes where there are {length:,}")
+        stream.seek(8 + size)
+        tensors = {}
+        for key, entry in parts:
+            dtype, number = _SAFETENSORS[entry["dtype"]], math.prod(entry["shape"])
+            if numbers:
+                data = _exactly(stream, number * dtype.itemsize)
+                tensors[key] = stored_tensor(data, dtype, number).reshape(entry["shape"])
+            else:
+                tensors[key] = torch.empty(entry["shape"], dtype=dtype, device="meta")
     extra = {key: _json_or_text(value) for key, value in header.items() if (key, value) != ("format", "pt")}
     return {**extra, "model": tensors}, header
 
 
-def _whole(stream: BinaryIO) -> bytes:
-    stream.seek(0)
-    return stream.read()
+def _exactly(stream: BinaryIO, size: int) -> bytearray | mmap.mmap:
+    """Read so many bytes, or fail: the file is read rather than mapped, so that it may be cut short meanwhile."""
+    data = bytearray(size) if size < _LARGE else mmap.mmap(-1, size)
+    if stream.readinto(data) < size:  # type: ignore[attr-defined]
+        raise EOFError(f"it ends before {size:,} bytes that it had were read")
+    return data
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -255,11 +281,9 @@ def _json_or_text(value: str) -> Any:
         return value
 
 
-def _read_zip(file: Path) -> Any:
-    with file.open("rb") as stream:
-        mapped = stream.seek(0, os.SEEK_END) > _MAPPED
-        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY) if mapped else bytearray(_whole(stream))
-    with zipfile.ZipFile(file if mapped else io.BytesIO(data)) as archive:
+def _read_zip(file: Path, numbers: bool) -> Any:
+    with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        size = left = stream.seek(0, os.SEEK_END)
         entries = {entry.filename: entry for entry in archive.infolist()}
         pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
         if len(entries) < len(archive.infolist()) or len(pickles) > 1:
@@ -282,19 +306,26 @@ def _read_zip(file: Path) -> Any:
             )
         pickled = pickles[0]
         expanded = sum(entry.file_size for entry in entries.values() if entry.compress_type != zipfile.ZIP_STORED)
-        if expanded > _EXPANDED_FREELY + _EXPANSION * len(data) or entries[pickled].file_size > 10**6 + len(data):
-            raise CheckpointError(f"its {len(data):,} bytes unpack to {expanded:,}, which no weights do")
+        if expanded > _EXPANDED_FREELY + _EXPANSION * size or entries[pickled].file_size > 10**6 + size:
+            raise CheckpointError(f"its {size:,} bytes unpack to {expanded:,}, which no weights do")
         folder = pickled.removesuffix("data.pkl")
         if "big" in (archive.read(name).decode() for name in entries.keys() & {f"{folder}byteorder"}):
             raise CheckpointError("it was written on a big-endian machine, and its numbers are not read")
 
         def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
+            nonlocal left
             entry = entries[f"{folder}data/{key}"]
+            if not numbers and 0 <= numel * dtype.itemsize <= entry.file_size:
+                return torch.empty(numel, dtype=dtype, device="meta")
             if entry.compress_type != zipfile.ZIP_STORED:
-                return stored_tensor(bytearray(archive.read(entry)), dtype, numel, 0, entry.file_size)
-            header = data[entry.header_offset : entry.header_offset + 30]
-            start = entry.header_offset + 30 + sum(struct.unpack("<26xHH", header))  # of its name and its extra field
-            return stored_tensor(data, dtype, numel, start, start + min(entry.file_size, entry.compress_size))
+                return stored_tensor(bytearray(archive.read(entry)), dtype, numel)
+            stream.seek(entry.header_offset)  # past zipfile, which would take the bytes twice
+            stream.seek(sum(struct.unpack("<26xHH", _exactly(stream, 30))), os.SEEK_CUR)  # its name and its extra field
+            held = min(entry.file_size, entry.compress_size)
+            left -= held
+            if left < 0:
+                raise CheckpointError("it is a zip archive whose entries share bytes")
+            return stored_tensor(_exactly(stream, held), dtype, numel)
 
         return load_pickle(io.BytesIO(archive.read(pickled)), storage)
 

@@ -326,22 +326,16 @@ def load_pickle(stream: BinaryIO, storage: Callable[[torch.dtype, str, int], Ten
     return Unpickler(stream, storage).load()
 
 
-def stored_tensor(buffer: mmap.mmap | bytearray, dtype: torch.dtype, numel: int, start: int, end: int) -> Tensor:
-    """Return ``numel`` little-endian numbers in ``buffer[start:end]`` as a tensor, which keeps the buffer alive.
-
-    It shares the buffer's memory, which must be writable, where the numbers are aligned.
+def stored_tensor(buffer: bytearray | mmap.mmap, dtype: torch.dtype, numel: int) -> Tensor:
+    """Return the first ``numel`` little-endian numbers of a buffer as a tensor, which shares its memory.
 
     Raises:
         UnpicklingError: there are fewer bytes.
     """
     size = numel * dtype.itemsize
-    if not 0 <= start <= start + size <= end <= len(buffer):
-        raise pickle.UnpicklingError(f"a tensor of {size:,} bytes where there are {max(0, end - start):,}")
-    if not numel:
-        return torch.empty(0, dtype=dtype)
-    if start % dtype.itemsize:
-        buffer, start = bytearray(buffer[start : start + size]), 0
-    return torch.frombuffer(buffer, dtype=dtype, count=numel, offset=start)
+    if not 0 <= size <= len(buffer):
+        raise pickle.UnpicklingError(f"a tensor of {size:,} bytes where there are {len(buffer):,}")
+    return torch.frombuffer(buffer, dtype=dtype, count=numel) if numel else torch.empty(0, dtype=dtype)
 
 
 def load_legacy(stream: BinaryIO) -> Any:

@@ -103,7 +103,7 @@ def _facts(name: str) -> dict[str, Any]:
         from ..modeling.build import build_skeleton
 
         return {"file": name, "format": "config", **_weight_facts(build_skeleton(cfg).state_dict())}
-    checkpoint = read_checkpoint(name)
+    checkpoint = read_checkpoint(name, numbers=False)
     entries = {str(key): value for key, value in checkpoint.extra.items()}
     entries.pop("__author__", None)
     return {

@@ -37,10 +37,12 @@ def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     warn_if_old("PIL")
     Image.preinit()  # the most usual formats: the others take long to import
     try:
-        return Image.open(file, formats=_known())
+        image = Image.open(file, formats=_known())
     except UnidentifiedImageError:
         Image.init()
-        return Image.open(file, formats=_known())
+        image = Image.open(file, formats=_known())
+    image.filename = ""  # Pillow would map it into memory, where a file that is cut short meanwhile ends the process
+    return image
 
 
 def format_of(head: bytes) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from litepred.checkpoint import read_checkpoint
+from litepred.checkpoint import read_checkpoint, readers
 from litepred.checkpoint.readers import to_tensor
 from litepred.config import get_cfg
 from litepred.errors import CheckpointError
@@ -329,7 +330,7 @@ def test_to_tensor_refuses_what_is_not_weights(dtype: Any) -> None:
 
 CUT = """
 import os, sys
-from litepred.checkpoint import read_checkpoint
+from litepred.checkpoint import read_checkpoint, readers
 for path in sys.argv[1:]:
     model = read_checkpoint(path).model
     os.truncate(path, 50)
@@ -341,7 +342,6 @@ for path in sys.argv[1:]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody cut a file that is open")
 def test_a_file_that_is_cut_short_later_ends_no_process(tmp_path: Path) -> None:
-    """What was read of a small file is in memory; a larger one is mapped (SECURITY.md)."""
     state = {"a": torch.ones(500_000)}
     torch.save(state, tmp_path / "a.pth")
     safetensors.torch.save_file(state, tmp_path / "a.safetensors")
@@ -351,8 +351,39 @@ def test_a_file_that_is_cut_short_later_ends_no_process(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_large_file_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("litepred.checkpoint.readers._MAPPED", 1)
-    for write in (write_torch, write_safetensors):
-        write(tmp_path / write.__name__)
-        assert_state(read_checkpoint(tmp_path / write.__name__).model)
+@pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file])
+def test_without_its_numbers(save: Any, tmp_path: Path) -> None:
+    state = {"a": torch.ones(2, 3), "b": torch.ones(4, dtype=torch.int64), "none": torch.ones(0, 3)}
+    save(state, tmp_path / "a")
+    found = read_checkpoint(tmp_path / "a", numbers=False).model
+    assert {key: (one.shape, one.dtype) for key, one in found.items()} == {
+        key: (one.shape, one.dtype) for key, one in state.items()
+    }
+    assert {one.device.type for one in found.values()} == {"meta"}
+
+
+@pytest.mark.parametrize("size", [50_000, 500_000])
+@pytest.mark.parametrize("save", [torch.save, safetensors.torch.save_file])
+def test_a_file_that_is_cut_short_while_it_is_read(
+    save: Any, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = readers._exactly
+
+    def cutting(stream: Any, size: int) -> Any:
+        if size != 30:  # of a zip entry's header
+            os.truncate(tmp_path / "a", stream.tell() + size // 2)
+        return read(stream, size)
+
+    save({"a": torch.ones(size)}, tmp_path / "a")
+    monkeypatch.setattr(readers, "_exactly", cutting)
+    with pytest.raises(CheckpointError, match=r"cut short or damaged.*it ends before"):
+        read_checkpoint(tmp_path / "a")
+
+
+@pytest.mark.parametrize("dtype", readers._SAFETENSORS.values(), ids=str)
+def test_element_types_of_safetensors(dtype: torch.dtype, tmp_path: Path) -> None:
+    values = torch.arange(6).reshape(2, 3).to(dtype)
+    safetensors.torch.save_file({"a": values, "none": torch.zeros(0, 3, dtype=dtype)}, tmp_path / "a")
+    found = read_checkpoint(tmp_path / "a").model
+    assert (found["a"].dtype, found["none"].shape) == (dtype, (0, 3))
+    assert torch.equal(found["a"].view(torch.uint8), values.view(torch.uint8))

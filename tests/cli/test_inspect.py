@@ -204,6 +204,11 @@ def test_large_files_are_not_read(folder, capsys):
     with (folder / "large.safetensors").open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + size)
+    with (folder / "cut.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(7 + len(header) + size)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert main(["inspect", str(folder / "cut.safetensors")]) == 1
+    assert "its tensors have 4,294,967,296 bytes where there are 4,294,967,295" in capsys.readouterr().err
     assert page("large.safetensors", capsys)[-1] == "a  weight (1073741824)"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 * before

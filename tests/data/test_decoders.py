@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -117,3 +118,25 @@ def test_what_is_installed_is_what_is_wanted():
     for name, wanted in decoders.DECODERS.values():
         least = wanted.removesuffix(".0")
         assert re.search(rf'"{name}>={least}(; python_version {python} \'3\.11\')?"', text)
+
+
+CUT = """
+import os, sys
+from PIL import ImageFile
+from litepred.data import image_to_array
+load = ImageFile.ImageFile.load
+def cutting(image):
+    loaded = load(image)
+    os.truncate(sys.argv[1], 99)
+    return loaded
+ImageFile.ImageFile.load = cutting
+assert image_to_array(sys.argv[1]).shape == (500, 600, 3)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody cut a file that is open")
+@pytest.mark.parametrize(("format", "mode"), [("bmp", "L"), ("tif", "RGBA"), ("tif", "I;16"), ("ppm", "L")])
+def test_an_image_that_is_cut_short_while_it_is_read_ends_no_process(format, mode, tmp_path):
+    Image.new(mode, (600, 500)).save(tmp_path / f"a.{format}")
+    done = subprocess.run([sys.executable, "-c", CUT, tmp_path / f"a.{format}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
