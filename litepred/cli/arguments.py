@@ -38,7 +38,7 @@ _OPTIONS = (
     ("no-?gpu|no-?cuda|cpu", "did you mean --device cpu?", "--device"),
     ("half|fp16|bf16|amp", "did you mean --precision bfloat16?", "--precision"),
     ("checkpoint|ckpt|model|model-weights|resume|w", "did you mean --weights?", "--weights"),
-    ("out.*|save-dir|project|save|dest", "did you mean --output?", "--output"),
+    ("o|out.*|save-dir|project|save|dest", "did you mean --output?", "--output"),
     ("labels?-?names|names|categories", "did you mean --class-names?", "--class-names"),
     (
         "opts?|cfg-options|set|imgsz|img-size|size|iou.*|nms.*",
