@@ -15,12 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from unicodedata import normalize
 
-from .errors import CheckpointError, LitepredError, WriteError
+from .errors import CheckpointError, LitepredError, WriteError, wording
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["as_stored", "cache_folder", "check_targets", "is_address", "read_rows", "whole_file"]
+__all__ = [
+    "address_advice",
+    "as_stored",
+    "cache_folder",
+    "check_targets",
+    "is_address",
+    "read_rows",
+    "whole_file",
+]
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
 
@@ -72,6 +80,18 @@ def cache_folder() -> Path:
         raise CheckpointError(
             f"there is no folder for downloads ({error}): set LITEPRED_CACHE to one that can be written"
         ) from error
+
+
+def address_advice(name: str) -> str:
+    """Say what to do about an address in the place of a file; nothing where a name is none."""
+    if re.match(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms)://|https?://[^?]*\.(m3u8|mpd)(\?|$)", name, re.IGNORECASE):
+        told = "record a part of it as a video first"
+        return "streams are not opened, " + wording("give each frame of cv2.VideoCapture(address) to predictor()", told)
+    if name == "-":
+        return "standard input is not read, write the image to a file first"
+    if name.lower().startswith("file://"):
+        return "addresses are not opened, give its path"
+    return "addresses are not opened, download the file first" if is_address(name) else ""
 
 
 def read_rows(path: Path) -> list[list[str]]:

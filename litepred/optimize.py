@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .choices import filled, is_faster
-from .errors import ConfigError
+from .errors import ConfigError, wording
 from .layers import FrozenBatchNorm2d, InferenceModule, PointwiseLinear, WinogradConv2d
 from .layers.norm import ChannelsLastGroupNorm
 from .modeling.roi_heads import FastRCNNConvFCHead, MaskRCNNConvUpsampleHead
@@ -62,7 +62,9 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
     elif precision != "float32" and not is_fast(precision, device):
         warnings.warn(
             f"this {'processor' if device.type == 'cpu' else 'device'} has no fast path for {precision}: "
-            "computing in float32, which is faster here. Leave precision='float32' to say so yourself.",
+            "computing in float32, which is faster here. Leave "
+            + wording("precision='float32'", "--precision float32")
+            + " to say so yourself.",
             stacklevel=3,
         )
         precision = "float32"

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -34,6 +35,19 @@ PYTHON = (
 PRIVATE = ("Traceback", " _", "'NoneType'", "object has no attribute", "KeyError", "argparse")
 
 
+OTHERS = {  # files of other kinds and of other projects
+    "yolo.yaml": b"nc: 80\nnames: [person, bicycle]\n",
+    "mmdet.py": b"model = dict(type='MaskRCNN')\n",
+    "notes.pdf": b"%PDF-1.4",
+    "zero.png": b"",
+    "page.png": b"<!DOCTYPE html><html>404",
+    "drawing.svg": b"<svg></svg>",
+    "array.npy": b"\x93NUMPY\1\0",
+    "list.pkl": b"\x80\4].",
+    "pointer.pth": b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 1000\n",
+}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """What a newcomer has: a config, a checkpoint that fits it and one that does not, annotations, images."""
@@ -56,6 +70,10 @@ def folder(tmp_path_factory) -> Path:
     Image.fromarray(IMAGE[:, :, ::-1]).save(folder / "photo.png")
     (folder / "clip.mp4").write_bytes(b"no frames")
     (folder / "empty").mkdir()
+    with ZipFile(folder / "images.zip", "w") as archive:
+        archive.writestr("photo.png", b"")
+    for name, content in OTHERS.items():
+        (folder / name).write_bytes(content)
     return folder
 
 
@@ -68,7 +86,7 @@ MODEL = ("--config", "config.yaml", "--weights", "model_final.pth", "--device", 
         # what is not there, or stands in another's place
         ("predict nothere.png", ["there is no file 'nothere.png'", "the working folder is"]),
         ("predict phto.png", ["did you mean 'photo.png'?"]),
-        ("predict https://example.com/a.png", ["download the image first"]),
+        ("predict https://example.com/a.png", ["download the file first"]),
         ("predict --config nothere.yaml photo.png", ["there is no file 'nothere.yaml'", "such as config.yaml"]),
         ("predict --config retinanet_R_50_FPN_3x photo.png", ["did you mean COCO-Detection/retinanet_R_50_FPN_3x?"]),
         ("predict --config mask_rcn photo.png", ["litepred zoo has them all"]),
@@ -85,7 +103,57 @@ MODEL = ("--config", "config.yaml", "--weights", "model_final.pth", "--device", 
         ("predict --config config.yaml --weights nothere.pth photo.png", ["no checkpoint file nothere.pth"]),
         ("predict --config config.yaml --weights config.yaml photo.png", ["is a text file", "expected the weights"]),
         ("predict --config config.yaml --weights photo.png photo.png", ["is an image: expected the weights"]),
-        ("predict model_final.pth", ["is no image of a format that is opened"]),
+        ("predict model_final.pth", ["'model_final.pth' is no image: a checkpoint is given as --weights"]),
+        ("predict config.yaml", ["'config.yaml' is no image: a config is given as --config"]),
+        ("predict nothere.json", ["results are written by options that take a name, such as --coco FILE"]),
+        ("predict no", ["an option that is a switch takes no value, and its opposite begins with --no-"]),
+        ("predict 0", ["a camera is camera:0"]),
+        ("predict rtsp://localhost/stream", ["streams are not opened, record a part of it as a video first"]),
+        ("predict https://example.com/clip.mp4", ["addresses are not opened, download the file first"]),
+        ("predict notes.pdf", ["is a PDF: write its pages as images first"]),
+        ("predict zero.png", ["is empty (0 bytes): copy or download it again"]),
+        ("predict page.png", ["is a web page: download the image itself"]),
+        ("predict drawing.svg", ["is a drawing of vectors (SVG): write it as PNG first"]),
+        ("predict images.zip", ["is a zip archive: unpack it first"]),
+        ("predict array.npy", ["is an array in NumPy's format: write it as PNG first"]),
+        ("predict --classes photo.png", ["--classes is 'photo.png', a file: expected names, as in --classes a,b"]),
+        ("predict photo.png --coco out.csv", ["--coco is 'out.csv': expected a name that ends in .json"]),
+        ("predict photo.png --csv out.json", ["--csv is 'out.json': expected a name that ends in .csv"]),
+        ("predict photo.png --labels out.png", ["--labels is 'out.png': expected a folder"]),
+        # what is of another project
+        ("predict --config yolo.yaml photo.png", ["is no config of Detectron2: it has nc, names, and expected are"]),
+        ("predict --config coco.json photo.png", ["it has images, annotations, categories, and expected are keys"]),
+        ("predict --config mmdet.py photo.png", ["is a Python file", "the config.yaml that training wrote"]),
+        ("predict --config empty photo.png", ["config empty is not a file"]),
+        (
+            "predict --config detectron2://COCO/x/model_final_f10217.pkl photo.png",
+            ["is an address: expected a config", "given as --weights model_final.pth"],
+        ),
+        (
+            "predict --config config.yaml --weights images.zip photo.png",
+            ["a zip archive that torch.save did not write"],
+        ),
+        ("predict --config config.yaml --weights list.pkl photo.png", ["an object of type list"]),
+        ("predict --config config.yaml --weights pointer.pth photo.png", ["is a Git LFS pointer", "git lfs pull"]),
+        ("predict --config config.yaml --weights empty photo.png", ["empty is a directory: expected a checkpoint"]),
+        (
+            "predict --config config.yaml --weights ftp://host/model.pth photo.png",
+            ["is no address to download from: expected https://"],
+        ),
+        # the files of a command in each other's places
+        ("convert model_final.pth out.onnx", ["ends in .pth, .pkl, .safetensors; litepred export writes ONNX files"]),
+        ("export config.yaml out.pth", ["ends in .onnx; litepred convert writes checkpoints"]),
+        ("export config.yaml --weights nothere.pth out.onnx", ["there is no checkpoint file nothere.pth"]),
+        ("export --check nothere.png out.onnx", ["--check is 'nothere.png', but there is no such file"]),
+        ("evaluate --images photo.png --annotations coco.json", ["which is a file: expected a folder"]),
+        ("benchmark --ways exact float32", ["what --ways takes has commas between, as in a,b"]),
+        ("compare nothere.yaml config.yaml", ["there is no file 'nothere.yaml'"]),
+        ("compare config.yaml config.yaml", ["A and B are one model, run in one way", "--ways exact,bfloat16"]),
+        ("compare config.yaml five.yaml nothere.png", ["there is no file 'nothere.png'"]),
+        ("compare config.yaml five.yaml clip.mp4", ["a video came: expected images"]),
+        ("compare config.yaml five.yaml --weights a.pth,b.pth,c.pth", ["--weights has 3 parts: expected one, or A's"]),
+        ("run photo.png", ["is no text: expected a Python program"]),
+        ("run nothere.py", ["nothere.py' cannot be read: No such file"]),
         ("predict empty", ["has no image or video in it"]),
         ("inspect nothere.pth", ["no checkpoint file nothere.pth"]),
         ("inspect nothere.yaml", ["there is no file 'nothere.yaml'"]),
@@ -99,9 +167,9 @@ MODEL = ("--config", "config.yaml", "--weights", "model_final.pth", "--device", 
         ("densepose show nothere.yaml model.pkl photo.png dp_segm", ["there is no file 'nothere.yaml'"]),
         ("densepose show config.yaml nothere.pkl photo.png dp_segm", ["no checkpoint file nothere.pkl"]),
         ("densepose show config.yaml model_final.pth nothere.png dp_segm", ["there are no files 'nothere.png'"]),
-        ("zoo yolo", ["no model of the zoo has 'yolo'"]),
+        ("zoo yolo", ["no model of the zoo has 'yolo'", "the families are ", "Mask R-CNN, "]),
         # evaluate
-        ("evaluate --images nothere --annotations coco.json", ["there is no folder --images 'nothere'"]),
+        ("evaluate --images nothere --annotations coco.json", ["--images is 'nothere', but there is no such folder"]),
         ("evaluate --images . --annotations nothere.json", ["--annotations is 'nothere.json'", "no such file"]),
         ("evaluate --images .", ["pass --annotations, --panoptic-annotations or both"]),
         (
@@ -159,12 +227,47 @@ def test_a_command_says_what_helps(typed, told, folder, monkeypatch, capsys):
     [
         ("predct photo.png", "'predct' is no command: did you mean predict?"),
         ("photo.png", "did you mean litepred predict photo.png?"),
-        ("train", "expected one of predict, evaluate, "),
+        ("frobnicate", "expected one of predict, evaluate, "),
         ("densepose shw", "'shw' is no action: did you mean show?"),
         ("help", "did you mean --help?"),
-        ("zoo --lst", "unrecognized arguments: --lst"),
-        ("predict --images photo.png", "images come without an option"),
-        ("benchmark -i photo.png", "images come without an option"),
+        ("list", "did you mean zoo?"),
+        ("detect photo.png", "did you mean predict?"),
+        ("test coco.json", "did you mean evaluate?"),
+        ("info model_final.pth", "did you mean inspect, or doctor?"),
+        ("download x", "predict --config NAME downloads a model by itself"),
+        ("train config.yaml", "models are only run here: train with Detectron2"),
+        ("version", "did you mean --version?"),
+        ("-v", "did you mean --version?"),
+        ("zoo --lst", "unrecognized arguments: --lst; the options are -h, --help, --json"),
+        ("zoo --list", "without a TEXT, all models are listed"),
+        ("zoo --json=yes", "--json takes no value, but 'yes' came"),
+        ("doctor torch", "'torch' is one too many: expected no names"),
+        ("predict --config-file config.yaml --input photo.png", "did you mean --config?"),
+        ("predict --video-input clip.mp4", "images, videos and camera:0 come without an option"),
+        ("predict --confidence-threshold 0.5", "did you mean --threshold?"),
+        ("predict --conf-thres 0.5", "did you mean --threshold?"),
+        ("predict --gpu photo.png", "did you mean --device cuda?"),
+        ("predict photo.png --half", "did you mean --precision bfloat16?"),
+        (
+            "predict photo.png --opts MODEL.DEVICE cpu",
+            "settings stand in the config: write those that differ into a YAML file",
+        ),
+        ("predict photo.png --verbose", "--help lists the options"),
+        ("predict photo.png --coco", "--coco has no value: expected --coco FILE"),
+        ("predict photo.png --classes", "--classes has no value: expected --classes NAMES"),
+        ("predict --threshold 0,5 photo.png", "0,5 is not a score: expected a number from 0 to 1"),
+        ("predict --batch-size many photo.png", "'many' came: expected a whole number, 1 or more"),
+        ("benchmark photo.png clip.mp4", "'clip.mp4' is one too many: expected IMAGE"),
+        ("benchmark --ways exact float32 photo.png", "what --ways takes has commas between, as in a,b"),
+        ("benchmark --ways fast photo.png", "'fast' is no way of running a model: expected exact, float32"),
+        ("convert config.yaml model_final.pth out.pth", "expected IN OUT; a config is given as --config"),
+        ("convert model_final.pth --to safetensors", "the ending of OUT tells the format"),
+        ("export config.yaml model_final.pth out.onnx", "MODEL OUT.onnx; a checkpoint is given as --weights"),
+        ("export out.onnx --size 640", "--size has no value: expected --size HEIGHT WIDTH"),
+        ("compare config.yaml", "required: B"),
+        ("run --input photo.png demo.py", "the options are -h, --help, --replace, -m"),
+        ("predict --images photo.png", "images, videos and camera:0 come without an option"),
+        ("benchmark -i photo.png", "images, videos and camera:0 come without an option"),
         ("predict --precision fp16", "choose from"),
         ("evaluate . coco.json", "required: --images"),
         ("predict -o out photo.png", "did you mean --output?"),
@@ -307,11 +410,36 @@ CALLS = {
     "Predictor(cfg_with(SCORE_THRESH_TEST=1.5))": ["SCORE_THRESH_TEST is 1.5: expected a number from 0 to 1"],
     "Predictor(cfg_with(SCORE_THRESH_TEST='high'))": ["SCORE_THRESH_TEST is 'high': expected a number from 0 to 1"],
     "Predictor(weights='model_final.pth')": ["No config came with the weights", "Predictor('config.yaml', weights="],
+    "Predictor('yolo.yaml')": ["is no config of Detectron2: it has nc, names, and expected are keys such as MODEL"],
+    "Predictor('https://example.com/model_final.pth')": ["is an address: expected a config", "as weights="],
+    "Predictor('s3://bucket/faster_rcnn_R_50_FPN_3x.yaml')": ["is an address: expected a config"],
+    "Predictor(open('config.yaml').read())": ["a text of several lines came: expected the path of a YAML file"],
+    "setattr(cfg_with().MODEL.ROI_HEADS, 'NUM_CLASSES', np.int64(3))": [
+        "got np.int64(3) of type int64",
+        "Convert it first",
+    ],
+    "Predictor(device='gpu')": ["'gpu' is not a device: expected 'cpu', 'cuda'"],
+    "Predictor('config.yaml', 'model_final.pth', class_names='cat')": ["class_names is 'cat': expected a list"],
+    "Predictor('config.yaml', 'model_final.pth', class_names=['a', 'b', 'c', 'd'])": ["has 4 names", "3 classes"],
+    "Predictor('config.yaml', torch.load('model_final.pth'))": ["pass the part with the weights"],
+    "litepred.build_model('config.yaml')": ["str is not a config: expected a CfgNode, as get_cfg() makes it"],
+    "litepred.build_model(cfg_with())([image])": ["input 0 of the model is a ndarray: expected a dict"],
+    "litepred.build_model(cfg_with()).train()": ["litepred only runs inference"],
+    "litepred.DetectionCheckpointer(cfg_with())": ["CfgNode is not a model: expected a module"],
     "Predictor(outputs)": ["dict is not a config"],
     "Predictor(precision='fp16')": ["expected one of float32, bfloat16, float16"],
     # an image
     "predictor('empty')": ["is a directory", "predictor.batch(sorted(Path(folder).iterdir()))"],
     "predictor.batch('empty')": ["a single str", "sorted(Path(folder).iterdir())"],
+    "next(predictor.stream('empty'))": ["'empty' is a folder: expected one video", "predictor.batch(sorted("],
+    "next(predictor.stream('nothere.mp4'))": ["there is no file 'nothere.mp4': expected a video file"],
+    "next(predictor.stream(image))": ["ndarray is no video: expected a file's path", "predictor.batch(images)"],
+    "predictor(open('photo.png'))": ["is open as text: open it with mode 'rb'"],
+    "predictor('notes.pdf')": ["is a PDF: write its pages as images first"],
+    "predictor('zero.png')": ["is empty"],
+    "predictor({'image': image})": ["dict is not an image: expected a path, a Pillow image or a uint8 array"],
+    "litepred.read_image(None)": ["NoneType is no image file: expected a path, or an open binary file"],
+    "litepred.read_image(image)": ["ndarray is no image file"],
     "predictor(None)": ["cv2.imread() returns None for a file that it cannot read"],
     "predictor([image, image])": ["predictor.batch(images)"],
     "predictor(iter([image]))": ["predictor.batch(images)"],
@@ -355,7 +483,14 @@ def test_a_call_says_what_helps(call, folder, predictor, monkeypatch):
         return cfg
 
     names = {
-        **{"Predictor": Predictor, "predictor": predictor, "draw": draw, "results": results, "model_zoo": model_zoo},
+        **{
+            "litepred": litepred,
+            "Predictor": Predictor,
+            "predictor": predictor,
+            "draw": draw,
+            "results": results,
+            "model_zoo": model_zoo,
+        },
         **{"image": IMAGE, "outputs": predictor(IMAGE), "np": np, "torch": torch, "cfg_with": cfg_with},
     }
     with pytest.raises(LitepredError) as raised:

@@ -95,6 +95,10 @@ class DetectionCheckpointer:
         **checkpointables: object,
     ) -> None:
         _refuse_checkpointables(checkpointables)
+        if not isinstance(model, nn.Module):
+            raise CheckpointError(
+                f"{type(model).__name__} is not a model: expected a module, as build_model(cfg) makes it"
+            )
         self.model: nn.Module = model.module if isinstance(model, (DataParallel, DistributedDataParallel)) else model
         self.save_dir = os.fspath(save_dir)
         self.save_to_disk = save_to_disk is not False

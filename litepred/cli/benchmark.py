@@ -15,68 +15,61 @@ turns, and the table shows medians in seconds:
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, LitepredError
-from ..extensions import model_file_reader
 from ..files import check_targets
-from .common import CommandParser, add_model_arguments, add_old_name, check_model_arguments, make_predictor, positive
-from .doctor import chosen
+from .arguments import CommandParser, add, add_old_name, positive
+from .common import WAYS, add_model_arguments, check_model_arguments, is_exported, make_predictor, say, table, ways
+from .doctor import chosen as chosen_layers
+from .inputs import images_or_page, missing_file
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..predictor import Predictor
 
-__all__ = ["add_options", "run"]
+__all__ = ["EPILOG", "add_options", "run"]
 
-_WAYS: dict[str, dict[str, Any]] = {
-    "exact": {"exact": True},
-    "float32": {},
-    "bfloat16": {"precision": "bfloat16"},
-    "float16": {"precision": "float16"},
-    "compiled": {"compile": True},
-    "compiled-bfloat16": {"compile": True, "precision": "bfloat16"},
-    "onnxruntime": {"engine": "onnxruntime"},
-    "openvino": {"engine": "openvino"},
-    "openvino-bfloat16": {"engine": "openvino", "precision": "bfloat16"},
-}
+EPILOG = """\
+examples:
+  litepred benchmark photo.jpg
+  litepred benchmark --config config.yaml --weights model_final.pth photo.jpg
+  litepred benchmark --ways exact,float32,bfloat16,openvino --table speed.csv"""
 _COLUMNS = ("ready", "first", "read", "resize", "model", "total", "ratio")
 
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("image", nargs="?", metavar="IMAGE", help="image file; default: the example page")
+    add(parser, "image IMAGE", "image file; default: the example page", nargs="?")
     add_model_arguments(parser, ways=False)
-    parser.add_argument(
-        "--ways",
-        nargs="+",
-        choices=_WAYS,
-        metavar="WAY",
-        help=f"ways of making the predictor, out of {', '.join(_WAYS)}; default: exact float32, and onnxruntime for a "
-        "file of litepred export",
-    )
-    parser.add_argument("--runs", type=positive, default=5, help="measurements of each way; default: %(default)s")
-    parser.add_argument("--threads", type=positive, help="threads of the processor to use; default: one per core")
-    table = parser.add_argument("--table", metavar="FILE", help="write the table to this CSV file, too")
-    add_old_name(parser, "--csv", table)
+    how = parser.add_argument_group("how it is measured")
+    told = "default: exact,float32, and onnxruntime for a file of litepred export"
+    add(how, "--ways WAYS", f"ways of making the predictor: a,b,c of {', '.join(WAYS)}; {told}", type=ways)
+    add(how, "--runs N", "measurements of each way", type=positive, default=5)
+    add(how, "--threads N", "threads of the processor to use; default: one per core", type=positive)
+    written = parser.add_argument_group("what is written")
+    add_old_name(written, "--csv", add(written, "--table FILE", "write the table to this CSV file, too"))
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
+    if arguments.image in WAYS:
+        raise LitepredError(f"{arguments.image!r} came as the image: what --ways takes has commas between, as in a,b")
+    (name,) = images_or_page([arguments.image] if arguments.image else [])
+    if not os.path.exists(name):
+        raise missing_file(name)
     from .. import __version__
     from ..data.images import image_size
-    from ..default_model import example_page
 
-    path = Path(arguments.image or example_page())
+    path = Path(name)
     image_size(path)  # which tells of a wrong one before the model is loaded
     check_model_arguments(arguments)
-    exported = arguments.config is not None and model_file_reader(arguments.config) is not None
-    ways = arguments.ways or (["onnxruntime"] if exported else ["exact", "float32"])
+    chosen = arguments.ways or (["onnxruntime"] if is_exported(arguments.config) else ["exact", "float32"])
     if arguments.table:
         check_targets([path], [arguments.table])
         if not Path(arguments.table).parent.is_dir():
@@ -87,15 +80,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     predictors: dict[str, Predictor] = {}
     measured: dict[str, dict[str, list[float]]] = {}
-    for way in dict.fromkeys(ways):
+    for way in dict.fromkeys(chosen):
         start = time.perf_counter()
-        predictor = make_predictor(arguments, threads=arguments.threads, **_WAYS[way])
+        predictor = make_predictor(arguments, threads=arguments.threads, **WAYS[way])
         ready_s = time.perf_counter() - start
-        if predictor.precision == _WAYS[way].get("precision", "float32"):  # else a warning has said why
+        if predictor.precision == WAYS[way].get("precision", "float32"):  # else a warning has said why
             predictors[way] = predictor
             measured[way] = {"ready": [ready_s], "first": [_measure(predictor, path)["total"]]}
     if not predictors:
-        raise ConfigError(f"none of {', '.join(ways)} is fast on this device: add exact or float32 to --ways")
+        raise ConfigError(f"none of {', '.join(chosen)} is fast on this device: add exact or float32 to --ways")
     for _ in range(arguments.runs):
         for way, predictor in predictors.items():
             for part, elapsed_s in _measure(predictor, path).items():
@@ -115,15 +108,14 @@ def run(arguments: argparse.Namespace) -> int:
         f"litepred {__version__}, torch {torch.__version__}; {device}, {torch.get_num_threads()} threads, {processor}; "
         f"{path.name}, {width} × {height} pixels"
     )
-    print(f"{'':18}" + "".join(f"{column:>9}" for column in _COLUMNS))
-    for way, parts in medians.items():
-        print(f"{way:<18}" + "".join(f"{parts[column]:9.3f}" for column in _COLUMNS))
-    for layer, told in chosen():
+    rows = [[way, *(f"{parts[column]:.3f}" for column in _COLUMNS)] for way, parts in medians.items()]
+    print("\n".join(table([["", *_COLUMNS], *rows], right=True)))
+    for layer, told in chosen_layers():
         print(f"{layer:<18} {told}")
     if arguments.table:
         with csv_table(arguments.table, ["way", *_COLUMNS]) as add_rows:
             add_rows({"way": way, **{c: f"{parts[c]:.6f}" for c in _COLUMNS}} for way, parts in medians.items())
-        print(f"-> {arguments.table}", file=sys.stderr)
+        say(f"-> {arguments.table}")
     return 0
 
 

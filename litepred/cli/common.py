@@ -1,12 +1,11 @@
-"""What the commands share: how they read their arguments, the model that they run, and small things to print."""
+"""What the commands share: the model that they run, the files that they read and write, and what they print."""
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
+import math
 import os
-import re
 import sys
 import time
 from collections import Counter
@@ -15,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LitepredError
+from ..extensions import model_file_reader
 from ..files import as_stored, is_address
+from .arguments import CommandParser, add
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +25,9 @@ if TYPE_CHECKING:
     from ..predictor import Predictor
 
 __all__ = [
-    "CommandParser",
+    "WAYS",
     "add_class_names",
     "add_model_arguments",
-    "add_old_name",
     "check_checkpoint",
     "check_config",
     "check_file",
@@ -35,80 +35,56 @@ __all__ = [
     "check_output",
     "class_names",
     "count_types",
+    "is_exported",
     "make_predictor",
     "megabytes",
-    "positive",
+    "print_json",
     "progress_bar",
+    "say",
+    "table",
     "told_now_and_then",
+    "ways",
 ]
 
 T = TypeVar("T")
 _LINES_EVERY_S = 10.0
+WAYS: dict[str, dict[str, Any]] = {  # of making a predictor: a name, and what `Predictor` takes
+    "exact": {"exact": True},
+    "float32": {},
+    "bfloat16": {"precision": "bfloat16"},
+    "float16": {"precision": "float16"},
+    "compiled": {"compile": True},
+    "compiled-bfloat16": {"compile": True, "precision": "bfloat16"},
+    "onnxruntime": {"engine": "onnxruntime"},
+    "openvino": {"engine": "openvino"},
+    "openvino-bfloat16": {"engine": "openvino", "precision": "bfloat16"},
+}
 
 
-class CommandParser(argparse.ArgumentParser):
-    """The parser of a command. It answers an unknown option with the command's own usage and the nearest option."""
-
-    def __init__(self, **options: Any) -> None:
-        if "\n" in (options.get("description") or ""):  # it has line ends of its own, which argparse would undo
-            options["formatter_class"] = argparse.RawDescriptionHelpFormatter
-        super().__init__(allow_abbrev=False, **options)
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Read the arguments, and end with an error where some are left over, instead of leaving them to `main`."""
-        found, unknown = super().parse_known_args(args, namespace)
-        several = next((one for one in self._get_positional_actions() if one.nargs == "*"), None)
-        if several and not any(one.startswith("-") and one != "--" for one in unknown):  # they stood behind an option
-            behind = [one for one in unknown if one != "--"]
-            setattr(found, several.dest, [*(getattr(found, several.dest) or ()), *behind])
-            unknown = []
-        if unknown:
-            given, actions = unknown[0].partition("=")[0], self._option_string_actions
-            known = [name for name in actions if actions[name].help is not argparse.SUPPRESS]
-            near = difflib.get_close_matches(given, known, n=1)
-            if len(given) == 2 and given[0] == "-":  # a letter, for which other programs have -o
-                near = near or [name for name in known if name.startswith(f"-{given}")]
-            advice = f", did you mean {' or '.join(near)}?" if near else ""
-            if os.path.exists(unknown[0]):
-                advice = f"; a file of that name comes as ./{unknown[0]}, or behind --"
-            if re.fullmatch("--?(i|s|images?|input|source|files?|path)", given):
-                plain = [action.metavar for action in self._get_positional_actions() if action.metavar == "IMAGE"]
-                advice = "; images come without an option, as in photo.jpg" if plain else advice
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{advice}")
-        return found, unknown
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Name the nearest command for a wrong one; what is an image goes to predict."""
-        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
-            near = difflib.get_close_matches(value, action.choices, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(action.choices)}"
-            if value == "help":
-                advice = "did you mean --help?"
-            if os.path.exists(value) and "predict" in action.choices:
-                advice = f"did you mean litepred predict {value}?"
-            self.error(f"{value!r} is no {str(action.metavar).lower()}: {advice}")
-        super()._check_value(action, value)
+def say(text: object) -> None:
+    """Write a line of litepred's own on standard error."""
+    print(f"litepred: {text}", file=sys.stderr, flush=True)
 
 
-def add_old_name(group: argparse._ActionsContainer, old: str, new: argparse.Action) -> None:
-    """Let an option's former name go on working for one release, with a warning."""
+def print_json(value: Any) -> None:
+    """Print what ``--json`` asks for; a number that is none (NaN) becomes null, since JSON lacks it."""
 
-    class Renamed(argparse.Action):
-        def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-            told = f"{old} is called {new.option_strings[0]} now, and the old name goes with the next release"
-            print(f"litepred: warning: {told}", file=sys.stderr)
-            new(parser, namespace, values, option_string)
+    def plain(one: Any) -> Any:
+        if isinstance(one, dict):
+            return {key: plain(item) for key, item in one.items()}
+        if isinstance(one, list):
+            return [plain(item) for item in one]
+        return None if isinstance(one, float) and math.isnan(one) else one
 
-    kept: dict[str, Any] = {"nargs": new.nargs, "type": new.type, "choices": new.choices, "dest": new.dest}
-    group.add_argument(old, action=Renamed, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **kept)
+    print(json.dumps(plain(value), indent=2))
 
 
-def positive(text: str) -> int:
-    """Read a whole number above 0 from the command line."""
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} came: expected a whole number, 1 or more")
-    return value
+def table(rows: Sequence[Sequence[str]], right: bool = False) -> Iterator[str]:
+    """Yield the lines of a table: its first column is flush left, and so are the others, unless ``right`` is given."""
+    widths = [max(map(len, column)) for column in zip(*rows)]  # none, where there are no rows
+    for first, *cells in rows:
+        padded = [f"{cell:>{width}}" if right else f"{cell:<{width}}" for cell, width in zip(cells, widths[1:])]
+        yield "  ".join([f"{first:<{widths[0]}}", *padded]).rstrip()
 
 
 def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse._ArgumentGroup:
@@ -119,45 +95,37 @@ def add_model_arguments(parser: CommandParser, *, ways: bool = True) -> argparse
         ways: whether the command has the options ``--engine``, ``--precision`` and ``--tta``.
     """
     model = parser.add_argument_group("the model")
-    model.add_argument(
-        "--config",
-        metavar="YAML",
-        help="config of the model, a file of litepred convert, a name in the zoo, or hf://owner/repository on the hub; "
-        "default: the document-page model",
-    )
-    model.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
+    told = "config of the model, a file of litepred convert, a name in the zoo, or hf://owner/repository on the hub"
+    add(model, "--config YAML", f"{told}; default: the document-page model")
+    add(model, "--weights FILE", "checkpoint, instead of the config's MODEL.WEIGHTS")
     add_class_names(model)
-    model.add_argument("--device", help="cpu, cuda or the like, instead of the config's MODEL.DEVICE")
+    add(model, "--device DEVICE", "cpu, cuda or the like, instead of the config's MODEL.DEVICE")
     if ways:
-        model.add_argument(
-            "--engine",
-            choices=("torch", "onnxruntime", "openvino"),
-            help="what runs the model; default: torch, and onnxruntime for a file of litepred export",
-        )
-        model.add_argument(
-            "--precision",
-            choices=("float32", "bfloat16", "float16", "auto"),
-            default="float32",
-            help="precision of convolutions: less is faster on hardware that has it, auto takes the fastest; default: "
-            "%(default)s",
-        )
-        model.add_argument(
-            "--tta", action="store_true", help="test-time augmentation by the config's TEST.AUG: better, but far slower"
-        )
+        told = "what runs the model; default: torch, and onnxruntime for a file of litepred export"
+        add(model, "--engine torch|onnxruntime|openvino", told)
+        told = "precision of convolutions: less is faster on hardware that has it, auto takes the fastest"
+        add(model, "--precision float32|bfloat16|float16|auto", told, default="float32")
+        add(model, "--tta", "test-time augmentation by the config's TEST.AUG: better, but far slower")
     return model
 
 
 def add_class_names(group: argparse._ActionsContainer) -> None:
     """Add the options on the classes of a model."""
-    group.add_argument(
-        "--class-names",
-        metavar="NAMES",
-        help="the model's classes in order: a,b,c, or a text file with a name a line, or the COCO JSON that it was "
+    add(
+        group,
+        "--class-names NAMES",
+        "the model's classes in order: a,b,c, or a text file with a name a line, or the COCO JSON that it was "
         "trained on; default: what comes with the model, else the names of the config's data set, if it is well known",
     )
-    group.add_argument(
-        "--infer-num-classes", action="store_true", help="take the number of classes from the checkpoint"
-    )
+    add(group, "--infer-num-classes", "take the number of classes from the checkpoint")
+
+
+def ways(text: str) -> list[str]:
+    """Read names of `WAYS` with commas between them."""
+    names = [name.strip() for name in text.split(",")]
+    if unknown := [name for name in names if name not in WAYS]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no way of running a model: expected {', '.join(WAYS)}")
+    return names
 
 
 def class_names(given: str | None) -> list[str] | None:
@@ -234,15 +202,27 @@ def check_model_arguments(arguments: argparse.Namespace) -> None:
     class_names(vars(arguments).get("class_names"))
 
 
+def is_exported(config: str | None) -> bool:
+    """Tell whether a model is a file of ``litepred export``."""
+    return config is not None and model_file_reader(config) is not None
+
+
 def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
-    """Load the model that the options of `add_model_arguments` choose; ``options`` are passed on to `Predictor`."""
+    """Load the model that the options of `add_model_arguments` choose.
+
+    Args:
+        arguments: those of the command.
+        options: of `Predictor`, with its config as ``config``; they stand above what ``arguments`` have by these names.
+    """
     from ..predictor import Predictor
 
-    chosen = vars(arguments)
-    names = ("device", "precision", "engine", "tta", "infer_num_classes")
-    ways: dict[str, Any] = {name: chosen[name] for name in names if name in chosen}
-    ways["class_names"] = class_names(arguments.class_names)
-    return Predictor(arguments.config, weights=arguments.weights, **{**ways, **options})
+    names = ("config", "weights", "device", "precision", "engine", "tta", "infer_num_classes")
+    choice = {name: value for name, value in vars(arguments).items() if name in names}
+    choice = {**choice, "class_names": class_names(arguments.class_names), **options}
+    config = choice.pop("config")
+    if choice.get("engine") not in (None, "torch") and not is_exported(config):
+        say(f"the model is exported for {choice['engine']} first, which takes a while; litepred export keeps the file")
+    return Predictor(config, **choice)
 
 
 def check_output(name: str, target: Path, suffixes: Sequence[str], force: bool) -> None:
@@ -258,7 +238,10 @@ def check_output(name: str, target: Path, suffixes: Sequence[str], force: bool) 
         LitepredError: it may not, or cannot.
     """
     if target.suffix not in suffixes:
-        raise LitepredError(f"{name} is {str(target)!r}: expected a name that ends in {', '.join(suffixes)}")
+        other = "; litepred export writes ONNX files" if target.suffix == ".onnx" else ""
+        if ".onnx" in suffixes and target.suffix in (".pth", ".pkl", ".safetensors"):
+            other = "; litepred convert writes checkpoints"
+        raise LitepredError(f"{name} is {str(target)!r}: expected a name that ends in {', '.join(suffixes)}{other}")
     if not target.parent.is_dir():
         raise LitepredError(f"{name} is {str(target)!r}, but there is no folder {str(target.parent)!r}: make it first")
     if target.exists() and not (force and target.is_file()):
@@ -292,4 +275,4 @@ def told_now_and_then(items: Iterable[T], total: int) -> Iterator[T]:
         if not sys.stderr.isatty() and time.monotonic() - last >= _LINES_EVERY_S:
             last = time.monotonic()
             left_s = (last - start) / number * (total - number)
-            print(f"litepred: [{number}/{total}] {last - start:.0f} s, {left_s:.0f} s left", file=sys.stderr)
+            say(f"[{number}/{total}] {last - start:.0f} s, {left_s:.0f} s left")

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ConfigError, LitepredError
 from ..files import check_targets, is_address
+from .arguments import CommandParser, add
 from .common import (
-    CommandParser,
     add_class_names,
     check_checkpoint,
     check_config,
@@ -46,14 +46,14 @@ examples:
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("source", metavar="IN", help="checkpoint to read")
-    parser.add_argument("target", metavar="OUT", help="file to write, whole or not at all")
-    parser.add_argument(
-        "--config", metavar="YAML", help="config of the model, or its name in the zoo; default: what comes with IN"
-    )
-    add_class_names(parser)
-    parser.add_argument("--half", action="store_true", help="store in float16: half the size, and slightly rounded")
-    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+    add(parser, "source IN", "checkpoint to read")
+    add(parser, "target OUT", "file to write, whole or not at all")
+    model = parser.add_argument_group("the model")
+    add(model, "--config YAML", "config of the model, or its name in the zoo; default: what comes with IN")
+    add_class_names(model)
+    written = parser.add_argument_group("what is written")
+    add(written, "--half", "store in float16: half the size, and slightly rounded")
+    add(written, "--force", "replace OUT if it is there")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -110,15 +110,18 @@ def run(arguments: argparse.Namespace) -> int:
 def _source(name: str) -> tuple[str, CfgNode | None]:
     """Return the checkpoint's path or address, and the config that a model of the zoo or of the hub brings along."""
     from .. import extensions
-    from ..resolve import named_config
 
     if (place := extensions.model_place(name)) is not None:
+        from ..resolve import named_config
+
         cfg = named_config(place.config) if place.config and place.weights else None
         return place.weights or place.config or name, cfg
     if is_address(name) or os.path.exists(name) or Path(name.partition("?")[0]).suffix not in ("", ".yaml"):
         check_checkpoint(name)
         return name, None
     check_config(name)
+    from ..resolve import named_config
+
     cfg = named_config(name, trained=True)
     return cfg.MODEL.WEIGHTS, cfg
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from ..densepose import apply_net
 from ..errors import ImageError
-from .common import CommandParser, check_model_arguments
+from .arguments import CommandParser
+from .common import check_model_arguments, say
 
-__all__ = ["add_options", "run"]
+__all__ = ["EPILOG", "add_options", "run"]
+
+EPILOG = """\
+examples:
+  litepred densepose show config.yaml model_final.pkl photo.jpg dp_segm,bbox
+  litepred densepose show DensePose/densepose_rcnn_R_50_FPN_s1x model.pkl \\
+      photos dp_u --output pictures/part.png
+  litepred densepose dump config.yaml model_final.pkl photos"""
 
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    apply_net.add_actions(parser.add_subparsers(dest="action", required=True, metavar="ACTION"))
+    apply_net.add_actions(parser.add_subparsers(dest="action", required=True, metavar="ACTION", help="each has --help"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     for file, outcome in (apply_net.shown_files if arguments.action == "show" else apply_net.dumped_files)(arguments):
         if isinstance(outcome, ImageError):
             failures += 1
-            print(f"litepred: error: {outcome}", file=sys.stderr)
+            say(f"error: {outcome}")
         else:
             print(f"{file} -> {outcome}", flush=True)
     return 1 if failures else 0

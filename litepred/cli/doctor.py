@@ -1,15 +1,14 @@
 """Tell what litepred runs on here.
 
 That is the versions of it and of what it stands on, the devices and what
-they compute fast, what decodes images and videos, the font of labels, and the
-folders of the cache. A line with an exclamation mark is worth acting on; the
-status is 1 where there is one.
+they compute fast, what reads and writes images and videos, the fonts of labels,
+and the folders that hold downloads. A line with an exclamation mark is worth
+acting on; the status is 1 where there is one.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 from collections.abc import Iterator
@@ -17,9 +16,16 @@ from importlib import metadata
 from pathlib import Path
 
 from .. import __version__
-from .common import CommandParser, megabytes
+from .arguments import CommandParser, add
+from .common import megabytes, print_json, table
 
-__all__ = ["add_options", "chosen", "run"]
+__all__ = ["EPILOG", "add_options", "chosen", "run"]
+
+EPILOG = """\
+examples:
+  litepred doctor
+  litepred doctor --json > here.json
+  litepred doctor || echo something is worth acting on"""
 
 _REQUIRED = ("torch", "torchvision", "numpy", "pillow", "opencv-python", "PyYAML", "safetensors", "tqdm")
 _EXTRAS = {  # by the name of litepred's own extra
@@ -29,13 +35,18 @@ _EXTRAS = {  # by the name of litepred's own extra
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "serve": ("fastapi", "uvicorn"),
+    "tiff": ("tifffile", "imagecodecs"),
+    "heif": ("pillow-heif",),
+    "video": ("av",),
+    "supervision": ("supervision",),
+    "ray": ("ray",),
 }
 _PRECISIONS = ("bfloat16", "float16")
 
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("--json", action="store_true", help="print it as JSON, for programs to read")
+    add(parser, "--json", "print it as JSON, for programs to read")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -43,17 +54,18 @@ def run(arguments: argparse.Namespace) -> int:
     sections = {
         "versions": dict(_versions()),
         "devices": dict(_devices()),
-        "decoders": dict(_decoders()),
+        "codecs": dict(_codecs()),
+        "fonts": dict(_fonts()),
         "choices": dict(chosen()),
         "caches": dict(_caches()),
     }
     if arguments.json:
-        print(json.dumps(sections, indent=2))
+        print_json(sections)
     else:
         for title, rows in sections.items():
             print(title)
-            for name, text in rows.items():
-                print(f"  {name:<16}{text}")
+            for line in table([(f"  {name:<14}", text) for name, text in rows.items()]):
+                print(line)
     return int(any(text.startswith("! ") for rows in sections.values() for text in rows.values()))
 
 
@@ -86,15 +98,17 @@ def _installed(name: str) -> str:
 def _devices() -> Iterator[tuple[str, str]]:
     import torch
 
+    from ..choices import processor
     from ..optimize import is_fast
 
     def paths(device: torch.device) -> str:
         fast = [precision for precision in _PRECISIONS if is_fast(precision, device)]
         return f"fast in float32{''.join(f', {one}' for one in fast)}"
 
-    cpu = torch.device("cpu")
+    bits = ", int8 (VNNI)" if "vnni" in processor() else ""
     level = torch.backends.cpu.get_cpu_capability()
-    yield "cpu", f"{os.cpu_count()} cores, torch takes {torch.get_num_threads()}; {level}; {paths(cpu)}"
+    told = f"{os.cpu_count()} cores, torch takes {torch.get_num_threads()}; {level}; {paths(torch.device('cpu'))}{bits}"
+    yield "cpu", told
     for i in range(torch.cuda.device_count()):
         device = torch.device("cuda", i)
         facts = torch.cuda.get_device_properties(device)
@@ -103,26 +117,37 @@ def _devices() -> Iterator[tuple[str, str]]:
         yield "mps", paths(torch.device("mps"))
 
 
-def _decoders() -> Iterator[tuple[str, str]]:
+def _codecs() -> Iterator[tuple[str, str]]:
     import cv2
     from PIL import Image, features
 
     from ..data import IMAGE_FORMATS
+    from ..data.video import writes_h264
 
     Image.init()
     parts = {"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif", "JPEG": "jpg", "TIFF": "libtiff"}
     known = [name for name in IMAGE_FORMATS if name in Image.OPEN]
     opened = [name for name in known if name not in parts or features.check(parts[name])]
+    if _installed("pillow-heif") and "HEIF" not in opened:
+        opened.append("HEIF")
     yield "images", ", ".join(opened)
     if missing := [name for name in IMAGE_FORMATS if name not in opened]:
         yield "not here", ", ".join(missing)
     backends = [cv2.videoio_registry.getBackendName(one) for one in cv2.videoio_registry.getStreamBackends()]
     yield "videos", ", ".join(backends) or "! none: this build of OpenCV reads no videos"
+    part_2 = "MPEG-4 part 2, which browsers do not play: pip install 'litepred[video]' for H.264"
+    yield "videos written", "H.264" if writes_h264() else part_2
+
+
+def _fonts() -> Iterator[tuple[str, str]]:
+    from PIL import features
+
+    from ..visualizer.paint import system_fonts
+
     freetype = features.version("freetype2")
-    yield (
-        "font of labels",
-        f"Pillow's own, by FreeType {freetype}" if freetype else "! Pillow's own, in one size: no FreeType",
-    )
+    yield "labels", f"Pillow's own, by FreeType {freetype}" if freetype else "! Pillow's own, in one size: no FreeType"
+    yield "Latin, Greek …", "DejaVu Sans, which comes with litepred"
+    yield "other letters", ", ".join(system_fonts()) or "none of the system's fonts that are known here"
 
 
 def chosen() -> Iterator[tuple[str, str]]:

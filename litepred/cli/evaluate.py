@@ -9,23 +9,24 @@ before and after moving to litepred can be compared.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, LitepredError
 from ..files import as_stored
+from .arguments import CommandParser, add
 from .common import (
-    CommandParser,
     add_model_arguments,
     check_file,
     check_model_arguments,
     make_predictor,
+    print_json,
     progress_bar,
+    say,
+    table,
     told_now_and_then,
 )
 from .inputs import predict_files
@@ -56,18 +57,14 @@ _PARTS = {"all": "", "things": "_th", "stuff": "_st"}
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument(
-        "--images", metavar="DIR", required=True, help="folder that the annotations' file names begin in"
-    )
-    parser.add_argument("--annotations", metavar="FILE", help="COCO's JSON of instances or keypoints")
-    parser.add_argument("--panoptic-annotations", metavar="FILE", help="COCO's panoptic JSON")
-    parser.add_argument(
-        "--panoptic-folder",
-        metavar="DIR",
-        help="of the panoptic PNGs; default: the JSON's name without .json, else its folder",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    truth = parser.add_argument_group("what is compared with")
+    add(truth, "--images DIR", "folder that the annotations' file names begin in", required=True)
+    add(truth, "--annotations FILE", "COCO's JSON of instances or keypoints")
+    add(truth, "--panoptic-annotations FILE", "COCO's panoptic JSON")
+    told = "of the panoptic PNGs; default: the JSON's name without .json, else its folder"
+    add(truth, "--panoptic-folder DIR", told)
     add_model_arguments(parser)
+    add(parser.add_argument_group("what is printed"), "--json", "print JSON instead of tables")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.annotations = arguments.annotations and as_stored(arguments.annotations)
     arguments.panoptic_annotations = arguments.panoptic_annotations and as_stored(arguments.panoptic_annotations)
     if not folder.is_dir():
-        raise LitepredError(f"there is no folder --images {str(folder)!r}")
+        kind = "which is a file: expected a folder" if folder.exists() else "but there is no such folder"
+        raise LitepredError(f"--images is {str(folder)!r}, {kind}; the working folder is {os.getcwd()!r}")
     if arguments.annotations is None and arguments.panoptic_annotations is None:
         raise LitepredError("there is nothing to compare with: pass --annotations, --panoptic-annotations or both")
     check_file("--annotations", arguments.annotations)
@@ -121,15 +119,13 @@ def run(arguments: argparse.Namespace) -> int:
             bar.update()
     results = {task: figures for evaluator in evaluators for task, figures in evaluator.evaluate().items()}
     if arguments.json:
-        plain = {task: {key: None if math.isnan(v) else v for key, v in row.items()} for task, row in results.items()}
-        print(json.dumps({"images": len(images), "unreadable": len(missed), "results": plain}, indent=2))
+        print_json({"images": len(images), "unreadable": len(missed), "results": results})
     else:
         print("\n".join(_tables(results)))
     if missed:
-        print(
-            f"litepred: error: {len(missed)} of {len(images)} images could not be read: to average precision they are "
-            f"images in which nothing was found, and panoptic quality leaves them out. The first: {missed[0]}",
-            file=sys.stderr,
+        say(
+            f"error: {len(missed)} of {len(images)} images could not be read: to average precision they are images "
+            f"in which nothing was found, and panoptic quality leaves them out. The first: {missed[0]}"
         )
     return 1 if missed else 0
 
@@ -163,9 +159,8 @@ def _tables(results: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
 
 
 def _table(corner: str, titles: list[str], rows: Mapping[str, list[float | None]]) -> Iterator[str]:
-    width = max(map(len, [corner, *rows])) + 2
-    column = max(8, *(len(title) + 2 for title in titles))
-    yield f"{corner:<{width}}" + "".join(f"{title:>{column}}" for title in titles)
-    for name, values in rows.items():
-        cells = ["" if value is None else "-" if math.isnan(value) else f"{value:.2f}" for value in values]
-        yield f"{name:<{width}}" + "".join(f"{cell:>{column}}" for cell in cells)
+    def cell(value: float | None) -> str:
+        return "" if value is None else "-" if math.isnan(value) else f"{value:.2f}"
+
+    lines = [[corner, *titles], *([name, *map(cell, values)] for name, values in rows.items())]
+    yield from table(lines, right=True)

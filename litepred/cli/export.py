@@ -19,15 +19,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import LitepredError
 from ..files import check_targets
-from .common import (
-    CommandParser,
-    add_class_names,
-    check_file,
-    check_model_arguments,
-    check_output,
-    make_predictor,
-    positive,
-)
+from .arguments import CommandParser, add, positive
+from .common import add_class_names, check_file, check_model_arguments, check_output, make_predictor
 from .evaluate import class_numbering
 from .inputs import expand, is_video
 
@@ -47,42 +40,25 @@ examples:
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        nargs="?",
-        help="config, file of litepred convert, or name in the zoo; default: the document-page model",
-    )
-    parser.add_argument("target", metavar="OUT.onnx", help="file to write, whole or not at all")
-    parser.add_argument("--weights", metavar="FILE", help="checkpoint, instead of the config's MODEL.WEIGHTS")
-    add_class_names(parser)
-    parser.add_argument(
-        "--size",
-        metavar=("HEIGHT", "WIDTH"),
-        nargs=2,
-        type=positive,
-        help="take images of this size alone, in pixels after resizing; default: any size",
-    )
-    parser.add_argument("--half", action="store_true", help="store the weights in float16: half the size, and rounded")
-    parser.add_argument(
-        "--int8",
-        action="store_true",
-        help="quantise convolutions and matrix products, and report what that costs; needs --calibrate",
-    )
-    parser.add_argument(
-        "--calibrate", metavar="DIR", help="folder of images to quantise on, some ten to a hundred like the model's own"
-    )
-    parser.add_argument(
-        "--annotations", metavar="FILE", help="COCO's JSON of the images in --calibrate: report AP before and after"
-    )
-    parser.add_argument("--opset", type=positive, default=18, help="version of ONNX's operators; default: %(default)s")
-    parser.add_argument(
-        "--check",
-        metavar="IMAGE",
-        nargs="+",
-        help="images to compare on; default: an example page, a part of it, and an empty image",
-    )
-    parser.add_argument("--force", action="store_true", help="replace OUT.onnx if it is there")
+    told = "config, file of litepred convert, or name in the zoo; default: the document-page model"
+    add(parser, "model MODEL", told, nargs="?")
+    add(parser, "target OUT.onnx", "file to write, whole or not at all")
+    model = parser.add_argument_group("the model")
+    add(model, "--weights FILE", "checkpoint, instead of the config's MODEL.WEIGHTS")
+    add_class_names(model)
+    written = parser.add_argument_group("what is written")
+    told = "take images of this size alone, in pixels after resizing; default: any size"
+    add(written, "--size", told, action="store", metavar=("HEIGHT", "WIDTH"), nargs=2, type=positive)
+    add(written, "--half", "store the weights in float16: half the size, and rounded")
+    add(written, "--opset N", "version of ONNX's operators", type=positive, default=18)
+    told = "image to compare on, once for each; default: an example page, a part of it, and an empty image"
+    add(written, "--check IMAGE", told, action="append")
+    add(written, "--force", "replace OUT.onnx if it is there")
+    bits = parser.add_argument_group("eight bits")
+    told = "quantise convolutions and matrix products, and report what that costs; needs --calibrate"
+    add(bits, "--int8", told)
+    add(bits, "--calibrate DIR", "folder of images to quantise on, some ten to a hundred like the model's own")
+    add(bits, "--annotations FILE", "COCO's JSON of the images in --calibrate: report AP before and after")
 
 
 def run(arguments: argparse.Namespace) -> int:

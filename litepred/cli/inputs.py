@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ImageError
-from ..files import as_stored
+from ..files import address_advice, as_stored
+from .arguments import kind_advice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..selection import Way
     from ..structures import Outputs
 
-__all__ = ["IMAGE_SUFFIXES", "expand", "is_video", "predict_files"]
+__all__ = ["IMAGE_SUFFIXES", "expand", "images_or_page", "is_video", "missing_file", "predict_files"]
 
 T = TypeVar("T")
 _SUFFIXES = ".png .jpg .jpeg .jpe .jfif .tif .tiff .bmp .webp .gif .jp2 .avif .ppm .pgm .pbm .pnm"
@@ -39,8 +40,6 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
     ``left_out``, but for hidden ones. ``*``, ``?``, ``[…]`` and ``**``
     are expanded here too, for shells that leave them as they are.
     """
-    from ..data.video import camera_number
-
     for name in map(as_stored, names):
         if os.path.isdir(name):
             found: list[str] = []
@@ -58,24 +57,39 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
             pattern = os.path.join(glob.escape(folder) if os.path.isdir(folder) else folder, pattern)
             found = sorted(file for file in glob.glob(pattern, recursive=True) if os.path.isfile(file))
             missing = f"no file matches {name!r}; the working folder is {os.getcwd()!r}"
-        elif os.path.exists(name) or camera_number(name) is not None:
+        elif os.path.exists(name) and kind_advice(name):
+            found, missing = [], f"{name!r} is no image: {kind_advice(name)}"
+        elif os.path.exists(name) or _is_camera(name):
             found = [name]
         else:
-            found, missing = [], f"there is no file {name!r}: {_advice(name)}"
+            found, missing = [], str(missing_file(name))
         if found:
             yield from found
         else:
             yield ImageError(missing)
 
 
-def _advice(name: str) -> str:
-    """Say what to do about a name that leads to no file."""
-    from ..data.images import address_advice
+def images_or_page(names: Sequence[str]) -> Sequence[str]:
+    """Return the images that were given, or the example page that comes with litepred."""
+    if names:
+        return names
+    from ..default_model import example_page
 
-    if advice := address_advice(name):
+    return [str(example_page())]
+
+
+def missing_file(name: str) -> ImageError:
+    """Return the error for a name that leads to no file."""
+    return ImageError(f"there is no file {name!r}: {_advice(name)}")
+
+
+def _advice(name: str) -> str:
+    if advice := address_advice(name) or kind_advice(name):
         return advice
     if name.isdecimal():
         return f"a camera is camera:{name}"
+    if name.lower() in ("yes", "no", "true", "false"):
+        return "an option that is a switch takes no value, and its opposite begins with --no-"
     folder, file = os.path.split(name)
     with contextlib.suppress(OSError):
         if near := difflib.get_close_matches(file, os.listdir(folder or "."), n=1, cutoff=0.75):
@@ -92,9 +106,17 @@ def _is_read(file: str) -> bool:
 
 def is_video(name: str) -> bool:
     """Tell videos and cameras from images: files by their content."""
-    from ..data.video import camera_number, is_video_file
+    from ..data.video import is_video_file
 
-    return is_video_file(name) or (camera_number(name) is not None and not os.path.exists(name))
+    return is_video_file(name) or (_is_camera(name) and not os.path.exists(name))
+
+
+def _is_camera(name: str) -> bool:
+    if not name.startswith("camera:"):  # else numpy would be imported, for names that lead nowhere, too
+        return False
+    from ..data.video import camera_number
+
+    return camera_number(name) is not None
 
 
 def predict_files(

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,13 +25,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import is_address
-from .common import CommandParser, check_checkpoint, check_config, count_types, megabytes
+from .arguments import CommandParser, add
+from .common import check_checkpoint, check_config, count_types, megabytes, print_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-__all__ = ["add_options", "run"]
+__all__ = ["EPILOG", "add_options", "run"]
+
+EPILOG = """\
+examples:
+  litepred inspect model_final.pth
+  litepred inspect COCO-Detection/retinanet_R_50_FPN_3x --json
+  litepred inspect --scan downloaded.pkl"""
 
 _FORMATS = {
     "safetensors": "safetensors",
@@ -48,11 +54,10 @@ _NUMBER = re.compile(r"(?<=\.)[0-9]{1,9}(?![^.])")  # a part of a dotted name th
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument(
-        "file", metavar="FILE", help="checkpoint or its address, or a config: a YAML file or a name in the zoo"
-    )
-    parser.add_argument("--scan", action="store_true", help="list the names that loading it with pickle would import")
-    parser.add_argument("--json", action="store_true", help="print all of it as JSON, for programs to read")
+    told = "checkpoint or its address, or a config: a YAML file or a name in the zoo"
+    add(parser, "file FILE", told)
+    add(parser, "--scan", "list the names that loading it with pickle would import")
+    add(parser, "--json", "print all of it as JSON, for programs to read")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _scan(arguments.file, arguments.json)
     facts = _facts(arguments.file)
     if arguments.json:
-        print(json.dumps(facts, indent=2))
+        print_json(facts)
         return 0
     _print([*_page(facts), "", *_modules(facts["keys"])])
     return 0
@@ -79,7 +84,7 @@ def _scan(name: str, as_json: bool) -> int:
     scan = scan_checkpoint(name)
     if as_json:
         facts = {"read": sorted(scan.read), "refused": sorted(scan.refused), "problems": scan.problems}
-        print(json.dumps({"file": name, "format": scan.format, **facts}, indent=2))
+        print_json({"file": name, "format": scan.format, **facts})
     else:
         rows = [("refused", one) for one in sorted(scan.refused)] + [("problem", one) for one in scan.problems]
         rows += [("read as data", one) for one in sorted(scan.read)]

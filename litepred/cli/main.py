@@ -17,8 +17,9 @@ from typing import Any, TextIO
 
 from .. import __version__
 from ..errors import LitepredError, in_words_of_commands
-from . import benchmark, convert, densepose, doctor, evaluate, export, inspect, predict, push, run, serve, zoo
-from .common import CommandParser
+from . import benchmark, compare, convert, densepose, doctor, evaluate, export, inspect, predict, push, run, serve, zoo
+from .arguments import CommandParser
+from .common import say
 
 __all__ = ["main"]
 
@@ -33,17 +34,28 @@ _COMMANDS: dict[Any, str] = {  # each is a module with add_options and run, and 
     convert: "put weights, config and class names into one file, or write what Detectron2 loads",
     export: "write a model as an ONNX file, for programs without torch",
     push: "bring a model to the Hugging Face hub, with a model card",
+    compare: "show where two models, or two ways of running one, differ",
     benchmark: "measure how fast a model is here",
     densepose: "map people in images to parts and coordinates of the body",
     serve: "answer over HTTP, with a page to try a model on",
-    doctor: "tell what litepred runs on here: versions, devices, decoders, caches",
+    doctor: "tell what litepred runs on here: versions, devices, codecs, fonts, caches",
     run: "run a Python program that imports detectron2, without Detectron2",
 }
+
+_DESCRIPTION = """\
+Run Detectron2-style models without Detectron2.
+
+Each command says more with --help, such as litepred predict --help."""
+_EPILOG = """\
+examples:
+  litepred predict photo.jpg --config COCO-Detection/retinanet_R_50_FPN_3x
+  litepred predict photos --config config.yaml --weights model_final.pth
+  litepred convert model_final.pth model.safetensors --config config.yaml"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with ``argv`` (default: the process's own arguments); returns its exit status."""
-    parser = CommandParser(prog="litepred", description="Run Detectron2-style models without Detectron2.")
+    parser = CommandParser(prog="litepred", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"litepred {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command, told in _COMMANDS.items():
@@ -52,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.set_defaults(run=command.run)
         command.add_options(options)
     with _streams():
-        arguments = parser.parse_args(argv)
+        arguments = parser.parse_args((sys.argv[1:] if argv is None else argv) or ["--help"])
     if arguments.command == "run":  # the program's warnings, errors and signals are its own
         return _run(arguments)
     with _streams(), warnings.catch_warnings(), _terminable(), in_words_of_commands():
@@ -61,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"litepred: warning: {message}", file=sys.stderr)
+    say(f"warning: {message}")
 
 
 @contextmanager
@@ -114,11 +126,11 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         return status
     except LitepredError as error:
-        print(f"litepred: error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 1
     except OSError as error:  # a folder that may not be read, a full disk, an output that ends
         if not _is_broken_pipe(error):  # else whoever reads the output has enough, such as head
-            print(f"litepred: error: {error}", file=sys.stderr)
+            say(f"error: {error}")
         try:
             sys.stdout.flush()
         except OSError:  # so that Python does not fail once more when it ends
@@ -127,15 +139,14 @@ def _run(arguments: argparse.Namespace) -> int:
     except (MemoryError, ImportError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
             raise
-        print(
-            f"litepred: error: there is not enough memory ({error!s:.200}): close other programs, raise the limit of "
-            "this one (ulimit -v), or take smaller batches",
-            file=sys.stderr,
+        say(
+            f"error: there is not enough memory ({error!s:.200}): close other programs, raise the limit of this one "
+            "(ulimit -v), or take smaller batches"
         )
         return 1
     except _Terminated:
-        print("litepred: terminated", file=sys.stderr)
+        say("terminated")
         return 143
     except KeyboardInterrupt:
-        print("litepred: interrupted", file=sys.stderr)
+        say("interrupted")
         return 130

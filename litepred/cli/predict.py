@@ -23,16 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, LitepredError
 from ..files import check_targets
-from .common import (
-    CommandParser,
-    add_model_arguments,
-    add_old_name,
-    check_model_arguments,
-    make_predictor,
-    positive,
-    progress_bar,
-)
-from .inputs import IMAGE_SUFFIXES, expand, predict_files
+from .arguments import CommandParser, add, add_old_name, positive, score
+from .common import add_model_arguments, check_model_arguments, make_predictor, progress_bar, say
+from .inputs import IMAGE_SUFFIXES, expand, images_or_page, predict_files
 from .outputs import Item, RunFiles, all_files, check_needs, item_files, name_items
 
 if TYPE_CHECKING:
@@ -63,101 +56,49 @@ numbers, as COCO's own names are: then those are the ids. The key "file_name"
 tells which image is meant, here and in the other files. It is the file's name,
 or its path as given if two images have the same name."""
 
-
 _NAMED = 20  # of the files that are left out
+_ENDINGS = {"output": "", "panoptic": "", "labels": "", "coco": ".json", "csv": ".csv"}
+_FILES = (*IMAGE_SUFFIXES, ".mp4", ".json", ".csv", ".yaml", ".pth", ".pkl")
 
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help="file, folder, pattern, video, or camera:0")
+    add(parser, "images IMAGE", "file, folder, pattern, video, or camera:0", nargs="*")
     model = add_model_arguments(parser)
-    model.add_argument(
-        "--batch-size",
-        type=positive,
-        metavar="N",
-        help="images of one size that run together; default: 1 on the CPU, else 4",
-    )
+    add(model, "--batch-size N", "images of one size that run together; default: 1 on the CPU, else 4", type=positive)
     choice = parser.add_argument_group("what counts")
-    choice.add_argument(
-        "--threshold",
-        type=_score,
-        default=0.5,
-        metavar="SCORE",
-        help="leave out instances that do not score more; 0: the config's own threshold; default: %(default)s",
-    )
-    choice.add_argument("--classes", metavar="NAMES", help="keep only these classes: a,b,c, or their numbers from 0")
-    choice.add_argument(
-        "--agnostic-nms", action="store_true", help="of instances that overlap, keep the best, of whatever class"
-    )
-    choice.add_argument(
-        "--tile",
-        type=positive,
-        metavar="PX",
-        help="predict larger images by tiles of this side, and join what they cut",
-    )
-    choice.add_argument(
-        "--overlap", type=_score, metavar="SHARE", help="of a tile, that its neighbour sees as well; default: 0.2"
-    )
-    choice.add_argument("--max-detections", type=positive, metavar="N", help="keep the best N instances of an image")
+    told = "leave out instances that do not score more; 0: the config's own threshold"
+    add(choice, "--threshold SCORE", told, type=score, default=0.5)
+    add(choice, "--classes NAMES", "keep only these classes: a,b,c, or their numbers from 0")
+    add(choice, "--agnostic-nms", "of instances that overlap, keep the best, of whatever class")
+    add(choice, "--max-detections N", "keep the best N instances of an image", type=positive)
+    add(choice, "--tile PX", "predict larger images by tiles of this side, and join what they cut", type=positive)
+    add(choice, "--overlap SHARE", "of a tile, that its neighbour sees as well; default: 0.2", type=score)
     files = parser.add_argument_group("what is written")
-    files.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default="litepred-output",
-        help="folder for pictures and JSON; default: %(default)s",
-    )
-    files.add_argument(
-        "--save-images", action=argparse.BooleanOptionalAction, default=True, help="draw pictures; default: yes"
-    )
-    save_json = files.add_argument(
-        "--save-json", action="store_true", help="write a JSON file for each image, beside its picture"
-    )
+    add(files, "--output DIR", "folder for pictures and JSON", type=Path, default=Path("litepred-output"))
+    pictures = argparse.BooleanOptionalAction
+    add(files, "--save-images", "draw pictures; default: yes", action=pictures, default=True)
+    save_json = add(files, "--save-json", "write a JSON file for each image, beside its picture")
     add_old_name(files, "--json", save_json)
-    files.add_argument("--coco", type=Path, metavar="FILE", help="write all instances in COCO's results format")
-    files.add_argument("--csv", type=Path, metavar="FILE", help="write all instances as a table")
-    files.add_argument(
-        "--panoptic", type=Path, metavar="DIR", help="write segments as COCO's panoptic PNGs and panoptic.json"
-    )
-    files.add_argument(
-        "--labels", type=Path, metavar="DIR", help="write a gray PNG for each image: the class of each pixel"
-    )
-    mask_format = files.add_argument(
-        "--mask-format",
-        choices=("rle", "polygon", "none"),
-        help="how masks are written; default: rle in --coco (needs litepred[coco]), polygon in --save-json",
-    )
-    add_old_name(files, "--masks", mask_format)
-    files.add_argument(
-        "--skip-existing", action="store_true", help="leave out images whose files in --output are there already"
-    )
-
-
-def _score(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a score: expected a number from 0 to 1")
-    return value
+    add(files, "--coco FILE", "write all instances in COCO's results format", type=Path)
+    add(files, "--csv FILE", "write all instances as a table", type=Path)
+    add(files, "--panoptic DIR", "write segments as COCO's panoptic PNGs and panoptic.json", type=Path)
+    add(files, "--labels DIR", "write a gray PNG for each image: the class of each pixel", type=Path)
+    told = "how masks are written; default: rle in --coco (needs litepred[coco]), polygon in --save-json"
+    add_old_name(files, "--masks", add(files, "--mask-format rle|polygon|none", told))
+    add(files, "--skip-existing", "leave out images whose files in --output are there already")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our own errors say what OpenCV cannot open
-    from ..default_model import example_page
-
-    if arguments.skip_existing:
-        _check_skipping(arguments)
+    _check(arguments)
     check_model_arguments(arguments)
-    if arguments.output.suffix.lower() in (*IMAGE_SUFFIXES, ".mp4", ".json", ".csv") and not arguments.output.is_dir():
-        raise LitepredError(f"--output is {str(arguments.output)!r}: expected a folder, in which each picture is named")
     left_out: list[str] = []
-    found = list(expand(arguments.images or [str(example_page())], left_out))
+    found = list(expand(images_or_page(arguments.images), left_out))
     unreadable = [one for one in found if isinstance(one, ImageError)]
     for error in unreadable:
-        print(f"litepred: error: {error}", file=sys.stderr)
+        say(f"error: {error}")
     if len(unreadable) == len(found):
         return 1
     items = name_items([name for name in found if isinstance(name, str)])
@@ -173,10 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
         for video, group in itertools.groupby(todo, lambda item: item.is_video):
             (work.videos if video else work.images)(group)
     if work.unnamed:
-        print(
-            f"litepred: {', '.join(sorted(work.unnamed))}: this model's classes have no names; give them with "
-            "--class-names a,b,c or --class-names FILE",
-            file=sys.stderr,
+        say(
+            f"{', '.join(sorted(work.unnamed))}: this model's classes have no names; give them with "
+            "--class-names a,b,c or --class-names FILE"
         )
     if len(todo) > 1 or skipped:
         elapsed_s = time.perf_counter() - start
@@ -185,14 +125,26 @@ def run(arguments: argparse.Namespace) -> int:
             told.append(f"{work.failed} could not be read")
         if skipped:
             told.append(f"{skipped} skipped")
-        print(f"litepred: {', '.join(told)}", file=sys.stderr)
+        say(", ".join(told))
     if left_out:
         names = ", ".join(map(os.path.basename, left_out[:_NAMED])) + (" …" if len(left_out) > _NAMED else "")
-        print(f"litepred: {len(left_out)} files of folders are not read: {names}", file=sys.stderr)
+        say(f"{len(left_out)} files of folders are not read: {names}")
     return 1 if work.failed else 0
 
 
-def _check_skipping(arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse options that contradict one another, or whose values belong elsewhere."""
+    for option, ending in _ENDINGS.items():
+        path = getattr(arguments, option)
+        if path is not None and path.suffix.lower() in {*_FILES} - {ending} and not path.is_dir():
+            wanted = f"a name that ends in {ending}" if ending else "a folder, in which each picture is named"
+            raise LitepredError(f"--{option} is {str(path)!r}: expected {wanted}")
+    if arguments.classes is not None and os.path.isfile(arguments.classes):
+        raise LitepredError(
+            f"--classes is {arguments.classes!r}, a file: expected names, as in --classes a,b photo.jpg"
+        )
+    if not arguments.skip_existing:
+        return
     whole = [f"--{name}" for name in ("coco", "csv", "panoptic", "labels") if getattr(arguments, name) is not None]
     if whole:
         raise LitepredError(f"--skip-existing would leave images out of {', '.join(whole)}: drop one or the other")

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from ..errors import LitepredError
 from . import convert
-from .common import CommandParser, add_class_names
+from .arguments import CommandParser, add
+from .common import add_class_names
 
 __all__ = ["EPILOG", "add_options", "run"]
 
@@ -32,19 +33,17 @@ examples:
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("source", metavar="IN", help="checkpoint to read")
-    parser.add_argument("address", metavar="ADDRESS", help="hf://owner/repository[@revision][/folder]")
-    parser.add_argument(
-        "--config", metavar="YAML", help="config of the model, or its name in the zoo; default: what comes with IN"
-    )
-    add_class_names(parser)
-    parser.add_argument("--half", action="store_true", help="store in float16: half the size, and slightly rounded")
-    parser.add_argument("--license", metavar="NAME", help="of the weights, as the hub calls it, such as apache-2.0")
-    parser.add_argument("--private", action="store_true", help="make the repository private, if it is made")
-    parser.add_argument("--message", metavar="TEXT", default="Add a model", help="of the commit; default: %(default)s")
-    parser.add_argument(
-        "--only-write", metavar="DIR", type=Path, help="write the files into this folder to be looked at; push nothing"
-    )
+    add(parser, "source IN", "checkpoint to read")
+    add(parser, "address ADDRESS", "hf://owner/repository[@revision][/folder]")
+    model = parser.add_argument_group("the model")
+    add(model, "--config YAML", "config of the model, or its name in the zoo; default: what comes with IN")
+    add_class_names(model)
+    written = parser.add_argument_group("what is written")
+    add(written, "--half", "store in float16: half the size, and slightly rounded")
+    add(written, "--license NAME", "of the weights, as the hub calls it, such as apache-2.0")
+    add(written, "--private", "make the repository private, if it is made")
+    add(written, "--message TEXT", "of the commit", default="Add a model")
+    add(written, "--only-write DIR", "write the files into this folder to be looked at; push nothing", type=Path)
 
 
 def run(arguments: argparse.Namespace) -> int:

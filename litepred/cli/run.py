@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from .common import CommandParser
+from .arguments import CommandParser, add
 
 __all__ = ["EPILOG", "add_options", "run"]
 
@@ -24,11 +24,9 @@ and in each Python that it starts, such as by subprocess."""
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("--replace", action="store_true", help="take litepred also where Detectron2 is installed")
-    parser.add_argument("-m", dest="as_module", action="store_true", help="run a module, as python -m does")
-    parser.add_argument(
-        "program", nargs=argparse.REMAINDER, metavar="SCRIPT ARGS", help="the program and its arguments"
-    )
+    add(parser, "--replace", "take litepred also where Detectron2 is installed")
+    add(parser, "-m", "run a module, as python -m does", dest="as_module")
+    add(parser, "program", "the program and its arguments", nargs=argparse.REMAINDER, metavar="SCRIPT ARGS")
     parser.usage = "litepred run [-h] [--replace] (SCRIPT | -m MODULE) [ARGS ...]"
     parser.set_defaults(usage_error=parser.error)
 

@@ -11,11 +11,11 @@ import argparse
 import logging
 import os
 import socket
-import sys
 from contextlib import suppress
 
 from ..errors import ConfigError, LitepredError
-from .common import CommandParser, add_model_arguments, check_model_arguments, make_predictor, positive
+from .arguments import CommandParser, add, positive
+from .common import add_model_arguments, check_model_arguments, make_predictor, say
 
 __all__ = ["EPILOG", "add_options", "run"]
 
@@ -23,45 +23,39 @@ EPILOG = """\
 examples:
   litepred serve
   litepred serve --config config.yaml --weights model_final.pth --port 9000
+  litepred serve --engine openvino --queue 8 --access-log
   curl --data-binary @page.png 'http://127.0.0.1:8000/predict?threshold=0.7'
   curl -F image=@page.png 'http://127.0.0.1:8000/predict?format=png' -o seen.png
 
 /health, /ready, /metrics (for Prometheus) and /openapi.json are there, too.
-Options after --port can also come from the environment, as LITEPRED_SERVE_QUEUE
-for --queue. The service has no passwords and no TLS: to let others than this
+Those of the last two groups can also come from the environment, as
+LITEPRED_SERVE_QUEUE for --queue. The service has no passwords and no TLS: to let others than this
 machine reach it, put a server in front of it that has them."""
 
 _MOST_CONNECTIONS = 512  # which have to wait for their turn here; more are answered with 503
-_ENVIRONMENT = "LITEPRED_SERVE_"
 
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
     add_model_arguments(parser)
     where = parser.add_argument_group("where")
-    where.add_argument(
-        "--host",
-        default=os.environ.get(f"{_ENVIRONMENT}HOST", "127.0.0.1"),
-        help="address to listen on, 0.0.0.0 for all of this machine; default: %(default)s",
-    )
-    where.add_argument(
-        "--port",
-        type=_port,
-        default=os.environ.get(f"{_ENVIRONMENT}PORT", "8000"),
-        help="0 for any that is free; default: %(default)s",
-    )
+    host, port = _from_environment("host", "127.0.0.1"), _from_environment("port", "8000")
+    add(where, "--host HOST", "address to listen on, 0.0.0.0 for all of this machine", default=host)
+    add(where, "--port PORT", "0 for any that is free", type=_port, default=port)
+    add(where, "--access-log", "write a line for each request")
     limits = parser.add_argument_group("limits")
-    for name, kind, default, told in (
-        ("max-bytes", positive, "16000000", "of a request; default: %(default)s"),
-        ("max-pixels", positive, "25000000", "of an image, refused before it is decoded; default: %(default)s"),
-        ("timeout", _seconds, "60", "for a request to arrive, and again for its answer; default: %(default)s"),
-        ("queue", positive, "32", "requests that are worked on or wait; default: %(default)s"),
-        ("batch-size", positive, None, "images of one size that run together; default: 1 on the CPU, else 4"),
+    for spec, kind, default, told in (
+        ("--max-bytes N", positive, "16000000", "of a request"),
+        ("--max-pixels N", positive, "25000000", "of an image, refused before it is decoded"),
+        ("--timeout SECONDS", _seconds, "60", "for a request to arrive, and again for its answer"),
+        ("--queue N", positive, "32", "requests that are worked on or wait"),
+        ("--batch-size N", positive, None, "images of one size that run together; default: 1 on the CPU, else 4"),
     ):
-        from_environment = os.environ.get(f"{_ENVIRONMENT}{name.upper().replace('-', '_')}", default)
-        metavar = "SECONDS" if name == "timeout" else "N"
-        limits.add_argument(f"--{name}", metavar=metavar, type=kind, default=from_environment, help=told)
-    parser.add_argument("--access-log", action="store_true", help="write a line for each request")
+        add(limits, spec, told, type=kind, default=_from_environment(spec.split()[0][2:], default))
+
+
+def _from_environment(option: str, default: str | None) -> str | None:
+    return os.environ.get(f"LITEPRED_SERVE_{option.upper().replace('-', '_')}", default)
 
 
 def _port(text: str) -> int:
@@ -108,10 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.access_log:
             logging.getLogger("uvicorn.access").setLevel(logging.INFO)
         host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
-        print(f"litepred: serving on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+        say(f"serving on http://{host}:{listener.getsockname()[1]}")
         with suppress(KeyboardInterrupt):  # which uvicorn raises again once all is finished
             uvicorn.Server(config).run([listener])
-    print("litepred: stopped", file=sys.stderr)
+    say("stopped")
     return 0
 
 

@@ -10,12 +10,13 @@ A name is what Predictor("…"), --config and litepred convert take.
 from __future__ import annotations
 
 import argparse
-import json
+import re
 from pathlib import Path
 
 from ..errors import ConfigError, LitepredError
 from ..files import read_rows
-from .common import CommandParser
+from .arguments import CommandParser, add
+from .common import print_json, table
 
 __all__ = ["EPILOG", "add_options", "run"]
 
@@ -28,8 +29,8 @@ examples:
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="only models whose line has all of these, in any case")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add(parser, "text TEXT", "only models whose line has all of these, in any case, with hyphens or not", nargs="*")
+    add(parser, "--json", "print JSON instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,18 +41,23 @@ def run(arguments: argparse.Namespace) -> int:
     rows: list[tuple[str, str, str, str | None]] = []
     for name in model_zoo.list():
         family, finds = known.get(name) or _family(name)
-        if all(text.lower() in f"{name} {family} {finds}".lower() for text in arguments.text):
+        line = _plain(f"{name} {family} {finds}")
+        if all(_plain(text) in line for text in arguments.text):
             rows.append((name, family, finds, _checkpoint(name)))
     if not rows:
-        raise LitepredError(f"no model of the zoo has {' and '.join(map(repr, arguments.text))} in its line")
+        families = ", ".join(sorted({family for family, _ in known.values()}))
+        asked = " and ".join(map(repr, arguments.text))
+        raise LitepredError(f"no model of the zoo has {asked} in its line; the families are {families}")
     if arguments.json:
-        print(json.dumps([dict(zip(("name", "family", "task", "checkpoint"), row)) for row in rows], indent=2))
+        print_json([dict(zip(("name", "family", "task", "checkpoint"), row)) for row in rows])
         return 0
     lines = [("model", "family", "finds", "checkpoint"), *((*row[:3], row[3] or "none") for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    for line in lines:
-        print("  ".join(f"{text:<{width}}" for text, width in zip(line, widths)).rstrip())
+    print("\n".join(table(lines)))
     return 0
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[-_ ]", "", text).lower()
 
 
 def _family(name: str) -> tuple[str, str]:

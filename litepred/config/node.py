@@ -128,6 +128,11 @@ class CfgNode(dict[str, Any]):
         source = os.fsdecode(cfg_filename)
         if "VERSION" in self:
             loaded = upgrade(loaded, source, self.get("MODEL", {}).get("META_ARCHITECTURE", ""))
+        if "MODEL" in self and len(loaded) > 1 and not self.is_new_allowed() and not loaded.keys() & self.keys():
+            raise _UnknownKeyError(
+                f"{source} is no config of Detectron2: it has {', '.join(map(str, [*loaded][:4]))[:80]}, and expected "
+                "are keys such as MODEL and INPUT, as in the config.yaml that training wrote"
+            )
         try:
             self._merge(loaded)
         except ConfigError as error:

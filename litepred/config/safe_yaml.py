@@ -134,7 +134,7 @@ def parse_yaml(content: str | bytes, source: str, loader: type[DataLoader] = Dat
             + wording(
                 "litepred.LazyConfig.load(path) reads a lazy config, without running it, and "
                 "litepred.instantiate(cfg.model) builds its model",
-                "A lazy config is read in a program alone; README tells how",
+                "Expected is the config.yaml that training wrote beside the checkpoint",
             )
         )
     if len(content) > _MAX_LENGTH:

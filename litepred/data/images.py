@@ -6,6 +6,7 @@ H × W pixels, C channels. Arrays are uint8, BGR as OpenCV has them, unless said
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import warnings
@@ -18,17 +19,26 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import ImageError, wording
-from ..files import as_stored, is_address
+from ..files import address_advice, as_stored
 from . import tiff
 from .decoders import IMAGE_FORMATS, format_of, open_image
 from .video import is_video_file
 
-__all__ = ["ImageLike", "address_advice", "image_size", "image_to_array", "read_image"]
+__all__ = ["ImageLike", "image_size", "image_to_array", "read_image"]
 
 # A path, an open binary file, a Pillow image, or an array; see `image_to_array`.
 ImageLike: TypeAlias = Union[str, "os.PathLike[str]", BinaryIO, Image.Image, np.ndarray]
 
 _IS_PROGRAM = "is EPS, which is drawn by running a program: convert it to PNG first"  # by Ghostscript
+_OTHERS = {  # what is no image, by its first bytes
+    b"%!ps": _IS_PROGRAM,
+    b"%pdf": "is a PDF: write its pages as images first, such as by pdftoppm",
+    b"<!doctype": "is a web page: download the image itself",
+    b"<html": "is a web page: download the image itself",
+    b"<svg": "is a drawing of vectors (SVG): write it as PNG first",
+    b"<?xml": "is XML, such as a drawing of vectors (SVG): write it as PNG first",
+    b"pk\3\4": "is a zip archive: unpack it first",
+}
 _HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 
 
@@ -49,6 +59,9 @@ def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> 
     Raises:
         ImageError: when there is no such file or it is not an image that can be read whole.
     """
+    if not isinstance(path, (str, os.PathLike)) and not hasattr(path, "read"):
+        taken = wording("; image_to_array takes arrays and Pillow images", "")
+        raise ImageError(f"{type(path).__name__} is no image file: expected a path, or an open binary file{taken}")
     return _read(path, format)
 
 
@@ -185,17 +198,6 @@ def _existing(path: str | os.PathLike[str]) -> str:
     return str(path)
 
 
-def address_advice(name: str) -> str:
-    """Say what to do about an address in the place of a file; nothing where a name is none."""
-    if re.match(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms)://|https?://[^?]*\.(m3u8|mpd)(\?|$)", name, re.IGNORECASE):
-        return "streams are not opened, open it with cv2.VideoCapture and give each frame to the predictor"
-    if name == "-":
-        return "standard input is not read, write the image to a file first"
-    if name.lower().startswith("file://"):
-        return "addresses are not opened, give its path"
-    return "addresses are not opened, download the image first" if is_address(name) else ""
-
-
 def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None = None) -> str:
     """Finish a sentence that begins with the name of an image that cannot be read."""
     if isinstance(error, ImageError):
@@ -210,10 +212,11 @@ def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None =
         head, size = _head(source), len(_head(source, -1))
         if not size:
             return "is empty (0 bytes): copy or download it again"
-        if head.startswith(b"%!PS"):
-            return _IS_PROGRAM
+        for start, told in _OTHERS.items():
+            if head.lower().startswith(start):
+                return told
         if head.startswith(b"\x93NUMPY"):
-            return "is an array in NumPy's format: pass what numpy.load gives"
+            return "is an array in NumPy's format: " + wording("pass what numpy.load gives", "write it as PNG first")
         if known := format_of(head):
             return f"starts like {known}, but cannot be read as an image: is it damaged?"
         return (
@@ -221,6 +224,8 @@ def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None =
             f"{', '.join(IMAGE_FORMATS)}. Convert it to PNG"
             + wording(", or add its format to litepred.data.IMAGE_FORMATS", "")
         )
+    if isinstance(source, io.TextIOBase):
+        return "is open as text: open it with mode 'rb'"
     is_lacked = re.search("nsupported|not supported|nknown|too large", str(error))
     advice = "save it anew as a plain PNG" if is_lacked else "is the file complete?"
     return f"cannot be read as an image ({error}): {advice}"

@@ -22,7 +22,7 @@ from ..errors import ImageError, LitepredError
 from ..files import whole_file
 from .decoders import warn_if_old
 
-__all__ = ["VideoReader", "camera_number", "is_video_file", "video_file"]
+__all__ = ["VideoReader", "camera_number", "is_video_file", "video_file", "writes_h264"]
 
 _MAGIC = re.compile(
     rb".{4}(ftyp(?!avi[fs]|hei|hev|mif1|msf1|jp|crx)|moov|mdat|wide|free|skip|pnot)|"  # MP4 and QuickTime, but no AVIF
@@ -84,9 +84,17 @@ class VideoReader:
 
         number = camera_number(source)
         if not (isinstance(source, (str, os.PathLike)) if number is None else 0 <= number < 1000):
-            raise ImageError(f"{source!r:.100} is no video: expected a file's path, or camera:0 for the first camera")
+            text = f"{source!r:.100}"
+            what = type(source).__name__ if "\n" in text else text  # an array's is of many lines
+            frames = "" if isinstance(source, int) else "; predictor.batch(images) goes through images"
+            raise ImageError(f"{what} is no video: expected a file's path, or camera:0 for the first camera{frames}")
         self.is_camera = number is not None
         self._name = f"camera {number}" if number is not None else os.fspath(source)  # type: ignore[arg-type]
+        if number is None and Path(self._name).is_dir():
+            raise ImageError(
+                f"{self._name!r} is a folder: expected one video, such as each of sorted(Path(folder).glob('*.mp4')); "
+                "images go to predictor.batch(sorted(Path(folder).glob('*.jpg')))"
+            )
         if number is None and not Path(self._name).is_file():
             raise ImageError(
                 f"there is no file {self._name!r}: expected a video file, or camera:0 for the first camera; the "
@@ -187,14 +195,22 @@ def video_file(
                 raise LitepredError(f"{str(path)!r} cannot be written whole: is the disk full?") from error
 
 
-def _h264(name: str, fps: float, size_hw: tuple[int, int]) -> AbstractContextManager[_Write] | None:
-    """Return a context that gives the function which writes a frame; nothing where no PyAV is there that has H.264."""
+def writes_h264() -> bool:
+    """Tell whether a PyAV is there that writes H.264."""
     try:
         import av
 
         av.codec.Codec("libx264", "w")
     except Exception:  # ImportError; or one of its own, by a name that differs between releases
+        return False
+    return True
+
+
+def _h264(name: str, fps: float, size_hw: tuple[int, int]) -> AbstractContextManager[_Write] | None:
+    """Return a context that gives the function which writes a frame; nothing where no PyAV is there that has H.264."""
+    if not writes_h264():
         return None
+    import av
 
     @contextmanager
     def opened() -> Iterator[_Write]:

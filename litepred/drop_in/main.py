@@ -93,7 +93,9 @@ def load_program(program: dict[str, Any]) -> tuple[types.CodeType, dict[str, Any
         try:
             source = Path(name).read_bytes()
         except OSError as error:
-            raise LitepredError(f"the script {name!r} cannot be read: {error}") from None
+            raise LitepredError(f"the script {name!r} cannot be read: {error.strerror or error}") from None
+        if b"\0" in source:
+            raise LitepredError(f"the script {name!r} is no text: expected a Python program")
         facts = {"__file__": name, "__package__": None, "__cached__": None}
         return compile(source, name, "exec", dont_inherit=True), facts
     spec = _module_spec(name)

@@ -111,6 +111,10 @@ def export_onnx(
         WriteError: when the file cannot be written.
     """
     started = time.perf_counter()
+    if not isinstance(predictor, Predictor):
+        raise ConfigError(f"{type(predictor).__name__} is no predictor: expected a Predictor, as Predictor(config) is")
+    if not os.fspath(path).endswith(".onnx"):
+        raise ConfigError(f"the file is {os.fspath(path)!r}: expected a name that ends in .onnx")
     onnx = onnx_module()
     for name in ("onnxscript", "onnxruntime"):  # of which the first translates, and the second compares at the end
         package(name, "onnx", "writing an ONNX file")

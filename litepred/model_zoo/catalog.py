@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..config import CfgNode, get_cfg
 from ..errors import ConfigError, wording
-from ..files import read_rows
+from ..files import is_address, read_rows
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ def get_checkpoint_url(config_path: str) -> str:
     """
     stem = _stem(config_path)
     if stem not in _RELEASED:
-        near = difflib.get_close_matches(stem, _RELEASED, n=1, cutoff=0.0)
+        near = difflib.get_close_matches(stem, _RELEASED, n=1, cutoff=0.7) or [*_RELEASED]
         raise _ZooError(
             f"no checkpoint was released for {stem!r}: only its config is in the model zoo. Set MODEL.WEIGHTS to "
             f"weights of your own, or take a model that has some, such as {near[0]!r}"
@@ -122,7 +122,15 @@ def list_names() -> list[str]:
 
 def missing_config(name: str) -> ConfigError:
     """Return the error for a name that is neither a file's nor a model's."""
-    near, here = _near_names(name), f"there is no file {name!r} in {os.getcwd()!r}"
+    if is_address(name):
+        weights = wording("weights='model_final.pth'", "--weights model_final.pth")
+        return ConfigError(
+            f"{name!r:.200} is an address: expected a config, a file such as config.yaml or a name in the zoo; a "
+            f"checkpoint, or the address of one, is given as {weights}"
+        )
+    if "\n" in name:
+        return ConfigError("a text of several lines came: expected the path of a YAML file, or the name of a model")
+    near, here = _near_names(name), f"there is no file {name!r:.300} in {os.getcwd()!r}"
     if near:
         return ConfigError(f"{here}, and no such model in the zoo: did you mean {' or '.join(near)}?")
     if Path(name).suffix:

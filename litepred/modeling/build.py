@@ -102,6 +102,8 @@ def build_model(cfg: CfgNode) -> nn.Module:
     Raises:
         ConfigError: when the config names a component that is not registered, or values that do not go together.
     """
+    if not isinstance(cfg, Mapping):
+        raise ConfigError(f"{type(cfg).__name__} is not a config: expected a CfgNode, as get_cfg() makes it")
     device = resolve_device(cfg.MODEL.DEVICE)
     with _float32_by_default():
         return META_ARCH_REGISTRY.build(cfg).to(device).requires_grad_(False)

@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..errors import wording
 from .colors import RGB
 from .masks import Window
 
-__all__ = ["disc", "fill", "frame", "outline", "plate", "stroke", "text_pixels", "tint"]
+__all__ = ["disc", "fill", "frame", "outline", "plate", "stroke", "system_fonts", "text_pixels", "tint"]
 
 _LATIN_GREEK_CYRILLIC = str(Path(__file__).parent / "fonts" / "DejaVuSans.ttf")
 _SYSTEM_FONTS = (  # by the names under which Pillow looks for them in the system's folders
@@ -143,8 +144,18 @@ def _face_for(text: str, path: str | None, size: int) -> Any:
                 face, lacking = other, left
     if lacking:
         letters = "".join(sorted(lacking))
-        warnings.warn(f"no font that was found has {letters!r}: pass the path of one that has, font=…", stacklevel=2)
+        advice = wording("pass the path of one that has, font=…", "install one that has, such as Noto Sans")
+        warnings.warn(f"no font that was found has {letters!r}: {advice}", stacklevel=2)
     return face
+
+
+def system_fonts() -> list[str]:
+    """Return the names of the fonts of the system that are tried for letters which the first one lacks."""
+    found = []
+    for name in _SYSTEM_FONTS:
+        with suppress(OSError):
+            found.append(_font(name, 12) and name)
+    return found
 
 
 def _lacking(face: Any, text: str) -> set[str]:

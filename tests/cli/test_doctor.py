@@ -29,7 +29,7 @@ def test_without_a_cache(capsys, cache):
     assert not cache.exists()
     assert told["versions"]["litepred"].startswith(f"{__version__} in ")
     assert told["versions"]["pillow"] == PIL.__version__
-    assert {"JPEG", "PNG", "BMP", "GIF", "PPM"} <= set(told["decoders"]["images"].split(", "))
+    assert {"JPEG", "PNG", "BMP", "GIF", "PPM"} <= set(told["codecs"]["images"].split(", "))
     assert "fast in float32" in told["devices"]["cpu"]
 
 
@@ -41,7 +41,8 @@ def test_the_page(capsys, cache):
     assert [line for line in lines if not line.startswith(" ")] == [
         "versions",
         "devices",
-        "decoders",
+        "codecs",
+        "fonts",
         "choices",
         "caches",
     ]

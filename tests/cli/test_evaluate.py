@@ -47,7 +47,7 @@ def test_an_unreadable_image_is_told_and_the_rest_goes_on(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--images", "nowhere", *FILES], "there is no folder --images 'nowhere'"),
+        (["--images", "nowhere", *FILES], "--images is 'nowhere', but there is no such folder"),
         (["--images", str(ANNOTATED)], "nothing to compare with"),
         (
             ["--images", str(ANNOTATED), "--annotations", "nowhere.json"],

@@ -20,7 +20,6 @@ COMMANDS = ("predict", "evaluate", "zoo", "inspect", "convert", "benchmark", "de
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["predict", "--threshold", "2"],
         ["predict", "--threshold", "x"],
         ["predict", "--batch-size", "0"],
@@ -71,13 +70,13 @@ def test_other_errors_are_not_taken_for_that(monkeypatch):
     ("arguments", "told"),
     [
         (["predict", "--treshold", "0.5"], "did you mean --threshold?"),
-        (["predict", "--conf=0.5", "a.png"], "did you mean --config?"),
+        (["predict", "--conf=0.5", "a.png"], "did you mean --threshold?"),
         (["evaluate", "--images", "a", "--annotation", "b"], "did you mean --annotations?"),
         (["zoo", "--jsno"], "did you mean --json?"),
         (["convert", "a.pth", "b.pth", "--haf"], "did you mean --half?"),
         (["benchmark", "--run", "1"], "did you mean --runs?"),
         (["densepose", "show", "a", "b", "c", "d", "--outptu", "e"], "did you mean --output?"),
-        (["inspect", "a.pth", "b.pth"], "unrecognized arguments: b.pth"),
+        (["inspect", "a.pth", "b.pth"], "'b.pth' is one too many: expected FILE"),
         (["run", "--replac", "a.py"], "did you mean --replace?"),
     ],
 )

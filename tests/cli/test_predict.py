@@ -25,7 +25,7 @@ from tiny_models import golden, tiny_cfg
 
 from litepred import Predictor
 from litepred.cli import inputs, main, predict
-from litepred.cli.common import CommandParser
+from litepred.cli.arguments import CommandParser
 from litepred.cli.outputs import Item, RunFiles, all_files, name_items
 from litepred.data import Metadata, VideoReader, image_to_array, video_file
 from litepred.errors import ImageError
@@ -203,7 +203,7 @@ class TestInputs:
             ("empty", "has no image or video"),
             ("nowhere.png", "there is no file"),
             ("pages/a.pgn", "did you mean 'pages/a.png'?"),
-            ("https://host/a.png", "download the image first"),
+            ("https://host/a.png", "download the file first"),
             ("file:///a.png", "addresses are not opened, give its path"),
             ("-", "standard input is not read"),
             ("0", "a camera is camera:0"),
@@ -389,11 +389,12 @@ class TestFiles:
         (["--output", "pages"], "is both read and written"),
         (["--labels", "pages"], "a.png' is both read and written"),
         (["--panoptic", "pages"], "a.png' is both read and written"),
-        (["--coco", "pages/a.png"], "a.png' is both read and written"),
+        (["--coco", "pages/a.png"], "expected a name that ends in .json"),
+        (["--csv", "a.json"], "expected a name that ends in .csv"),
         (["--output", "out", "--labels", "out"], "a.png' is to be written twice"),
         (["--panoptic", "out", "--labels", "pages/../out"], "a.png' is to be written twice"),
-        (["--coco", "c.json", "--csv", "./c.json"], "'c.json' is to be written twice"),
-        (["--panoptic", "pages/a.png"], "cannot make the folder --panoptic"),
+        (["--coco", "c.txt", "--csv", "./c.txt"], "'c.txt' is to be written twice"),
+        (["--panoptic", "pages/notes.txt"], "cannot make the folder --panoptic"),
     ],
 )
 def test_wrong_options(arguments, message, pages, capsys):
@@ -578,7 +579,7 @@ def test_an_unknown_option_behind_images(capsys):
     predict.add_options(parser)
     with pytest.raises(SystemExit):
         parser.parse_args(["a.png", "--save-jsno", "b.png"])
-    assert "unrecognized arguments: --save-jsno b.png, did you mean --save-json?" in capsys.readouterr().err
+    assert "unrecognized arguments: --save-jsno, did you mean --save-json?" in capsys.readouterr().err
 
 
 def test_a_file_that_looks_like_an_option(tmp_path, monkeypatch, capsys):
@@ -600,9 +601,9 @@ def test_accents_are_one_letter_or_two(form, other, tmp_path):
 
 @pytest.mark.parametrize("address", ["rtsp://h/x", "RTSP://h/x", "rtmp://h/x", "udp://1:2", "https://h/a.m3u8?b=1"])
 def test_streams_are_not_called_images(address):
-    with pytest.raises(ImageError, match=r"streams are not opened, open it with cv2\.VideoCapture"):
+    with pytest.raises(ImageError, match=r"streams are not opened, give each frame of cv2\.VideoCapture"):
         image_to_array(address)
-    with pytest.raises(ImageError, match="addresses are not opened, download the image first"):
+    with pytest.raises(ImageError, match="addresses are not opened, download the file first"):
         image_to_array("https://h/a.png")
 
 

@@ -17,7 +17,7 @@ from process_worker import images, tiny_predictor
 from served import png, wait_until
 
 from litepred.cli import main, serve
-from litepred.cli.common import CommandParser
+from litepred.cli.arguments import CommandParser
 
 
 def options(*typed):

@@ -139,7 +139,7 @@ class TestReadImage:
         with pytest.raises(ImageError, match="is a directory: expected an image file"):
             read_image(tmp_path)
 
-    @pytest.mark.parametrize("content", [b"", b"no picture at all", b"<html></html>"])
+    @pytest.mark.parametrize("content", [b"", b"no picture at all", b"<htm"])
     def test_text_named_jpg(self, tmp_path, content):
         path = tmp_path / "page.jpg"
         path.write_bytes(content)

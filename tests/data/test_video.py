@@ -204,7 +204,7 @@ def test_a_size_that_cannot_be_written(tmp_path):
     ("source", "message"),
     [
         ("nowhere.mp4", "there is no file 'nowhere.mp4'"),
-        (".", "there is no file"),
+        (".", "'.' is a folder: expected one video, such as each of "),
         ("text.mp4", "cannot be opened as a video: expected MP4"),
         ("camera:999", "camera 999 cannot be opened as a video: is it connected"),
         (-1, "-1 is no video: expected a file's path, or camera:0"),  # OpenCV would crash
