@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections import UserList
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import chain
 from typing import Any
@@ -22,6 +22,10 @@ __all__ = ["HFlipTransform", "NoOpTransform", "Transform", "TransformList", "VFl
 def with_attributes(one: Any) -> str:
     facts = ", ".join(f"{name}={value!r}" for name, value in vars(one).items() if not name.startswith("_"))
     return f"{type(one).__name__}({facts})"
+
+
+def keep_parameters(one: Any, params: dict[str, Any] | None) -> None:
+    vars(one).update({k: v for k, v in (params or {}).items() if k != "self" and not k.startswith("_")})
 
 
 class Transform(ABC):  # noqa: B024  a subclass may do with some of the methods
@@ -45,6 +49,14 @@ class Transform(ABC):  # noqa: B024  a subclass may do with some of the methods
         corners = np.stack((xs[:, [0, 0, 1, 1]], ys[:, [0, 1, 0, 1]]), axis=2)  # (N, 4, 2)
         changed = self.apply_coords(corners.reshape(-1, 2)).reshape(-1, 4, 2)
         return np.hstack((changed.min(axis=1), changed.max(axis=1)))
+
+    def apply_polygons(self, polygons: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Change the points of polygons, (N, 2) each."""
+        return [self.apply_coords(polygon) for polygon in polygons]
+
+    def _set_attributes(self, params: dict[str, Any] | None = None) -> None:
+        """Keep the parameters of a constructor, its ``locals()``, as attributes."""
+        keep_parameters(self, params)
 
     def inverse(self) -> Transform:
         """Return the transform that undoes this one."""

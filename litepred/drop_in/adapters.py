@@ -15,6 +15,7 @@ from .. import model_zoo
 from ..checkpoint.naming import by_suffix
 from ..layers import InferenceModule, roi_align_rotated
 from ..modeling.backbone.resnet import BottleneckBlock
+from ..modeling.backbone.transformer import from_windows, relative_positions, to_windows
 from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
 from ..structures import Instances
 from .names import ABSENT, NotInLitepredError
@@ -91,6 +92,42 @@ def convert_boxes_to_pooler_format(box_lists: Sequence[Any]) -> Tensor:
     """
     index = [torch.full_like(boxes.tensor[:, :1], i) for i, boxes in enumerate(box_lists)]
     return torch.cat([torch.cat([i, boxes.tensor], dim=1) for i, boxes in zip(index, box_lists)])
+
+
+def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, int]]:
+    """Cut tokens (N, H, W, C) into windows (N·windows, S, S, C); returns them, and height and width with padding."""
+    height, width = (-(-side // window_size) * window_size for side in x.shape[1:3])
+    return to_windows(x, window_size), (height, width)
+
+
+def window_unpartition(windows: Tensor, window_size: int, pad_hw: Sequence[int], hw: Sequence[int]) -> Tensor:
+    """Put the windows of `window_partition` together again, without their padding: tokens (N, *hw, C)."""
+    return from_windows(windows, hw)
+
+
+def add_decomposed_rel_pos(
+    attn: Tensor, q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, q_size: Sequence[int], k_size: Sequence[int]
+) -> Tensor:
+    """Add what relative positions contribute to weights of attention (B, h·w, h'·w').
+
+    Args:
+        attn: the weights.
+        q: queries (B, h·w, C).
+        rel_pos_h: vectors (2·S - 1, C) of distances along the height.
+        rel_pos_w: the same along the width.
+        q_size: (h, w).
+        k_size: (h', w').
+    """
+    rows, columns = map(relative_positions, q_size, k_size, (rel_pos_h, rel_pos_w))
+    queries = q.reshape(-1, *q_size, q.shape[-1])
+    by_row = torch.einsum("bhwc,hkc->bhwk", queries, rows)[..., None]
+    by_column = torch.einsum("bhwc,wkc->bhwk", queries, columns)[..., None, :]
+    return (attn.view(-1, *q_size, *k_size) + by_row + by_column).view(attn.shape)
+
+
+def assert_fx_safe(condition: bool, message: str) -> None:
+    """Raise an AssertionError with ``message`` where a condition does not hold."""
+    assert condition, message
 
 
 def shapes_to_tensor(x: Sequence[int], device: torch.device | None = None) -> Tensor:

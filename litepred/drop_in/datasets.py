@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from ..data.datasets import BUILTIN_NAMES
 from ..data.metadata import Catalog
 from ..errors import ImageError, LitepredError
 from ..structures import BoxMode
-from .builtin import MetadataCatalog
+from .builtin import MetadataCatalog, get_lvis_instances_meta
 from .files import PathManager
 from .transforms import AugInput, AugmentationList
 
@@ -132,6 +133,178 @@ def register_coco_instances(
     """
     DatasetCatalog.register(name, lambda: load_coco_json(json_file, image_root, name))
     MetadataCatalog.get(name).set(json_file=json_file, image_root=image_root, evaluator_type="coco", **(metadata or {}))
+
+
+def load_coco_panoptic_json(
+    json_file: str | os.PathLike[str],
+    image_dir: str | os.PathLike[str],
+    gt_dir: str | os.PathLike[str],
+    meta: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Read a file of COCO's panoptic format.
+
+    Args:
+        json_file: the file.
+        image_dir: the folder of the images, which end in .jpg.
+        gt_dir: the folder of the annotated segments.
+        meta: numbers the classes, in ``thing_dataset_id_to_contiguous_id`` and ``stuff_dataset_id_to_contiguous_id``.
+
+    Returns:
+        A record per image, whose ``segments_info`` have those numbers and ``isthing``.
+
+    Raises:
+        LitepredError: the file cannot be read, is of another format, or has a category without a number.
+    """
+    content = coco.read_annotations(json_file, {"annotations": ("image_id", "file_name", "segments_info")})
+    things, stuff = (meta[f"{kind}_dataset_id_to_contiguous_id"] for kind in ("thing", "stuff"))
+    number_of, records = {**stuff, **things}, []
+    for annotation in content["annotations"]:
+        unknown = {segment["category_id"] for segment in annotation["segments_info"]} - number_of.keys()
+        if unknown:
+            raise LitepredError(
+                f"{os.fspath(json_file)} has segments of the category {min(unknown)}, which the metadata do not number"
+            )
+        name = os.path.join(image_dir, os.path.splitext(annotation["file_name"])[0])
+        records.append(
+            {
+                "file_name": f"{name}.jpg",
+                "image_id": int(annotation["image_id"]),
+                "pan_seg_file_name": os.path.join(gt_dir, annotation["file_name"]),
+                "segments_info": [
+                    {**one, "category_id": number_of[one["category_id"]], "isthing": one["category_id"] in things}
+                    for one in annotation["segments_info"]
+                ],
+            }
+        )
+    return records
+
+
+def merge_to_panoptic(
+    detection_dicts: Sequence[dict[str, Any]], sem_seg_dicts: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Join records of instances with the records of labels that have the same ``file_name``."""
+    labels = {one["file_name"]: one for one in sem_seg_dicts}
+    return [{**one, **labels[one["file_name"]]} for one in detection_dicts]
+
+
+def register_coco_panoptic(
+    name: str,
+    metadata: dict[str, Any],
+    image_root: str,
+    panoptic_root: str,
+    panoptic_json: str,
+    instances_json: str | None = None,
+) -> None:
+    """Register a file of COCO's panoptic format, see `load_coco_panoptic_json`, in the two catalogs under a new name.
+
+    Raises:
+        AssertionError: the name is taken.
+    """
+    DatasetCatalog.register(name, lambda: load_coco_panoptic_json(panoptic_json, image_root, panoptic_root, metadata))
+    MetadataCatalog.get(name).set(
+        panoptic_root=panoptic_root,
+        image_root=image_root,
+        panoptic_json=panoptic_json,
+        json_file=instances_json,
+        evaluator_type="coco_panoptic_seg",
+        ignore_label=255,
+        label_divisor=1000,
+        **metadata,
+    )
+
+
+def register_coco_panoptic_separated(
+    name: str,
+    metadata: dict[str, Any],
+    image_root: str,
+    panoptic_root: str,
+    panoptic_json: str,
+    sem_seg_root: str,
+    instances_json: str,
+) -> None:
+    """Register instances with labels of stuff as ``name_separated``, and the labels alone as ``name_stuffonly``.
+
+    Raises:
+        AssertionError: a name is taken.
+    """
+    whole, stuff = f"{name}_separated", f"{name}_stuffonly"
+    known = {"sem_seg_root": sem_seg_root, "image_root": image_root, "ignore_label": 255, **metadata}
+    DatasetCatalog.register(
+        whole,
+        lambda: merge_to_panoptic(
+            load_coco_json(instances_json, image_root, whole), load_sem_seg(sem_seg_root, image_root)
+        ),
+    )
+    MetadataCatalog.get(whole).set(
+        panoptic_root=panoptic_root,
+        panoptic_json=panoptic_json,
+        json_file=instances_json,
+        evaluator_type="coco_panoptic_seg",
+        **known,
+    )
+    DatasetCatalog.register(stuff, lambda: load_sem_seg(sem_seg_root, image_root))
+    MetadataCatalog.get(stuff).set(evaluator_type="sem_seg", **known)
+
+
+def load_lvis_json(
+    json_file: str | os.PathLike[str],
+    image_root: str | os.PathLike[str],
+    dataset_name: str | None = None,
+    extra_annotation_keys: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Read a file of LVIS, whose classes count from 1, and give the metadata of ``dataset_name`` their names.
+
+    Args:
+        json_file: the file.
+        image_root: what comes before the last folder and the name in an image's ``coco_url``.
+        dataset_name: the data set, such as ``lvis_v1_val``.
+        extra_annotation_keys: what to keep of annotations besides box, category and polygons.
+
+    Returns:
+        A record per image, ordered by ``image_id``, with ``neg_category_ids`` and ``not_exhaustive_category_ids``.
+    """
+    content = coco.read_annotations(
+        json_file,
+        {
+            "images": ("id", "height", "width", "coco_url"),
+            "annotations": ("image_id", "bbox", "category_id", "segmentation"),
+        },
+    )
+    facts = get_lvis_instances_meta(dataset_name) if dataset_name is not None else {}
+    if dataset_name is not None:
+        MetadataCatalog.get(dataset_name).set(**facts)
+    number_of = facts.get("thing_dataset_id_to_contiguous_id")
+    records = {
+        image["id"]: {
+            "file_name": os.path.join(
+                f"{image_root}{image['coco_url'].split('/')[-2]}", image["coco_url"].split("/")[-1]
+            ),
+            "height": image["height"],
+            "width": image["width"],
+            "not_exhaustive_category_ids": image.get("not_exhaustive_category_ids", []),
+            "neg_category_ids": image.get("neg_category_ids", []),
+            "image_id": image["id"],
+            "annotations": [],
+        }
+        for image in sorted(content["images"], key=itemgetter("id"))
+    }
+    for one in content["annotations"]:
+        number = one["category_id"] - 1 if number_of is None else number_of[one["category_id"]]
+        kept = {key: one[key] for key in ("bbox", "segmentation", *(extra_annotation_keys or ()))}
+        records[one["image_id"]]["annotations"].append({**kept, "bbox_mode": BoxMode.XYWH_ABS, "category_id": number})
+    return list(records.values())
+
+
+def register_lvis_instances(
+    name: str, metadata: dict[str, Any], json_file: str | os.PathLike[str], image_root: str | os.PathLike[str]
+) -> None:
+    """Register a file of LVIS, see `load_lvis_json`, in the two catalogs under a new name.
+
+    Raises:
+        AssertionError: the name is taken.
+    """
+    DatasetCatalog.register(name, lambda: load_lvis_json(json_file, image_root, name))
+    MetadataCatalog.get(name).set(json_file=json_file, image_root=image_root, evaluator_type="lvis", **metadata)
 
 
 def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> np.ndarray:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,15 @@ def log_every_n_seconds(lvl: int, msg: str, n: float = 1, *, name: str | None = 
 
 def _log_api_usage(identifier: str) -> None:
     """Do nothing: where Detectron2 may count who uses what, litepred does not."""
+
+
+def create_small_table(small_dict: Mapping[str, Any]) -> str:
+    """Return a dict of a few values as a table of Markdown: the names, and the values below them."""
+    cells = [
+        (str(name), f"{value:.3f}" if isinstance(value, float) else str(value)) for name, value in small_dict.items()
+    ]
+    widths = [max(map(len, cell)) for cell in cells]
+    rows = [[text.center(width) for text, width in zip(row, widths)] for row in zip(*cells)]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, "|".join(["", *(f":{'-' * width}:" for width in widths), ""]))
+    return "\n".join(lines)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..data import ResizeShortestEdge, ResizeTransform
-from ..data.transforms import Transform, TransformList, with_attributes
+from ..data.transforms import Transform, TransformList, keep_parameters, with_attributes
 from ..errors import ImageError
 
 _CHANGED_BY = {"image": "apply_image", "boxes": "apply_box", "sem_seg": "apply_segmentation"}  # of an input
@@ -77,7 +77,12 @@ class Augmentation(ABC):  # noqa: B024
 
     def _init(self, params: dict[str, Any] | None = None) -> None:
         """Keep the parameters of a constructor, its ``locals()``, as attributes."""
-        vars(self).update({k: v for k, v in (params or {}).items() if k != "self" and not k.startswith("_")})
+        keep_parameters(self, params)
+
+    def _rand_range(self, low: float = 1.0, high: float | None = None, size: Any = None) -> Any:
+        """Draw numbers from ``low`` to ``high``, or from 0 to ``low``, of NumPy's global generator."""
+        low, high = (0, low) if high is None else (low, high)
+        return np.random.uniform(low, high, [] if size is None else size)
 
     __repr__ = with_attributes
 

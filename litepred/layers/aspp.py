@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ class ASPP(InferenceModule):
         out_channels: C'.
         dilations: of the three 3×3 convolutions.
         norm: as `get_norm` takes it.
-        activation: called on each result.
+        activation: called on each result; each convolution has a copy of it.
         pool_kernel_size: (height, width) of the pooling; ``None`` pools the whole map.
         dropout: for training, without effect.
         use_depthwise_separable_conv: whether the 3×3 convolutions are depthwise separable.
@@ -94,22 +95,24 @@ class ASPP(InferenceModule):
 
         def one_by_one(channels: int) -> Conv2d:
             norm_layer = get_norm(norm, out_channels)
-            return Conv2d(channels, out_channels, 1, bias=not norm, norm=norm_layer, activation=activation)
+            return Conv2d(channels, out_channels, 1, bias=not norm, norm=norm_layer, activation=deepcopy(activation))
 
         self.convs = nn.ModuleList([one_by_one(in_channels)])
         for dilation in dilations:
             if use_depthwise_separable_conv:
                 both: dict[str, Any] = {
-                    f"{kind}{i}": v for i in (1, 2) for kind, v in (("norm", norm), ("activation", activation))
+                    f"{kind}{i}": v
+                    for i in (1, 2)
+                    for kind, v in (("norm", norm), ("activation", deepcopy(activation)))
                 }
                 conv: nn.Module = DepthwiseSeparableConv2d(in_channels, out_channels, 3, dilation, dilation, **both)
             else:
                 options: dict[str, Any] = {"padding": dilation, "dilation": dilation, "bias": not norm}
                 norm_layer = get_norm(norm, out_channels)
-                conv = Conv2d(in_channels, out_channels, 3, norm=norm_layer, activation=activation, **options)
+                conv = Conv2d(in_channels, out_channels, 3, norm=norm_layer, activation=deepcopy(activation), **options)
             self.convs.append(conv)
         pool = nn.AdaptiveAvgPool2d(1) if pool_kernel_size is None else nn.AvgPool2d(pool_kernel_size, stride=1)
-        self.convs.append(nn.Sequential(pool, Conv2d(in_channels, out_channels, 1, activation=activation)))
+        self.convs.append(nn.Sequential(pool, Conv2d(in_channels, out_channels, 1, activation=deepcopy(activation))))
         self.project = one_by_one(5 * out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

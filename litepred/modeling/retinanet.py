@@ -195,8 +195,8 @@ class RetinaNet(MetaArch):
         """
         anchors = self.anchor_generator(features)
         logits, deltas = predictions
-        scores = [_per_anchor(level, self.num_classes).sigmoid() for level in logits]  # (N, B, K) per level
-        deltas = [_per_anchor(level, 4) for level in deltas]  # (N, B, 4) per level
+        scores = [per_anchor(level, self.num_classes).sigmoid() for level in logits]  # (N, B, K) per level
+        deltas = [per_anchor(level, 4) for level in deltas]  # (N, B, 4) per level
         return [
             self._detect_single_image(anchors, [s[i] for s in scores], [d[i] for d in deltas], size)
             for i, size in enumerate(images.image_sizes)
@@ -226,7 +226,7 @@ class RetinaNet(MetaArch):
         )
 
 
-def _per_anchor(x: Tensor, numbers: int) -> Tensor:
+def per_anchor(x: Tensor, numbers: int) -> Tensor:
     """Rearrange a dense prediction (N, A·numbers, H, W) to (N, H·W·A, numbers)."""
     n, _, height, width = x.shape
     return x.view(n, -1, numbers, height, width).permute(0, 3, 4, 1, 2).reshape(n, -1, numbers)

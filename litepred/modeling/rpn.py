@@ -203,13 +203,39 @@ class RPN(InferenceModule):
             ``objectness_logits``, best first; and an empty dict where Detectron2 has losses.
         """
         maps = [features[name] for name in self.in_features]
-        levels = zip(self._anchors(images, maps), *self.rpn_head(maps))
-        candidates = [self._candidates(anchors.tensor, logits, deltas) for anchors, logits, deltas in levels]
+        anchors = self._anchors(images, maps)
+        logits, deltas = self.rpn_head(maps)
+        deltas = [
+            level.unflatten(1, (-1, boxes.tensor.shape[1])).permute(0, 3, 4, 1, 2).flatten(1, 3)
+            for level, boxes in zip(deltas, anchors)
+        ]
+        logits = [level.permute(0, 2, 3, 1).flatten(1) for level in logits]
+        return Proposals(self.predict_proposals(anchors, logits, deltas, images.image_sizes), {})
+
+    def predict_proposals(
+        self,
+        anchors: Sequence[Boxes],
+        pred_objectness_logits: Sequence[Tensor],
+        pred_anchor_deltas: Sequence[Tensor],
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> list[Instances]:
+        """Decode what the head returned, and choose the best.
+
+        Args:
+            anchors: B of each level.
+            pred_objectness_logits: (N, B) of each level.
+            pred_anchor_deltas: (N, B, 4) of each level, or (N, B, 5) where boxes are rotated.
+            image_sizes: unpadded (height, width) of the N images.
+
+        Returns:
+            N `Instances`, as `forward` returns them.
+        """
+        levels = zip(anchors, pred_objectness_logits, pred_anchor_deltas)
+        candidates = [self._candidates(boxes.tensor, logits, deltas) for boxes, logits, deltas in levels]
         boxes, scores = (list(of_levels) for of_levels in zip(*candidates))
-        proposals = find_top_rpn_proposals(
-            boxes, scores, images.image_sizes, self.nms_thresh, self.post_nms_topk, self.min_box_size
+        return find_top_rpn_proposals(
+            boxes, scores, image_sizes, self.nms_thresh, self.post_nms_topk, self.min_box_size
         )
-        return Proposals(proposals, {})
 
     def _anchors(self, images: ImageList, maps: Sequence[Tensor]) -> list[Boxes]:
         """Return the anchors of each map, in pixels of the padded ``images``."""
@@ -217,11 +243,7 @@ class RPN(InferenceModule):
 
     def _candidates(self, anchors: Tensor, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
         """Pick the best-scored anchors of one level and decode only those: (N, B', 4) and (N, B')."""
-        n, _, height, width = logits.shape
-        logits = logits.permute(0, 2, 3, 1).flatten(1)  # (N, B)
-        deltas = deltas.view(n, -1, anchors.shape[1], height, width).permute(0, 3, 4, 1, 2)  # (N, H, W, A, 4)
-        deltas = deltas.flatten(1, 3)  # (N, B, 4)
         top, index = logits.topk(min(logits.shape[1], self.pre_nms_topk), dim=1)
         deltas = deltas.gather(1, index[..., None].expand(-1, -1, deltas.shape[2])).flatten(0, 1)  # (N·B', 4)
         boxes = self.box2box_transform.apply_deltas(deltas, anchors[index].flatten(0, 1))
-        return boxes.view(n, -1, anchors.shape[1]), top
+        return boxes.view(*index.shape, anchors.shape[1]), top

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..layers.operators import roi_align
 from ..layers.paste import paste_masks_in_image
 from .boxes import Boxes, Rows
 
@@ -53,6 +54,12 @@ class BitMasks(Rows):
         """Return the tight boxes on the CPU; x2, y2 lie one past the last pixel, and an empty mask gives zeros."""
         (x1, x2), (y1, y2) = _span(self.tensor.any(dim=1)), _span(self.tensor.any(dim=2))
         return Boxes(torch.stack((x1, y1, x2, y2), dim=1).to("cpu", torch.float32))  # (N, 4)
+
+    def crop_and_resize(self, boxes: Tensor, mask_size: int) -> Tensor:
+        """Cut each mask out by its box (N, 4), x1 y1 x2 y2, and resize it: (N, mask_size, mask_size) bool."""
+        index = torch.arange(len(self), device=self.device)[:, None]
+        rois = torch.cat([index, boxes.to(self.device)], dim=1)  # (N, 5)
+        return roi_align(self.tensor[:, None].float(), rois.float(), (mask_size, mask_size), 1.0, 0, True)[:, 0] >= 0.5
 
     @staticmethod
     def from_polygon_masks(polygon_masks: Any, height: int, width: int) -> BitMasks:

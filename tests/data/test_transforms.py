@@ -93,3 +93,20 @@ class TestTransformList:
         for method in ("apply_image", "apply_coords"):
             with pytest.raises(NotImplementedError, match=method):
                 getattr(Transform(), method)(IMAGE)
+
+
+def test_a_transform_of_ones_own():
+    class Shift(Transform):
+        def __init__(self, by, _unused=None):
+            self._set_attributes(locals())
+
+        def apply_coords(self, coords):
+            return coords + self.by
+
+    shift = Shift(2)
+    assert vars(shift) == {"by": 2}
+    assert [polygon.tolist() for polygon in shift.apply_polygons([np.zeros((1, 2)), np.ones((1, 2))])] == [
+        [[2, 2]],
+        [[3, 3]],
+    ]
+    assert shift.apply_polygons([]) == []

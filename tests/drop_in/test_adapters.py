@@ -106,3 +106,59 @@ def test_rotated_models_by_detectron2s_names():
         [boxes[0]], [torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])], [(30, 30)], 0.5, 0.5, 10
     )
     assert (found.pred_boxes.tensor.tolist(), rows.tolist()) == ([[8, 8, 8, 4, 30]], [0])
+
+
+@pytest.mark.usefixtures("drop_in")
+@pytest.mark.parametrize(("size", "side", "padded"), [((4, 6), 2, (4, 6)), ((5, 6), 4, (8, 8)), ((1, 1), 3, (3, 3))])
+def test_windows(size, side, padded):
+    from detectron2.modeling.backbone.utils import window_partition, window_unpartition
+
+    x = torch.arange(2 * size[0] * size[1] * 3.0).view(2, *size, 3)
+    windows, padded_size = window_partition(x, side)
+    assert padded_size == padded
+    assert windows.shape == (2 * padded[0] * padded[1] // side**2, side, side, 3)
+    assert window_unpartition(windows, side, padded_size, size).equal(x)
+
+
+@pytest.mark.usefixtures("drop_in")
+def test_relative_positions_are_added():
+    from detectron2.modeling.backbone.utils import add_decomposed_rel_pos, get_rel_pos
+
+    random = torch.Generator().manual_seed(0)
+    attention, q = torch.randn(2, 6, 4, generator=random), torch.randn(2, 6, 5, generator=random)
+    by_height, by_width = torch.randn(3, 5, generator=random), torch.randn(5, 5, generator=random)
+    added = add_decomposed_rel_pos(attention, q, by_height, by_width, (2, 3), (2, 2)) - attention
+    rows, columns = get_rel_pos(2, 2, by_height), get_rel_pos(3, 2, by_width)
+    for i in range(6):
+        for j in range(4):
+            wanted = (q[:, i] * (rows[i // 3, j // 2] + columns[i % 3, j % 2])).sum(dim=1)
+            torch.testing.assert_close(added[:, i, j], wanted)
+
+
+@pytest.mark.usefixtures("drop_in")
+def test_dense_predictions_by_anchor():
+    from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
+
+    x = torch.arange(2 * 6 * 2 * 3).view(2, 6, 2, 3)
+    rows = permute_to_N_HWA_K(x, 2)  # three anchors in a cell, two numbers each
+    assert rows.shape == (2, 18, 2)
+    assert rows[1, 3 * 4 + 2].tolist() == x[1, 4:6, 1, 1].tolist()
+
+
+@pytest.mark.usefixtures("drop_in")
+def test_what_names_lead_to():
+    from detectron2.model_zoo.model_zoo import instantiate
+    from detectron2.modeling.proposal_generator.proposal_utils import _is_tracing
+    from detectron2.utils.logger import create_small_table
+    from detectron2.utils.tracing import assert_fx_safe, is_fx_tracing
+
+    assert callable(instantiate)
+    assert (_is_tracing(), is_fx_tracing()) == (False, False)
+    assert_fx_safe(True, "")
+    with pytest.raises(AssertionError, match="no"):
+        assert_fx_safe(False, "no")
+    assert create_small_table({"AP": 1.25, "number": 3}).splitlines() == [
+        "|   AP  | number |",
+        "|:-----:|:------:|",
+        "| 1.250 |   3    |",
+    ]

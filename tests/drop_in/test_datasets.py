@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -19,7 +20,11 @@ from litepred.drop_in.datasets import (
     build_augmentation,
     check_image_size,
     load_coco_json,
+    load_coco_panoptic_json,
     register_coco_instances,
+    register_coco_panoptic,
+    register_coco_panoptic_separated,
+    register_lvis_instances,
 )
 from litepred.drop_in.datasets import build_detection_test_loader as loader
 from litepred.errors import ImageError, LitepredError
@@ -228,3 +233,81 @@ def test_the_augmentations_of_a_config():
 def test_training_data(made):
     with pytest.raises(LitepredError, match="only infers: pass False"):
         made(tiny_cfg(), True)
+
+
+@pytest.fixture
+def forget():
+    """Return a function that takes the name of a data set, which is removed in the end."""
+    names = []
+    yield lambda name: names.append(name) or name
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+PANOPTIC = {
+    "annotations": [
+        {
+            "image_id": 5,
+            "file_name": "a.png",
+            "segments_info": [{"id": 1, "category_id": 9}, {"id": 2, "category_id": 4}],
+        }
+    ]
+}
+NUMBERS = {"thing_dataset_id_to_contiguous_id": {9: 0}, "stuff_dataset_id_to_contiguous_id": {4: 3}}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Return a file of panoptic annotations, one of boxes, and the folders of images and of labels."""
+    images, labels = tmp_path / "images", tmp_path / "labels"
+    for folder, name in ((images, "a.jpg"), (labels, "a.png")):
+        folder.mkdir()
+        Image.new("L", (12, 10)).save(folder / name)
+    (tmp_path / "panoptic.json").write_text(json.dumps(PANOPTIC), encoding="utf-8")
+    content = {**CONTENT, "images": [{"id": 7, "file_name": "a.jpg", "height": 10, "width": 12}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(content), encoding="utf-8")
+    return tmp_path / "panoptic.json", tmp_path / "boxes.json", images, labels
+
+
+def test_panoptic_records(folders, forget):
+    panoptic, _, images, labels = folders
+    register_coco_panoptic(forget("mine"), NUMBERS, str(images), str(labels), str(panoptic))
+    (record,) = DatasetCatalog.get("mine")
+    assert record == {
+        "file_name": str(images / "a.jpg"),
+        "image_id": 5,
+        "pan_seg_file_name": str(labels / "a.png"),
+        "segments_info": [
+            {"id": 1, "category_id": 0, "isthing": True},
+            {"id": 2, "category_id": 3, "isthing": False},
+        ],
+    }
+    assert MetadataCatalog.get("mine").panoptic_root == str(labels)
+    with pytest.raises(LitepredError, match=r"segments of the category 4, which the metadata do not number"):
+        load_coco_panoptic_json(panoptic, images, labels, {**NUMBERS, "stuff_dataset_id_to_contiguous_id": {}})
+
+
+def test_instances_with_labels_of_stuff(folders, forget):
+    panoptic, boxes, images, labels = folders
+    for suffix in ("_separated", "_stuffonly"):
+        forget(f"mine{suffix}")
+    register_coco_panoptic_separated("mine", {}, str(images), "root", str(panoptic), str(labels), str(boxes))
+    (whole,), (stuff,) = (DatasetCatalog.get(f"mine{suffix}") for suffix in ("_separated", "_stuffonly"))
+    assert whole["sem_seg_file_name"] == stuff["sem_seg_file_name"] == str(labels / "a.png")
+    assert len(whole["annotations"]) == 2
+    assert MetadataCatalog.get("mine_stuffonly").evaluator_type == "sem_seg"
+
+
+@pytest.mark.parametrize(("name", "number"), [("lvis_v1_mine", 4), ("lvis_v1_mine_cocofied", 4)])
+def test_records_of_lvis(tmp_path, forget, name, number):
+    image = {"id": 1, "height": 2, "width": 3, "coco_url": "http://x/val2017/a.jpg", "neg_category_ids": [8]}
+    one = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [0, 0, 1, 1], "segmentation": [[0, 0, 1, 0, 1, 1]]}
+    path = tmp_path / "lvis.json"
+    path.write_text(json.dumps({"images": [image], "annotations": [one], "categories": []}), encoding="utf-8")
+    register_lvis_instances(forget(name), {}, path, "coco/")
+    (record,) = DatasetCatalog.get(name)
+    assert (record["file_name"], record["neg_category_ids"]) == (os.path.join("coco/val2017", "a.jpg"), [8])
+    (annotation,) = record["annotations"]
+    assert annotation["category_id"] == number
+    assert len(MetadataCatalog.get(name).thing_classes) == (80 if "cocofied" in name else 1203)

@@ -37,3 +37,10 @@ def test_three_dilations():
     with pytest.raises(ConfigError, match="ASPP got 2 dilations: expected 3"):
         ASPP(3, 2, [1, 2], norm="", activation=None)
     assert DepthwiseSeparableConv2d(2, 4, norm1="BN").depthwise.bias is None
+
+
+@pytest.mark.parametrize("separable", [False, True])
+def test_each_convolution_has_its_own_activation(separable):
+    aspp = ASPP(2, 3, [1, 2, 3], norm="", activation=torch.nn.PReLU(), use_depthwise_separable_conv=separable)
+    weights = [weight for name, weight in aspp.named_parameters() if "activation" in name]
+    assert len(weights) == (9 if separable else 6)

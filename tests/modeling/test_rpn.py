@@ -208,3 +208,26 @@ def test_ground_truth_is_ignored_and_the_answer_unpacks():
     assert len(proposals) == 1
     assert len(proposals[0]) == 30
     assert torch.equal(proposals[0].proposal_boxes.tensor, plain[0].proposal_boxes.tensor)
+
+
+def test_a_subclass_may_choose_proposals_itself():
+    class Own(RPN):
+        def predict_proposals(self, anchors, pred_objectness_logits, pred_anchor_deltas, image_sizes):
+            shapes.extend(tuple(one.shape) for one in (*pred_objectness_logits, *pred_anchor_deltas))
+            return super().predict_proposals(anchors, pred_objectness_logits, pred_anchor_deltas, image_sizes)[::-1]
+
+    shapes = []
+    random = torch.Generator().manual_seed(0)
+    given = {
+        "in_features": ["a"],
+        "head": Prepared([torch.randn(2, 3, 4, 5, generator=random)], [torch.randn(2, 12, 4, 5, generator=random)]),
+        "anchor_generator": DefaultAnchorGenerator(sizes=[[8]], aspect_ratios=[[0.5, 1.0, 2.0]], strides=[8]),
+        "box2box_transform": Box2BoxTransform((1.0, 1.0, 1.0, 1.0)),
+        "pre_nms_topk": 50,
+        "post_nms_topk": 9,
+    }
+    images, features = ImageList(torch.zeros(()), [(32, 40), (30, 33)]), {"a": torch.zeros(2, 1, 4, 5)}
+    ours, plain = Own(**given)(images, features)[0], RPN(**given)(images, features)[0]
+    assert shapes == [(2, 60), (2, 60, 4)]
+    for one, other in zip(ours, plain[::-1], strict=True):
+        assert one.proposal_boxes.tensor.equal(other.proposal_boxes.tensor)

@@ -236,6 +236,16 @@ model = AutoDetectionModel.from_pretrained("detectron2", model_path="{weights}",
 get_sliced_prediction("{picture}", model, 200, 200)
 """
 
+OV_SEG = """
+import runpy, sys
+import clip, clip.model
+clip.load = lambda name, mask_prompt_depth, device: (
+    clip.model.CLIP(768, 32, 2, 64, 16, mask_prompt_depth, 77, 49408, 64, 2, 2).eval(), None)
+sys.argv = ["demo.py", "--config-file", "configs/ovseg_swinB_vitL_demo.yaml", "--input", "{picture}", "--class-names",
+            "cup", "table", "--output", "{out}/picture.png", "--opts", *OPTS]
+runpy.run_path("demo.py", run_name="__main__")
+""".replace("*OPTS", repr(OPTS)[1:-1])
+
 PUBLAYNET = """
 import json, runpy, sys
 import cv2, numpy, utils
@@ -353,6 +363,7 @@ PROGRAMS = {
         "/",
         INTERFACE.format("DeepLab") + keys("deeplab", "add_deeplab_config"),
         "projects/DeepLab/configs/Cityscapes-SemanticSegmentation/deeplab_v3_plus_R_103_os16_mg124_poly_90k_bs16.yaml",
+        ["INPUT.CROP.SIZE", "[256, 384]"],  # the padded picture, which it pools as a whole
     ),
     "TridentNet": predicted(
         "/",
@@ -366,6 +377,21 @@ PROGRAMS = {
     "HaMeR vitdet": _detector("hamer", "hamer", "vitdet"),
     "HaMeR regnety": _detector("hamer", "hamer", "regnety"),
     "sam-3d-body": Program("sam-3d-body", [], SAM_3D_BODY),
+    "CutLER": demo(
+        "CutLER/cutler/demo",
+        "../model_zoo/configs/CutLER-ImageNet/cascade_mask_rcnn_R_50_FPN_demo.yaml",
+        script="demo.py",
+        more=("..",),
+    ),
+    "DiffusionDet": demo("DiffusionDet", "configs/diffdet.coco.res50.yaml", script="demo.py"),
+    "UniDet": demo("UniDet", "configs/Partitioned_COI_R50_2x.yaml", script="demo.py"),
+    "few-shot": demo("few-shot-object-detection", "configs/COCO-detection/faster_rcnn_R_101_FPN_ft_all_1shot.yaml"),
+    "YOLOF": predicted(
+        "YOLOF",
+        "from yolof.config import get_cfg\nfrom yolof import *\ncfg = get_cfg()",
+        "configs/yolof_R_50_C5_1x.yaml",
+    ),
+    "ov-seg": Program("ov-seg", [], OV_SEG, ("third_party/CLIP",)),
     "publaynet test": Program("detectron2-publaynet", [], PUBLAYNET.replace("PART", "test")),
     "publaynet eval": Program("detectron2-publaynet", [], PUBLAYNET.replace("PART", "eval")),
 }

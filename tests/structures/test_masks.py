@@ -179,3 +179,13 @@ def test_roi_masks_are_pasted_on_the_cpu_when_memory_runs_out(monkeypatch):
     masks = ROIMasks(torch.rand(1, 4, 4)).to_bitmasks(Boxes([[0, 0, 1, 1]]), 5, 6)
     assert masks.image_size == (5, 6)
     assert calls == ["cpu", "cpu"]
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_masks_cut_out_by_their_boxes(count):
+    masks = BitMasks(torch.tensor(BITMAPS)[:count])
+    boxes = torch.tensor([[1.0, 1, 3, 3], [3, 0, 4, 1], [0, 0, 4, 3]])[:count]
+    cut = masks.crop_and_resize(boxes, 2)
+    assert cut.dtype == torch.bool
+    wanted = [[[1, 1], [0, 1]], [[1, 1], [1, 1]], [[0, 0], [0, 0]]][:count]
+    assert cut.int().tolist() == wanted

@@ -17,6 +17,7 @@ import PIL.Image
 import torch
 
 KINDS = {"instances", "sem_seg", "panoptic_seg", "proposals"}
+PARTS = {"backbone", "detr"}  # which a model has, one or the other
 VIDEO = {"pred_scores", "pred_labels", "pred_masks", "image_size"}
 answers = []
 
@@ -72,7 +73,7 @@ def record(module, inputs, output):
 def evaluating(module):
     """Put a model into evaluation mode; the first one, which has a backbone or is a DETR, is written to a file."""
     path = os.environ["LITEPRED_MAKES_WEIGHTS"]
-    if {"backbone", "detr"} & set(module._modules) and not os.path.exists(path):
+    if PARTS & set(module._modules) and not os.path.exists(path):
         with torch.no_grad():
             for value in module.parameters():  # so that random scores and boxes differ from one another
                 if value.dim() > 1 and 0 < value.std() < 0.015:
@@ -86,6 +87,12 @@ def evaluating(module):
     return module.train(False)
 
 
+def seed(module, inputs):
+    if PARTS & set(module._modules):
+        torch.manual_seed(0)
+
+
+torch.nn.modules.module.register_module_forward_pre_hook(seed)  # for models that draw boxes
 torch.nn.modules.module.register_module_forward_hook(record)
 if os.environ.get("LITEPRED_MAKES_WEIGHTS"):
     torch.nn.Module.eval = evaluating
