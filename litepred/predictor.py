@@ -267,7 +267,7 @@ class Predictor:
         with compiling():
             sizes, hidden = [(short, long), (long, short)], sys.stderr is None  # as in a program without a console
             for height, width in tqdm(sizes, desc="compiling the model", unit="size", disable=hidden):
-                inputs = self.prepare(np.zeros((height, width, len(self.cfg.MODEL.PIXEL_MEAN)), np.uint8))
+                inputs: Any = self.prepare(np.zeros((height, width, len(self.cfg.MODEL.PIXEL_MEAN)), np.uint8))
                 size = (inputs["image"].shape[1], inputs["image"].shape[2])
                 if getattr(self.model, "proposal_generator", self) is None:
                     whole = Boxes(torch.tensor([[0, 0, size[1], size[0]]], dtype=torch.float32))

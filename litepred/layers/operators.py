@@ -12,6 +12,7 @@ import importlib.machinery
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,14 +88,14 @@ def deform_conv2d(
     offset: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
+    stride: Sequence[int],
+    padding: Any,
+    dilation: Sequence[int],
     mask: Tensor | None,
 ) -> Tensor:
     """Convolve ``x`` (N, C, H, W) with taps that are moved by ``offset`` (N, 2·G·k·k, H', W'), dy before dx.
 
-    ``mask`` (N, G·k·k, H', W') weighs the taps; without one all weigh 1.
+    ``mask`` (N, G·k·k, H', W') weighs the taps; without one all weigh 1. Stride, padding and dilation are two numbers.
     """
     if not _is_plain(x, offset, weight, bias, mask):
         from torchvision.ops import deform_conv2d

@@ -75,7 +75,7 @@ class ROIPooler(InferenceModule):
         height, width = (output_size, output_size) if not isinstance(output_size, (tuple, list)) else output_size
         self.output_size = (whole_number("POOLER_RESOLUTION", height), whole_number("POOLER_RESOLUTION", width))
         self.scales = list(scales)
-        if isinstance(sampling_ratio, float) and sampling_ratio.is_integer():  # as programs give it
+        if isinstance(sampling_ratio, float) and float(sampling_ratio).is_integer():  # as programs give it
             sampling_ratio = int(sampling_ratio)
         self.sampling_ratio = whole_number("POOLER_SAMPLING_RATIO", sampling_ratio, least=None)
         types = ("ROIAlignV2", "ROIAlign", "TorchvisionROIAlign", "ROIAlignRotated")
