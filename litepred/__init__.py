@@ -43,7 +43,11 @@ __version__ = "0.1.0"
 set_variables(os.environ)  # here, since torch reads them early; `litepred.environment` tells which and why
 
 extensions.announce(
-    satellites={"html": "litepred.visualizer.notebook:instances_html", "tile": "litepred.tiles:predict_tiled"}
+    satellites={
+        "html": "litepred.visualizer.notebook:instances_html",
+        "tile": "litepred.tiles:predict_tiled",
+        "track": "litepred.tracking:follow",
+    }
 )
 
 __all__ = [

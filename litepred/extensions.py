@@ -72,7 +72,8 @@ def announce(
         addresses: for the beginning of an address, such as "hf" of "hf://owner/model", the function that fetches a
             model from there, as "package.module:function". It takes the address and returns a `ModelPlace`.
         satellites: for each thing that the rooms which predict leave to others, the function that does it, as
-            "package.module:function": "html" shows instances in a notebook, and "tile" predicts on tiles of an image.
+            "package.module:function": "html" shows instances in a notebook, "tile" predicts on tiles of
+            an image, and "track" follows instances through a video.
     """
     _SATELLITES.update(satellites or {})
     _ADDRESSES.update(addresses or {})

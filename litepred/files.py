@@ -85,8 +85,8 @@ def cache_folder() -> Path:
 def address_advice(name: str) -> str:
     """Say what to do about an address in the place of a file; nothing where a name is none."""
     if re.match(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms)://|https?://[^?]*\.(m3u8|mpd)(\?|$)", name, re.IGNORECASE):
-        told = "record a part of it as a video first"
-        return "streams are not opened, " + wording("give each frame of cv2.VideoCapture(address) to predictor()", told)
+        told = wording("give it to predictor.stream", "give it to litepred predict")
+        return f"streams are no images, {told}"
     if name == "-":
         return "standard input is not read, write the image to a file first"
     if name.lower().startswith("file://"):

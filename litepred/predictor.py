@@ -512,14 +512,17 @@ class Predictor:
         self,
         source: str | os.PathLike[str] | int | VideoReader,
         batch_size: int | None = None,
+        track: Any = False,
         **way: Unpack[Way],
     ) -> Iterator[StreamedFrame]:
         """Predict on the frames of a video or camera, in the memory that a few frames take.
 
         Args:
-            source: path of a video file; ``"camera:0"`` or 0 for the first camera, whose frames go on until the loop
-                is left; or a `VideoReader`.
+            source: path or address of a video; ``"camera:0"`` or 0 for the first camera, whose frames go on until the
+                loop is left, as those of streams do; or a `VideoReader`.
             batch_size: the most frames of a video to run together, see `batch`. Those of a camera run one by one.
+            track: whether instances get ``track_ids``, by which they are known again in later frames; or the tracker
+                that gives them, see `litepred.tracking`.
             **way: as `__call__` takes it, for all of the frames.
 
         Yields:
@@ -530,7 +533,8 @@ class Predictor:
         """
         self._split(way)
         reader = source if isinstance(source, VideoReader) else VideoReader(source)
-        return self._stream(reader, batch_size, **way)
+        frames = self._stream(reader, batch_size, **way)
+        return extensions.satellite("track")(frames, track, reader.fps) if track else frames
 
     def _stream(self, reader: VideoReader, batch_size: int | None, **way: Unpack[Way]) -> Iterator[StreamedFrame]:
         waiting: deque[tuple[int, float, np.ndarray]] = deque()

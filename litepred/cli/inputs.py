@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ImageError
-from ..files import address_advice, as_stored
+from ..files import address_advice, as_stored, is_address
 from .arguments import kind_advice
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
                     left_out += [file for file in files if file not in set(found) and not os.path.isdir(file)]
             except OSError as error:
                 missing = f"the folder {name!r} cannot be read: {error.strerror or error}"
+        elif _is_stream(name):
+            found = [name]
         elif not os.path.exists(name) and glob.has_magic(name):
             folder, pattern = os.path.split(name)
             folder = as_stored(folder)
@@ -108,7 +110,7 @@ def is_video(name: str) -> bool:
     """Tell videos and cameras from images: files by their content."""
     from ..data.video import is_video_file
 
-    return is_video_file(name) or (_is_camera(name) and not os.path.exists(name))
+    return is_video_file(name) or ((_is_camera(name) or _is_stream(name)) and not os.path.exists(name))
 
 
 def _is_camera(name: str) -> bool:
@@ -117,6 +119,14 @@ def _is_camera(name: str) -> bool:
     from ..data.video import camera_number
 
     return camera_number(name) is not None
+
+
+def _is_stream(name: str) -> bool:
+    if not is_address(name):  # nor for these
+        return False
+    from ..data.video import is_video_address
+
+    return is_video_address(name)
 
 
 def predict_files(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ..errors import LitepredError
 from .inputs import is_video
@@ -57,10 +59,11 @@ def name_items(sources: Sequence[str]) -> list[Item]:
 
     Names that differ in case, or in how their accents are written, are one to the file systems of Windows and macOS.
     """
-    stems = [Path(source).stem.replace("camera:", "camera-") for source in sources]
-    names = [os.path.basename(source) for source in sources]
+    last = [_last_part(source) for source in sources]
+    stems = [Path(name).stem.replace("camera:", "camera-") for name in last]
+    names = [os.path.basename(name) for name in last]
     if len(set(names)) < len(set(sources)):
-        names = list(sources)
+        names = [re.sub(r"(?<=://)[^/@]*@", "", source) for source in sources]  # passwords stay out of results
     numbered = all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems)
     uses: Counter[str] = Counter()
     items = []
@@ -72,6 +75,14 @@ def name_items(sources: Sequence[str]) -> list[Item]:
         uses[_one_spelling(free)] += 1
         items.append(Item(source, name, free, int(stem) if numbered else None, is_video(source)))
     return items
+
+
+def _last_part(source: str) -> str:
+    """Return a path as it is, and of an address the end of its path, else its host."""
+    if "://" not in source:
+        return source
+    parts = urlsplit(source)
+    return parts.path.rstrip("/").rpartition("/")[2] or parts.hostname or "stream"
 
 
 def _one_spelling(name: str) -> str:
@@ -126,7 +137,7 @@ class RunFiles:
     """
 
     def __init__(self, options: argparse.Namespace, metadata: Metadata, stack: ExitStack) -> None:
-        from ..results import csv_table, json_list, panoptic_categories
+        from ..results import CSV_COLUMNS, TRACKED_COLUMNS, csv_table, json_list, panoptic_categories
 
         self._options, self._metadata = options, metadata
         self._count = 0  # of images and frames
@@ -142,7 +153,8 @@ class RunFiles:
         if options.coco is not None:
             self._add_coco = stack.enter_context(json_list(options.coco))
         if options.csv is not None:
-            self._add_csv = stack.enter_context(csv_table(options.csv))
+            columns = TRACKED_COLUMNS if options.track else CSV_COLUMNS
+            self._add_csv = stack.enter_context(csv_table(options.csv, columns))
         if options.panoptic is not None:
             rest = {"images": self._panoptic_images, "categories": panoptic_categories(metadata)}
             file = json_list(options.panoptic / "panoptic.json", "annotations", rest)

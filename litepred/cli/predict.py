@@ -74,6 +74,7 @@ def add_options(parser: CommandParser) -> None:
     add(choice, "--max-detections N", "keep the best N instances of an image", type=positive)
     add(choice, "--tile PX", "predict larger images by tiles of this side, and join what they cut", type=positive)
     add(choice, "--overlap SHARE", "of a tile, that its neighbour sees as well; default: 0.2", type=score)
+    add(choice, "--track", "number what is found in videos, so that it is known again: litepred[track]")
     files = parser.add_argument_group("what is written")
     add(files, "--output DIR", "folder for pictures and JSON", type=Path, default=Path("litepred-output"))
     pictures = argparse.BooleanOptionalAction
@@ -226,7 +227,9 @@ class _Run:
                 self.files.video(item, reader) as add_frame,
                 suppress(KeyboardInterrupt) if reader.is_camera else nullcontext(),
             ):
-                for one in self.predictor.stream(reader, self.arguments.batch_size, **self.way):
+                for one in self.predictor.stream(
+                    reader, self.arguments.batch_size, track=self.arguments.track, **self.way
+                ):
                     add_frame(one, self._checked(one.outputs))
                     self.done += 1
                     self.bar.update()

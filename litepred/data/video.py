@@ -15,6 +15,7 @@ from fractions import Fraction
 from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -22,7 +23,15 @@ from ..errors import ImageError, LitepredError
 from ..files import whole_file
 from .decoders import warn_if_old
 
-__all__ = ["VideoReader", "camera_number", "is_video_file", "video_file", "writes_h264"]
+__all__ = [
+    "VideoReader",
+    "camera_number",
+    "is_video_address",
+    "is_video_file",
+    "video_file",
+    "without_password",
+    "writes_h264",
+]
 
 _MAGIC = re.compile(
     rb".{4}(ftyp(?!avi[fs]|hei|hev|mif1|msf1|jp|crx)|moov|mdat|wide|free|skip|pnot)|"  # MP4 and QuickTime, but no AVIF
@@ -35,6 +44,8 @@ _MAGIC = re.compile(
 )
 _SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".asf")
 _Write: TypeAlias = Callable[[np.ndarray], object]
+_STREAM = re.compile(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms|https?)://", re.IGNORECASE)
+_PATIENCE_MS = 15_000  # for a host that does not answer
 _CAMERA = re.compile(r"camera:(\d{1,3})")
 
 
@@ -44,6 +55,19 @@ def camera_number(source: Any) -> int | None:
         return int(source)
     match = _CAMERA.fullmatch(source) if isinstance(source, str) else None
     return int(match[1]) if match else None
+
+
+def is_video_address(source: Any) -> bool:
+    """Tell the address of a stream, or of a file whose name is a video's, from other names."""
+    if not isinstance(source, str) or not (match := _STREAM.match(source)):
+        return False
+    path = urlsplit(source).path.lower()
+    return not match[1].lower().startswith("http") or path.endswith((*_SUFFIXES, ".m3u8", ".mpd", ".mjpg", ".mjpeg"))
+
+
+def without_password(name: str) -> str:
+    """Return an address without the user and the password in it."""
+    return re.sub(r"(?<=://)[^/@]*@", "", name)
 
 
 def is_video_file(path: str | os.PathLike[str]) -> bool:
@@ -67,10 +91,11 @@ class VideoReader:
     after the first, as the file tells, whose rate may vary; and the frame, upright.
 
     Args:
-        source: the path of a video file; ``"camera:0"`` or 0 for the first camera.
+        source: the path of a video file; ``"camera:0"`` or 0 for the first camera; or an address that begins with
+            ``rtsp://``, ``http://`` or the like, whose host has 15 seconds to answer.
 
     Attributes:
-        is_camera: whether the source is a camera, which never ends by itself.
+        is_camera: whether the source is a camera or a stream, which tells no length.
         fps: frames per second on average, as the file or the camera tells; 25 where it does not, as in the recordings
             of browsers.
         frame_count: how many frames the file says it has; ``None`` where it does not say, and for a camera.
@@ -95,22 +120,31 @@ class VideoReader:
                 f"{self._name!r} is a folder: expected one video, such as each of sorted(Path(folder).glob('*.mp4')); "
                 "images go to predictor.batch(sorted(Path(folder).glob('*.jpg')))"
             )
-        if number is None and not Path(self._name).is_file():
+        is_address = isinstance(source, str) and _STREAM.match(source) is not None
+        if number is None and not is_address and not Path(self._name).is_file():
             raise ImageError(
                 f"there is no file {self._name!r}: expected a video file, or camera:0 for the first camera; the "
                 f"working folder is {os.getcwd()!r}"
             )
         warn_if_old("cv2")
-        self._capture: Any = cv2.VideoCapture(self._name if number is None else number)
+        if is_address:
+            patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
+            self._capture: Any = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG, patience)
+            self._name = without_password(self._name)
+        else:
+            self._capture = cv2.VideoCapture(self._name if number is None else number)
         if not self._capture.isOpened():
             expected = "expected MP4, AVI, MOV, MKV … that is complete, in a coding that this build of OpenCV knows"
             if self.is_camera:
                 expected = "is it connected, free and allowed to be used?"
+            elif is_address:
+                expected = "is the address right, does the host answer, and may you see it?"
             raise ImageError(f"{self._name} cannot be opened as a video: {expected}")
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        if self.is_camera:
+        if number is not None:
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one of seconds ago
         fps, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.is_camera |= is_address and count < 1
         self.fps = float(fps) if 0 < fps < 1000 else 25.0  # 1000 is the clock of a WebM file
         self.frame_count = int(count) if not self.is_camera and count >= 1 else None
 

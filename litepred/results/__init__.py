@@ -5,12 +5,13 @@ the memory of one.
 """
 
 from .convert import crops, filter, to_dataframe, to_supervision
-from .files import CSV_COLUMNS, csv_table, json_list, plain, write_json
+from .files import CSV_COLUMNS, TRACKED_COLUMNS, csv_table, json_list, plain, write_json
 from .instances import csv_rows, describe, instances_to_coco_json, to_coco, to_dicts, write_coco, write_csv
 from .segments import id_to_rgb, panoptic_annotation, panoptic_categories, rgb_to_id, write_labels, write_panoptic
 
 __all__ = [
     "CSV_COLUMNS",
+    "TRACKED_COLUMNS",
     "crops",
     "csv_rows",
     "csv_table",

@@ -16,9 +16,10 @@ from torch import Tensor
 from ..errors import LitepredError
 from ..files import whole_file
 
-__all__ = ["CSV_COLUMNS", "Extend", "csv_table", "json_list", "plain", "write_json"]
+__all__ = ["CSV_COLUMNS", "TRACKED_COLUMNS", "Extend", "csv_table", "json_list", "plain", "write_json"]
 
 CSV_COLUMNS = ("file", "frame", "category_id", "category", "score", "x1", "y1", "x2", "y2")
+TRACKED_COLUMNS = (*CSV_COLUMNS, "track_id")
 Extend = Callable[[Iterable[Any]], None]
 
 

@@ -9,6 +9,7 @@ import functools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from ..data import Metadata, class_name, dataset_ids
 from ..errors import LitepredError
 from ..structures import Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle
-from .files import CSV_COLUMNS, csv_table, json_list, plain
+from .files import CSV_COLUMNS, TRACKED_COLUMNS, csv_table, json_list, plain
 
 __all__ = [
     "csv_rows",
@@ -154,7 +155,8 @@ def to_dicts(
     Returns:
         Per instance ``category_id`` (the model's, from 0), ``category``, ``score``, ``box`` (x1, y1, x2, y2 in pixels,
         or the five numbers of `RotatedBoxes`), ``mask`` (a list of outlines x0 y0 x1 y1 …, or run lengths),
-        ``keypoints`` (K lists x, y, score); of proposals ``box`` and ``objectness_logit``.
+        ``keypoints`` (K lists x, y, score), ``track_id`` (``None`` of one that is not followed); of proposals ``box``
+        and ``objectness_logit``.
 
     Raises:
         LitepredError: run lengths are wanted and pycocotools is missing.
@@ -177,6 +179,8 @@ def to_dicts(
         columns["mask"] = written
     if found.has("pred_keypoints"):
         columns["keypoints"] = found.pred_keypoints.tolist()
+    if found.has("track_ids"):
+        columns["track_id"] = [None if i < 0 else i for i in found.track_ids.tolist()]
     number = len(found) if found.get_fields() else 0
     return [{key: column[i] for key, column in columns.items()} for i in range(number)]
 
@@ -245,6 +249,8 @@ def csv_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row of `CSV_COLUMNS` per instance, its box in pixels; a proposal's score is its objectness logit.
 
+    Where instances are tracked it is one of `TRACKED_COLUMNS`.
+
     Raises:
         LitepredError: the boxes are rotated.
     """
@@ -253,7 +259,8 @@ def csv_rows(
             raise LitepredError("CSV has no column for the angle of a rotated box: write JSON, or COCO's format")
         category = row.get("category_id", ""), row.get("category", "")
         score = row.get("score", row.get("objectness_logit", ""))
-        yield dict(zip(CSV_COLUMNS, (file, "" if frame is None else frame, *category, score, *row["box"])))
+        values = (file, "" if frame is None else frame, *category, score, *row["box"])
+        yield dict(zip(CSV_COLUMNS, values)) | ({"track_id": row["track_id"]} if "track_id" in row else {})
 
 
 @_with_old_name
@@ -288,6 +295,9 @@ def write_csv(
         WriteError: the file cannot be written.
         LitepredError: ``results`` are no such pairs.
     """
-    with csv_table(path) as extend:
-        for name, instances in _pairs(results, "'photo.jpg'"):
+    pairs = _pairs(results, "'photo.jpg'")
+    first = list(islice(pairs, 1))
+    tracked = any(found_in(found, "instances", "proposals").has("track_ids") for _, found in first)
+    with csv_table(path, TRACKED_COLUMNS if tracked else CSV_COLUMNS) as extend:
+        for name, instances in chain(first, pairs):
             extend(csv_rows(instances, name, metadata))

@@ -23,6 +23,7 @@ from .visualizer import ColorMode, Visualizer
 
 __all__ = ["VideoVisualizer"]
 
+_GRAY = (0.5, 0.5, 0.5)
 _SAME = 0.5  # the least intersection over union at which two instances are taken for one
 _PATIENCE = 8  # frames after which the colour of an instance that is not seen is forgotten
 
@@ -39,7 +40,8 @@ class VideoVisualizer:
     """Draw what was found in frame after frame, (H, W, 3) each, RGB from 0 to 255.
 
     An instance that overlaps one of its class in the frames before keeps that one's colour. Where predictions have a
-    field ``ID`` (N,), colours follow from it, and where they have ``COLOR``, RGB from 0 to 1, these are used.
+    field ``ID`` or ``track_ids`` (N,), colours follow from it, and what is not tracked is gray; where they have
+    ``COLOR``, RGB from 0 to 1, these are used.
 
     Args:
         metadata: names and colours of the classes.
@@ -62,6 +64,8 @@ class VideoVisualizer:
             colors = list(predictions.COLOR)
         elif predictions.has("ID"):
             colors = [unit(palette_color(int(identity))) for identity in predictions.ID]
+        elif predictions.has("track_ids"):
+            colors = [_GRAY if i < 0 else unit(palette_color(i)) for i in predictions.track_ids.tolist()]
         elif predictions.has("pred_boxes") or predictions.has("pred_masks"):
             if predictions.has("pred_boxes"):
                 corners = as_numpy(predictions.pred_boxes)

@@ -136,7 +136,7 @@ class Visualizer:
             boxes=boxes,
             masks=masks,
             keypoints=fields.get("pred_keypoints"),
-            labels=self._names(classes, scores),
+            labels=self._names(classes, scores, tracks=fields.get("track_ids", ())),
             assigned_colors=assigned_colors,
             alpha=_OPACITY[self._instance_mode],
         )
@@ -485,10 +485,17 @@ class Visualizer:
         return [unit(color) for color in colors]
 
     def _names(
-        self, classes: list[int] | None, scores: list[float] | None, rows: Sequence[Mapping[str, Any]] = ()
+        self,
+        classes: list[int] | None,
+        scores: list[float] | None,
+        rows: Sequence[Mapping[str, Any]] = (),
+        tracks: Values = (),
     ) -> list[str] | None:
-        """Return the labels of instances of these classes; see `text_labels`."""
+        """Return the labels of instances of these classes, which may be tracked; see `text_labels`."""
         names = None if classes is None else [class_name(self.metadata, index) for index in classes]
+        for i, track in enumerate(as_numpy(tracks)):
+            if names and track >= 0:
+                names[i] += f" #{track}"
         return text_labels(names, scores if self._with_scores else None, [bool(row.get("iscrowd")) for row in rows])
 
     def _gray_outside(self, windows: list[Window]) -> None:

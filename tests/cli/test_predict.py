@@ -601,7 +601,7 @@ def test_accents_are_one_letter_or_two(form, other, tmp_path):
 
 @pytest.mark.parametrize("address", ["rtsp://h/x", "RTSP://h/x", "rtmp://h/x", "udp://1:2", "https://h/a.m3u8?b=1"])
 def test_streams_are_not_called_images(address):
-    with pytest.raises(ImageError, match=r"streams are not opened, give each frame of cv2\.VideoCapture"):
+    with pytest.raises(ImageError, match=r"streams are no images, give it to predictor\.stream"):
         image_to_array(address)
     with pytest.raises(ImageError, match="addresses are not opened, download the file first"):
         image_to_array("https://h/a.png")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import struct
 import sys
+import threading
 import warnings
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 
 from litepred.data import VideoReader, video_file
-from litepred.data.video import camera_number, is_video_file
+from litepred.data.video import camera_number, is_video_address, is_video_file
 from litepred.errors import ImageError, LitepredError
 
 
@@ -236,3 +239,59 @@ def test_what_is_no_video(source, message, tmp_path, monkeypatch):
 )
 def test_cameras(source, number):
     assert camera_number(source) == number
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        ("source", "expected"),
+        [
+            ("", False),
+            ("a.mp4", False),
+            (0, False),
+            ("rtsp://u:p@h/x", True),
+            ("UDP://1:2", True),
+            ("https://h/a.MP4?x=1", True),
+            ("http://h/live.m3u8", True),
+            ("https://h/a.png", False),
+            ("ftp://h/a.mp4", False),
+        ],
+    )
+    def test_which_are_videos(self, source, expected):
+        assert is_video_address(source) is expected
+
+    def test_a_file_behind_http(self, tmp_path):
+        with video_file(tmp_path / "clip.mp4", 10, (32, 32)) as add:
+            for value in range(3):
+                add(np.full((32, 32, 3), value * 80, np.uint8))
+        handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            try:
+                with VideoReader(f"http://127.0.0.1:{server.server_port}/clip.mp4") as reader:
+                    assert not reader.is_camera and reader.frame_count == 3
+                    assert [index for index, _, _ in reader] == [0, 1, 2]
+                with pytest.raises(
+                    ImageError, match=r"http://127.*/none\.mp4 cannot be opened .* does the host answer"
+                ):
+                    VideoReader(f"http://me:secret@127.0.0.1:{server.server_port}/none.mp4")
+            finally:
+                server.shutdown()
+
+    def test_a_stream_is_a_camera_and_its_password_a_secret(self, monkeypatch):
+        opened = []
+
+        class Capture:
+            def __init__(self, *arguments):
+                opened.append(arguments)
+
+            isOpened = staticmethod(lambda: True)
+            set = staticmethod(lambda *_: True)
+            release = staticmethod(lambda: None)
+            get = staticmethod(lambda key: 0.0)
+            read = staticmethod(lambda: (False, None))
+
+        monkeypatch.setattr(cv2, "VideoCapture", Capture)
+        reader = VideoReader("rtsp://me:secret@h/live")
+        assert opened[0][0] == "rtsp://me:secret@h/live" and reader.is_camera and reader.frame_count is None
+        with pytest.raises(ImageError, match=r"^rtsp://h/live has no frame"):
+            list(reader)
