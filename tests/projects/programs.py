@@ -128,7 +128,7 @@ DefaultPredictor_Lazy(cfg)(cv2.imread("{picture}"))
 """
 
 SAM_3D_BODY = """
-import cv2, detectron2.config, detectron2.data.transforms
+import cv2, detectron2.checkpoint, detectron2.config, detectron2.data.transforms
 import build_detector
 
 load = detectron2.config.LazyConfig.load
