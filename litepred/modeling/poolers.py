@@ -66,7 +66,7 @@ class ROIPooler(InferenceModule):
         self,
         output_size: int | tuple[int, int],
         scales: Sequence[float],
-        sampling_ratio: int,
+        sampling_ratio: float,
         pooler_type: str,
         canonical_box_size: float = 224,
         canonical_level: int = 4,

@@ -128,8 +128,8 @@ DefaultPredictor_Lazy(cfg)(cv2.imread("{picture}"))
 """
 
 SAM_3D_BODY = """
-import cv2, detectron2.config, detectron2.data.transforms
-from tools import build_detector
+import cv2, detectron2.checkpoint, detectron2.config, detectron2.data.transforms
+import build_detector
 
 load = detectron2.config.LazyConfig.load
 def small(path):
@@ -240,7 +240,7 @@ OV_SEG = """
 import runpy, sys
 import clip, clip.model
 clip.load = lambda name, mask_prompt_depth, device: (
-    clip.model.CLIP(768, 32, 2, 64, 16, mask_prompt_depth, 77, 49408, 64, 2, 2).eval(), None)
+    clip.model.CLIP(768, 224, 2, 64, 16, mask_prompt_depth, 77, 49408, 64, 2, 2).eval(), None)
 sys.argv = ["demo.py", "--config-file", "configs/ovseg_swinB_vitL_demo.yaml", "--input", "{picture}", "--class-names",
             "cup", "table", "--output", "{out}/picture.png", "--opts", *OPTS]
 runpy.run_path("demo.py", run_name="__main__")
@@ -282,9 +282,6 @@ PROGRAMS = {
     "Mask2Former panoptic": demo("Mask2Former", f"{COCO}/panoptic-segmentation/{M2F}_50ep.yaml"),
     "Mask2Former Swin": demo("Mask2Former", f"{COCO}/instance-segmentation/swin/maskformer2_swin_tiny_bs16_50ep.yaml"),
     "Mask2Former semantic": demo("Mask2Former", f"configs/ade20k/semantic-segmentation/{M2F}_160k.yaml"),
-    "Mask2Former video": demo(
-        "Mask2Former", "configs/youtubevis_2019/video_maskformer2_R50_bs16_8ep.yaml", script="demo_video/demo.py"
-    ),
     "MaskFormer": demo("MaskFormer", "configs/ade20k-150/maskformer_R50_bs16_160k.yaml"),
     "MaskDINO": demo("MaskDINO", f"{COCO}/instance-segmentation/maskdino_R50_bs16_50ep_3s.yaml"),
     "OneFormer": demo("OneFormer", "configs/ade20k/oneformer_R50_bs16_160k.yaml", "--task", "panoptic"),
@@ -296,7 +293,7 @@ PROGRAMS = {
         script="demo.py",
         more=("../CenterNet2", "../timm-0.5.4"),
     ),
-    "CenterNet2": demo("CenterNet2", "configs/CenterNet2_R50_1x.yaml", script="demo.py", picture="{pictures}"),
+    "CenterNet2": demo("CenterNet2", "configs/CenterNet2_R50_1x.yaml", script="demo.py", picture="{pictures}/"),
     "centermask2": demo("centermask2", "configs/centermask/centermask_V_39_eSE_FPN_ms_3x.yaml"),
     "AdelaiDet FCOS": demo("AdelaiDet", "configs/FCOS-Detection/R_50_1x.yaml"),
     "AdelaiDet BlendMask": demo("AdelaiDet", "configs/BlendMask/R_50_1x.yaml", opts=ADELAI),
@@ -376,7 +373,7 @@ PROGRAMS = {
     "4D-Humans regnety": _detector("4D-Humans", "hmr2", "regnety"),
     "HaMeR vitdet": _detector("hamer", "hamer", "vitdet"),
     "HaMeR regnety": _detector("hamer", "hamer", "regnety"),
-    "sam-3d-body": Program("sam-3d-body", [], SAM_3D_BODY),
+    "sam-3d-body": Program("sam-3d-body", [], SAM_3D_BODY, ("tools",)),
     "CutLER": demo(
         "CutLER/cutler/demo",
         "../model_zoo/configs/CutLER-ImageNet/cascade_mask_rcnn_R_50_FPN_demo.yaml",
@@ -384,8 +381,6 @@ PROGRAMS = {
         more=("..",),
     ),
     "DiffusionDet": demo("DiffusionDet", "configs/diffdet.coco.res50.yaml", script="demo.py"),
-    "UniDet": demo("UniDet", "configs/Partitioned_COI_R50_2x.yaml", script="demo.py"),
-    "few-shot": demo("few-shot-object-detection", "configs/COCO-detection/faster_rcnn_R_101_FPN_ft_all_1shot.yaml"),
     "YOLOF": predicted(
         "YOLOF",
         "from yolof.config import get_cfg\nfrom yolof import *\ncfg = get_cfg()",
