@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
     from ..config import CfgNode
 
-__all__ = ["EPILOG", "add_options", "run"]
+__all__ = ["EPILOG", "add_conversion", "add_options", "run"]
 
 EPILOG = """\
 examples:
@@ -46,14 +46,20 @@ examples:
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
+    written = add_conversion(parser, "target OUT", "file to write, whole or not at all")
+    add(written, "--force", "replace OUT if it is there")
+
+
+def add_conversion(parser: CommandParser, target: str, told: str) -> argparse._ArgumentGroup:
+    """Add the checkpoint, its model and where it goes, as `add` declares that; return the group of what is written."""
     add(parser, "source IN", "checkpoint to read")
-    add(parser, "target OUT", "file to write, whole or not at all")
+    add(parser, target, told)
     model = parser.add_argument_group("the model")
     add(model, "--config YAML", "config of the model, or its name in the zoo; default: what comes with IN")
     add_class_names(model)
     written = parser.add_argument_group("what is written")
     add(written, "--half", "store in float16: half the size, and slightly rounded")
-    add(written, "--force", "replace OUT if it is there")
+    return written
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,7 +19,6 @@ from pathlib import Path
 from ..errors import LitepredError
 from . import convert
 from .arguments import CommandParser, add
-from .common import add_class_names
 
 __all__ = ["EPILOG", "add_options", "run"]
 
@@ -33,13 +32,7 @@ examples:
 
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
-    add(parser, "source IN", "checkpoint to read")
-    add(parser, "address ADDRESS", "hf://owner/repository[@revision][/folder]")
-    model = parser.add_argument_group("the model")
-    add(model, "--config YAML", "config of the model, or its name in the zoo; default: what comes with IN")
-    add_class_names(model)
-    written = parser.add_argument_group("what is written")
-    add(written, "--half", "store in float16: half the size, and slightly rounded")
+    written = convert.add_conversion(parser, "address ADDRESS", "hf://owner/repository[@revision][/folder]")
     add(written, "--license NAME", "of the weights, as the hub calls it, such as apache-2.0")
     add(written, "--private", "make the repository private, if it is made")
     add(written, "--message TEXT", "of the commit", default="Add a model")
