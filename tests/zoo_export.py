@@ -32,6 +32,8 @@ def small_cfg(name: str) -> Any:
     cfg = model_zoo.get_config(name)
     cfg.MODEL.DEVICE = "cpu"
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 256, 320
+    if "DeepLab" in name:
+        cfg.INPUT.CROP.ENABLED = False  # it takes whole crops of 512 × 1,024 otherwise, as it was trained on
     if "_h_" in name or "_l_" in name:
         if "vitdet" in name:
             cfg.MODEL.VIT.DEPTH //= 4  # of which the last one attends to the whole image

@@ -7,6 +7,7 @@ from typing import Any
 
 import onnxscript
 import torch
+import torchvision
 from onnxscript.onnx_types import FLOAT
 
 from ..layers import nms
@@ -23,7 +24,7 @@ _LEAST_SCORE = -3.3e38
 
 def translations() -> dict[Any, Any]:
     """Return the table for ``torch.onnx.export(custom_translation_table=…)``."""
-    assert nms and keypoints  # importing them has defined the operators
+    assert nms and keypoints and torchvision  # importing them has defined the operators
     return {
         torch.ops.litepred.batched_nms.default: _batched_nms,
         torch.ops.litepred.heatmaps_to_keypoints.default: _heatmaps_to_keypoints,

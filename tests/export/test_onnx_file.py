@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from exported_families import IMAGES, MORE_FAMILIES, assert_the_same, check_family, predictor_of
@@ -173,3 +176,9 @@ def test_engines_are_announced():
     assert extensions.engines() == ["onnxruntime", "openvino"]
     assert extensions.model_file_reader("MODEL.ONNX") is not None
     assert extensions.model_file_reader("model.pth") is None
+
+
+def test_the_operators_are_there_in_a_process_that_has_predicted_nothing():
+    """Predicting on the CPU leaves torchvision out, and models without regions its library as well."""
+    code = "from litepred.export.operators import translations; print(len(translations()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "3\n"
