@@ -132,10 +132,11 @@ import cv2, detectron2.checkpoint, detectron2.config, detectron2.data.transforms
 import build_detector
 
 load = detectron2.config.LazyConfig.load
-def small(path):
-    cfg = load(path)
-    cfg.model.backbone.net.embed_dim, cfg.model.backbone.net.depth, cfg.model.backbone.net.num_heads = 64, 2, 2
-    cfg.model.backbone.net.window_block_indexes = [0]
+def small(path, *keys):
+    cfg = load(path, *keys)
+    if path.endswith("vitdet_h_75ep.py"):  # and not a file that it reads
+        cfg.model.backbone.net.embed_dim, cfg.model.backbone.net.depth, cfg.model.backbone.net.num_heads = 64, 2, 2
+        cfg.model.backbone.net.window_block_indexes = [0]
     return cfg
 detectron2.config.LazyConfig.load = small
 checkpointer = detectron2.checkpoint.DetectionCheckpointer.load
@@ -236,6 +237,35 @@ model = AutoDetectionModel.from_pretrained("detectron2", model_path="{weights}",
 get_sliced_prediction("{picture}", model, 200, 200)
 """
 
+# Not by its demo, as DefaultPredictor's rounding decides which of the boxes that it draws are drawn again.
+DIFFUSION_DET = """
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import get_cfg
+from detectron2.data.detection_utils import read_image
+from detectron2.modeling import build_model
+from diffusiondet import add_diffusiondet_config
+from diffusiondet.util.model_ema import add_model_ema_configs
+
+cfg = get_cfg()
+add_diffusiondet_config(cfg)
+add_model_ema_configs(cfg)
+cfg.merge_from_file("configs/diffdet.coco.res50.yaml")
+cfg.MODEL.DEVICE = "cpu"
+model = build_model(cfg)
+model.eval()
+DetectionCheckpointer(model).load("{weights}")
+image = torch.as_tensor(read_image("{picture}", "RGB")[:256, :320].transpose(2, 0, 1).copy())
+with torch.no_grad():
+    model([dict(image=image, height=256, width=320)])
+"""
+
+SEMANTIC_SAM = """
+import sitecustomize
+import semantic_sam  # and no more, as its models need a fork of Detectron2
+sitecustomize.answers.append(dict(imported=len(dir(semantic_sam))))
+"""
+
 OV_SEG = """
 import runpy, sys
 import clip, clip.model
@@ -291,7 +321,7 @@ PROGRAMS = {
         "--vocabulary",
         "lvis",
         script="demo.py",
-        more=("../CenterNet2", "../timm-0.5.4"),
+        more=("../CenterNet2", "../timm-0.5.4", "../ov-seg/third_party/CLIP"),
     ),
     "CenterNet2": demo("CenterNet2", "configs/CenterNet2_R50_1x.yaml", script="demo.py", picture="{pictures}/"),
     "centermask2": demo("centermask2", "configs/centermask/centermask_V_39_eSE_FPN_ms_3x.yaml"),
@@ -380,7 +410,8 @@ PROGRAMS = {
         script="demo.py",
         more=("..",),
     ),
-    "DiffusionDet": demo("DiffusionDet", "configs/diffdet.coco.res50.yaml", script="demo.py"),
+    "DiffusionDet": Program("DiffusionDet", [], DIFFUSION_DET),
+    "Semantic-SAM": Program("Semantic-SAM", [], SEMANTIC_SAM),
     "YOLOF": predicted(
         "YOLOF",
         "from yolof.config import get_cfg\nfrom yolof import *\ncfg = get_cfg()",

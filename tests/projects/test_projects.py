@@ -25,7 +25,7 @@ DETECTRON2 = os.environ.get("LITEPRED_DETECTRON2", "")
 HERE = Path(__file__).parent
 PICTURE = HERE.parent / "assets" / "images" / "coffee.png"
 # What projects import and do not call here, some of it compiled for CUDA.
-ABSENT = "natten wandb adet._C mss panopticapi panopticapi.utils"
+ABSENT = "natten wandb adet._C mss gradio panopticapi panopticapi.utils"
 
 
 def differences(ours: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
