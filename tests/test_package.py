@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import litepred
 
@@ -118,6 +119,23 @@ def test_readme_counts_models_as_the_zoo_lists_them():
     assert f"its {points} models of PointRend and DeepLab" in README
     assert f"({starts['torchvision/']} models), with torchvision's own answers" in README
     assert f"(all {len(names)} without words)" in README
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == litepred.__version__
+    assert citation["license"] == "Apache-2.0"
+
+
+def test_workflows_run_what_is_there():
+    """Only a script of .ci, or a tool that is installed for it, is run."""
+    steps = []
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values():
+            assert job["timeout-minutes"] <= 90
+            steps += [step["run"] for step in job["steps"] if "run" in step]
+    scripts = {name for step in steps for name in re.findall(r"\.ci/\w+", step)}
+    assert scripts == {f".ci/{path.name}" for path in (ROOT / ".ci").iterdir()}
 
 
 def test_metadata():

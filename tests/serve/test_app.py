@@ -155,7 +155,8 @@ def cut_short(width, height):
 
 REFUSED = [
     ({"content": b""}, 400, "the upload is empty"),
-    ({"content": b"<html>"}, 400, "the upload is no image of a format that is opened"),
+    ({"content": b"<html>"}, 400, "the upload is a web page"),
+    ({"content": b"no image"}, 400, "the upload is no image of a format that is opened"),
     ({"content": PHOTO[:200]}, 400, "cannot be read as an image"),
     ({"content": cut_short(100, 91)}, 413, "the image has 100 × 91 pixels: at most 9,000 are taken"),
     ({"content": cut_short(60_000, 60_000)}, 413, "is too large"),

@@ -136,7 +136,7 @@ def test_downloads(tab, page_predictor):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "notes.png: the upload is no image of a format that is opened"),
+        (b"", "notes.png: the upload is empty"),
         (b"no picture", "notes.png: the upload is no image of a format that is opened"),
         (PAGE.read_bytes()[:90], "notes.png: the upload cannot be read as an image"),
         (bytes(17_000_000), "notes.png: the request has more than 16,000,000 bytes"),
