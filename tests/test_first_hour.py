@@ -218,6 +218,7 @@ MODEL = ("--config", "config.yaml", "--weights", "model_final.pth", "--device", 
     ],
 )
 def test_a_command_says_what_helps(typed, told, folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # whose first folder litepred run makes the program's
     monkeypatch.chdir(folder)
     assert main(typed.split()) == 1
     captured = capsys.readouterr()
