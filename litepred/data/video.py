@@ -224,7 +224,8 @@ def video_file(
             yield add
         if added:
             try:  # nor does it tell that the disk is full
-                VideoReader(file.name).close()
+                with VideoReader(file.name) as reader:
+                    next(iter(reader))
             except ImageError as error:
                 raise LitepredError(f"{str(path)!r} cannot be written whole: is the disk full?") from error
 

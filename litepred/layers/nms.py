@@ -34,7 +34,11 @@ def batched_nms(boxes_xyxy: Tensor, scores: Tensor, groups: Tensor, iou_threshol
     return nms_within_groups(boxes_xyxy, scores, groups, iou_threshold)
 
 
-@torch.library.custom_op("litepred::batched_nms", mutates_args=())
+@torch.library.custom_op(
+    "litepred::batched_nms",
+    mutates_args=(),
+    schema="(Tensor boxes, Tensor scores, Tensor groups, float iou_threshold, SymInt num_groups) -> Tensor",
+)  # PyTorch 2.4 cannot tell it from annotations that are texts
 def _batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, num_groups: int) -> Tensor:
     return nms_within_groups(boxes, scores, groups, iou_threshold)
 

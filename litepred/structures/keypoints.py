@@ -59,7 +59,9 @@ def heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     return keypoints
 
 
-@torch.library.custom_op("litepred::heatmaps_to_keypoints", mutates_args=())
+@torch.library.custom_op(
+    "litepred::heatmaps_to_keypoints", mutates_args=(), schema="(Tensor maps, Tensor rois) -> Tensor"
+)
 def _heatmaps_to_keypoints(maps: Tensor, rois: Tensor) -> Tensor:
     return heatmaps_to_keypoints(maps, rois)
 
