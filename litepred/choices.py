@@ -1,7 +1,7 @@
 """Choose between two ways of computing the same layer by trying both on this machine.
 
 Which way is faster cannot be read off a processor's list of instructions. So each kind of layer is tried once, for some
-hundredths of a second, when the first model that has such a layer is made fast. What was measured is kept in the cache
+tenths of a second, when the first model that has such a layer is made fast. What was measured is kept in the cache
 folder, under the processor, the number of threads and the version of torch, so that later processes choose the same.
 
 ``LITEPRED_CHOICES`` decides without measuring: ``usual`` for torch's own way everywhere, or a list of kinds such as
@@ -29,29 +29,26 @@ import torch
 from .errors import ConfigError, LitepredError
 from .files import cache_folder, whole_file
 
-__all__ = ["Choice", "choices", "filled", "is_faster", "pin", "processor"]
+__all__ = ["Timing", "choices", "filled", "is_faster", "pin", "processor"]
 
 _VARIABLE = "LITEPRED_CHOICES"
-_KINDS = {
-    "winograd": "3×3 convolutions by Winograd's transform",
-    "linear": "matrix products as convolutions of 1×1",
-    "bfloat16": "bfloat16 for precision='auto'",
-}
-# Winograd's weights take four times the memory, and bfloat16 loses digits: what they gain has to be worth it.
+# How many times as fast the other way has to be: 3×3 convolutions by Winograd's transform, matrix products as
+# convolutions of 1×1, and bfloat16, which loses digits, for precision="auto".
 _LEAST_GAIN = {"winograd": 1.15, "linear": 1.2, "bfloat16": 1.25}
-_ROUNDS = 7
+_BYTES_WORTH_ONE = 1 << 30  # of further memory, for which it has to be once more as fast
+_ROUNDS, _LEAST_ROUNDS, _PATIENCE_MS = 7, 2, 300
 _INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 # What /proc/cpuinfo says on x86 and ARM that stays the same, unlike the clock rate.
 _ARM = "implementer|architecture|variant|part|revision"
 _LASTING = re.compile(rf"(?im)^(?:vendor_id|model|model name|stepping|flags|features|cpu (?:family|{_ARM}))\s*:.*$")
 _Layer = TypeVar("_Layer", bound=torch.nn.Module)
 _lock = threading.RLock()
-_measured: dict[tuple[str, str], Choice] = {}  # by the name of the file in the cache, and the layer
+_measured: dict[tuple[str, str], Timing] = {}  # by the name of the file in the cache, and the layer
 _pinned: dict[str, bool] | None = None
 
 
-class Choice(NamedTuple):
-    """What was chosen for a kind of layer, and why.
+class Timing(NamedTuple):
+    """How long the two ways of computing a layer took, and which is taken.
 
     Attributes:
         usual_ms: how long torch's own way took, in milliseconds: the least of several tries.
@@ -64,18 +61,21 @@ class Choice(NamedTuple):
     taken: bool
 
 
-def is_faster(kind: str, layer: str, make: Callable[[], tuple[Callable[[], Any], Callable[[], Any]]]) -> bool:
+def is_faster(
+    kind: str, layer: str, make: Callable[[], tuple[Callable[[], Any], Callable[[], Any]]], more_bytes: int = 0
+) -> bool:
     """Decide whether to compute a layer in the other way than torch's own.
 
     Args:
         kind: "winograd", "linear" or "bfloat16".
         layer: what tells layers of one kind apart, such as ``256→256``. Each is measured once.
         make: makes the two ways, the usual one first, when they have to be measured.
+        more_bytes: that the other way keeps in memory beyond what the usual one does.
 
     Raises:
         ConfigError: ``LITEPRED_CHOICES`` cannot be read.
     """
-    pinned = _parse(os.environ.get(_VARIABLE, "")) if _pinned is None else _pinned
+    pinned = _pins()
     if kind in pinned:
         return pinned[kind]
     name = f"{kind} {layer}"
@@ -85,7 +85,7 @@ def is_faster(kind: str, layer: str, make: Callable[[], tuple[Callable[[], Any],
             for known, choice in _read(place).items():
                 _measured.setdefault((place, known), choice)
         if (place, name) not in _measured:
-            _measured[place, name] = _measure(kind, *make())
+            _measured[place, name] = _measure(_LEAST_GAIN[kind] + more_bytes / _BYTES_WORTH_ONE, *make())
             _write(place)
         return _measured[place, name].taken
 
@@ -112,53 +112,67 @@ def pin(chosen: str | None) -> None:
     _pinned = None if chosen is None else _parse(chosen)
 
 
-def choices() -> dict[str, Choice | bool]:
+def choices() -> dict[str, Timing | bool]:
     """Return what is chosen on this machine, by kind and layer as far as they were needed: measured, or pinned."""
-    pinned = _parse(os.environ.get(_VARIABLE, "")) if _pinned is None else _pinned
+    pinned = _pins()
     with _lock:
         place = _file_name()
         found = _read(place) | {name: choice for (where, name), choice in _measured.items() if where == place}
     return {**pinned, **{name: found[name] for name in sorted(found) if name.split()[0] not in pinned}}
 
 
+def _pins() -> dict[str, bool]:
+    return _parse(os.environ.get(_VARIABLE, "")) if _pinned is None else _pinned
+
+
 def _parse(text: str) -> dict[str, bool]:
     if text.strip() == "usual":
-        return dict.fromkeys(_KINDS, False)
+        return dict.fromkeys(_LEAST_GAIN, False)
     chosen = {}
     for part in filter(None, map(str.strip, text.split(","))):
         kind, _, answer = (piece.strip() for piece in part.partition("="))
-        if kind not in _KINDS or answer not in ("yes", "no"):
+        if kind not in _LEAST_GAIN or answer not in ("yes", "no"):
             raise ConfigError(
-                f"{_VARIABLE} has {part!r}: expected 'usual', or some of {', '.join(_KINDS)} with =yes or =no"
+                f"{_VARIABLE} has {part!r}: expected 'usual', or some of {', '.join(_LEAST_GAIN)} with =yes or =no"
             )
         chosen[kind] = answer == "yes"
     return chosen
 
 
-def _measure(kind: str, usual: Callable[[], Any], other: Callable[[], Any]) -> Choice:
+def _measure(least_gain: float, usual: Callable[[], Any], other: Callable[[], Any]) -> Timing:
     """Let the two ways take turns, and compare the least times, which other programs disturb least."""
     times_ms = {usual: math.inf, other: math.inf}
+    spent_ms = 0.0
     with torch.inference_mode():
-        for i in range(_ROUNDS + 1):
+        usual(), other()  # the first time prepares
+        for i in range(_ROUNDS):
+            if i >= _LEAST_ROUNDS and spent_ms > _PATIENCE_MS:
+                break
             for way in times_ms:
                 start = time.perf_counter()
                 way()
-                if i:  # the first time prepares
-                    times_ms[way] = min(times_ms[way], 1e3 * (time.perf_counter() - start))
+                elapsed_ms = 1e3 * (time.perf_counter() - start)
+                times_ms[way] = min(times_ms[way], elapsed_ms)
+                spent_ms += elapsed_ms
     gain = times_ms[usual] / times_ms[other]
-    return Choice(round(times_ms[usual], 3), round(times_ms[other], 3), gain >= _LEAST_GAIN[kind])
+    return Timing(round(times_ms[usual], 3), round(times_ms[other], 3), gain >= least_gain)
 
 
 def _file_name() -> str:
-    facts = [processor(), torch.__version__, torch.get_num_threads(), *(os.environ.get(v) for v in _INSTRUCTIONS)]
+    instructions = tuple(os.environ.get(variable) for variable in _INSTRUCTIONS)
+    return _name_of(processor(), torch.__version__, torch.get_num_threads(), instructions)
+
+
+@functools.cache
+def _name_of(*facts: Any) -> str:
     return f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}.json"
 
 
-def _read(name: str) -> dict[str, Choice]:
+def _read(name: str) -> dict[str, Timing]:
     """Read what was measured before; a file that is missing, damaged or of another form holds nothing."""
     try:
         rows = json.loads((cache_folder() / "choices" / name).read_text(encoding="utf-8"))
-        return {layer: Choice(float(usual), float(other), bool(taken)) for layer, (usual, other, taken) in rows.items()}
+        return {layer: Timing(float(usual), float(other), bool(taken)) for layer, (usual, other, taken) in rows.items()}
     except (OSError, LitepredError, ValueError, TypeError, AttributeError):
         return {}
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from litepred import choices
-from litepred.choices import Choice, is_faster, pin
+from litepred.choices import Timing, is_faster, pin
 from litepred.errors import ConfigError
 from litepred.layers import Conv2d, WinogradConv2d
 from litepred.optimize import optimize
@@ -57,6 +57,17 @@ def test_the_faster_way_is_taken_and_remembered(usual_s, other_s, faster, cache,
     assert len(list(cache.iterdir())) == 1
 
 
+@pytest.mark.parametrize(("more_bytes", "faster"), [(0, True), (1 << 28, True), (3 << 30, False)])
+def test_memory_has_to_be_worth_it(more_bytes, faster):
+    assert is_faster("winograd", "8→8", sleeping(0.02, 0.01)[0], more_bytes) is faster
+
+
+def test_slow_layers_are_tried_less_often():
+    make, tried = sleeping(0.11, 0.11)
+    assert not is_faster("winograd", "8→8", make)
+    assert tried == [3, 3]
+
+
 @pytest.mark.parametrize("what", ["layer", "threads", "processor", "instructions"])
 def test_what_else_is_measured_anew(what, monkeypatch):
     make, tried = sleeping(0.001, 0)
@@ -86,7 +97,7 @@ def test_a_damaged_file_is_measured_anew(text, cache, monkeypatch):
 def test_of_two_processes_that_measure_at_once_the_first_one_decides(cache):
     def meanwhile():
         cache.mkdir()
-        rows = {"winograd 8→8": Choice(1.0, 9.0, False), "winograd 8→16": Choice(9.0, 1.0, True)}
+        rows = {"winograd 8→8": Timing(1.0, 9.0, False), "winograd 8→16": Timing(9.0, 1.0, True)}
         (cache / choices._file_name()).write_text(json.dumps(rows), encoding="utf-8")
         return sleeping(0.001, 0)[0]()
 

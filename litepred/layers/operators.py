@@ -25,7 +25,7 @@ _MOST_NUMBERS_AT_ONCE = 4000
 
 @functools.cache
 def _is_loaded() -> bool:
-    """Load torchvision's library, unless torchvision is imported; returns whether its operators are there."""
+    """Load torchvision's library, which may be loaded already; returns whether its operators are there."""
     spec = importlib.util.find_spec("torchvision")
     for folder in (spec and spec.submodule_search_locations) or ():
         for file in sorted(Path(folder).glob("_C*")):

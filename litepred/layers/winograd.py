@@ -86,6 +86,7 @@ class WinogradConv2d(nn.Module):
                 "winograd",
                 f"{conv.in_channels}→{conv.out_channels}",
                 lambda: _both_ways(conv.in_channels, conv.out_channels),
+                (36 - 9) * 4 * conv.in_channels * conv.out_channels,
             )
         )
 

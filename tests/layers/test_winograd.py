@@ -92,12 +92,12 @@ def test_only_where_it_is_faster(gain, monkeypatch):
     """What is tried is a direct and a Winograd convolution of the layer's width, on one map."""
     tried = []
 
-    def is_faster(kind, layer, make):
+    def is_faster(kind, layer, make, more_bytes):
         usual, other = make()
         torch.testing.assert_close(usual(), other(), rtol=1e-4, atol=1e-3)
-        tried.append((kind, layer, tuple(usual().shape)))
+        tried.append((kind, layer, tuple(usual().shape), more_bytes))
         return gain > 1
 
     monkeypatch.setattr("litepred.layers.winograd.is_faster", is_faster)
     assert WinogradConv2d.suits(conv(outputs=256)) is (gain > 1)
-    assert tried == [("winograd", f"{conv().in_channels}→256", (1, 256, 64, 64))]
+    assert tried == [("winograd", f"{conv().in_channels}→256", (1, 256, 64, 64), 27 * 4 * 128 * 256)]
