@@ -6,6 +6,7 @@ exception that callers of Detectron2-style code already catch, so that existing 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
     "WriteError",
     "in_words_of_commands",
     "number",
+    "package",
     "score",
     "switch",
     "whole_number",
@@ -61,6 +63,27 @@ class CheckpointError(LitepredError, ValueError):
 
 class WriteError(LitepredError, OSError):
     """A file cannot be written."""
+
+
+def package(name: str, user: str, install: str, error: type[LitepredError] | None = None) -> Any:
+    """Import a package, or a module of one, that is none of litepred's own dependencies.
+
+    Args:
+        name: as it is imported.
+        user: what needs it, as the beginning of a sentence.
+        install: what follows ``pip install``.
+        error: the class of the exception, `LitepredError` by default.
+
+    Raises:
+        LitepredError: it is not installed, or cannot be imported.
+    """
+    try:
+        importlib.import_module(name.partition(".")[0])
+        return importlib.import_module(name)
+    except ImportError as cause:
+        missing = cause.name or name
+        reason = f"the package {missing}" if isinstance(cause, ModuleNotFoundError) else f"{missing} ({cause!s:.200})"
+        raise (error or LitepredError)(f"{user} needs {reason}: pip install {install}") from cause
 
 
 def whole_number(name: str, value: Any, least: int | None = 1) -> int:

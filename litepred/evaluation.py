@@ -24,7 +24,7 @@ import numpy as np
 
 from .data import Metadata, dataset_ids, open_image
 from .data.coco import check_references, check_unique, read_annotations
-from .errors import LitepredError
+from .errors import LitepredError, package
 from .results import instances_to_coco_json, plain, rgb_to_id
 
 __all__ = ["COCOEvaluator", "PanopticEvaluator", "category_ids", "panoptic_quality"]
@@ -232,13 +232,7 @@ def category_ids(categories: Sequence[Mapping[str, Any]], metadata: Metadata | N
 
 
 def _index(content: dict[str, Any]) -> Any:
-    try:
-        from pycocotools.coco import COCO
-    except ImportError as error:
-        raise LitepredError(
-            "average precision is computed by pycocotools, which is not installed: pip install 'litepred[coco]'"
-        ) from error
-    coco = COCO()
+    coco = package("pycocotools.coco", "computing average precision", "'litepred[coco]'").COCO()
     # It takes an annotation with the id 0 for one that was missed, and computes with texts.
     numbered = [{**one, "id": number} for number, one in enumerate(content["annotations"], 1)]
     coco.dataset = content = {**content, "annotations": numbered}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .data import image_to_array
-from .errors import ConfigError, ImageError, LitepredError
+from .errors import ConfigError, ImageError, LitepredError, package
 from .structures import Boxes, Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle, pairwise_intersection
 
 if TYPE_CHECKING:
@@ -116,11 +116,7 @@ def open_windows(image: Any, channels: int) -> tuple[tuple[int, int], Callable[[
         return (image.height, image.width), read_bands
     turned = False
     if hasattr(image, "aszarr"):
-        try:
-            import zarr
-        except ImportError as error:
-            raise LitepredError("windows of a handle of tifffile are read by zarr: pip install zarr") from error
-        opened: Any = zarr.open(image.aszarr(), mode="r")
+        opened: Any = package("zarr", "reading windows of a handle of tifffile", "zarr").open(image.aszarr(), mode="r")
         image, turned = opened if hasattr(opened, "shape") else opened["0"], True  # the first level of a pyramid
     elif not hasattr(image, "shape"):
         image = image_to_array(image, channels)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from .errors import LitepredError
+from .errors import LitepredError, package
 from .predictor import StreamedFrame
-from .results.convert import optional, to_supervision
+from .results.convert import to_supervision
 from .structures import Instances, Outputs
 
 __all__ = ["Tracker", "follow"]
@@ -36,7 +36,7 @@ class Tracker:
     def __init__(self, tracker: Any = True, fps: float = 30.0) -> None:
         if tracker is True:
             install = "'litepred[track]'"
-            tracker = optional("trackers", "track=True", install).ByteTrackTracker(frame_rate=fps)
+            tracker = package("trackers", "track=True", install).ByteTrackTracker(frame_rate=fps)
         update = getattr(tracker, "update", None) or getattr(tracker, "update_with_detections", None)
         if not callable(update):
             raise LitepredError(f"track is {tracker!r:.60}: expected True, or a tracker that has a method update()")

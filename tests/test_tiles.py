@@ -223,7 +223,7 @@ def test_answers_that_are_not_joined(monkeypatch):
     with pytest.raises(LitepredError, match="take too much memory: build the predictor with mask_format='rle'"):
         tiles.predict_tiled(Seeing(), scene(), 100, 0.2, {})
     monkeypatch.setitem(sys.modules, "zarr", None)
-    with pytest.raises(LitepredError, match="read by zarr: pip install zarr"):
+    with pytest.raises(LitepredError, match="needs the package zarr: pip install zarr"):
         tiles.open_windows(SimpleNamespace(aszarr=None), 3)
 
 

@@ -12,7 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from ..errors import LitepredError, wording
+from ..errors import LitepredError, package, wording
 from .metadata import MetadataCatalog
 
 __all__ = ["check_references", "check_unique", "load_coco_json", "read_annotations"]
@@ -255,10 +255,5 @@ def _annotation(annotation: dict[str, Any], keys: Sequence[str]) -> dict[str, An
 
 
 def _compressed(runs: dict[str, Any]) -> Any:
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise LitepredError(
-            "run lengths are compressed by pycocotools, which is not installed: pip install 'litepred[coco]'"
-        ) from error
+    mask = package("pycocotools.mask", "compressing run lengths", "'litepred[coco]'")
     return mask.frPyObjects(runs, *runs["size"])

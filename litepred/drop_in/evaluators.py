@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 from ..data import open_image
-from ..errors import LitepredError
+from ..errors import LitepredError, package
 from ..files import whole_file
 from ..results import instances_to_coco_json
 from ..structures import mask_to_rle
@@ -264,11 +265,5 @@ class LVISEvaluator(DatasetEvaluator):
 
 def _lvis() -> Any:
     """Import lvis, whose last release asks NumPy for a name that NumPy 1.24 has dropped."""
-    try:
-        import lvis.eval
-    except ImportError as error:
-        raise LitepredError(
-            "LVIS's precision is computed by its own package, which is not installed: pip install lvis"
-        ) from error
-    lvis.eval.np = SimpleNamespace(**vars(np) | {"float": float})
-    return lvis
+    package("lvis.eval", "computing LVIS's precision", "lvis").np = SimpleNamespace(**vars(np) | {"float": float})
+    return sys.modules["lvis"]

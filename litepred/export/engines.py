@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import CheckpointError, ConfigError, wording
+from ..errors import package as import_package
 
 __all__ = ["Engine", "OnnxRuntime", "OpenVino", "check_engine", "make_engine", "package"]
 
@@ -27,12 +27,7 @@ def package(name: str, extra: str, user: str) -> Any:
     Raises:
         ConfigError: it is not installed, or cannot be imported.
     """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        missing = error.name or name
-        reason = f"the package {missing}" if isinstance(error, ModuleNotFoundError) else f"{missing} ({error!s:.200})"
-        raise ConfigError(f"{user} needs {reason}: pip install 'litepred[{extra}]'") from error
+    return import_package(name, user, f"'litepred[{extra}]'", ConfigError)
 
 
 class Engine(Protocol):

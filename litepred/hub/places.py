@@ -12,7 +12,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import CheckpointError, LitepredError
+from ..errors import CheckpointError, LitepredError, package
 from ..extensions import ModelPlace
 from ..files import read_rows
 
@@ -68,11 +68,10 @@ def hub() -> HfApi:
     Raises:
         LitepredError: huggingface_hub is not installed.
     """
-    try:
-        from huggingface_hub import HfApi
-    except ImportError as error:
-        raise LitepredError("the hub needs huggingface_hub: pip install 'litepred[hub]'") from error
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="litepred")
+    client: HfApi = package("huggingface_hub", "the hub", "'litepred[hub]'").HfApi(
+        endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="litepred"
+    )
+    return client
 
 
 def reason(error: Exception) -> str:

@@ -5,7 +5,6 @@ N instances of one image of H × W pixels, with masks in any format.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -13,27 +12,14 @@ import numpy as np
 import torch
 
 from ..data import ImageLike, Metadata, class_name, image_to_array
-from ..errors import ImageError, LitepredError
+from ..errors import ImageError, LitepredError, package
 from ..selection import Selection
 from ..structures import Boxes, BoxMode, Instances, Outputs, instance_mask
 from .instances import found_in, named, to_dicts
 
-__all__ = ["crops", "filter", "optional", "to_dataframe", "to_supervision"]
+__all__ = ["crops", "filter", "to_dataframe", "to_supervision"]
 
 Found = TypeVar("Found", Instances, Outputs)
-
-
-def optional(package: str, user: str, install: str) -> Any:
-    """Import a package that is none of litepred's own dependencies.
-
-    Raises:
-        LitepredError: it is not installed.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        missing = error.name or package
-        raise LitepredError(f"{user} needs the package {missing}, which is missing: pip install {install}") from error
 
 
 def filter(
@@ -116,7 +102,7 @@ def to_supervision(instances: Instances | Outputs, metadata: Metadata | None = N
     Raises:
         LitepredError: the package supervision is missing (the extra ``supervision``), or there are no instances.
     """
-    supervision = optional("supervision", "to_supervision()", "'litepred[supervision]'")
+    supervision = package("supervision", "to_supervision()", "'litepred[supervision]'")
     found: Instances = found_in(instances, "instances").to("cpu")
     known = named(found, metadata)
     masks = None
@@ -157,7 +143,7 @@ def to_dataframe(instances: Instances | Outputs, metadata: Metadata | None = Non
         LitepredError: pandas is missing.
         ValueError: for another ``mask_format``.
     """
-    pandas = optional("pandas", "to_dataframe()", "pandas")
+    pandas = package("pandas", "to_dataframe()", "pandas")
     found: Instances = found_in(instances, "instances", "proposals").to("cpu")
     frame = pandas.DataFrame(to_dicts(found, metadata, mask_format))
     boxes = next(found.get(name).tensor for name in ("pred_boxes", "proposal_boxes") if found.has(name))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import LitepredError
+from ..errors import package
 from .instances import Instances
 from .masks import ROIMasks
 
@@ -17,13 +17,7 @@ __all__ = ["instance_mask", "mask_to_polygons", "mask_to_rle", "polygons_to_mask
 
 
 def _coco() -> Any:
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise LitepredError(
-            "run-length masks are written and read by pycocotools, which is not installed: pip install 'litepred[coco]'"
-        ) from error
-    return mask
+    return package("pycocotools.mask", "writing and reading run-length masks", "'litepred[coco]'")
 
 
 def _array(mask: Tensor | np.ndarray) -> np.ndarray:

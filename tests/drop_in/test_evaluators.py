@@ -222,5 +222,5 @@ class TestLVIS:
     def test_without_its_package(self, name, monkeypatch):
         monkeypatch.setitem(sys.modules, "lvis.eval", None)
         monkeypatch.setitem(sys.modules, "lvis", None)
-        with pytest.raises(LitepredError, match="not installed: pip install lvis"):
+        with pytest.raises(LitepredError, match="computing LVIS's precision needs the package lvis: pip install lvis"):
             evaluators.LVISEvaluator(name)

@@ -131,7 +131,7 @@ def test_names_and_coco(masks):
 )
 def test_a_missing_package(function, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(LitepredError, match=f"needs the package {package}, which is missing: pip install"):
+    with pytest.raises(LitepredError, match=f"needs the package {package}: pip install"):
         function(found())
 
 
