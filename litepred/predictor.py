@@ -31,7 +31,7 @@ from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
 from .resolve import ConfigLike, ResolvedModel, WeightsLike, class_kind, resolve_model, torchvision_config
 from .selection import Choice, Selection, Way
-from .structures import Boxes, Instances, Origin, Outputs
+from .structures import Boxes, Instances, Origin, Outputs, set_origin
 from .tta import GeneralizedRCNNWithTTA
 
 if TYPE_CHECKING:
@@ -319,16 +319,16 @@ class Predictor:
                 names = wording("overlap", "--overlap"), wording("tile", "--tile")
                 raise ConfigError(f"{names[0]} is {overlap!r}, but {names[1]} did not come: give the side of the tiles")
             return choice, None
-        batch_size = self._batch_size(None)
+        batch_size = self.usual_batch_size
         by_tiles = extensions.satellite("tile")
         return choice, lambda image: by_tiles(
             self, image, tile, 0.2 if overlap is None else overlap, choice, batch_size
         )
 
-    def _batch_size(self, given: int | None) -> int:
-        if given is None:
-            return 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
-        return _count("batch_size", given)
+    @property
+    def usual_batch_size(self) -> int:
+        """How many images run together unless a caller says so: one on the CPU, which has enough to do with it."""
+        return 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
 
     def prepare(self, image: ImageLike) -> ModelInput:
         """Read and resize an image, and put it into the form that the model takes.
@@ -398,7 +398,7 @@ class Predictor:
         for one in answers:
             for found in (one.get("instances"), one.get("proposals")):
                 if isinstance(found, Instances):
-                    found._origin = origin
+                    set_origin(found, origin)
         return answers
 
     @overload
@@ -456,7 +456,7 @@ class Predictor:
             source = iter(images)
         except TypeError as error:
             raise ImageError(f"batch() got {images!r:.100}: expected a list of images, a generator …") from error
-        batch_size = self._batch_size(batch_size)
+        batch_size = self.usual_batch_size if batch_size is None else _count("batch_size", batch_size)
         choice, tiled = self._split(way)
         if tiled is not None:
             return self._tiled(source, tiled, return_errors)

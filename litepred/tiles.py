@@ -16,7 +16,17 @@ from torch import Tensor
 
 from .data import image_to_array
 from .errors import ConfigError, ImageError, LitepredError, package
-from .structures import Boxes, Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle, pairwise_intersection
+from .structures import (
+    Boxes,
+    Instances,
+    Outputs,
+    instance_mask,
+    mask_to_polygons,
+    mask_to_rle,
+    origin_of,
+    pairwise_intersection,
+    set_origin,
+)
 
 if TYPE_CHECKING:
     from .predictor import Predictor
@@ -184,7 +194,7 @@ class _Pieces:
         if "pred_keypoints" in fields:
             fields["pred_keypoints"] = fields["pred_keypoints"] + torch.tensor([x, y, 0])
         part = Instances(self.size_hw, **fields)
-        part._origin = found._origin
+        set_origin(part, origin_of(found))
         self.tiles.append(tile)
         self.parts.append(part)
         self.has_masks = found.has("pred_masks")

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..data import Metadata, class_name, dataset_ids
 from ..errors import LitepredError
-from ..structures import Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle
+from ..structures import Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle, origin_of
 from .files import CSV_COLUMNS, TRACKED_COLUMNS, csv_table, json_list, plain
 
 __all__ = [
@@ -68,7 +68,7 @@ def found_in(given: Any, *keys: str) -> Any:
 
 def named(instances: Instances, metadata: Metadata | None) -> Metadata | None:
     """Return the metadata, or where none came those that the instances of a predictor know: the names of classes."""
-    names = instances._origin.class_names if instances._origin else ()
+    names = origin_of(instances).class_names
     return Metadata(thing_classes=names) if metadata is None and names else metadata
 
 

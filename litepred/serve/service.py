@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Literal, TypeVar
 
-import torch
 from PIL import Image
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -86,8 +85,7 @@ class Service:
         self.metrics = Metrics(lambda: self._pending)
         self._predictor = predictor
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="litepred-images")
-        on_cpu = torch.device(predictor.cfg.MODEL.DEVICE).type == "cpu"
-        self._batcher = Batcher(predictor, limits.batch_size or (1 if on_cpu else 4), self.metrics.run)
+        self._batcher = Batcher(predictor, limits.batch_size or predictor.usual_batch_size, self.metrics.run)
         self._pending = 0  # requests
         self._held = 0  # bytes of uploads
         self._closed = False

@@ -2,7 +2,7 @@
 
 from .boxes import Boxes, BoxMode, pairwise_intersection, pairwise_ioa, pairwise_iou
 from .image_list import ImageList
-from .instances import Instances, Origin, Outputs, SegmentInfo
+from .instances import Instances, Origin, Outputs, SegmentInfo, origin_of, set_origin
 from .keypoints import heatmaps_to_keypoints
 from .mask_formats import instance_mask, mask_to_polygons, mask_to_rle, polygons_to_mask, rle_to_mask
 from .masks import BitMasks, ROIMasks, polygons_to_bitmask
@@ -24,10 +24,12 @@ __all__ = [
     "instance_mask",
     "mask_to_polygons",
     "mask_to_rle",
+    "origin_of",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",
     "polygons_to_bitmask",
     "polygons_to_mask",
     "rle_to_mask",
+    "set_origin",
 ]

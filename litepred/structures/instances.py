@@ -17,7 +17,7 @@ from .table import as_text
 if TYPE_CHECKING:
     from .boxes import Boxes
 
-__all__ = ["Instances", "Origin", "Outputs", "SegmentInfo"]
+__all__ = ["Instances", "Origin", "Outputs", "SegmentInfo", "origin_of", "set_origin"]
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,19 @@ class Instances:
 
     def _repr_html_(self) -> str | None:
         """Show a table where a notebook's cell ends in instances, with their picture where the image is known."""
-        origin = self._origin or Origin()
+        origin = origin_of(self)
         image = origin.image() if isinstance(origin.image, weakref.ref) else origin.image
         return extensions.satellite("html")(self, origin.class_names, image)
+
+
+def origin_of(instances: Instances) -> Origin:
+    """Return what a predictor knew of instances; of others, an `Origin` that knows nothing."""
+    return instances._origin or Origin()
+
+
+def set_origin(instances: Instances, origin: Origin) -> None:
+    """Let instances, and those that are selected from them, know what a predictor knows: they print as a table then."""
+    instances._origin = origin
 
 
 def _select(value: Any, item: Any) -> Any:
