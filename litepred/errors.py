@@ -7,7 +7,7 @@ exception that callers of Detectron2-style code already catch, so that existing 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ __all__ = [
     "ImageError",
     "LitepredError",
     "WriteError",
+    "absent",
     "in_words_of_commands",
     "number",
     "package",
@@ -63,6 +64,18 @@ class CheckpointError(LitepredError, ValueError):
 
 class WriteError(LitepredError, OSError):
     """A file cannot be written."""
+
+
+def absent(thing: Any, name: str, instead: Mapping[str, str]) -> AttributeError:
+    """Return the error of an attribute that there is not.
+
+    Args:
+        thing: whose attribute was asked for.
+        name: of the attribute.
+        instead: what to write where people ask for an attribute that similar classes of other packages have.
+    """
+    advice = f": write {instead[name]}" if name in instead else ""
+    return AttributeError(f"{type(thing).__name__} has no attribute {name!r}{advice}", name=name, obj=thing)
 
 
 def package(name: str, user: str, install: str, error: type[LitepredError] | None = None) -> Any:

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, TypeAlias, TypedDict, overload
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from .checkpoint import load_into, named_for, read_checkpoint
 from .config import unknown_settings
 from .data import ImageLike, ResizeShortestEdge, VideoReader, image_to_array
 from .environment import prepare_process
-from .errors import CheckpointError, ConfigError, ImageError, wording
+from .errors import CheckpointError, ConfigError, ImageError, absent, wording
 from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
 from .resolve import ConfigLike, ResolvedModel, WeightsLike, class_kind, resolve_model, torchvision_config
@@ -42,6 +42,15 @@ __all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame"]
 _Source: TypeAlias = "ImageLike | Callable[[], ImageLike]"
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
 _OURS = ("litepred.", "torch.", "torchvision.")  # a part of somebody else may read keys of its own
+_MOVED = "Predictor(…, device='cuda') or 'cpu'; it is built for one device, and always ready to predict"
+_INSTEAD = {
+    **dict.fromkeys(("to", "cuda", "cpu", "eval"), _MOVED),
+    "half": "Predictor(…, precision='float16')",
+    **dict.fromkeys(("predict", "forward", "infer", "inference", "detect"), "predictor(image)"),
+    **dict.fromkeys(("names", "classes", "class_names"), "predictor.metadata.thing_classes"),
+    **dict.fromkeys(("threshold", "conf", "score_threshold"), "predictor(image, threshold=0.5)"),
+    "train": "predictor(image): litepred only predicts, Detectron2 trains",
+}
 _TORCH_PROCESS = os.getpid()  # the process that imported torch, unless this one is its fork
 
 
@@ -199,6 +208,11 @@ class Predictor:
         told += [f"precision={self.precision!r}", f"engine={self.engine!r}"]
         return f"{type(self).__name__}({', '.join(told)})"
 
+    if not TYPE_CHECKING:  # which could check no attribute otherwise
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise absent(self, name, _INSTEAD)
+
     def _build(self, resolved: ResolvedModel, precision: str, threads: int | None, exact: bool) -> None:
         """Build the model, and load its weights."""
         self.cfg, self.metadata = resolved.cfg, resolved.metadata
@@ -312,6 +326,15 @@ class Predictor:
     def _split(self, way: Way) -> tuple[Choice, Callable[[Any], Outputs] | None]:
         """Check a way, and take it apart: what is chosen, and the function that predicts on tiles, where they came."""
         tile, overlap = way.get("tile"), way.get("overlap")
+        if unknown := way.keys() - Way.__annotations__.keys():
+            whose = (
+                "it belongs to Predictor(…)"
+                if unknown <= {*(type(self).__init__.__kwdefaults__ or ())}
+                else "leave it out"
+            )
+            raise ConfigError(
+                f"{', '.join(sorted(unknown))} came, but a call takes {', '.join(Way.__annotations__)}: {whose}"
+            )
         choice: Any = {name: value for name, value in way.items() if name not in ("tile", "overlap")}
         self._selection(choice)
         if tile is None:

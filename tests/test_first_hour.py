@@ -462,6 +462,9 @@ CALLS = {
     "draw(outputs, image)": ["expected an image, and the dict"],
     "draw(image, [outputs])": ["expected an image, and the dict"],
     "draw(image, outputs, threshold=50)": ["threshold is 50: expected a number from 0 to 1"],
+    "draw(image[1:], outputs)": ["the image has 64 × 63 pixels, but 'instances' is of one with 64 × 64"],
+    "predictor(image, mask_format='rle')": ["mask_format came", "it belongs to Predictor(…)"],
+    "predictor.batch([image], treshold=0.5)": ["treshold came, but a call takes threshold, classes"],
     "draw(image[None], outputs)": ["expected (height, width, 3) in BGR order"],
     "results.to_dicts({'sem_seg': 1})": ["a dict with sem_seg came: expected 'instances'"],
     "results.to_dicts([outputs])": ["expected instances, as outputs['instances']"],
@@ -507,6 +510,29 @@ def test_a_call_says_what_helps(call, folder, predictor, monkeypatch):
     for text in PRIVATE:
         assert text not in str(raised.value)
     assert not (folder / "a.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("habit", "told"),
+    [
+        ("predictor.eval()", "Predictor has no attribute 'eval': write Predictor(…, device='cuda')"),
+        ("predictor.to('cuda')", "write Predictor(…, device='cuda')"),
+        ("predictor.predict(image)", "write predictor(image)"),
+        ("predictor.names", "write predictor.metadata.thing_classes"),
+        ("predictor.conf", "write predictor(image, threshold=0.5)"),
+        ("predictor.train()", "litepred only predicts"),
+        ("instances.boxes", "Instances has no attribute 'boxes': write its .pred_boxes"),
+        ("instances.cpu()", "write its .to('cpu')"),
+        ("instances.smell", "its fields are ['pred_boxes', 'pred_classes', 'scores']"),
+        ("instances.pred_boxes.numpy()", "Boxes has no attribute 'numpy': write its .tensor.numpy()"),
+        ("instances.pred_boxes.smell", "Boxes has no attribute 'smell'"),
+    ],
+)
+def test_habits_of_other_libraries_are_told_what_to_write(habit, told, predictor):
+    instances = predictor(IMAGE)["instances"]
+    with pytest.raises(AttributeError) as raised:
+        eval(habit, {"predictor": predictor, "image": IMAGE, "instances": instances})
+    assert told in str(raised.value)
 
 
 def test_one_level_more_or_less_is_taken(folder, predictor, tmp_path):

@@ -26,7 +26,7 @@ _LEAF_TYPES = (tuple, list, str, int, float, bool, type(None))
 _MAX_LITERAL_LENGTH = 10_000  # longer text could exhaust the stack of Python's parser
 
 
-class _UnknownKeyError(ConfigError, KeyError):
+class UnknownKeyError(ConfigError, KeyError):
     """A key that the config does not define; a KeyError too, as callers of Detectron2's configs expect."""
 
     __str__ = Exception.__str__  # KeyError would show the repr of its message
@@ -129,7 +129,7 @@ class CfgNode(dict[str, Any]):
         if "VERSION" in self:
             loaded = upgrade(loaded, source, self.get("MODEL", {}).get("META_ARCHITECTURE", ""))
         if "MODEL" in self and len(loaded) > 1 and not self.is_new_allowed() and not loaded.keys() & self.keys():
-            raise _UnknownKeyError(
+            raise UnknownKeyError(
                 f"{source} is no config of Detectron2: it has {', '.join(map(str, [*loaded][:4]))[:80]}, and expected "
                 "are keys such as MODEL and INPUT, as in the config.yaml that training wrote"
             )
@@ -255,8 +255,8 @@ def unknown_settings(cfg: CfgNode) -> list[str]:
     ]
 
 
-def _unknown_key(full_key: str, known: list[str]) -> _UnknownKeyError:
-    return _UnknownKeyError(
+def _unknown_key(full_key: str, known: list[str]) -> UnknownKeyError:
+    return UnknownKeyError(
         f"unknown config key {full_key}. {_advice(full_key, known)} If a project of your own defines it, add it to the "
         "config first" + wording(", or call cfg.set_new_allowed(True) before merging", "")
     )

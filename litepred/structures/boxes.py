@@ -9,18 +9,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from enum import IntEnum, unique
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import absent
 from ..layers import clip_boxes_to_image
 
-__all__ = ["BoxMode", "Boxes", "Rows", "pairwise_intersection", "pairwise_ioa", "pairwise_iou"]
+__all__ = ["BoxMode", "Boxes", "Rows", "as_index", "pairwise_intersection", "pairwise_ioa", "pairwise_iou"]
 
 _Self = TypeVar("_Self", bound="Rows")
 _Boxes = TypeVar("_Boxes", bound="Boxes")
+
+_INSTEAD = {
+    "numpy": "its .tensor.numpy()",
+    "tolist": "its .tensor.tolist()",
+    "xyxy": "its .tensor",
+    "shape": "its .tensor.shape",
+    "cpu": "its .to('cpu')",
+    "cuda": "its .to('cuda')",
+}
 
 
 @unique
@@ -97,6 +107,12 @@ def _convert(box: Tensor, source: BoxMode, target: BoxMode) -> Tensor:
     raise NotImplementedError(f"no conversion from {source.name} to {target.name}: go through XYWH_ABS or XYXY_ABS")
 
 
+def as_index(item: Any) -> Any:
+    """Return a single whole number, of NumPy or in a tensor of no dimension, as an int; all else as it came."""
+    is_scalar = isinstance(item, np.integer) or (isinstance(item, (np.ndarray, Tensor)) and item.ndim == 0)
+    return int(item) if is_scalar and "int" in str(item.dtype) else item
+
+
 class Rows:
     """A tensor whose first dimension has a row for each of N instances of one image.
 
@@ -140,8 +156,14 @@ class Rows:
             )
         return cls(torch.cat([part.tensor for part in parts]))
 
+    if not TYPE_CHECKING:  # which could check no attribute otherwise
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise absent(self, name, _INSTEAD)
+
     def __getitem__(self: _Self, item: Any) -> _Self:
         """Select instances by int (gives one), slice, list, ndarray, or bool or integer tensor."""
+        item = as_index(item)
         selected = self.tensor[item][None] if isinstance(item, int) else self.tensor[item]
         if selected.ndim != self.tensor.ndim:
             raise AssertionError(

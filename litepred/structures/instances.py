@@ -6,18 +6,31 @@ import itertools
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
 from .. import extensions
+from ..errors import absent
+from .boxes import Boxes, as_index
 from .table import as_text
 
-if TYPE_CHECKING:
-    from .boxes import Boxes
-
 __all__ = ["Instances", "Origin", "Outputs", "SegmentInfo", "origin_of", "set_origin"]
+
+_INSTEAD = {
+    "boxes": "its .pred_boxes",
+    "masks": "its .pred_masks",
+    "keypoints": "its .pred_keypoints",
+    "classes": "its .pred_classes",
+    "labels": "its .pred_classes",
+    "names": "predictor.metadata.thing_classes",
+    "cpu": "its .to('cpu')",
+    "cuda": "its .to('cuda')",
+    "numpy": "a field's, such as .scores.numpy()",
+    "xyxy": "its .pred_boxes.tensor",
+    "conf": "its .scores",
+}
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,8 @@ class Instances:
         # Python calls this for absent attributes only. Pickle and copy ask for some before _fields exists.
         fields = self.__dict__.get("_fields", {})
         if name not in fields:
+            if name in _INSTEAD:
+                raise absent(self, name, _INSTEAD)
             raise AttributeError(f"Instances has no field {name!r}: its fields are {sorted(fields)}")
         return fields[name]
 
@@ -151,6 +166,7 @@ class Instances:
         """Select instances by int (gives one), slice, or what all fields take: a list, a mask, indices."""
         if isinstance(item, str):
             raise TypeError(f"instances are selected by number or mask; a field is an attribute: instances.{item}")
+        item = as_index(item)
         if type(item) is int:
             length = len(self)
             if not -length <= item < length:

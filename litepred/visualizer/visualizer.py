@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from ..data import ImageLike, Metadata, as_metadata, class_name, dataset_ids, image_to_array, open_image
-from ..errors import LitepredError, score
+from ..errors import ImageError, LitepredError, score
 from ..structures import BoxMode, Instances, Outputs
 from . import paint
 from .colors import Color, class_color, palette_color, random_color, shades, to_rgb, unit
@@ -542,7 +542,7 @@ def draw(
         A new (H, W, 3) uint8 array, BGR; ``scale`` times larger.
 
     Raises:
-        ImageError: ``image`` is no image.
+        ImageError: ``image`` is no image, or not of the prediction's size.
         ConfigError: ``threshold`` is no score.
         LitepredError: ``outputs`` is not what a predictor returns.
     """
@@ -555,7 +555,9 @@ def draw(
         )
     score("threshold", threshold)
     array = image if isinstance(image, np.ndarray) else image_to_array(image)
-    visualizer = Visualizer(as_rgb(array, "BGR")[:, :, ::-1], metadata, **options)
+    picture = as_rgb(array, "BGR")
+    _check_sizes(outputs, picture.shape[:2])
+    visualizer = Visualizer(picture[:, :, ::-1], metadata, **options)
     instances = outputs.get("instances")
     if instances is not None:
         instances = instances.to("cpu")
@@ -575,6 +577,17 @@ def draw(
     elif "proposals" in outputs:
         visualizer.overlay_instances(boxes=outputs["proposals"].proposal_boxes[:_PROPOSALS])
     return np.ascontiguousarray(visualizer.output.canvas[:, :, ::-1])
+
+
+def _check_sizes(outputs: Mapping[str, Any], size_hw: tuple[int, ...]) -> None:
+    """Raise ImageError where a part of a prediction belongs to an image of another size than (H, W) ``size_hw``."""
+    for name, part in outputs.items():
+        own = part.image_size if isinstance(part, Instances) else np.shape(part[0] if name == "panoptic_seg" else part)
+        if tuple(own[-2:]) != size_hw:
+            raise ImageError(
+                f"the image has {size_hw[1]} × {size_hw[0]} pixels, but {name!r} is of one with {own[-1]} × {own[-2]}: "
+                "give the image that the predictor was given"
+            )
 
 
 def show(image: ImageLike, outputs: Outputs | Instances, metadata: Metadata | None = None, **options: Any) -> None:

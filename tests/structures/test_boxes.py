@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from litepred.structures import (
     Boxes,
     BoxMode,
+    Instances,
     pairwise_intersection,
     pairwise_ioa,
     pairwise_iou,
@@ -88,7 +89,7 @@ def test_getitem(item, rows):
 
 @pytest.mark.parametrize(
     ("item", "error"),
-    [(3, IndexError), (-4, IndexError), (torch.tensor(1), AssertionError), (np.int64(1), AssertionError)],
+    [(3, IndexError), (np.int64(-4), IndexError), (torch.tensor([[1]]), AssertionError), ((0, 1), AssertionError)],
 )
 def test_getitem_refuses(item, error):
     with pytest.raises(error):
@@ -296,3 +297,12 @@ def test_modes_are_the_integers_of_annotation_files():
 @given(st.lists(st.integers(-(10**6), 10**6), min_size=4, max_size=4))
 def test_corner_and_size_modes_invert_each_other(box):
     assert BoxMode.convert(BoxMode.convert(box, XYXY, XYWH), XYWH, XYXY) == box
+
+
+@pytest.mark.parametrize("index", [1, np.int64(1), np.array(1), torch.tensor(1), -1])
+def test_a_single_number_of_any_type_selects_one_row(index):
+    rows = torch.tensor([[0.0, 0, 1, 1], [2, 2, 3, 3]])
+    assert torch.equal(Boxes(rows)[index].tensor, rows[1:])
+    found = Instances((4, 4), pred_boxes=Boxes(rows), scores=torch.tensor([0.5, 0.75]), words=["a", "b"])[index]
+    assert (len(found), found.words) == (1, ["b"])
+    assert torch.equal(found.scores, torch.tensor([0.75]))

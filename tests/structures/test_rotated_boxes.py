@@ -51,7 +51,7 @@ def test_indexing(index):
 
 def test_indexing_away_the_rows():
     with pytest.raises(AssertionError, match="instead of rows"):
-        RotatedBoxes(random_boxes(3))[torch.tensor(0)]
+        RotatedBoxes(random_boxes(3))[:, 0]
 
 
 @pytest.mark.parametrize(("angle", "expected"), [(0, 0), (180, -180), (-180, -180), (350, -10), (-725, -5)])
