@@ -6,20 +6,27 @@ crash, no program, no connection, no file.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import io
+import json
 import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
+import h11
 import torch
 from checkpoint import test_fuzz, test_hostile
 from config import test_safe_yaml
 from drop_in.lazy import test_language
 from onnx import TensorProto, helper
 from PIL import Image
+from process_worker import images, tiny_predictor
+from served import png
 
 from litepred.checkpoint import read_checkpoint
 from litepred.checkpoint.bundle import CLASS_NAMES, CONFIG, read_class_names
@@ -29,6 +36,7 @@ from litepred.data.images import read_image
 from litepred.drop_in.lazy import LazyConfig
 from litepred.errors import CheckpointError, ConfigError, ImageError
 from litepred.export.metadata import read_header
+from litepred.serve import Limits, create_app
 
 __all__ = ["HARNESSES", "Harness", "attempt"]
 
@@ -131,6 +139,86 @@ def _onnx_files() -> Iterator[bytes]:
     yield helper.make_model(graph).SerializeToString()
 
 
+class RefusedError(Exception):
+    """A request was answered by a sentence that says what is wrong with it."""
+
+
+@functools.cache
+def _service() -> Any:
+    return create_app(tiny_predictor(mask_format="roi"), Limits(max_bytes=10_000, max_pixels=10_000, timeout=20))
+
+
+def _request(path: Path) -> None:
+    """Let the service answer the bytes that a client sent, as h11 takes them apart for uvicorn."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(path.read_bytes())
+    connection.receive_data(b"")
+    head, body = None, []
+    try:
+        while not isinstance(event := connection.next_event(), (h11.EndOfMessage, h11.ConnectionClosed)):
+            if event is h11.NEED_DATA:
+                break
+            if isinstance(event, h11.Request):
+                head = event
+            else:
+                body.append(bytes(event.data))
+    except h11.RemoteProtocolError as error:
+        raise RefusedError from error  # by uvicorn
+    if head is None:
+        raise RefusedError
+    answer = asyncio.run(_answered(head, [*body, b""]))
+    status = answer[0]["status"]
+    content = b"".join(message.get("body", b"") for message in answer[1:])
+    if status >= 400:
+        assert status < 500, (status, content)
+        assert json.loads(content)["error"], content
+        raise RefusedError
+
+
+async def _answered(head: h11.Request, body: list[bytes]) -> list[Any]:
+    target, _, query = bytes(head.target).partition(b"?")
+    address = {"path": unquote(target.decode("ascii")), "raw_path": target, "query_string": query}
+    scope = {"type": "http", "http_version": "1.1", "scheme": "http", "method": head.method.decode("ascii"), **address}
+    scope |= {"headers": list(head.headers), "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80)}
+    parts, answer = iter(body), []
+
+    async def receive() -> Any:
+        part = next(parts, None)
+        if part is None:
+            await asyncio.Event().wait()  # the client stays, and hears the answer
+        return {"type": "http.request", "body": part, "more_body": bool(part)}
+
+    async def send(message: Any) -> None:
+        answer.append(message)
+
+    await _service()(scope, receive, send)
+    return answer
+
+
+def _requests() -> Iterator[bytes]:
+    photo = png(images()[0][:8, :8])
+    form = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n' + photo + b"\r\n--b--\r\n"
+    for target, kind, body in (
+        ("/predict", "image/png", photo),
+        ("/predict?format=coco&threshold=0&image_id=7", "image/png", photo),
+        ("/predict?format=png&threshold=0.5", "image/png", photo),
+        ("/predict?mask_format=rle&classes=0,1&threshold=0", "image/png", photo),
+        ("/predict?threshold=nan&classes=%00&image_id=1e9", "image/png", photo),
+        ("/predict", "multipart/form-data; boundary=b", form),
+        ("/predict", "multipart/form-data; boundary=b", form.replace(b"; filename", b"; other")),
+        ("/predict", "multipart/form-data", b"--"),
+        ("/predict", "image/png", b""),
+    ):
+        head = f"POST {target} HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        yield head.encode() + body
+    chunked = b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    yield chunked + f"{len(photo):x}\r\n".encode() + photo + b"\r\n0\r\n\r\n"
+    yield chunked + b"ffffffffffffffff\r\n"
+    for line in (b"GET / HTTP/1.1", b"GET /ready HTTP/1.0", b"GET /openapi.json HTTP/1.1", b"DELETE /metrics HTTP/1.1"):
+        yield line + b"\r\nHost: a\r\n\r\n"
+    yield b"GET /../../etc/passwd HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n"
+
+
 HARNESSES = {
     "pickle": Harness(_tensors, CheckpointError, _pickles, belongs=lambda data: data[:2] != b"PK"),
     "zip": Harness(
@@ -148,6 +236,7 @@ HARNESSES = {
     "lazy": Harness(LazyConfig.load, ConfigError, _lazy_configs, ".py"),
     "image": Harness(read_image, ImageError, _images),
     "onnx": Harness(_header, (CheckpointError, ConfigError), _onnx_files, ".onnx"),
+    "http": Harness(_request, RefusedError, _requests),
 }  # fmt: skip
 
 _events: list[tuple[str, tuple[Any, ...]]] = []

@@ -24,7 +24,7 @@ from litepred.drop_in.lazy import values
 
 LONGEST = 20_000  # bytes of a file
 WATCHED = ("litepred.", "yaml.", "safetensors.", "PIL.", "omegaconf.", "json.decoder", "json.scanner")
-WATCHED += ("pickle", "zipfile", "ast")
+WATCHED += ("pickle", "zipfile", "ast", "starlette.", "python_multipart.", "h11.")
 
 
 def main() -> None:
