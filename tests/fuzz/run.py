@@ -45,9 +45,9 @@ def main() -> None:
         zipfile.ZipExtFile._update_crc = lambda *_: None  # type: ignore[attr-defined] # nobody guesses sums that fit
         # Large pictures and long configs are allowed, and slow.
         Image.MAX_IMAGE_PIXELS, values.MAX_COST = 1_000_000, 30_000
-        for module in list(sys.modules.values()):
-            if f"{module.__name__}.".startswith(WATCHED):
-                instrument(vars(module).values(), module.__name__)
+        for module_name, module in list(sys.modules.items()):
+            if f"{module_name}.".startswith(WATCHED):
+                instrument(vars(module).values(), module_name)
         limits = ["-rss_limit_mb=4000", "-timeout=30", f"-max_len={LONGEST}", f"-artifact_prefix=fuzz-{name}-"]
         limits += [f"-max_total_time={seconds[0]}"] if seconds else []
         atheris.Setup(
