@@ -28,10 +28,11 @@ _SMALLER = {
 
 
 def small_cfg(name: str) -> Any:
-    """Return the config of a model, for a small image; the largest transformers have fewer blocks."""
+    """Return the config of a model, for a small image and few instances; the largest transformers have fewer blocks."""
     cfg = model_zoo.get_config(name)
     cfg.MODEL.DEVICE = "cpu"
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 256, 320
+    cfg.TEST.DETECTIONS_PER_IMAGE = 20  # for each of which DensePose's heads compute as long as for a small image
     if "DeepLab" in name:
         cfg.INPUT.CROP.ENABLED = False  # it takes whole crops of 512 × 1,024 otherwise, as it was trained on
     if "_h_" in name or "_l_" in name:

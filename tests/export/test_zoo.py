@@ -1,5 +1,7 @@
 """Every model of the zoo as an ONNX file (``python -m pytest -m exports``): with random weights, on one small image.
 
+PointRend's models are refused; all others are exported.
+
 Each is exported by a process of its own, so that its memory is given back. ``LITEPRED_EXPORTS=FILE`` keeps a line about
 each model that passes, and another run with it leaves those out.
 """
@@ -33,6 +35,9 @@ def test_it_is_exported(name, tmp_path):
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
+    if name.startswith("PointRend/"):
+        assert "PointRend" in done.stderr and "cannot be exported: it chooses points by what" in done.stderr
+        return
     assert done.returncode == 0, done.stderr[-3000:]
     with _PASSED.open("a", encoding="utf-8") as file:
         file.write(f"{name} {done.stdout}")
