@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,9 @@ __all__ = [
     "cache_folder",
     "check_targets",
     "is_address",
+    "make_folder",
+    "naming",
+    "own_name",
     "read_rows",
     "whole_file",
 ]
@@ -99,6 +103,37 @@ def read_rows(path: Path) -> list[list[str]]:
     return [line.split("  ") for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def own_name(name: str, uses: Counter[str]) -> str:
+    """Return ``name``, or where one before it has that already, ``name-1``, ``name-2`` and so on.
+
+    Names that differ in case, or in how their accents are written, are one to the file systems of Windows and macOS.
+    ``uses`` counts the names so far.
+    """
+    free = name
+    while uses[_one_spelling(free)]:
+        uses[_one_spelling(name)] += 1
+        free = f"{name}-{uses[_one_spelling(name)]}"
+    uses[_one_spelling(free)] += 1
+    return free
+
+
+def _one_spelling(name: str) -> str:
+    return normalize("NFC", name).casefold()
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        WriteError: it cannot be made.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"cannot make the folder {os.fspath(path)!r}: {error.strerror or error}") from error
+    return Path(path)
+
+
 def check_targets(sources: Iterable[str | os.PathLike[str]], targets: Iterable[str | os.PathLike[str]]) -> None:
     """Refuse to write over a file that is read, or twice to one file, whatever they are called.
 
@@ -144,7 +179,7 @@ def whole_file(path: str | os.PathLike[str], *, durable: bool = False) -> Iterat
             pass unchanged.
     """
     target = Path(path)
-    with _naming(target):
+    with naming(target):
         if target.exists() and not target.is_file():  # told before the work instead of after it
             code, kind = (errno.EISDIR, "a folder") if target.is_dir() else (errno.EINVAL, "not a regular file")
             raise OSError(code, f"it is {kind}")
@@ -152,7 +187,7 @@ def whole_file(path: str | os.PathLike[str], *, durable: bool = False) -> Iterat
     file = io.BufferedWriter(raw)
     try:
         yield file
-        with _naming(target):
+        with naming(target):
             if not file.closed:
                 file.flush()
                 if durable:
@@ -174,7 +209,7 @@ class _TemporaryFile(io.FileIO):
         self.descriptor = super().fileno()
 
     def write(self, content: ReadableBuffer) -> int:
-        with _naming(self._target):
+        with naming(self._target):
             return super().write(content)
 
     def fileno(self) -> int:
@@ -182,7 +217,8 @@ class _TemporaryFile(io.FileIO):
 
 
 @contextmanager
-def _naming(target: Path) -> Iterator[None]:
+def naming(target: Path) -> Iterator[None]:
+    """Let errors of the operating system within the block name the file that is to become ``target``."""
     try:
         yield
     except WriteError:

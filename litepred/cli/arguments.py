@@ -39,6 +39,7 @@ _OPTIONS = (
     ("half|fp16|bf16|amp", "did you mean --precision bfloat16?", "--precision"),
     ("checkpoint|ckpt|model|model-weights|resume|w", "did you mean --weights?", "--weights"),
     ("o|out.*|save-dir|project|save|dest", "did you mean --output?", "--output"),
+    ("save-?txt|save-?conf|yolo|labelme|cvat|geojson|label-?studio", "did you mean --format?", "--format"),
     ("labels?-?names|names|categories", "did you mean --class-names?", "--class-names"),
     (
         "opts?|cfg-options|set|imgsz|img-size|size|iou.*|nms.*",
@@ -82,7 +83,9 @@ class CommandParser(argparse.ArgumentParser):
             names = " ".join(str(one.metavar or one.dest) for one in self._get_positional_actions())
             taken = [kind_advice(one) for one in args]
             advice = next((one for one in taken if one and one.split()[-1] in self._option_string_actions), "")
-            if lists := [one for one in args if one in self._option_string_actions and one in ("--ways", "--classes")]:
+            if lists := [
+                one for one in args if one in self._option_string_actions and one in ("--ways", "--classes", "--format")
+            ]:
                 advice = f"what {lists[0]} takes has commas between, as in a,b"
             self.error(f"{left[0]!r} is one too many: expected {names or 'no names'}{advice and '; '}{advice}")
         return found, []

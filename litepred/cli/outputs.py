@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import LitepredError
+from ..files import make_folder, own_name
 from .inputs import is_video
 
 if TYPE_CHECKING:
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
     from ..data import Metadata, VideoReader
     from ..predictor import StreamedFrame
+    from ..results import Format
     from ..structures import Outputs
 
-__all__ = ["Item", "RunFiles", "all_files", "check_needs", "item_files", "name_items"]
+__all__ = ["Item", "RunFiles", "all_files", "check_needs", "format_files", "item_files", "name_items"]
 
 _NEEDS = {
     "classes": ("instances",),
+    "format": ("instances",),
     "coco": ("instances",),
     "csv": ("instances", "proposals"),
     "panoptic": ("panoptic_seg",),
@@ -55,10 +57,7 @@ class Item:
 
 
 def name_items(sources: Sequence[str]) -> list[Item]:
-    """Give each source a stem that no other has, so that images of one name from different folders keep apart.
-
-    Names that differ in case, or in how their accents are written, are one to the file systems of Windows and macOS.
-    """
+    """Give each source a stem that no other has, so that images of one name from different folders keep apart."""
     last = [_last_part(source) for source in sources]
     stems = [Path(name).stem.replace("camera:", "camera-") for name in last]
     names = [os.path.basename(name) for name in last]
@@ -68,12 +67,7 @@ def name_items(sources: Sequence[str]) -> list[Item]:
     uses: Counter[str] = Counter()
     items = []
     for source, name, stem in zip(sources, names, stems):
-        free = stem
-        while uses[_one_spelling(free)]:
-            uses[_one_spelling(stem)] += 1
-            free = f"{stem}-{uses[_one_spelling(stem)]}"
-        uses[_one_spelling(free)] += 1
-        items.append(Item(source, name, free, int(stem) if numbered else None, is_video(source)))
+        items.append(Item(source, name, own_name(stem, uses), int(stem) if numbered else None, is_video(source)))
     return items
 
 
@@ -83,10 +77,6 @@ def _last_part(source: str) -> str:
         return source
     parts = urlsplit(source)
     return parts.path.rstrip("/").rpartition("/")[2] or parts.hostname or "stream"
-
-
-def _one_spelling(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def item_files(options: argparse.Namespace, item: Item) -> list[Path]:
@@ -99,16 +89,35 @@ def item_files(options: argparse.Namespace, item: Item) -> list[Path]:
     return [options.output / f"{item.stem}.{ending}" for ending in endings]
 
 
+def format_files(options: argparse.Namespace, item: Item) -> list[Path]:
+    """Return the files that an image gets in the folders of ``--format``; of a video's frames, those of the first."""
+    stem = _frame_stem(item, 0 if item.is_video else None)
+    return [folder / one.each.format(stem) for folder, one in _formats(options) if one.each]
+
+
+def _formats(options: argparse.Namespace) -> Iterator[tuple[Path, Format]]:
+    """Yield the folders and formats of ``--format``."""
+    if options.format:
+        from ..results import FORMATS
+
+        yield from ((options.output / name, FORMATS[name]) for name in options.format)
+
+
+def _frame_stem(item: Item, frame: int | None) -> str:
+    return item.stem if frame is None else f"{item.stem}-{frame:06d}"
+
+
 def all_files(options: argparse.Namespace, items: Iterable[Item]) -> Iterator[Path]:
     """Yield every file of a run; of a video's frames, only those of the first."""
     yield from (path for path in (options.coco, options.csv) if path is not None)
     if options.panoptic is not None:
         yield options.panoptic / "panoptic.json"
+    yield from (folder / name for folder, one in _formats(options) for name in one.whole)
     for item in items:
-        yield from item_files(options, item)
+        yield from (*item_files(options, item), *format_files(options, item))
         for folder in (options.panoptic, options.labels):
             if folder is not None:
-                yield folder / (f"{item.stem}-000000.png" if item.is_video else f"{item.stem}.png")
+                yield folder / f"{_frame_stem(item, 0 if item.is_video else None)}.png"
 
 
 def check_needs(options: argparse.Namespace, outputs: Outputs) -> None:
@@ -152,6 +161,10 @@ class RunFiles:
                 raise LitepredError(f"cannot make the folder --{option} {str(folder)!r}: {error.strerror}") from error
         if options.coco is not None:
             self._add_coco = stack.enter_context(json_list(options.coco))
+        self._add_to_formats = []
+        for folder, one in _formats(options):
+            path = make_folder(folder) / (one.whole[0] if one.is_file else "")
+            self._add_to_formats.append(stack.enter_context(one.open(path, metadata, options.mask_format != "none")))
         if options.csv is not None:
             columns = TRACKED_COLUMNS if options.track else CSV_COLUMNS
             self._add_csv = stack.enter_context(csv_table(options.csv, columns))
@@ -161,7 +174,7 @@ class RunFiles:
             self._add_panoptic = stack.enter_context(file)
 
     def add_image(self, item: Item, image: np.ndarray, outputs: Outputs) -> list[Path]:
-        """Write what was found in an image; return the files of its own in the folder ``--output``."""
+        """Write what was found in an image; return the files of its own below the folder ``--output``."""
         from ..results import write_json
         from ..visualizer import VisImage, scale_to_look_at
 
@@ -172,7 +185,7 @@ class RunFiles:
             else:
                 VisImage(self._draw(image, outputs, scale_to_look_at(image.shape[:2]))[:, :, ::-1]).save(path)
         self._add_results(item, outputs)
-        return paths
+        return paths + format_files(self._options, item)
 
     @contextmanager
     def video(self, item: Item, reader: VideoReader) -> Iterator[Callable[[StreamedFrame, Outputs], None]]:
@@ -228,13 +241,26 @@ class RunFiles:
 
     def _add_results(self, item: Item, outputs: Outputs, frame: int | None = None) -> None:
         """Write what was found in an image, or in a frame of a video, into the files of the run."""
-        from ..results import csv_rows, instances_to_coco_json, panoptic_annotation, write_labels, write_panoptic
+        from ..results import (
+            Picture,
+            csv_rows,
+            instances_to_coco_json,
+            panoptic_annotation,
+            write_labels,
+            write_panoptic,
+        )
 
         options, metadata = self._options, self._metadata
         self._count += 1
         image_id = self._count if item.image_id is None else item.image_id
-        file_name = f"{item.stem}.png" if frame is None else f"{item.stem}-{frame:06d}.png"
+        stem = _frame_stem(item, frame)
+        file_name = f"{stem}.png"
         where: dict[str, Any] = {"file_name": item.name} | ({} if frame is None else {"frame": frame})
+        picture = Picture(item.source, item.name, stem)
+        if frame is not None:
+            picture = Picture(os.path.join(os.path.dirname(item.source), file_name), file_name, stem)
+        for add in self._add_to_formats:
+            add(picture, outputs)
         if options.coco is not None:
             mask_format = options.mask_format or "rle"
             rows = instances_to_coco_json(outputs, image_id, mask_format=mask_format, metadata=metadata)

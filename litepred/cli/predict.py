@@ -26,7 +26,7 @@ from ..files import check_targets
 from .arguments import CommandParser, add, add_old_name, positive, score
 from .common import add_model_arguments, check_model_arguments, make_predictor, progress_bar, say
 from .inputs import IMAGE_SUFFIXES, expand, images_or_page, predict_files
-from .outputs import Item, RunFiles, all_files, check_needs, item_files, name_items
+from .outputs import Item, RunFiles, all_files, check_needs, format_files, item_files, name_items
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -42,20 +42,26 @@ examples:
   litepred predict
   litepred predict page.png photo.jpg --threshold 0.7
   litepred predict scans --classes table,figure --csv tables.csv
+  litepred predict photos --format yolo,cvat --no-save-images
   litepred predict val2017 --config COCO-Detection/retinanet_R_50_FPN_3x \\
       --threshold 0 --no-save-images --coco results.json
   litepred predict street.mp4 --config config.yaml --weights model_final.pth
 
 A file that cannot be read is reported, the rest goes on, and the exit status
 is 1 at the end. Each file is written whole or not at all. The files of a whole
-run (--coco, --csv, panoptic.json) appear at its end; a run that is broken off
-leaves none of them.
+run (--coco, --csv, panoptic.json, and those of --format that have all images)
+appear at its end; a run that is broken off leaves none of them.
+
+The tools of --format find a frame of a video as NAME-000000.png, as ffmpeg -i
+NAME.mp4 -fps_mode passthrough -start_number 0 NAME-%06d.png writes them.
 
 In COCO's files, images are counted from 1, unless the names of all of them are
 numbers, as COCO's own names are: then those are the ids. The key "file_name"
 tells which image is meant, here and in the other files. It is the file's name,
 or its path as given if two images have the same name."""
 
+_FORMATS = ("yolo", "labelme", "cvat", "label-studio", "geojson")
+_FOR_EACH = ("labelme", "geojson")  # those that have a file for each image and none of the whole run
 _NAMED = 20  # of the files that are left out
 _ENDINGS = {"output": "", "panoptic": "", "labels": "", "coco": ".json", "csv": ".csv"}
 _FILES = (*IMAGE_SUFFIXES, ".mp4", ".json", ".csv", ".yaml", ".pth", ".pkl")
@@ -85,9 +91,23 @@ def add_options(parser: CommandParser) -> None:
     add(files, "--csv FILE", "write all instances as a table", type=Path)
     add(files, "--panoptic DIR", "write segments as COCO's panoptic PNGs and panoptic.json", type=Path)
     add(files, "--labels DIR", "write a gray PNG for each image: the class of each pixel", type=Path)
-    told = "how masks are written; default: rle in --coco (needs litepred[coco]), polygon in --save-json"
+    told = f"for other tools, each in a folder of its own in --output: {', '.join(_FORMATS)}"
+    add(files, "--format NAMES", told, type=_formats)
+    told = (
+        "how masks are written; default: rle in --coco (needs litepred[coco]), polygon in --save-json; none: boxes "
+        "alone, in --format, too"
+    )
     add_old_name(files, "--masks", add(files, "--mask-format rle|polygon|none", told))
     add(files, "--skip-existing", "leave out images whose files in --output are there already")
+
+
+def _formats(text: str) -> list[str]:
+    """Read names of formats with commas between them."""
+    names = [name.strip().lower() for name in text.split(",")]
+    if unknown := [name for name in names if name not in _FORMATS]:
+        options = "; options of their own: --coco, --csv, --save-json" if unknown[0] in ("coco", "csv", "json") else ""
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no format: expected {', '.join(_FORMATS)}{options}")
+    return list(dict.fromkeys(names))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -106,7 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_targets([item.source for item in items], all_files(arguments, items))
     todo = items
     if arguments.skip_existing:
-        todo = [item for item in items if not all(path.is_file() for path in item_files(arguments, item))]
+        own = [[*item_files(arguments, item), *format_files(arguments, item)] for item in items]
+        todo = [item for item, files in zip(items, own) if not all(path.is_file() for path in files)]
     skipped = len(items) - len(todo)
     predictor = make_predictor(arguments)
     with ExitStack() as stack, progress_bar(len(todo), "image") as bar:
@@ -147,9 +168,10 @@ def _check(arguments: argparse.Namespace) -> None:
     if not arguments.skip_existing:
         return
     whole = [f"--{name}" for name in ("coco", "csv", "panoptic", "labels") if getattr(arguments, name) is not None]
+    whole += [f"--format {name}" for name in arguments.format or () if name not in _FOR_EACH]
     if whole:
         raise LitepredError(f"--skip-existing would leave images out of {', '.join(whole)}: drop one or the other")
-    if not arguments.save_images and not arguments.save_json:
+    if not (arguments.save_images or arguments.save_json or arguments.format):
         raise LitepredError("--skip-existing looks for pictures or JSON files, and none are written: add --save-json")
 
 
@@ -215,7 +237,7 @@ class _Run:
                 self.report(error)
                 continue
             text = f"{item.name}: {self.done - before} frames in {time.perf_counter() - start:.2f} s"
-            self.tell(text, item_files(self.arguments, item))
+            self.tell(text, [*item_files(self.arguments, item), *format_files(self.arguments, item)])
 
     def _frames(self, item: Item) -> None:
         from ..data import VideoReader

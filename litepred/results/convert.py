@@ -113,7 +113,7 @@ def to_supervision(instances: Instances | Outputs, metadata: Metadata | None = N
     data: dict[str, Any] = {"class_name": np.array([class_name(known, i) for i in found.pred_classes.tolist()], str)}
     boxes = found.pred_boxes.tensor
     if boxes.shape[1] == 5:
-        data[supervision.config.ORIENTED_BOX_COORDINATES] = _rotated_corners(boxes).numpy()
+        data[supervision.config.ORIENTED_BOX_COORDINATES] = rotated_corners(boxes).numpy()
     return supervision.Detections(
         xyxy=upright(found).numpy(),
         mask=masks,
@@ -124,7 +124,7 @@ def to_supervision(instances: Instances | Outputs, metadata: Metadata | None = N
     )
 
 
-def _rotated_corners(boxes: torch.Tensor) -> torch.Tensor:
+def rotated_corners(boxes: torch.Tensor) -> torch.Tensor:
     """Return the corners (N, 4, 2) of rotated boxes (N, 5): centre, width, height, degrees counter-clockwise."""
     angle = torch.deg2rad(boxes[:, 4])[:, None]
     x = boxes[:, 2:3] * boxes.new_tensor([-0.5, 0.5, 0.5, -0.5])

@@ -25,6 +25,7 @@ __all__ = [
     "found_in",
     "instances_to_coco_json",
     "named",
+    "pairs",
     "to_coco",
     "to_dicts",
     "write_coco",
@@ -72,7 +73,7 @@ def named(instances: Instances, metadata: Metadata | None) -> Metadata | None:
     return Metadata(thing_classes=names) if metadata is None and names else metadata
 
 
-def _pairs(results: Iterable[tuple[T, Any]], name: str) -> Iterator[tuple[T, Any]]:
+def pairs(results: Iterable[tuple[T, Any]], name: str) -> Iterator[tuple[T, Any]]:
     """Yield the pairs of a name and instances.
 
     Raises:
@@ -280,7 +281,7 @@ def write_coco(
         LitepredError: run lengths are wanted and pycocotools is missing; or ``results`` are no such pairs.
     """
     with json_list(path) as extend:
-        for image_id, instances in _pairs(results, "image_id"):
+        for image_id, instances in pairs(results, "image_id"):
             extend(instances_to_coco_json(instances, image_id, mask_format=mask_format, metadata=metadata))
 
 
@@ -295,9 +296,9 @@ def write_csv(
         WriteError: the file cannot be written.
         LitepredError: ``results`` are no such pairs.
     """
-    pairs = _pairs(results, "'photo.jpg'")
-    first = list(islice(pairs, 1))
+    rest = pairs(results, "'photo.jpg'")
+    first = list(islice(rest, 1))
     tracked = any(found_in(found, "instances", "proposals").has("track_ids") for _, found in first)
     with csv_table(path, TRACKED_COLUMNS if tracked else CSV_COLUMNS) as extend:
-        for name, instances in chain(first, pairs):
+        for name, instances in chain(first, rest):
             extend(csv_rows(instances, name, metadata))
