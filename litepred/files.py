@@ -104,7 +104,7 @@ def read_rows(path: Path) -> list[list[str]]:
 
 
 def own_name(name: str, uses: Counter[str]) -> str:
-    """Return ``name``, or where one before it has that already, ``name-1``, ``name-2`` and so on.
+    """Return ``name``, or where one before it has that already, ``name-2``, ``name-3`` and so on.
 
     Names that differ in case, or in how their accents are written, are one to the file systems of Windows and macOS.
     ``uses`` counts the names so far.

@@ -5,7 +5,7 @@ All coordinates are those of the upright image, as these tools show it. Only ins
 have no place in these formats. ``results`` are pairs of an image's path and what was found in it, taken one at a time.
 ``metadata`` give the classes their names, if the instances do not know them, and by ``keypoint_names`` the keypoints
 theirs. ``masks=False`` writes boxes although there are masks. Folders are made. Of two images of one name, the files of
-the second are called ``name-1``.
+the second are called ``name-2``.
 """
 
 from __future__ import annotations

@@ -89,6 +89,8 @@ def polygons_of(mask: np.ndarray) -> list[list[np.ndarray]]:
     """
     import cv2
 
+    if not mask.any():  # OpenCV's components of no pixels end the process
+        return []
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     polygons = []
     for part in range(1, count):

@@ -212,7 +212,7 @@ def label_studio(
                 used.setdefault(tool, {})
                 size = {"original_width": width, "original_height": height, "image_rotation": 0}
                 place = {"id": id, "from_name": tool, "to_name": "image", "type": kind, **size}
-                regions.append({**place, "value": {**value, kind: [label]}, **rest})
+                regions.append({**place, "value": {**value, kind: [_NO_XML.sub("�", label)]}, **rest})
 
             def share(points: np.ndarray) -> list[Any]:
                 return (points * 100 / (width, height)).tolist()

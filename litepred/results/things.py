@@ -83,7 +83,7 @@ class Classes:
     def all(self) -> list[str]:
         """Return the names in order, also of classes between them that were not found."""
         names = self.names or dict(enumerate(as_metadata(self.metadata).get("thing_classes") or ()))
-        return [names.get(i) or class_name(None, i) for i in range(max(names, default=-1) + 1)]
+        return [names.get(i, class_name(None, i)) for i in range(max(names, default=-1) + 1)]
 
 
 def things(instances: Instances | Outputs, metadata: Metadata | None = None, masks: bool = True) -> Iterator[Thing]:

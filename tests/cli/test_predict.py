@@ -110,7 +110,7 @@ def test_many_files_are_begun_at_once(pattern, tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "realpath", lambda path: resolved.append(path) or realpath(path))
     items = name_items([str(tmp_path / "in" / pattern.format(i)) for i in range(20_000)])
     options = argparse.Namespace(output=tmp_path / "out", save_images=True, save_json=False)
-    options.coco = options.csv = options.panoptic = options.labels = None
+    options.coco = options.csv = options.panoptic = options.labels = options.format = None
     check_targets([item.source for item in items], all_files(options, items))
     assert len({item.stem for item in items}) == 20_000
     assert len(resolved) == 1 + len({os.path.dirname(item.source) for item in items})  # a folder once
@@ -620,7 +620,7 @@ def test_a_drawn_video_is_as_long_as_the_one_that_was_read(tmp_path):
             self.index, self.time_s = index, time_s
 
     options = argparse.Namespace(save_images=True, save_json=False, output=tmp_path, masks=None, coco=None, csv=None)
-    options.panoptic = options.labels = None
+    options.panoptic = options.labels = options.format = None
     with ExitStack() as stack:
         files = RunFiles(options, Metadata(), stack)
         with files.video(Item("a.mp4", "a.mp4", "a", None, True), Reader()) as add:
