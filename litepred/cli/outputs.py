@@ -100,7 +100,7 @@ def _formats(options: argparse.Namespace) -> Iterator[tuple[Path, Format]]:
     if options.format:
         from ..results import FORMATS
 
-        yield from ((options.output / name, FORMATS[name]) for name in options.format)
+        yield from ((options.output / name, FORMATS[name]) for name in dict.fromkeys(options.format))
 
 
 def _frame_stem(item: Item, frame: int | None) -> str:

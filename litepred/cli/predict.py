@@ -92,7 +92,7 @@ def add_options(parser: CommandParser) -> None:
     add(files, "--panoptic DIR", "write segments as COCO's panoptic PNGs and panoptic.json", type=Path)
     add(files, "--labels DIR", "write a gray PNG for each image: the class of each pixel", type=Path)
     told = f"for other tools, each in a folder of its own in --output: {', '.join(_FORMATS)}"
-    add(files, "--format NAMES", told, type=_formats)
+    add(files, "--format NAMES", told, type=_formats, action="extend")
     told = (
         "how masks are written; default: rle in --coco (needs litepred[coco]), polygon in --save-json; none: boxes "
         "alone, in --format, too"
@@ -107,7 +107,7 @@ def _formats(text: str) -> list[str]:
     if unknown := [name for name in names if name not in _FORMATS]:
         options = "; options of their own: --coco, --csv, --save-json" if unknown[0] in ("coco", "csv", "json") else ""
         raise argparse.ArgumentTypeError(f"{unknown[0]!r} is no format: expected {', '.join(_FORMATS)}{options}")
-    return list(dict.fromkeys(names))
+    return names
 
 
 def run(arguments: argparse.Namespace) -> int:

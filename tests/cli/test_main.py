@@ -76,6 +76,12 @@ def test_other_errors_are_not_taken_for_that(monkeypatch):
         (["convert", "a.pth", "b.pth", "--haf"], "did you mean --half?"),
         (["benchmark", "--run", "1"], "did you mean --runs?"),
         (["densepose", "show", "a", "b", "c", "d", "--outptu", "e"], "did you mean --output?"),
+        (["predict", "--save-txt"], "did you mean --format?"),
+        (
+            ["predict", "--format", "yolo,voc"],
+            "'voc' is no format: expected yolo, labelme, cvat, label-studio, geojson",
+        ),
+        (["predict", "--format", "coco"], "options of their own: --coco, --csv, --save-json"),
         (["inspect", "a.pth", "b.pth"], "'b.pth' is one too many: expected FILE"),
         (["run", "--replac", "a.py"], "did you mean --replace?"),
     ],

@@ -371,10 +371,78 @@ class TestFiles:
         assert main([*model, "--save-json"]) == 0
         facts = json.loads((pages.parent / "litepred-output" / "a.json").read_text())
         assert facts[{"semantic": "stuff", "proposals": "proposals"}[family]]
-        for options, message in ((["--coco", "c.json"], "--coco needs 'instances'"), (["--classes", "1"], "--classes")):
+        for options, message in (
+            (["--coco", "c.json"], "--coco needs 'instances'"),
+            (["--classes", "1"], "--classes"),
+            (["--format", "yolo"], "--format needs 'instances'"),
+        ):
             assert main([*model, *options]) == 1
             assert message in capsys.readouterr().err
         assert "c.json" not in names(pages.parent)
+
+
+EVERY_FORMAT = {
+    "yolo": ["data.yaml", "labels/a.txt", "labels/c.txt"],
+    "labelme": ["a.json", "c.json"],
+    "cvat": ["annotations.xml"],
+    "label-studio": ["config.xml", "tasks.json"],
+    "geojson": ["a.geojson", "c.geojson"],
+}
+
+
+class TestFormats:
+    @pytest.mark.parametrize("typed", [["cvat"], ["YOLO, labelme", "geojson,yolo"], [*EVERY_FORMAT]])
+    def test_each_has_a_folder(self, typed, pages, capsys):
+        """An option that is typed twice counts twice."""
+        options = [part for text in typed for part in ("--format", text)]
+        assert main(["predict", "pages", *options, "--threshold", "0"]) == 1  # b.jpg is no image
+        output, wanted = pages.parent / "litepred-output", {name.strip() for name in ",".join(typed).lower().split(",")}
+        found = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
+        assert found == {"a.png", "c.png", *(f"{name}/{file}" for name in wanted for file in EVERY_FORMAT[name])}
+        told = capsys.readouterr().out
+        assert (os.path.join("labelme", "a.json") in told) == ("labelme" in wanted)
+
+    def test_what_is_in_them(self, pages):
+        """Instances, by the names of classes that the model has; boxes with ``--mask-format none``."""
+        formats = ["--format", "labelme,label-studio", "--no-save-images", "--threshold", "0"]
+        output = pages.parent / "litepred-output"
+        for masks in ("polygon", "none"):
+            assert main(["predict", "pages/a.png", *formats, "--mask-format", masks]) == 0
+            facts = json.loads((output / "labelme" / "a.json").read_text())
+            assert facts["imagePath"] == "../../pages/a.png" and facts["shapes"]
+            assert {shape["label"] for shape in facts["shapes"]} <= {"text", "title", "list"}
+            kinds = {shape["shape_type"] for shape in facts["shapes"]}
+            assert kinds == {"rectangle"} if masks == "none" else kinds & {"polygon", "mask"}
+            (task,) = json.loads((output / "label-studio" / "tasks.json").read_text())
+            assert task["data"]["image"].endswith("?d=pages/a.png")
+            assert len(task["predictions"][0]["result"]) == len(facts["shapes"])
+
+    def test_frames_of_a_video(self, pages):
+        with video_file(pages / "v.mp4", 10.0, (64, 96)) as add:
+            for value in (0, 255):
+                add(np.full((64, 96, 3), value, np.uint8))
+        assert main(["predict", "pages/v.mp4", "--format", "labelme", "--save-json", "--no-save-images"]) == 0
+        folder = pages.parent / "litepred-output"
+        assert names(folder / "labelme") == ["v-000000.json", "v-000001.json"]
+        assert json.loads((folder / "labelme" / "v-000001.json").read_text())["imagePath"] == "../../pages/v-000001.png"
+        assert [one["frame"] for one in json.loads((folder / "v.json").read_text())] == [0, 1]
+
+    def test_existing_files_are_skipped(self, pages, capsys):
+        options = ["--format", "labelme,geojson", "--no-save-images", "--skip-existing"]
+        assert main(["predict", "pages/a.png", *options]) == 0
+        assert main(["predict", "pages/a.png", "pages/c.PNG", *options]) == 0
+        assert "1 skipped" in capsys.readouterr().err
+        (pages.parent / "litepred-output" / "geojson" / "a.geojson").unlink()
+        assert main(["predict", "pages/a.png", "pages/c.PNG", *options]) == 0
+        assert (pages.parent / "litepred-output" / "geojson" / "a.geojson").is_file()
+
+    def test_an_error_leaves_no_file_of_the_whole_run(self, pages, monkeypatch):
+        def broken(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(RunFiles, "_add_results", broken)
+        main(["predict", "pages/a.png", "--format", "cvat,label-studio,yolo", "--no-save-images"])
+        assert not [path for path in (pages.parent / "litepred-output").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -386,6 +454,7 @@ class TestFiles:
         (["--csv", "pages"], "cannot write 'pages': it is a folder"),
         (["--skip-existing", "--csv", "c.csv"], "would leave images out of --csv"),
         (["--skip-existing", "--no-save-images"], "none are written"),
+        (["--skip-existing", "--format", "labelme,yolo"], "would leave images out of --format yolo"),
         (["--output", "pages"], "is both read and written"),
         (["--labels", "pages"], "a.png' is both read and written"),
         (["--panoptic", "pages"], "a.png' is both read and written"),
