@@ -257,8 +257,9 @@ class RunFiles:
         file_name = f"{stem}.png"
         where: dict[str, Any] = {"file_name": item.name} | ({} if frame is None else {"frame": frame})
         picture = Picture(item.source, item.name, stem)
-        if frame is not None:
-            picture = Picture(os.path.join(os.path.dirname(item.source), file_name), file_name, stem)
+        if frame is not None:  # beside the video; of an address, which may hold a password, a name alone
+            folder = os.path.dirname(item.source) if os.path.exists(item.source) else ""
+            picture = Picture(os.path.join(folder, file_name), file_name, stem)
         for add in self._add_to_formats:
             add(picture, outputs)
         if options.coco is not None:

@@ -381,6 +381,7 @@ class TestFiles:
         assert "c.json" not in names(pages.parent)
 
 
+NOTHING: dict = {"instances": Instances((9, 9))}
 EVERY_FORMAT = {
     "yolo": ["data.yaml", "labels/a.txt", "labels/c.txt"],
     "labelme": ["a.json", "c.json"],
@@ -426,6 +427,19 @@ class TestFormats:
         assert names(folder / "labelme") == ["v-000000.json", "v-000001.json"]
         assert json.loads((folder / "labelme" / "v-000001.json").read_text())["imagePath"] == "../../pages/v-000001.png"
         assert [one["frame"] for one in json.loads((folder / "v.json").read_text())] == [0, 1]
+
+    def test_passwords_of_addresses_stay_out(self, tmp_path):
+        options = argparse.Namespace(save_images=False, save_json=False, output=tmp_path, mask_format=None, track=False)
+        options.coco = options.csv = options.panoptic = options.labels = None
+        options.format = ["labelme", "cvat", "label-studio", "geojson"]
+        (item,) = name_items(["rtsp://me:secret@host/street"])
+        with ExitStack() as stack:
+            files = RunFiles(options, Metadata(), stack)
+            with files.video(item, argparse.Namespace(fps=1.0, is_camera=True)) as add:
+                add(argparse.Namespace(frame=np.zeros((9, 9, 3), np.uint8), index=0, time_s=0.0), NOTHING)
+        texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+        assert len(texts) == 5 and all("secret" not in text for text in texts)
+        assert sum("street-000000.png" in text for text in texts) == 4
 
     def test_existing_files_are_skipped(self, pages, capsys):
         options = ["--format", "labelme,geojson", "--no-save-images", "--skip-existing"]
