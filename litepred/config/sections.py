@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,49 +41,20 @@ extensions.announce(
 )
 
 
-def add_deeplab_config(cfg: CfgNode) -> None:
-    """Add the keys of DeepLab with their defaults to a config; keys that it has keep their values.
+def _add(project: str, cfg: CfgNode) -> None:
+    """Add a project's keys with their defaults to a config; keys that it has keep their values.
 
     Raises:
         AttributeError: The config is frozen.
     """
-    add_keys(cfg, _read("deeplab.yaml"))
+    add_keys(cfg, _read(project))
 
 
-def add_pointrend_config(cfg: CfgNode) -> None:
-    """Add the keys of PointRend with their defaults to a config; keys that it has keep their values.
-
-    Raises:
-        AttributeError: The config is frozen.
-    """
-    add_keys(cfg, _read("pointrend.yaml"))
-
-
-def add_vit_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.VIT`` with its defaults to a config; keys that it has keep their values.
-
-    Raises:
-        AttributeError: The config is frozen.
-    """
-    _add("VIT", cfg)
-
-
-def add_mvit_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.MVIT`` with its defaults to a config; keys that it has keep their values.
-
-    Raises:
-        AttributeError: The config is frozen.
-    """
-    _add("MVIT", cfg)
-
-
-def add_swin_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.SWIN`` with its defaults to a config; keys that it has keep their values.
-
-    Raises:
-        AttributeError: The config is frozen.
-    """
-    _add("SWIN", cfg)
+add_deeplab_config = partial(_add, "deeplab")
+add_mvit_config = partial(_add, "mvit")
+add_pointrend_config = partial(_add, "pointrend")
+add_swin_config = partial(_add, "swin")
+add_vit_config = partial(_add, "vit")
 
 
 def add_keys(section: CfgNode, keys: dict[str, Any]) -> None:
@@ -102,7 +74,7 @@ def add_keys(section: CfgNode, keys: dict[str, Any]) -> None:
 
 def model_section(cfg: CfgNode, name: str) -> CfgNode:
     """Return the section ``MODEL.<name>`` of a config, or one with the defaults where no key of it was named."""
-    return cfg.MODEL[name] if name in cfg.MODEL else type(cfg)(_defaults(name))
+    return cfg.MODEL[name] if name in cfg.MODEL else type(cfg)(_read(name.lower())["MODEL"][name])
 
 
 def completed(cfg: CfgNode, add: Callable[[CfgNode], None]) -> CfgNode:
@@ -113,13 +85,5 @@ def completed(cfg: CfgNode, add: Callable[[CfgNode], None]) -> CfgNode:
     return cfg
 
 
-def _add(name: str, cfg: CfgNode) -> None:
-    add_keys(cfg, {"MODEL": {name: _defaults(name)}})
-
-
-def _defaults(name: str) -> dict[str, Any]:
-    return _read("sections.yaml")["MODEL"][name]
-
-
-def _read(name: str) -> dict[str, Any]:
-    return read_yaml_with_base(Path(__file__).with_name(name))
+def _read(project: str) -> dict[str, Any]:
+    return read_yaml_with_base(Path(__file__).with_name(f"{project}.yaml"))
