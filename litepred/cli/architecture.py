@@ -1,18 +1,15 @@
-"""Tell which model it is, such as a Mask R-CNN: by the names and shapes of its weights, or by its config."""
+"""Tell which model it is, such as a Mask R-CNN, by the names and shapes of its weights."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..checkpoint.hints import ShapesByName, is_backbone, read_numbers
 
-if TYPE_CHECKING:
-    from ..config import CfgNode
-
-__all__ = ["Architecture", "family_of_config", "name_family", "recognise"]
+__all__ = ["Architecture", "name_family", "recognise"]
 
 _TRUNK = r"(?:backbone\.)?(?:bottom_up\.)?"
 # What stands before the short names of converted Caffe2 files in Detectron2's names.
@@ -22,13 +19,13 @@ _PLACES = (
     (r"^(?=fpn_)", "backbone."),
 )
 _WORDS = {"masks": "Mask", "keypoints": "Keypoint", "surfaces": "DensePose", "stuff": "Semantic FPN"}
-# Heads of other kinds than usual: the word for them, what they find, a pattern of their keys, their name in configs.
+# Heads of other kinds than usual: the word for them, what they find, and a pattern of their keys.
 _OTHER_HEADS = (
-    ("PointRend", "masks", r"roi_heads\.mask_(?:head\.)?(coarse_head)\.", "PointRendMaskHead"),
-    ("Implicit PointRend", "masks", r"roi_heads\.mask_head\.(parameter_head)\.", "ImplicitPointRendMaskHead"),
-    ("PointRend Semantic FPN", "stuff", r"sem_seg_head\.(point_head)\.", "PointRendSemSegHead"),
-    ("DeepLab v3", "stuff", r"sem_seg_head\.(aspp)\.", "DeepLabV3Head"),
-    ("DeepLab v3+", "stuff", r"sem_seg_head\.(decoder)\.", "DeepLabV3PlusHead"),
+    ("PointRend", "masks", r"roi_heads\.mask_(?:head\.)?(coarse_head)\."),
+    ("Implicit PointRend", "masks", r"roi_heads\.mask_head\.(parameter_head)\."),
+    ("PointRend Semantic FPN", "stuff", r"sem_seg_head\.(point_head)\."),
+    ("DeepLab v3", "stuff", r"sem_seg_head\.(aspp)\."),
+    ("DeepLab v3+", "stuff", r"sem_seg_head\.(decoder)\."),
 )
 # Transformers: the section of their settings, their name, and that of each size, which is channels and blocks.
 _TRANSFORMERS: dict[str, tuple[str, dict[tuple[int, int], str]]] = {
@@ -111,25 +108,6 @@ def name_family(
     return ("RPN", "ProposalNetwork") if "proposals" in heads else ("", "")
 
 
-def family_of_config(cfg: CfgNode) -> tuple[str, list[str]]:
-    """Return the family of a config's model and what its heads find; an unknown kind is taken for an R-CNN."""
-    model, kind = cfg.MODEL, cfg.MODEL.META_ARCHITECTURE
-    has = {
-        "proposals": model.PROPOSAL_GENERATOR.NAME != "PrecomputedProposals",
-        "boxes": True,
-        "masks": model.MASK_ON,
-        "keypoints": model.KEYPOINT_ON,
-        "surfaces": model.get("DENSEPOSE_ON", False),
-        "stuff": kind == "PanopticFPN",
-    }
-    alone = {"RetinaNet": "boxes", "SemanticSegmentor": "stuff", "ProposalNetwork": "proposals"}
-    heads = [alone[kind]] if kind in alone else [head for head, on in has.items() if on]
-    cascade = model.ROI_HEADS.NAME == "CascadeROIHeads"
-    kinds = (model.ROI_MASK_HEAD.NAME, model.SEM_SEG_HEAD.NAME)
-    others = {head: word for word, head, _, kind_of_head in _OTHER_HEADS if kind_of_head in kinds}
-    return name_family(heads, cascade=cascade, dense=kind == "RetinaNet", others=others)[0], heads
-
-
 def recognise(shapes: ShapesByName) -> Architecture:
     """Guess the model from its state dict's shapes, without building anything."""
     shapes = {_full_name(key): shape for key, shape in shapes.items()}
@@ -139,7 +117,7 @@ def recognise(shapes: ShapesByName) -> Architecture:
         "stuff": numbers.get("MODEL.SEM_SEG_HEAD.NUM_CLASSES"),
     }
     stages, dense = _found(shapes, r"roi_heads\.box_predictor\.(\d)\."), _found(shapes, r"head\.(cls_score)\.")
-    others = {head: word for word, head, keys, _ in _OTHER_HEADS if _found(shapes, keys)}
+    others = {head: word for word, head, keys in _OTHER_HEADS if _found(shapes, keys)}
     name, meta_architecture = name_family(heads, cascade=bool(stages), dense=bool(dense), others=others)
     return Architecture(
         name or ("a backbone alone, such as ImageNet weights" if is_backbone(shapes) else ""),

@@ -1,4 +1,4 @@
-"""What is told from names and shapes alone, on the state dicts of Detectron2's zoo, and from configs."""
+"""What is told from names and shapes alone, on the state dicts of Detectron2's zoo."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 from golden_answers import ASSETS
 
 from litepred import model_zoo
-from litepred.cli.architecture import family_of_config, name_family, recognise
-from litepred.config import get_cfg
+from litepred.cli.architecture import name_family, recognise
 from litepred.modeling.build import build_skeleton
 
 ZOO = {
@@ -188,9 +187,3 @@ def test_short_names_of_converted_caffe2_files():
 )
 def test_name_family(heads, options, name, meta_architecture):
     assert name_family(heads, **options) == (name, meta_architecture)
-
-
-def test_a_meta_architecture_of_the_users_own_is_taken_for_an_r_cnn():
-    cfg = get_cfg()
-    cfg.MODEL.META_ARCHITECTURE = "MyModel"
-    assert family_of_config(cfg) == ("Faster R-CNN", ["proposals", "boxes"])
