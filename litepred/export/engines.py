@@ -8,26 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import CheckpointError, ConfigError, wording
-from ..errors import package as import_package
+from ..errors import CheckpointError, ConfigError, package, wording
 
-__all__ = ["Engine", "OnnxRuntime", "OpenVino", "check_engine", "make_engine", "package"]
+__all__ = ["Engine", "OnnxRuntime", "OpenVino", "check_engine", "make_engine"]
 
 _OPENVINO_TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-
-
-def package(name: str, extra: str, user: str) -> Any:
-    """Import an optional package.
-
-    Args:
-        name: of the package.
-        extra: of litepred's, which installs it.
-        user: what needs it, as the beginning of a sentence.
-
-    Raises:
-        ConfigError: it is not installed, or cannot be imported.
-    """
-    return import_package(name, user, f"'litepred[{extra}]'", ConfigError)
 
 
 class Engine(Protocol):
@@ -48,7 +33,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, path: str | os.PathLike[str], device: str = "cpu", threads: int | None = None) -> None:
-        onnxruntime = package("onnxruntime", "onnx", "the engine 'onnxruntime'")
+        onnxruntime = package("onnxruntime", "the engine 'onnxruntime'", "'litepred[onnx]'", ConfigError)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -85,7 +70,7 @@ class OpenVino:
         threads: int | None = None,
         precision: str = "float32",
     ) -> None:
-        openvino = package("openvino", "openvino", "the engine 'openvino'")
+        openvino = package("openvino", "the engine 'openvino'", "'litepred[openvino]'", ConfigError)
         hint = getattr(openvino.Type, _OPENVINO_TYPES[precision])
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:
@@ -114,14 +99,14 @@ def check_engine(name: str, precision: str) -> None:
     if name == "openvino":
         if precision not in _OPENVINO_TYPES:
             raise ConfigError(f"precision is {precision!r}: expected one of {', '.join(_OPENVINO_TYPES)}")
-        package("openvino", "openvino", "the engine 'openvino'")
+        package("openvino", "the engine 'openvino'", "'litepred[openvino]'", ConfigError)
         return
     if precision != "float32":
         raise ConfigError(
             f"precision is {precision!r}, but ONNX Runtime computes in the types of its file: leave it out, or take "
             + wording("engine='openvino'", "--engine openvino")
         )
-    package("onnxruntime", "onnx", "the engine 'onnxruntime'")
+    package("onnxruntime", "the engine 'onnxruntime'", "'litepred[onnx]'", ConfigError)
 
 
 def make_engine(name: str, path: str, device: str, threads: int | None, precision: str) -> Engine:

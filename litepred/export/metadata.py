@@ -11,8 +11,7 @@ from .. import __version__
 from ..checkpoint import Checkpoint
 from ..checkpoint.bundle import CONFIG, bundle_texts
 from ..config import CfgNode
-from ..errors import CheckpointError
-from .engines import package
+from ..errors import CheckpointError, ConfigError, package
 
 __all__ = ["EXPORTED_BY", "RESIZING", "header_texts", "onnx_module", "read_header", "read_onnx"]
 
@@ -43,7 +42,7 @@ def onnx_module() -> Any:
     Raises:
         ConfigError: it is not installed.
     """
-    return package("onnx", "onnx", "reading and writing ONNX files")
+    return package("onnx", "reading and writing ONNX files", "'litepred[onnx]'", ConfigError)
 
 
 def read_onnx(path: str | os.PathLike[str]) -> Any:

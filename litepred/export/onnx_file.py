@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ..data import ImageLike
 from ..default_model import example_page
-from ..errors import ConfigError, LitepredError
+from ..errors import ConfigError, LitepredError, package
 from ..files import whole_file
 from ..modeling.rcnn import MetaArch
 from ..predictor import Predictor
-from .engines import OnnxRuntime, package
+from .engines import OnnxRuntime
 from .graph import ImageGraph, plain_model
 from .metadata import header_texts, onnx_module
 
@@ -117,7 +117,7 @@ def export_onnx(
         raise ConfigError(f"the file is {os.fspath(path)!r}: expected a name that ends in .onnx")
     onnx = onnx_module()
     for name in ("onnxscript", "onnxruntime"):  # of which the first translates, and the second compares at the end
-        package(name, "onnx", "writing an ONNX file")
+        package(name, "writing an ONNX file", "'litepred[onnx]'", ConfigError)
     model = _exportable(predictor, half)
     if model.device.type != "cpu":
         model = copy.deepcopy(model).cpu()

@@ -15,11 +15,10 @@ import numpy as np
 
 from ..choices import processor
 from ..data import ImageLike
-from ..errors import ConfigError
+from ..errors import ConfigError, package
 from ..files import whole_file
 from ..predictor import Predictor
 from ..structures import Instances, pairwise_iou
-from .engines import package
 from .metadata import read_onnx
 
 __all__ = ["QuantizationReport", "quantize_onnx"]
@@ -85,7 +84,7 @@ def quantize_onnx(
         WriteError: ``target`` cannot be written.
     """
     started = time.perf_counter()
-    quantization = package("onnxruntime.quantization", "onnx", "quantising")
+    quantization = package("onnxruntime.quantization", "quantising", "'litepred[onnx]'", ConfigError)
     images = list(images)
     if not images:
         raise ConfigError("there are no images to calibrate on: pass some ten of the kind that the model will see")
