@@ -159,12 +159,8 @@ def _measure(least_gain: float, usual: Callable[[], Any], other: Callable[[], An
 
 
 def _file_name() -> str:
-    instructions = tuple(os.environ.get(variable) for variable in _INSTRUCTIONS)
-    return _name_of(processor(), torch.__version__, torch.get_num_threads(), instructions)
-
-
-@functools.cache
-def _name_of(*facts: Any) -> str:
+    instructions = [os.environ.get(variable) for variable in _INSTRUCTIONS]
+    facts = [processor(), torch.__version__, torch.get_num_threads(), instructions]
     return f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}.json"
 
 
