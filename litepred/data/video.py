@@ -10,7 +10,7 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from fractions import Fraction
 from numbers import Integral
 from pathlib import Path
@@ -220,7 +220,8 @@ def video_file(
 
     with whole_file(path) as file:
         file.close()  # it is opened by its name
-        with _h264(file.name, fps, (height, width)) or _mpeg4(file.name, fps, size_hw, str(path)) as write:
+        writer = _h264 if writes_h264() and min(height, width) else _mpeg4
+        with writer(file.name, fps, size_hw, str(path)) as write:
             yield add
         if added:
             try:  # nor does it tell that the disk is full
@@ -241,26 +242,20 @@ def writes_h264() -> bool:
     return True
 
 
-def _h264(name: str, fps: float, size_hw: tuple[int, int]) -> AbstractContextManager[_Write] | None:
-    """Return a context that gives the function which writes a frame; nothing where no PyAV is there that has H.264."""
-    if not writes_h264():
-        return None
+@contextmanager
+def _h264(name: str, fps: float, size_hw: tuple[int, int], _shown: str) -> Iterator[_Write]:
     import av
 
-    @contextmanager
-    def opened() -> Iterator[_Write]:
-        with av.open(name, "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            stream.height, stream.width = size_hw
-            stream.pix_fmt, stream.options = "yuv420p", {"preset": "veryfast", "crf": "18"}
+    with av.open(name, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = (side // 2 * 2 for side in size_hw)
+        stream.pix_fmt, stream.options = "yuv420p", {"preset": "veryfast", "crf": "18"}
 
-            def write(frame: np.ndarray) -> None:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+        def write(frame: np.ndarray) -> None:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
 
-            yield write
-            container.mux(stream.encode())
-
-    return opened() if min(size_hw) >= 2 else None
+        yield write
+        container.mux(stream.encode())
 
 
 @contextmanager
