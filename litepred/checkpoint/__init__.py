@@ -26,17 +26,13 @@ __all__ = [
     "resolve_path",
 ]
 
-_HOMES = {
-    "bundle": ("Checkpoint",),
-    "checkpointer": ("DetectionCheckpointer", "named_for", "resolve_path"),
-    "hints": ("infer_class_counts",),
-    "loading": ("LoadReport", "load_into"),
-    "readers": ("read_checkpoint",),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOMES = ("bundle", "readers", "hints", "loading", "checkpointer")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    if name in __all__:
+        for home in _HOMES:
+            module = importlib.import_module(f".{home}", __name__)
+            if name in module.__all__:
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
