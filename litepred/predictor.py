@@ -192,7 +192,10 @@ class Predictor:
                 raise CheckpointError(f"{error}\n{missing}") from None
             del resolved  # with the weights as they were read
             if mask_format != "bitmask":
-                self._set_mask_format(mask_format)
+                if getattr(self.model, "set_mask_format", None) is None:
+                    kind = type(self.model).__name__
+                    raise ConfigError(f"mask_format is {mask_format!r}, but {kind} has no masks to write: leave it out")
+                self.model.set_mask_format(mask_format)
             if self.engine == "torch" and not exact:
                 precision = optimize(self.model, precision, compile)
             self.precision = precision
@@ -264,13 +267,6 @@ class Predictor:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(torchvision_config(state), weights=state, device=device, **kwargs)
 
-    def _set_mask_format(self, mask_format: str) -> None:
-        if getattr(self.model, "set_mask_format", None) is None:
-            raise ConfigError(
-                f"mask_format is {mask_format!r}, but {type(self.model).__name__} has no masks to write: leave it out"
-            )
-        self.model.set_mask_format(mask_format)
-
     def _warm_up(self) -> None:
         """Compile for wide and tall images, with one instance and with several, so that no later image has to wait.
 
@@ -283,20 +279,17 @@ class Predictor:
             for height, width in tqdm(sizes, desc="compiling the model", unit="size", disable=hidden):
                 inputs: Any = self.prepare(np.zeros((height, width, len(self.cfg.MODEL.PIXEL_MEAN)), np.uint8))
                 size = (inputs["image"].shape[1], inputs["image"].shape[2])
+                whole = torch.tensor([[0, 0, size[1], size[0]]], dtype=torch.float32)
                 if getattr(self.model, "proposal_generator", self) is None:
-                    whole = Boxes(torch.tensor([[0, 0, size[1], size[0]]], dtype=torch.float32))
-                    inputs["proposals"] = Instances(size, proposal_boxes=whole, objectness_logits=torch.zeros(1))
+                    logits = torch.zeros(1)
+                    inputs["proposals"] = Instances(size, proposal_boxes=Boxes(whole), objectness_logits=logits)
                 self.run([inputs])
                 if not isinstance(self.model, GeneralizedRCNN):
                     continue
                 for number in (1, 3, 20):  # compiled code tells none, one, few and many apart
-                    boxes = Boxes(
-                        torch.tensor([[0, 0, size[1] / 2, size[0] / 2]], dtype=torch.float32).expand(number, 4).clone()
-                    )
-                    classes = torch.zeros(number, dtype=torch.int64)
-                    given = Instances(
-                        size, pred_boxes=boxes, scores=torch.ones(number, dtype=torch.float32), pred_classes=classes
-                    )
+                    given = Instances(size, pred_boxes=Boxes((whole / 2).repeat(number, 1)))
+                    given.scores = torch.ones(number, dtype=torch.float32)
+                    given.pred_classes = torch.zeros(number, dtype=torch.int64)
                     with torch.no_grad():
                         GeneralizedRCNN.inference(self.model, [inputs], [given], do_postprocess=False)
 
