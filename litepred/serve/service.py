@@ -196,7 +196,8 @@ class Service:
 
     def _write(self, data: bytes, outputs: Outputs, inputs: ModelInput, wanted: Wanted) -> Response:
         metadata = self._predictor.metadata
-        outputs = self._chosen(outputs, wanted)
+        if "instances" in outputs:
+            outputs = filter(outputs, wanted.threshold, wanted.classes or None, metadata)
         if wanted.format == "png":
             picture = draw(read_image(Upload(data)), outputs, metadata, threshold=wanted.threshold)
             file = io.BytesIO()
@@ -208,14 +209,6 @@ class Service:
         else:
             content |= describe(outputs, metadata, wanted.mask_format)
         return Response(json.dumps(content, default=plain).encode(), media_type="application/json")
-
-    def _chosen(self, outputs: Outputs, wanted: Wanted) -> Outputs:
-        """Leave out the instances that the client does not want."""
-        if "instances" not in outputs:
-            return outputs
-        known = self._predictor.metadata.get("thing_classes") or ()
-        classes = [int(one) if one.isdecimal() and one not in known else one for one in wanted.classes]
-        return filter(outputs, wanted.threshold, classes or None, self._predictor.metadata)
 
 
 def _is_too_large(error: ImageError) -> bool:
