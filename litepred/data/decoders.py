@@ -8,11 +8,14 @@ import os
 import re
 import sys
 import warnings
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO, TypeAlias
 
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["DECODERS", "IMAGE_FORMATS", "format_of", "is_old", "open_image", "warn_if_old"]
+__all__ = ["DECODERS", "IMAGE_FORMATS", "ImageFile", "format_of", "is_old", "open_image", "opened", "warn_if_old"]
+
+ImageFile: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 
 # Pillow's names of the formats that are opened. A program may append others, such as "TGA": each is one decoder more
 # that a file can reach. MPO comes with JPEG, and HEIF is there once `pillow_heif.register_heif_opener` was called.
@@ -26,7 +29,19 @@ DECODERS = {
 _warned: set[str] = set()
 
 
-def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+@contextlib.contextmanager
+def opened(file: ImageFile) -> Iterator[BinaryIO]:
+    """Give a file at its beginning, to which an open one goes back."""
+    if isinstance(file, (str, os.PathLike)):
+        with open(file, "rb") as stream:
+            yield stream
+    else:
+        file.seek(0)
+        yield file
+        file.seek(0)
+
+
+def open_image(file: ImageFile) -> Image.Image:
     """Open an image file whose content is of one of `IMAGE_FORMATS`; its pixels are read later.
 
     Raises:

@@ -11,7 +11,6 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, Union
 
@@ -21,7 +20,7 @@ from PIL import Image, ImageOps
 from ..errors import ImageError, wording
 from ..files import address_advice, as_stored
 from . import tiff
-from .decoders import IMAGE_FORMATS, format_of, open_image
+from .decoders import IMAGE_FORMATS, ImageFile, format_of, open_image, opened
 from .video import is_video_file
 
 __all__ = ["ImageLike", "image_size", "image_to_array", "read_image"]
@@ -42,7 +41,7 @@ _OTHERS = {  # what is no image, by its first bytes
 _HEIF = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"))
 
 
-def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> np.ndarray:
+def read_image(path: ImageFile, format: str = "BGR") -> np.ndarray:
     """Read an image file, turned upright as its EXIF data say; where it has several frames or pages, the first.
 
     Of samples of more than 8 bits the lower ones are cut off, as by ``cv2.imread``. Warnings tell of frames that are
@@ -65,7 +64,7 @@ def read_image(path: str | os.PathLike[str] | BinaryIO, format: str = "BGR") -> 
     return _read(path, format)
 
 
-def image_size(path: str | os.PathLike[str] | BinaryIO) -> tuple[int, int]:
+def image_size(path: ImageFile) -> tuple[int, int]:
     """Return height and width in pixels of an image file, as they are stored, without decoding the pixels.
 
     Args:
@@ -85,7 +84,7 @@ def image_size(path: str | os.PathLike[str] | BinaryIO) -> tuple[int, int]:
         raise ImageError(f"{name} {_reason(error, path)}") from error
 
 
-def _named(path: str | os.PathLike[str] | BinaryIO) -> tuple[str | os.PathLike[str] | BinaryIO, str]:
+def _named(path: ImageFile) -> tuple[ImageFile, str]:
     """Return a path that exists, or an open file, and what messages call it."""
     if isinstance(path, (str, os.PathLike)):
         path = _existing(path)
@@ -93,7 +92,7 @@ def _named(path: str | os.PathLike[str] | BinaryIO) -> tuple[str | os.PathLike[s
     return path, f"the {type(path).__name__}"
 
 
-def _read(path: str | os.PathLike[str] | BinaryIO, format: str, bands: int = 0) -> np.ndarray:
+def _read(path: ImageFile, format: str, bands: int = 0) -> np.ndarray:
     """Read a file as `read_image` does, or with ``bands`` as `_as_bands` does."""
     path, name = _named(path)
     try:
@@ -125,7 +124,7 @@ def _read(path: str | os.PathLike[str] | BinaryIO, format: str, bands: int = 0) 
     return array
 
 
-def _open(path: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+def _open(path: ImageFile) -> Image.Image:
     try:
         return open_image(path)
     except Image.UnidentifiedImageError:
@@ -139,15 +138,12 @@ def _open(path: str | os.PathLike[str] | BinaryIO) -> Image.Image:
         return pillow_heif.HeifImageFile(path)
 
 
-def _head(source: str | os.PathLike[str] | BinaryIO, size: int = 16) -> bytes:
-    with open(source, "rb") if isinstance(source, (str, os.PathLike)) else nullcontext(source) as file:
-        file.seek(0)
-        head = file.read(size)
-        file.seek(0)
-        return head
+def _head(source: ImageFile, size: int = 16) -> bytes:
+    with opened(source) as file:
+        return file.read(size)
 
 
-def _is_deep_jp2(source: str | os.PathLike[str] | BinaryIO) -> bool:
+def _is_deep_jp2(source: ImageFile) -> bool:
     """Tell whether a JPEG 2000 has more than 8 bits per sample, which are one less than a byte of its header says."""
     header = _head(source, 1 << 16).partition(b"\xff\x4f\xff\x51")[2]
     return len(header) > 38 and header[38] & 127 > 7
@@ -158,7 +154,7 @@ def _is_deep(image: Image.Image) -> bool:
     return ";16" in str(getattr(image, "tile", ""))
 
 
-def _by_opencv(source: str | os.PathLike[str] | BinaryIO, unchanged: bool = False) -> np.ndarray:
+def _by_opencv(source: ImageFile, unchanged: bool = False) -> np.ndarray:
     """Decode a file as colours (H, W, 3) uint8, BGR; or ``unchanged``, with its alpha and all its bits."""
     import cv2
 
@@ -169,7 +165,7 @@ def _by_opencv(source: str | os.PathLike[str] | BinaryIO, unchanged: bool = Fals
     return array
 
 
-def _deep_bands(source: str | os.PathLike[str] | BinaryIO, format: str | None, bands: int) -> np.ndarray:
+def _deep_bands(source: ImageFile, format: str | None, bands: int) -> np.ndarray:
     """Return the bands of a file of 16 bits per sample, all of which are to be kept."""
     if format != "PNG":
         raise ImageError(
@@ -198,7 +194,7 @@ def _existing(path: str | os.PathLike[str]) -> str:
     return str(path)
 
 
-def _reason(error: Exception, source: str | os.PathLike[str] | BinaryIO | None = None) -> str:
+def _reason(error: Exception, source: ImageFile | None = None) -> str:
     """Finish a sentence that begins with the name of an image that cannot be read."""
     if isinstance(error, ImageError):
         return str(error)
@@ -254,9 +250,7 @@ def _pil_to_array(image: Image.Image, format: str, name: str, bands: int = 0) ->
     return _in_order(image, format)
 
 
-def _tiff_to_array(
-    path: str | os.PathLike[str] | BinaryIO, tags: Mapping[int, Any], format: str, name: str, bands: int
-) -> np.ndarray:
+def _tiff_to_array(path: ImageFile, tags: Mapping[int, Any], format: str, name: str, bands: int) -> np.ndarray:
     if not bands and not tiff.has_tifffile():
         array = tiff.read_by_opencv(path, tags)
         if max(tags.get(258, (8,))) == 16:

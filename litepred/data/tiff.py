@@ -6,14 +6,14 @@ tifffile decodes them, or else OpenCV as far as it can. H × W pixels, C bands.
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from ..errors import ImageError
+from .decoders import ImageFile, opened
 
 __all__ = [
     "colours",
@@ -42,12 +42,12 @@ _UPRIGHT = {  # by orientation: whether rows and columns change places, and then
 }
 
 
-def read_tags(source: str | os.PathLike[str] | BinaryIO) -> tuple[dict[int, Any], bool]:
+def read_tags(source: ImageFile) -> tuple[dict[int, Any], bool]:
     """Return the tags of a TIFF file's first page by number, and whether there are more pages.
 
     There are no tags where the file is no TIFF or is damaged.
     """
-    with contextlib.suppress(Exception), _opened(source) as file:  # it is damaged in as many ways as there are
+    with contextlib.suppress(Exception), opened(source) as file:  # it is damaged in as many ways as there are
         head = file.read(4)
         if head[:2] in (b"II", b"MM"):
             directory = TiffImagePlugin.ImageFileDirectory_v2(head + file.read(12 if 43 in head else 4))
@@ -55,18 +55,6 @@ def read_tags(source: str | os.PathLike[str] | BinaryIO) -> tuple[dict[int, Any]
             directory.load(file)
             return dict(directory), bool(directory.next)
     return {}, False
-
-
-@contextlib.contextmanager
-def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
-    """Give a file at its beginning, to which an open one goes back."""
-    if isinstance(source, (str, os.PathLike)):
-        with open(source, "rb") as file:
-            yield file
-    else:
-        source.seek(0)
-        yield source
-        source.seek(0)
 
 
 def is_lacked(error: Exception, tags: Mapping[int, Any]) -> bool:
@@ -94,9 +82,7 @@ def has_bands_in_pages(tags: Mapping[int, Any], bands: int) -> bool:
     return bool(tags) and tags.get(_BANDS, 1) == 1 < bands
 
 
-def read_bands(
-    source: str | os.PathLike[str] | BinaryIO, tags: Mapping[int, Any], bands: int = 0
-) -> tuple[np.ndarray, int]:
+def read_bands(source: ImageFile, tags: Mapping[int, Any], bands: int = 0) -> tuple[np.ndarray, int]:
     """Decode the first page of a TIFF file, by tifffile.
 
     Args:
@@ -118,7 +104,7 @@ def read_bands(
     except ImportError as error:
         raise ImageError(f"{_described(tags)}, which Pillow does not decode: {_INSTALL}") from error
     _refuse_bombs(tags)
-    with _opened(source) as file:
+    with opened(source) as file:
         try:
             with tifffile.TiffFile(file) as tiff:
                 pages: Any = tiff.pages
@@ -137,7 +123,7 @@ def read_bands(
     return array.astype(array.dtype.newbyteorder("=")), max(tags.get(_BITS, (1,)))
 
 
-def read_by_opencv(source: str | os.PathLike[str] | BinaryIO, tags: Mapping[int, Any]) -> np.ndarray:
+def read_by_opencv(source: ImageFile, tags: Mapping[int, Any]) -> np.ndarray:
     """Decode the first page of a TIFF file as ``cv2.imread`` does: (H, W, 3) uint8, RGB.
 
     OpenCV cannot be trusted with samples of more than 8 bits, several planes or alpha if they are to stay as they are.
@@ -151,7 +137,7 @@ def read_by_opencv(source: str | os.PathLike[str] | BinaryIO, tags: Mapping[int,
     _refuse_bombs(tags)
     array = None
     if tags.get(_COMPRESSION, 1) in _OPENCV_CODINGS:
-        with _opened(source) as file:
+        with opened(source) as file:
             array = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR)
     if array is None:
         raise ImageError(f"{_described(tags)}, which neither Pillow nor OpenCV decodes as colours: {_INSTALL}")
