@@ -1,4 +1,7 @@
-"""Write files that are whole or absent and over no file that is read, tell addresses from paths, and read tables."""
+"""Write whole files or none, and over no file that is read; tell addresses and cameras from paths; read tables.
+
+Nothing heavy is imported, so that a command tells a wrong name at once.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from unicodedata import normalize
 
 from .errors import CheckpointError, LitepredError, WriteError, wording
@@ -22,11 +26,15 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = [
+    "VIDEO_SUFFIXES",
     "address_advice",
     "as_stored",
     "cache_folder",
+    "camera_number",
     "check_targets",
     "is_address",
+    "is_stream_address",
+    "is_video_address",
     "make_folder",
     "naming",
     "own_name",
@@ -34,12 +42,37 @@ __all__ = [
     "whole_file",
 ]
 
+_SUFFIXES = ".mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv .flv .ts .3gp .asf"
+VIDEO_SUFFIXES = tuple(_SUFFIXES.split())
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
+_STREAM = re.compile(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms|https?)://", re.IGNORECASE)
+_CAMERA = re.compile(r"camera:(\d{1,3})")
 
 
 def is_address(name: str) -> bool:
     """Tell an address, such as ``https://host/model.pth``, from a path."""
     return _ADDRESS.match(name) is not None
+
+
+def is_stream_address(source: Any) -> bool:
+    """Tell the address of what may be a video from everything else."""
+    return isinstance(source, str) and _STREAM.match(source) is not None
+
+
+def is_video_address(source: Any) -> bool:
+    """Tell the address of a stream, or of a file whose name is a video's, from other names."""
+    if not is_stream_address(source):
+        return False
+    path = re.split("[?#]", source.lower())[0].partition("://")[2].partition("/")[2]
+    return not source.lower().startswith("http") or path.endswith((*VIDEO_SUFFIXES, ".m3u8", ".mpd", ".mjpg", ".mjpeg"))
+
+
+def camera_number(source: Any) -> int | None:
+    """Return the number of the camera that is meant by ``camera:0`` or a plain int, ``None`` for anything else."""
+    if isinstance(source, Integral) and not isinstance(source, bool):
+        return int(source)
+    match = _CAMERA.fullmatch(source) if isinstance(source, str) else None
+    return int(match[1]) if match else None
 
 
 def as_stored(path: str) -> str:
@@ -88,9 +121,8 @@ def cache_folder() -> Path:
 
 def address_advice(name: str) -> str:
     """Say what to do about an address in the place of a file; nothing where a name is none."""
-    if re.match(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms)://|https?://[^?]*\.(m3u8|mpd)(\?|$)", name, re.IGNORECASE):
-        told = wording("give it to predictor.stream", "give it to litepred predict")
-        return f"streams are no images, {told}"
+    if is_video_address(name):
+        return "streams are no images, " + wording("give it to predictor.stream", "give it to litepred predict")
     if name == "-":
         return "standard input is not read, write the image to a file first"
     if name.lower().startswith("file://"):

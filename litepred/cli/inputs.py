@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ImageError
-from ..files import address_advice, as_stored, is_address
+from ..files import address_advice, as_stored, camera_number, is_video_address
 from .arguments import kind_advice
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
                     left_out += [file for file in files if file not in set(found) and not os.path.isdir(file)]
             except OSError as error:
                 missing = f"the folder {name!r} cannot be read: {error.strerror or error}"
-        elif _is_stream(name):
+        elif is_video_address(name):
             found = [name]
         elif not os.path.exists(name) and glob.has_magic(name):
             folder, pattern = os.path.split(name)
@@ -61,7 +61,7 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
             missing = f"no file matches {name!r}; the working folder is {os.getcwd()!r}"
         elif os.path.exists(name) and kind_advice(name):
             found, missing = [], f"{name!r} is no image: {kind_advice(name)}"
-        elif os.path.exists(name) or _is_camera(name):
+        elif os.path.exists(name) or camera_number(name) is not None:
             found = [name]
         else:
             found, missing = [], str(missing_file(name))
@@ -110,23 +110,8 @@ def is_video(name: str) -> bool:
     """Tell videos and cameras from images: files by their content."""
     from ..data.video import is_video_file
 
-    return is_video_file(name) or ((_is_camera(name) or _is_stream(name)) and not os.path.exists(name))
-
-
-def _is_camera(name: str) -> bool:
-    if not name.startswith("camera:"):  # else numpy would be imported, for names that lead nowhere, too
-        return False
-    from ..data.video import camera_number
-
-    return camera_number(name) is not None
-
-
-def _is_stream(name: str) -> bool:
-    if not is_address(name):  # nor for these
-        return False
-    from ..data.video import is_video_address
-
-    return is_video_address(name)
+    is_live = camera_number(name) is not None or is_video_address(name)
+    return is_video_file(name) or (is_live and not os.path.exists(name))
 
 
 def predict_files(

@@ -12,26 +12,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from ..errors import ImageError, LitepredError
-from ..files import whole_file
+from ..files import VIDEO_SUFFIXES, camera_number, is_stream_address, is_video_address, whole_file
 from .decoders import warn_if_old
 
-__all__ = [
-    "VideoReader",
-    "camera_number",
-    "is_video_address",
-    "is_video_file",
-    "video_file",
-    "without_password",
-    "writes_h264",
-]
+__all__ = ["VideoReader", "camera_number", "is_video_address", "is_video_file", "video_file", "writes_h264"]
 
 _MAGIC = re.compile(
     rb".{4}(ftyp(?!avi[fs]|hei|hev|mif1|msf1|jp|crx)|moov|mdat|wide|free|skip|pnot)|"  # MP4 and QuickTime, but no AVIF
@@ -42,32 +32,8 @@ _MAGIC = re.compile(
     rb"G.{187}G.{187}G|.{4}G.{191}G.{191}G",  # MPEG-TS, with times (of cameras and Blu-rays) or without
     re.DOTALL,
 )
-_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".asf")
 _Write: TypeAlias = Callable[[np.ndarray], object]
-_STREAM = re.compile(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms|https?)://", re.IGNORECASE)
 _PATIENCE_MS = 15_000  # for a host that does not answer
-_CAMERA = re.compile(r"camera:(\d{1,3})")
-
-
-def camera_number(source: Any) -> int | None:
-    """Return the number of the camera that is meant by ``camera:0`` or a plain int, ``None`` for anything else."""
-    if isinstance(source, Integral) and not isinstance(source, bool):
-        return int(source)
-    match = _CAMERA.fullmatch(source) if isinstance(source, str) else None
-    return int(match[1]) if match else None
-
-
-def is_video_address(source: Any) -> bool:
-    """Tell the address of a stream, or of a file whose name is a video's, from other names."""
-    if not isinstance(source, str) or not (match := _STREAM.match(source)):
-        return False
-    path = urlsplit(source).path.lower()
-    return not match[1].lower().startswith("http") or path.endswith((*_SUFFIXES, ".m3u8", ".mpd", ".mjpg", ".mjpeg"))
-
-
-def without_password(name: str) -> str:
-    """Return an address without the user and the password in it."""
-    return re.sub(r"(?<=://)[^/@]*@", "", name)
 
 
 def is_video_file(path: str | os.PathLike[str]) -> bool:
@@ -80,7 +46,7 @@ def is_video_file(path: str | os.PathLike[str]) -> bool:
     except OSError:  # which is told where the file is wanted
         return False
     return bool(_MAGIC.match(head)) or (
-        os.fspath(path).lower().endswith(_SUFFIXES) and not head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8"))
+        os.fspath(path).lower().endswith(VIDEO_SUFFIXES) and not head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8"))
     )
 
 
@@ -120,7 +86,7 @@ class VideoReader:
                 f"{self._name!r} is a folder: expected one video, such as each of sorted(Path(folder).glob('*.mp4')); "
                 "images go to predictor.batch(sorted(Path(folder).glob('*.jpg')))"
             )
-        is_address = isinstance(source, str) and _STREAM.match(source) is not None
+        is_address = is_stream_address(source)
         if number is None and not is_address and not Path(self._name).is_file():
             raise ImageError(
                 f"there is no file {self._name!r}: expected a video file, or camera:0 for the first camera; the "
@@ -130,7 +96,7 @@ class VideoReader:
         if is_address:
             patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
             self._capture: Any = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG, patience)
-            self._name = without_password(self._name)
+            self._name = re.sub(r"(?<=://)[^/@]*@", "", self._name)  # without user and password
         else:
             self._capture = cv2.VideoCapture(self._name if number is None else number)
         if not self._capture.isOpened():
