@@ -70,7 +70,7 @@ def is_faster(
         kind: "winograd", "linear" or "bfloat16".
         layer: what tells layers of one kind apart, such as ``256→256``. Each is measured once.
         make: makes the two ways, the usual one first, when they have to be measured.
-        more_bytes: that the other way keeps in memory beyond what the usual one does.
+        more_bytes: how much more memory the other way takes for as long as the model lives.
 
     Raises:
         ConfigError: ``LITEPRED_CHOICES`` cannot be read.

@@ -97,7 +97,7 @@ class StreamedFrame(NamedTuple):
     """
 
     frame: np.ndarray
-    index: int  # type: ignore[assignment]  # the tuple's method of this name is no loss
+    index: int  # type: ignore[assignment]  # it hides the tuple's method of this name, which nobody needs
     time_s: float
     outputs: Outputs
 

@@ -133,7 +133,7 @@ def cached_file(url: str) -> Path | None:
 
 
 def _place(address: str) -> Path:
-    """Return where the cache has the file of an address: at the address's path, below its host if not the official."""
+    """Return where the cache has the file of an address: at its path, below the name of a host that is not official."""
     try:
         url = urlsplit(address)
     except ValueError as error:

@@ -93,8 +93,9 @@ def load_into(
         strict: raise if a key is missing or mis-shaped, or if the backbones differ in depth, and leave the model as it
             is. Otherwise copy what fits and warn about the rest.
         source: what to call the state dict in messages.
-        counts_follow: what makes the caller take the numbers of classes from the checkpoint, for a message that tells
-            it where nothing but these differs; of a caller that has such an option, and ``strict`` is none of them.
+        counts_follow: how a user of the caller asks for the checkpoint's numbers of classes, such as
+            ``infer_num_classes=True``. The error names it where nothing but these numbers differs. It then leaves out
+            the advice about ``strict``, which such a caller does not have.
 
     Raises:
         CheckpointError: ``strict`` is true and the state dict does not fit, and the message says what likely happened;

@@ -35,7 +35,7 @@ __all__ = [
 
 CAFFE2 = "Caffe2"
 HEURISTICS = "matching_heuristics"
-_ENTRIES = ("model", "state_dict", "model_state", "blobs")  # that may hold the weights: the first that is there does
+_ENTRIES = ("model", "state_dict", "model_state", "blobs")  # the first of these that a file has holds its weights
 _AVERAGE = re.compile(r"(\w+_)?ema(_\w+)?")
 _CHOICE = "prefix="
 _WITHIN = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -52,9 +52,9 @@ _BACKGROUND_ROWS = {"bbox_pred.": 4, "mask_head.predictor.": 1}
 
 
 def split_query(path: str) -> tuple[str, bool, str]:
-    """Return a path or address without what its query says to us, and that.
+    """Return a path or address without what litepred reads of its query, and what that says.
 
-    It is whether ``matching_heuristics=True`` was there, and the name after ``prefix=``.
+    It says whether ``matching_heuristics=True`` is there, and which name stands after ``prefix=``.
     """
     bare, _, query = path.partition("?")
     asked = f"{HEURISTICS}=True"

@@ -67,7 +67,7 @@ def read_checkpoint(path: str | PathLike[str], *, numbers: bool = True) -> Check
     Detectron2's and Detectron1's model zoos (all protocols, Python 2 included). The name's ending plays no part. Where
     the state dict is found in the file is told at `find_state`; names of Caffe2 are changed as `from_caffe2` tells.
 
-    All tensors are in memory then: nothing is left open, and what becomes of the file changes none.
+    All tensors are in memory afterwards: no file is left open, and no later change of the file changes a tensor.
 
     Args:
         path: of a file; or its address (see `download`), which is downloaded unless it is in the cache.

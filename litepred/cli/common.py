@@ -212,7 +212,7 @@ def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
 
     Args:
         arguments: those of the command.
-        options: of `Predictor`, with its config as ``config``; they stand above what ``arguments`` have by these names.
+        options: of `Predictor`, with its config as ``config``; they replace those of the same names in ``arguments``.
     """
     from ..predictor import Predictor
 

@@ -31,7 +31,7 @@ _warned: set[str] = set()
 
 @contextlib.contextmanager
 def opened(file: ImageFile) -> Iterator[BinaryIO]:
-    """Give a file at its beginning, to which an open one goes back."""
+    """Open a file at its beginning; one that is open already is rewound, now and at the end."""
     if isinstance(file, (str, os.PathLike)):
         with open(file, "rb") as stream:
             yield stream

@@ -104,7 +104,7 @@ def _read(path: ImageFile, format: str, bands: int = 0) -> np.ndarray:
                         array = _deep_bands(path, image.format, bands)
                     else:
                         if image.format == "JPEG2000" and image.mode == "RGB" and _is_deep_jp2(path):
-                            # in which Pillow's rounding turns the brightest samples black
+                            # Pillow's rounding turns the brightest samples of such a file black
                             image = Image.fromarray(np.ascontiguousarray(_by_opencv(path)[:, :, ::-1]))
                         array = _pil_to_array(image, format, name, bands)
                     # the other pictures of an MPO are views of the same, those of HEIF often smaller ones

@@ -132,7 +132,7 @@ class VideoReader:
         """
         import cv2
 
-        index, start = 0, time.perf_counter()  # whose steps are not of 16 ms, as the other clock's on Windows
+        index, start = 0, time.perf_counter()  # time.time() goes by steps of 16 ms on Windows
         first_s = time_s = 0.0
         while (frame := self._capture.read()[1]) is not None:
             if self.is_camera:
@@ -190,7 +190,7 @@ def video_file(
         with writer(file.name, fps, size_hw, str(path)) as write:
             yield add
         if added:
-            try:  # nor does it tell that the disk is full
+            try:  # OpenCV does not tell that the disk is full
                 with VideoReader(file.name) as reader:
                     next(iter(reader))
             except ImageError as error:
