@@ -382,7 +382,8 @@ class Predictor:
         selection = self._selection(choice)
         if selection is None:
             return self._known(self.model(inputs))
-        select = partial(selection.apply, nms_iou=self._nms_iou())
+        own_ious = (getattr(part, "test_nms_thresh", None) for part in self.model.modules())
+        select = partial(selection.apply, nms_iou=next((iou for iou in own_ious if iou is not None), 0.5))
         model = selection.limited(self.model) if self.engine == "torch" else self.model
         answers: list[Outputs] = model([{**one, "select": select} for one in inputs])
         for one in answers:
@@ -398,10 +399,6 @@ class Predictor:
         if selection is not None and self.engine != "torch":
             selection.check_exported(self.model)
         return selection
-
-    def _nms_iou(self) -> float:
-        own = (getattr(part, "test_nms_thresh", None) for part in self.model.modules())
-        return next((iou for iou in own if iou is not None), 0.5)
 
     def _known(self, answers: list[Outputs], image: Any = None) -> list[Outputs]:
         """Let instances know the names of their classes, and where their image is, which is not kept for them."""

@@ -68,12 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "run":  # the program's warnings, errors and signals are its own
         return _run(arguments)
     with _streams(), warnings.catch_warnings(), _terminable(), in_words_of_commands():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
         return _run(arguments)
-
-
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    say(f"warning: {message}")
 
 
 @contextmanager

@@ -246,14 +246,10 @@ def _annotation(annotation: dict[str, Any], keys: Sequence[str]) -> dict[str, An
         if not segmentation:
             return None
     elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
-        segmentation = _compressed(segmentation)
+        mask = package("pycocotools.mask", "compressing run lengths", "'litepred[coco]'")
+        segmentation = mask.frPyObjects(segmentation, *segmentation["size"])
     if segmentation:
         kept["segmentation"] = segmentation
     if "keypoints" in kept:  # COCO numbers pixels; coordinates are half a pixel further
         kept["keypoints"] = [value if i % 3 == 2 else value + 0.5 for i, value in enumerate(kept["keypoints"])]
     return kept
-
-
-def _compressed(runs: dict[str, Any]) -> Any:
-    mask = package("pycocotools.mask", "compressing run lengths", "'litepred[coco]'")
-    return mask.frPyObjects(runs, *runs["size"])

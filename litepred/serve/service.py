@@ -111,7 +111,8 @@ class Service:
         except ClientDisconnect:
             status, reason = _GONE, "the client went away"
         except ImageError as error:
-            status, reason = (413 if _is_too_large(error) else 400), str(error)
+            is_too_large = isinstance(error.__cause__, Image.DecompressionBombError)
+            status, reason = (413 if is_too_large else 400), str(error)
         except LitepredError as error:  # of what was asked for, this model has nothing
             status, reason = 422, str(error)
         except Exception:
@@ -209,10 +210,6 @@ class Service:
         else:
             content |= describe(outputs, metadata, wanted.mask_format)
         return Response(json.dumps(content, default=plain).encode(), media_type="application/json")
-
-
-def _is_too_large(error: ImageError) -> bool:
-    return isinstance(error.__cause__, Image.DecompressionBombError)
 
 
 async def _disconnected(request: Request) -> None:
