@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointError, ImageError, LitepredError
+from ..errors import ImageError, LitepredError
 from ..files import check_targets, whole_file
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger("apply_net")
-
-_PLACEHOLDER_BYTES = 1000  # a file of weights has millions
 
 
 def create_argument_parser() -> argparse.ArgumentParser:
@@ -257,25 +255,7 @@ def _kept_predictor(folder: str, config: str, weights: str, opts: tuple[str, ...
         cfg.merge_from_list([key, value])
     if len(opts) % 2:
         raise LitepredError(f"--opts {' '.join(opts)}: {opts[-1]} has no value; expected KEY VALUE KEY VALUE …")
-    try:
-        return Predictor(cfg, weights=weights)
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}{_placeholder_hint(weights)}") from error
-
-
-def _placeholder_hint(weights: str) -> str:
-    """Say where the real file is, if it is only a few bytes of text, as in the repository of IDM-VTON."""
-    from .. import model_zoo
-
-    if not os.path.isfile(weights) or os.path.getsize(weights) > _PLACEHOLDER_BYTES:
-        return ""
-    names = [name for name in model_zoo.list() if name.startswith("DensePose/")]
-    released = [url for url in map(model_zoo.get_checkpoint_url, names) if url.endswith(f"/{Path(weights).name}")]
-    where = f"download {released[0]} to that path" if released else "put the model's checkpoint there"
-    return (
-        f"; the file has {os.path.getsize(weights)} bytes only: it is a placeholder, such as the one that IDM-VTON's "
-        f"repository has, not the model. Either {where}, or pass the address instead of the path"
-    )
+    return Predictor(cfg, weights=weights)
 
 
 def _input_files(args: argparse.Namespace) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from litepred import ConfigError, LitepredError, model_zoo
+from litepred import ConfigError, LitepredError
 from litepred.densepose import apply_net, draw
 from litepred.densepose.structures import DensePoseChartResultWithConfidences
 from litepred.errors import CheckpointError, ImageError
@@ -195,15 +195,6 @@ def test_mistakes(demo, arguments, error, says):
     args = parse(*arguments)
     with pytest.raises(error, match=says):
         args.func(args)
-
-
-def test_the_placeholder_of_the_demos_repository(demo, photo):
-    (demo / DEMO[2]).write_bytes(b"put the densepose weights here\n")
-    args = parse(*on_cpu())
-    url = model_zoo.get_checkpoint_url("DensePose/densepose_rcnn_R_50_FPN_s1x")
-    with pytest.raises(CheckpointError, match="31 bytes only: it is a placeholder") as caught:
-        args.func(args, photo)
-    assert url in str(caught.value)
 
 
 def test_no_action_prints_help(capsys):
