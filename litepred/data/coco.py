@@ -212,19 +212,18 @@ def load_coco_json(
                     told = _not_among(annotation["image_id"], records)
                     raise LitepredError(f"an annotation of {name} has image_id {annotation['image_id']!r}, {told}")
                 continue
-            category = annotation["category_id"]
-            if dataset_name is not None and category not in number_of:
-                told = _not_among(category, number_of)
-                raise LitepredError(f"an annotation of {name} is of the category {category!r}, {told}")
             kept = _annotation(annotation, keys)
-            dropped += kept is None
-            if kept is not None:
-                if dataset_name is not None:
-                    kept["category_id"] = number_of[category]
-                records[annotation["image_id"]]["annotations"].append(kept)
+            if kept is None:
+                dropped += 1
+                continue
+            category = annotation["category_id"]
+            if dataset_name is not None:
+                if category not in number_of:
+                    told = _not_among(category, number_of)
+                    raise LitepredError(f"an annotation of {name} is of the category {category!r}, {told}")
+                kept["category_id"] = number_of[category]
+            records[annotation["image_id"]]["annotations"].append(kept)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, LitepredError):
-            raise
         raise LitepredError(
             f"{name} is not a data set in COCO's format ({type(error).__name__}: {error}): expected "
             "JSON with images, annotations and categories"
