@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,14 +13,6 @@ from ..errors import CheckpointError, ConfigError, package, wording
 __all__ = ["Engine", "OnnxRuntime", "OpenVino", "check_engine", "make_engine"]
 
 _OPENVINO_TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-
-
-class Engine(Protocol):
-    """Runs one exported file."""
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Compute all outputs for one image."""
-        ...
 
 
 class OnnxRuntime:
@@ -88,6 +80,9 @@ class OpenVino:
         """Compute all outputs for one image."""
         found = self._request.infer(dict(inputs))
         return {name: np.array(found[name]) for name in self._names}
+
+
+Engine: TypeAlias = OnnxRuntime | OpenVino
 
 
 def check_engine(name: str, precision: str) -> None:
