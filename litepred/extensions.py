@@ -16,6 +16,7 @@ __all__ = [
     "engine",
     "engines",
     "import_component",
+    "imported_when_used",
     "is_announced",
     "model_file_reader",
     "model_place",
@@ -132,6 +133,24 @@ def engine(name: str) -> Callable[..., Any]:
 def satellite(name: str) -> Callable[..., Any]:
     """Return the function that was announced for what a room which predicts leaves to others."""
     return _imported(_SATELLITES[name])
+
+
+def imported_when_used(package: str, names: Sequence[str], files: Sequence[str]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a package that imports nothing itself.
+
+    When one of the ``names`` is used, the ``files`` of the package are imported, one after another, until one has it in
+    its ``__all__``.
+    """
+
+    def find(name: str) -> Any:
+        if name in names:
+            for file in files:
+                module = importlib.import_module(f".{file}", package)
+                if name in module.__all__:
+                    return getattr(module, name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(names)}")
+
+    return find
 
 
 def _imported(place: str) -> Any:

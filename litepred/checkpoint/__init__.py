@@ -5,8 +5,9 @@ Nothing is imported before it is used, so that the addresses of checkpoints are 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..extensions import imported_when_used
 
 if TYPE_CHECKING:
     from .bundle import Checkpoint
@@ -26,13 +27,4 @@ __all__ = [
     "resolve_path",
 ]
 
-_HOMES = ("bundle", "readers", "hints", "loading", "checkpointer")
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for home in _HOMES:
-            module = importlib.import_module(f".{home}", __name__)
-            if name in module.__all__:
-                return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = imported_when_used(__name__, __all__, ("bundle", "readers", "hints", "loading", "checkpointer"))

@@ -6,8 +6,7 @@ instances into results, and the results into pictures. Nothing is imported befor
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import extensions
 
@@ -56,16 +55,9 @@ extensions.announce(
     },
 )
 
-_HOMES = ("config", "converters", "roi_heads", "structures", "vis")
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for home in _HOMES:
-            module = importlib.import_module(f".{home}", __name__)
-            if name in module.__all__:
-                return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+__getattr__ = extensions.imported_when_used(
+    __name__, __all__, ("config", "converters", "roi_heads", "structures", "vis")
+)
 
 
 def __dir__() -> list[str]:

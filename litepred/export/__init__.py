@@ -5,8 +5,7 @@ Needs ``pip install litepred[onnx]`` (and ``[openvino]`` for that engine). Nothi
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import extensions
 
@@ -25,11 +24,7 @@ extensions.announce(
 )
 
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        home = ".quantize" if "uanti" in name else ".onnx_file"
-        return getattr(importlib.import_module(home, __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+__getattr__ = extensions.imported_when_used(__name__, __all__, ("onnx_file", "quantize"))
 
 
 def __dir__() -> list[str]:
