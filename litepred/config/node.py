@@ -263,18 +263,13 @@ def _unknown_key(full_key: str, known: list[str]) -> UnknownKeyError:
 
 
 def _advice(full_key: str, known: list[str]) -> str:
-    """Name the keys most like a wrong one: in its own section, else of the same name elsewhere, else of any kind."""
-    wrong = full_key.upper()
-    section, _, leaf = wrong.rpartition(".")
-    siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == section}
-    close = [siblings[name] for name in get_close_matches(leaf, siblings, n=1, cutoff=0.75)]
-    namesakes = [key for key in known if key.rpartition(".")[2] == leaf and key not in close]
-    close += get_close_matches(wrong, namesakes, n=2, cutoff=0)
-    close = close or get_close_matches(wrong, known, n=2)
-    advice = f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."
+    """Name the keys most like a wrong one: those of its name in other sections, else any."""
     if full_key in RENAMED:
-        advice = f"It is the old name of {RENAMED[full_key]}."
-    return advice
+        return f"It is the old name of {RENAMED[full_key]}."
+    wrong = full_key.upper()
+    namesakes = [key for key in known if key.rpartition(".")[2] == wrong.rpartition(".")[2]]
+    close = get_close_matches(wrong, namesakes, n=2, cutoff=0) or get_close_matches(wrong, known, n=1)
+    return f"Did you mean {' or '.join(close)}?" if close else "No key of the config resembles it."
 
 
 def _is_section(value: Any) -> bool:
