@@ -120,8 +120,8 @@ class Selection:
     def limited(self, model: nn.Module) -> Any:
         """Return a model of the same parts and weights that reports what is chosen.
 
-        ``model`` itself, which other threads may be using, stays as it is. Where none of its parts has limits by the
-        names of litepred's, it is returned, and `apply` has to do.
+        ``model`` itself, which other threads may be using, stays as it is. It is returned where none of its parts has
+        limits by litepred's names: then `apply` alone chooses.
         """
         parts = {name: self.limited(part) for name, part in model._modules.items() if part is not None}
         changed = {name: part for name, part in parts.items() if part is not model._modules[name]}

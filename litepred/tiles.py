@@ -47,9 +47,9 @@ def predict_tiled(
     """Predict on an image tile by tile; see `Predictor.__call__`.
 
     Instances of one class from two tiles are one object where they agree within the pixels that both tiles see, or
-    where one that a tile's edge cuts lies inside the other. A whole one stays as it is, the better of two whole ones
-    stays, and pieces that are all cut become one, whose box and mask are the union of theirs and whose score is the
-    best.
+    where one that a tile's edge cuts lies inside the other. A whole instance stays as it is, and of two whole ones the
+    better stays. Pieces that are all cut become one instance: its box and mask are the union of theirs, and its score
+    is the best of theirs.
 
     Args:
         predictor: of a model that finds instances.

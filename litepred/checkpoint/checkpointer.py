@@ -45,8 +45,8 @@ def resolve_path(path: str | PathLike[str]) -> Path:
 def named_for(model: nn.Module, checkpoint: Checkpoint) -> dict[str, Tensor]:
     """Return a checkpoint's weights by their names in a model: torchvision's and short ones are changed.
 
-    So are those that a module of the model changes itself, in a ``_load_from_state_dict`` of its own. Where the model
-    itself has what looks as if a wrapper had put it before the names, as ``detr.`` in DETR, they have it again.
+    So are those that a module of the model changes itself, in a ``_load_from_state_dict`` of its own. The names of some
+    models, such as DETR with ``detr.``, begin with what looks like a wrapper's prefix: they get it back.
     """
     known = model.state_dict()
     own = next(iter(before_backbone(known)), "")

@@ -177,7 +177,10 @@ def number_hints(checkpoint: ShapesByName, model: ShapesByName) -> dict[str, str
 
 
 def backbone_differs(checkpoint: ShapesByName, model: ShapesByName) -> bool:
-    """Whether the backbones are of one kind and of two sizes. Of a model with fewer blocks, no key need be missing."""
+    """Tell whether the backbones are of one kind and of two sizes.
+
+    Missing keys alone do not tell that: a checkpoint with more blocks than the model has all keys of the model.
+    """
     return any(not key.endswith(_CLASS_COUNTS) for key in number_hints(checkpoint, model))
 
 

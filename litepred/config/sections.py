@@ -60,7 +60,7 @@ add_vit_config = partial(_add, "vit")
 def add_keys(section: CfgNode, keys: dict[str, Any]) -> None:
     """Add nested keys to a section, which keeps the values of those that it has.
 
-    A new section takes any further key where its parent does, or where an empty mapping stands for it.
+    A section that is added takes any further key if its parent does, or if it is empty itself.
     """
     for key, value in keys.items():
         if not isinstance(value, dict):

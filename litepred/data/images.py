@@ -144,7 +144,7 @@ def _head(source: ImageFile, size: int = 16) -> bytes:
 
 
 def _is_deep_jp2(source: ImageFile) -> bool:
-    """Tell whether a JPEG 2000 has more than 8 bits per sample, which are one less than a byte of its header says."""
+    """Tell whether a JPEG 2000 has more than 8 bits per sample; a byte of its header holds their number less one."""
     header = _head(source, 1 << 16).partition(b"\xff\x4f\xff\x51")[2]
     return len(header) > 38 and header[38] & 127 > 7
 

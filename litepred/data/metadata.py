@@ -116,7 +116,7 @@ MetadataCatalog = _MetadataCatalog()
 
 
 def as_metadata(given: Any) -> Metadata:
-    """Return the metadata that are meant: as they are, those of a predictor, a dict of them, or the classes' names.
+    """Return metadata for what a caller gave: metadata, a predictor, a dict of facts, or the names of the classes.
 
     Raises:
         LitepredError: ``given`` is none of these.

@@ -91,7 +91,7 @@ class TransformList(Transform, UserList):
 
 
 class NoOpTransform(TransformList):
-    """No change, whatever the type of data: no transforms one after the other."""
+    """No change: an empty list of transforms."""
 
 
 class _Flip(Transform):
