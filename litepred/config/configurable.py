@@ -19,6 +19,7 @@ _FOR_TRAINING = frozenset(
         "anchor_matcher",
         "batch_size_per_image",
         "box_reg_loss_type",
+        "center_sampling_radius",
         "fed_loss_num_classes",
         "focal_loss_alpha",
         "focal_loss_gamma",
