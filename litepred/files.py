@@ -34,7 +34,7 @@ __all__ = [
     "whole_file",
 ]
 
-_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")  # C:// is a drive of Windows
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9_+.-]+://")  # C:// is a drive of Windows
 
 
 def is_address(name: str) -> bool:

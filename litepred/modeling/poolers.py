@@ -128,7 +128,7 @@ class ROIPooler(InferenceModule):
             return self._pool_each_level_whole(features, rois, level)
         channels_last = not self.exact and features[0].is_contiguous(memory_format=torch.channels_last)
         pooled = torch.empty(
-            (len(rois), features[0].shape[1], *self.output_size),
+            (rois.shape[0], features[0].shape[1], *self.output_size),
             dtype=features[0].dtype,
             memory_format=torch.channels_last if channels_last else torch.contiguous_format,
         ).zero_()
