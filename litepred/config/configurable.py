@@ -84,7 +84,8 @@ def _wrapped(
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         translate = from_config or type(args[0]).from_config
         if own and not inspect.ismethod(translate):
-            raise TypeError(f"{translate.__qualname__} is no classmethod: decorate it with @classmethod")
+            name, takes = translate.__qualname__, ", ".join(inspect.signature(translate).parameters)
+            raise TypeError(f"{name} takes ({takes}): it must take 'cfg' first, and be a classmethod in a class")
         is_first = len(args) > own
         cfg = _as_node(args[own] if is_first else kwargs.get("cfg"))
         if not isinstance(cfg, CfgNode):

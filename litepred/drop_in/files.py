@@ -60,15 +60,20 @@ def _asked(method: str) -> Callable[..., Any]:
 
 
 class _PathManager:
-    """The operations on files that Detectron2's scripts use; see ``iopath`` for the original."""
+    """The operations on files that Detectron2's scripts use; see ``iopath`` for the original.
 
-    def __init__(self) -> None:
+    Args:
+        for_weights: whether litepred is to ask it, too, where weights are that have an address of a registered handler.
+    """
+
+    def __init__(self, for_weights: bool = False) -> None:
+        self._for_weights = for_weights
         downloads = _DownloadHandler()
         self._handlers: dict[str, Any] = {"": PathHandler()}  # by prefix; the longest that fits is asked
         self._handlers.update(dict.fromkeys(downloads._get_supported_prefixes(), downloads))
 
     def register_handler(self, handler: Any, allow_override: bool = False) -> None:
-        """Ask ``handler`` about the paths that begin with one of its prefixes, for weights as well.
+        """Ask ``handler`` about the paths that begin with one of its prefixes.
 
         Raises:
             KeyError: a prefix has a handler already.
@@ -78,8 +83,9 @@ class _PathManager:
         if taken and not allow_override:
             raise KeyError(f"{', '.join(taken)} already has a handler: pass allow_override=True to replace it")
         self._handlers.update(dict.fromkeys(prefixes, handler))
-        kinds = (prefix.removesuffix("://") for prefix in prefixes if prefix.endswith("://"))
-        extensions.announce(addresses=dict.fromkeys(kinds, f"{__name__}:fetch"))
+        if self._for_weights:
+            kinds = (prefix.removesuffix("://") for prefix in prefixes if prefix.endswith("://"))
+            extensions.announce(addresses=dict.fromkeys(kinds, f"{__name__}:fetch"))
 
     def _handler(self, path: str | os.PathLike[str]) -> Any:
         return self._handlers[max(filter(os.fspath(path).startswith, self._handlers), key=len)]
@@ -100,7 +106,7 @@ class _PathManager:
         return True
 
 
-PathManager = _PathManager()
+PathManager = _PathManager(for_weights=True)
 
 
 def fetch(address: str) -> extensions.ModelPlace:

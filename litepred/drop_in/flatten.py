@@ -114,7 +114,10 @@ class InstancesSchema(DictSchema):
     def flatten(cls, obj: Any) -> tuple[Flat, Schema]:
         """Return the values, and a schema."""
         values, schema = super().flatten(obj.get_fields())
-        return (*values, torch.stack([torch.as_tensor(side) for side in obj.image_size])), schema
+        size = obj.image_size
+        if not isinstance(size, Tensor):
+            size = torch.stack([torch.as_tensor(side) for side in size])
+        return (*values, size), schema
 
     def __call__(self, values: Flat) -> Any:
         """Rebuild the object."""

@@ -16,7 +16,7 @@ from ..layers import ShapeSpec
 from .anchors import DefaultAnchorGenerator
 from .backbone import Backbone
 from .box_coding import Box2BoxTransform, Box2BoxTransformLinear
-from .dense_detector import Predictions, finest_first
+from .dense_detector import finest_first
 from .retinanet import RetinaNet, RetinaNetHead, run_tower
 
 __all__ = ["FCOS", "FCOSHead"]
@@ -63,6 +63,8 @@ class FCOS(RetinaNet):
         ConfigError: when a number is not one, or is out of its range.
     """
 
+    more_numbers = (1,)
+
     @configurable
     def __init__(
         self,
@@ -92,6 +94,5 @@ class FCOS(RetinaNet):
             **kwargs,
         )
 
-    def _scores_and_deltas(self, predictions: Predictions) -> tuple[list[Tensor], list[Tensor]]:
-        logits, distances, centrality = self._transpose_dense_predictions(predictions, [self.num_classes, 4, 1])
-        return [torch.sqrt(x.sigmoid() * y.sigmoid()) for x, y in zip(logits, centrality)], distances
+    def _scores(self, image: int, logits: Sequence[Tensor], centrality: Sequence[Tensor]) -> list[Tensor]:  # type: ignore[override]
+        return [torch.sqrt(x[image].sigmoid() * y[image].sigmoid()) for x, y in zip(logits, centrality)]

@@ -130,6 +130,8 @@ class RetinaNet(DenseDetector):
         ConfigError: when a number is not one, or is out of its range.
     """
 
+    more_numbers: Sequence[int] = ()  # per anchor, of what the head predicts besides logits and deltas
+
     @configurable
     def __init__(
         self,
@@ -179,16 +181,17 @@ class RetinaNet(DenseDetector):
     ) -> list[Instances]:
         """Decode class logits and deltas of the levels; see `DenseDetector.forward_inference`."""
         anchors = self.anchor_generator(features)
-        scores, deltas = self._scores_and_deltas(predictions)
+        logits, deltas, *more = self._transpose_dense_predictions(
+            predictions, [self.num_classes, 4, *self.more_numbers]
+        )
         return [
-            self.inference_single_image(anchors, [s[i] for s in scores], [d[i] for d in deltas], size)
+            self.inference_single_image(anchors, self._scores(i, logits, *more), [level[i] for level in deltas], size)
             for i, size in enumerate(images.image_sizes)
         ]
 
-    def _scores_and_deltas(self, predictions: Predictions) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the scores (N, B, K) and the deltas (N, B, 4) of each level."""
-        logits, deltas = self._transpose_dense_predictions(predictions, [self.num_classes, 4])
-        return [level.sigmoid() for level in logits], deltas
+    def _scores(self, image: int, logits: Sequence[Tensor]) -> list[Tensor]:
+        """Return the scores (B, K) of each level of an image, by its logits among (N, B, K)."""
+        return [level[image].sigmoid() for level in logits]
 
     def inference_single_image(
         self,
