@@ -1,4 +1,4 @@
-"""Data sets as torch has them, and the loaders that batch their elements for a model."""
+"""Data sets as torch has them, and the loaders that make a model's inputs of them. H × W pixels, C channels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from functools import reduce
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, get_worker_info
 
+from ..config import CfgNode, configurable
 from ..errors import LitepredError, package
-from .datasets import DatasetCatalog, DatasetMapper
+from .datasets import DatasetCatalog, build_augmentation, check_image_size, read_image
 from .names import ABSENT, NotInLitepredError
 from .process import get_rank, get_world_size
+from .transforms import AugInput, AugmentationList
 
 _logger = logging.getLogger("detectron2.data.common")
 _MOST_QUIET_TRIES = 2
@@ -147,6 +150,44 @@ class InferenceSampler(Sampler):
 
     def __len__(self) -> int:
         return len(self._local_indices)
+
+
+class DatasetMapper:
+    """A record of a data set to a model's input: the image is read and resized, annotations are left out.
+
+    Args:
+        is_train: changes nothing.
+        augmentations: what is done to the image; from a config, the resizing of ``cfg.INPUT``.
+        image_format: the order of the channels, such as "BGR"; from a config, ``cfg.INPUT.FORMAT``.
+        **for_annotations: what Detectron2's mapper takes for annotations, such as ``use_instance_mask``.
+    """
+
+    @configurable
+    def __init__(
+        self, is_train: bool = False, *, augmentations: Sequence[Any], image_format: str, **for_annotations: Any
+    ) -> None:
+        self.augmentations = AugmentationList(augmentations)
+        self.image_format, self.is_train = image_format, False
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = False) -> dict[str, Any]:
+        """Translate ``cfg.INPUT`` into arguments."""
+        return {"augmentations": build_augmentation(cfg, is_train), "image_format": cfg.INPUT.FORMAT}
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """Return the record with ``image``, (C, H, W) in the type of the file, and without annotations.
+
+        Raises:
+            ImageError: the image cannot be read, or has another size than the record says.
+        """
+        record = deepcopy(dataset_dict)
+        image = read_image(record["file_name"], self.image_format)
+        check_image_size(record, image)
+        inputs = AugInput(image)
+        self.augmentations(inputs)
+        record["image"] = torch.as_tensor(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        left_out = {"annotations", "sem_seg_file_name", "pan_seg_file_name"}
+        return {key: value for key, value in record.items() if key not in left_out}
 
 
 def get_detection_dataset_dicts(names: str | Sequence[str], *args: Any, **kwargs: Any) -> Any:

@@ -13,7 +13,6 @@ from tiny_models import tiny_cfg
 from litepred.data import MetadataCatalog
 from litepred.drop_in.datasets import (
     DatasetCatalog,
-    DatasetMapper,
     SizeMismatchError,
     build_augmentation,
     check_image_size,
@@ -24,6 +23,7 @@ from litepred.drop_in.datasets import (
     register_coco_panoptic_separated,
     register_lvis_instances,
 )
+from litepred.drop_in.loaders import DatasetMapper
 from litepred.drop_in.loaders import build_detection_test_loader as loader
 from litepred.errors import ImageError, LitepredError
 from litepred.structures import BoxMode

@@ -119,8 +119,8 @@ def test_a_target_must_be_callable():
 
 
 def test_reasons_come_from_the_drop_in():
-    with pytest.raises(ConfigError, match=r"FCOS, which litepred does not have: it belongs to a kind of model"):
-        instantiate({"_target_": "detectron2.modeling.meta_arch.fcos.FCOS"})
+    with pytest.raises(ConfigError, match=r"MMDetDetector, which litepred does not have: it belongs to a kind of"):
+        instantiate({"_target_": "detectron2.modeling.mmdet_wrapper.MMDetDetector"})
 
 
 class Mine:
