@@ -109,6 +109,11 @@ def convert_boxes_to_pooler_format(box_lists: Sequence[Any]) -> Tensor:
     return torch.cat([torch.cat([i, boxes.tensor], dim=1) for i, boxes in zip(index, box_lists)])
 
 
+def create_zeros(batch_target: Tensor | None, channels: int, height: int, width: int, like_tensor: Tensor) -> Tensor:
+    """Return as many maps of zeros as ``batch_target`` has rows, or none, in the type of ``like_tensor``."""
+    return like_tensor.new_zeros(0 if batch_target is None else batch_target.shape[0], channels, height, width)
+
+
 def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, int]]:
     """Cut tokens (N, H, W, C) into windows (N·windows, S, S, C); returns them, and height and width with padding."""
     height, width = (-(-side // window_size) * window_size for side in x.shape[1:3])

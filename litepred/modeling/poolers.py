@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -90,6 +91,14 @@ class ROIPooler(InferenceModule):
         self.min_level, self.max_level = int(levels[0]), int(levels[-1])
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
+
+    @property
+    def level_poolers(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+        """What pools regions out of the map of each level, for subclasses that choose the levels themselves.
+
+        Each takes a map (N, C, H, W), and rows of an image's index and a box in input pixels, (R, 5 or 6).
+        """
+        return [partial(self._pool, scale=scale) for scale in self.scales]
 
     def forward(self, x: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
         """Pool from ``x``, L maps (N, C, H, W), the boxes of N images, in input pixels.
