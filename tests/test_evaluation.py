@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from litepred.data import Metadata, MetadataCatalog
 from litepred.errors import LitepredError
 from litepred.evaluation import COCOEvaluator, PanopticEvaluator, category_ids, compare_segments, panoptic_quality
+from litepred.evaluation.coco import _rotated_ious
 from litepred.results import rgb_to_id
 from litepred.structures import Boxes, Instances, RotatedBoxes, polygons_to_bitmask
 
@@ -280,14 +282,38 @@ def test_annotations_without_masks_are_told_at_the_first_predicted_mask(segmenta
         evaluator.process([{"image_id": 1}], [answer(1)])
 
 
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([], float("nan")),
+        ([[30, 20, 40, 10, 30]], 100.0),
+        ([[30, 20, 10, 40, 120]], 100.0),  # the same box, a quarter turned
+        ([[30, 20, 40, 10, -30]], 0.0),
+        ([[30, 20, 40, 10, 0], [30, 20, 40, 10, 30]], 50.0),
+    ],
+)
+def test_rotated_boxes(found, expected, tmp_path):
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [30, 20, 40, 10, 30], "area": 400, "iscrowd": 0}
+    content = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1}], "annotations": [box]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    evaluator = COCOEvaluator(tmp_path / "a.json")
+    instances = Instances((50, 60), pred_boxes=RotatedBoxes(torch.tensor(found, dtype=torch.float32).view(-1, 5)))
+    instances.scores = 1 - torch.arange(len(found)) / 10
+    instances.pred_classes = torch.zeros(len(found), dtype=torch.int64)
+    evaluator.process([{"image_id": 1}], [{"instances": instances}])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(expected, nan_ok=True)
+
+
+def test_upright_boxes_against_rotated_annotations():
+    found, annotated = [{"bbox": [10.0, 20, 40, 10], "score": 0.5}], [{"bbox": [30.0, 25, 40, 10, 0]}]
+    measured = SimpleNamespace(_dts={(1, 2): found}, _gts={(1, 2): annotated}, params=SimpleNamespace(maxDets=[100]))
+    assert _rotated_ious(measured, 1, 2).tolist() == [[pytest.approx(1.0)]]
+
+
 def test_outputs_that_cannot_be_measured():
     evaluator = COCOEvaluator(ANNOTATIONS)
     with pytest.raises(LitepredError, match="the annotations have no image 99"):
         evaluator.process([{"image_id": 99}], [answer(1)])
-    rotated = Instances(SIZE, pred_boxes=RotatedBoxes([[9, 9, 4, 4, 30]]), scores=torch.ones(1))
-    rotated.pred_classes = torch.tensor([0])
-    with pytest.raises(LitepredError, match="this model finds rotated ones"):
-        evaluator.process([{"image_id": 1}], [{"instances": rotated}])
     with pytest.raises(LitepredError, match="this model finds sem_seg"):
         evaluator.process([{"image_id": 1}], [{"sem_seg": torch.zeros(1, 2, 2)}])
     foreign = answer(1)

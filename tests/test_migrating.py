@@ -165,7 +165,7 @@ def test_faster_models_take_no_weights(tmp_path):
     ("line", "modules"),
     [
         ("Training", ["detectron2.engine", "detectron2.solver", "detectron2.utils.events"]),
-        ("FCOS", ["detectron2.modeling"]),
+        ("Panoptic-DeepLab", ["detectron2.projects.panoptic_deeplab.panoptic_seg"]),
         ("Evaluators", ["detectron2.evaluation"]),
         ("Export", ["detectron2.export"]),
     ],

@@ -70,7 +70,7 @@ def answer_of_torchvision(model: torch.nn.Module, bgr: np.ndarray) -> dict[str, 
 def our_predictor(state: dict) -> Predictor:
     predictor = Predictor.from_torchvision(state, device="cpu", exact=True)
     predictor.model.min_size, predictor.model.max_size = SIZES["min_size"], SIZES["max_size"]
-    predictor.model.proposal_generator.post_nms_topk = SIZES["rpn_post_nms_top_n_test"]
+    predictor.model.proposal_generator.post_nms_topk[False] = SIZES["rpn_post_nms_top_n_test"]
     predictor.model.roi_heads.box_predictor.test_topk_per_image = SIZES["box_detections_per_img"]
     return predictor
 

@@ -84,7 +84,10 @@ class DetectionCheckpointer:
 
     Attributes:
         last_report: how the last checkpoint that was loaded and the model differ.
+        path_manager: what says which local file a path or address is, by ``get_local_path``; ``None`` for litepred.
     """
+
+    path_manager: Any = None
 
     def __init__(
         self,
@@ -122,6 +125,9 @@ class DetectionCheckpointer:
         if not os.fspath(path):
             _logger.info("No weights given: the model keeps its initial values")
             return {}
+        if self.path_manager is not None:
+            bare, mark, query = os.fspath(path).partition("?")
+            path = f"{self.path_manager.get_local_path(bare)}{mark}{query}"
         if type(self)._load_file is DetectionCheckpointer._load_file:
             checkpoint = read_checkpoint(path)
         else:

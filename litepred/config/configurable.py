@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ _FOR_TRAINING = frozenset(
         "anchor_matcher",
         "batch_size_per_image",
         "box_reg_loss_type",
+        "center_sampling_radius",
         "fed_loss_num_classes",
         "focal_loss_alpha",
         "focal_loss_gamma",
@@ -46,10 +48,10 @@ def configurable(
 
     On an ``__init__`` it stands without arguments, and the class has a classmethod ``from_config(cls, cfg, ...)`` that
     returns the keyword arguments of ``__init__``. A call whose first positional argument, or whose ``cfg=``, is a
-    ``CfgNode`` goes through ``from_config``; keyword arguments that ``from_config`` does not take override what it
-    returned. Any other call is plain. On a function it works the same way with the given ``from_config(cfg, ...)``,
-    which is also an attribute of the result. A constructor of litepred's may be given what Detectron2's takes for
-    training alone, such as ``anchor_matcher``, and does not look at it.
+    ``CfgNode``, or omegaconf's form of one, goes through ``from_config``; keyword arguments that ``from_config`` does
+    not take override what it returned. Any other call is plain. On a function it works the same way with the given
+    ``from_config(cfg, ...)``, which is also an attribute of the result. A constructor of litepred's may be given what
+    Detectron2's takes for training alone, such as ``anchor_matcher``, and does not look at it.
 
     Raises:
         TypeError: It decorates something else, or (when called) ``from_config`` does not take ``cfg`` first, or is no
@@ -63,6 +65,14 @@ def configurable(
     return _wrapped(init_func)
 
 
+def _as_node(cfg: Any) -> Any:
+    """Return a config of omegaconf, as programs make one of a ``CfgNode``'s text, as a `CfgNode`."""
+    omegaconf = sys.modules.get("omegaconf")
+    if omegaconf is None or not isinstance(cfg, omegaconf.DictConfig):
+        return cfg
+    return CfgNode(omegaconf.OmegaConf.to_container(cfg, resolve=True))
+
+
 def _wrapped(
     function: Callable[..., Any], from_config: Callable[..., dict[str, Any]] | None = None
 ) -> Callable[..., Any]:
@@ -73,15 +83,22 @@ def _wrapped(
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         translate = from_config or type(args[0]).from_config
-        if not isinstance(args[own] if len(args) > own else kwargs.get("cfg"), CfgNode):
+        if own and not inspect.ismethod(translate):
+            name, takes = translate.__qualname__, ", ".join(inspect.signature(translate).parameters)
+            raise TypeError(f"{name} takes ({takes}): it must take 'cfg' first, and be a classmethod in a class")
+        is_first = len(args) > own
+        cfg = _as_node(args[own] if is_first else kwargs.get("cfg"))
+        if not isinstance(cfg, CfgNode):
             return function(*args, **{key: value for key, value in kwargs.items() if key not in left_out})
         parameters = inspect.signature(translate).parameters
         if next(iter(parameters), None) != "cfg":
             name, names = translate.__qualname__, ", ".join(parameters)
-            raise TypeError(f"{name} takes ({names}): it must take 'cfg' first, and be a classmethod in a class")
+            raise TypeError(f"{name} takes ({names}): it must take 'cfg' first")
+        given = (cfg, *args[own + 1 :]) if is_first else ()
+        kwargs = kwargs if is_first else {**kwargs, "cfg": cfg}
         takes_any = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values())
         taken = {key: kwargs.pop(key) for key in list(kwargs) if takes_any or key in parameters}
-        return function(*args[:own], **{**translate(*args[own:], **taken), **kwargs})
+        return function(*args[:own], **{**translate(*given, **taken), **kwargs})
 
     wrapped.from_config = from_config  # type: ignore[attr-defined]
     return wrapped

@@ -99,9 +99,9 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
                 raise LitepredError(f"{who} image_id {one['image_id']!r}, {_not_among(one['image_id'], images)}")
             counts["elsewhere"] += 1
         box = one["bbox"]
-        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-            raise LitepredError(f"{who} bbox {box!r:.100}: expected x, y, width, height")
-        if not all(map(math.isfinite, box)) or min(box[2:]) < 0:
+        if not isinstance(box, list) or len(box) not in (4, 5) or not all(map(_is_number, box)):
+            raise LitepredError(f"{who} bbox {box!r:.100}: expected x, y, width, height, and an angle of rotated boxes")
+        if not all(map(math.isfinite, box)) or min(box[2:4]) < 0:
             raise LitepredError(f"{who} bbox {box!r:.100}: expected finite numbers, and no width or height below 0")
         if not _is_number(one["area"]) or not one["area"] >= 0:
             raise LitepredError(f"{who} area {one['area']!r:.100}: expected a number of pixels, 0 or more")
@@ -110,7 +110,7 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
         image = images.get(one["image_id"], {})
         sides = [side if _is_number(side := image.get(key)) else math.inf for key in ("width", "height")]
         counts["empty"] += not (box[2] and box[3])
-        counts["outside"] += any(box[i] < -1 or box[i] + box[i + 2] > sides[i] + 1 for i in range(2))
+        counts["outside"] += len(box) == 4 and any(box[i] < -1 or box[i] + box[i + 2] > sides[i] + 1 for i in range(2))
         counts["fractions"] += max(box) <= 1
         counts["crowds"] += bool(one["iscrowd"])
     _tell(counts, len(content["annotations"]), name)

@@ -12,6 +12,7 @@ from torchvision.ops import RoIAlign
 from torchvision.ops import batched_nms as _batched_nms
 
 from .. import model_zoo
+from ..checkpoint import DetectionCheckpointer
 from ..checkpoint.naming import by_suffix
 from ..layers import InferenceModule, roi_align_rotated
 from ..modeling.backbone.resnet import BottleneckBlock
@@ -19,6 +20,7 @@ from ..modeling.backbone.transformer import from_windows, relative_positions, to
 from ..modeling.rpn import find_top_rpn_proposals as _find_top_rpn_proposals
 from ..structures import Instances
 from .names import ABSENT, NotInLitepredError
+from .tracing import traced_sizes
 
 
 class NaiveSyncBatchNorm(nn.BatchNorm2d):
@@ -85,6 +87,19 @@ def get_config(config_path: str, trained: bool = False) -> Any:
     return lazy.get_config(config_path, trained)
 
 
+def get(config_path: str, trained: bool = True, device: str | torch.device | None = None) -> nn.Module:
+    """Build a model of the zoo; see `litepred.model_zoo.get`, and of a lazy config for a name that ends in .py."""
+    if not config_path.endswith(".py"):
+        return model_zoo.get(config_path, trained, device)
+    from . import lazy  # which needs omegaconf
+
+    cfg = lazy.get_config(config_path, trained)
+    model = lazy.instantiate(cfg.model).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if trained:
+        DetectionCheckpointer(model).load(cfg.train.init_checkpoint)
+    return model
+
+
 def convert_boxes_to_pooler_format(box_lists: Sequence[Any]) -> Tensor:
     """Return the boxes of N images as rows of RoIAlign, (R, 5): the image's index and x1 y1 x2 y2.
 
@@ -92,6 +107,11 @@ def convert_boxes_to_pooler_format(box_lists: Sequence[Any]) -> Tensor:
     """
     index = [torch.full_like(boxes.tensor[:, :1], i) for i, boxes in enumerate(box_lists)]
     return torch.cat([torch.cat([i, boxes.tensor], dim=1) for i, boxes in zip(index, box_lists)])
+
+
+def create_zeros(batch_target: Tensor | None, channels: int, height: int, width: int, like_tensor: Tensor) -> Tensor:
+    """Return as many maps of zeros as ``batch_target`` has rows, or none, in the type of ``like_tensor``."""
+    return like_tensor.new_zeros(0 if batch_target is None else batch_target.shape[0], channels, height, width)
 
 
 def window_partition(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, int]]:
@@ -140,6 +160,7 @@ def move_device_like(src: Tensor, dst: Tensor) -> Tensor:
     return src.to(dst.device)
 
 
+@traced_sizes
 def find_top_rpn_proposals(
     proposals: Sequence[Tensor],
     pred_objectness_logits: Sequence[Tensor],

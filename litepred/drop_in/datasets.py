@@ -8,18 +8,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from ..config import CfgNode, configurable
+from ..config import CfgNode
 from ..data import ResizeShortestEdge, coco, open_image
 from ..data import read_image as _read_image
 from ..data.datasets import BUILTIN_NAMES
@@ -28,7 +25,6 @@ from ..errors import ImageError, LitepredError
 from ..structures import BoxMode
 from .builtin import MetadataCatalog, get_lvis_instances_meta
 from .files import PathManager
-from .transforms import AugInput, AugmentationList
 
 _logger = logging.getLogger("detectron2.data")
 
@@ -375,97 +371,3 @@ def create_keypoint_hflip_indices(dataset_names: str | Sequence[str]) -> list[in
     names, pairs = list(metadata.keypoint_names), metadata.keypoint_flip_map
     mirrored = {**dict(pairs), **{right: left for left, right in pairs}}
     return [names.index(mirrored.get(name, name)) for name in names]
-
-
-class DatasetMapper:
-    """A record of a data set to a model's input: the image is read and resized, annotations are left out.
-
-    Args:
-        is_train: changes nothing.
-        augmentations: what is done to the image; from a config, the resizing of ``cfg.INPUT``.
-        image_format: the order of the channels, such as "BGR"; from a config, ``cfg.INPUT.FORMAT``.
-        **for_annotations: what Detectron2's mapper takes for annotations, such as ``use_instance_mask``.
-    """
-
-    @configurable
-    def __init__(
-        self, is_train: bool = False, *, augmentations: Sequence[Any], image_format: str, **for_annotations: Any
-    ) -> None:
-        self.augmentations = AugmentationList(augmentations)
-        self.image_format, self.is_train = image_format, False
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode, is_train: bool = False) -> dict[str, Any]:
-        """Translate ``cfg.INPUT`` into arguments."""
-        return {"augmentations": build_augmentation(cfg, is_train), "image_format": cfg.INPUT.FORMAT}
-
-    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
-        """Return the record with ``image``, (C, H, W) in the type of the file, and without annotations.
-
-        Raises:
-            ImageError: the image cannot be read, or has another size than the record says.
-        """
-        record = deepcopy(dataset_dict)
-        image = read_image(record["file_name"], self.image_format)
-        check_image_size(record, image)
-        inputs = AugInput(image)
-        self.augmentations(inputs)
-        record["image"] = torch.as_tensor(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
-        left_out = {"annotations", "sem_seg_file_name", "pan_seg_file_name"}
-        return {key: value for key, value in record.items() if key not in left_out}
-
-
-class MapDataset(Dataset):
-    """A data set whose elements go through a function, where there is one."""
-
-    def __init__(self, dataset: Any, map_func: Callable[[Any], Any] | None) -> None:
-        self._dataset, self._map = dataset, map_func
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, index: int) -> Any:
-        element = self._dataset[index]
-        return element if self._map is None else self._map(element)
-
-
-class DatasetFromList(MapDataset):
-    """A list as a data set of torch; with ``copy``, each element is a copy of its own. ``serialize`` is not used."""
-
-    def __init__(self, lst: Sequence[Any], copy: bool = True, serialize: bool = True) -> None:
-        super().__init__(lst, deepcopy if copy else None)
-
-
-def get_detection_dataset_dicts(names: str | Sequence[str], *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-    """Return the records of one or several registered data sets; none is filtered out, as for testing."""
-    return [record for name in ([names] if isinstance(names, str) else names) for record in DatasetCatalog.get(name)]
-
-
-def build_detection_test_loader(
-    cfg_or_dataset: Any = None,
-    dataset_name: str | Sequence[str] | None = None,
-    *,
-    dataset: Any = None,
-    mapper: Callable[[Any], Any] | None = None,
-    **options: Any,
-) -> DataLoader:
-    """Return a loader of lists of model inputs, in order.
-
-    Args:
-        cfg_or_dataset: a config, or the records themselves.
-        dataset_name: the registered data sets, by default ``cfg.DATASETS.TEST``.
-        dataset: the records, where there is no config.
-        mapper: from record to input; a `DatasetMapper` of the config by default, and records need one.
-        **options: of torch's ``DataLoader``, such as ``sampler``, ``batch_size`` (1) and ``num_workers`` (0).
-
-    Raises:
-        LitepredError: there are no records, or no mapper for them.
-    """
-    records = dataset if cfg_or_dataset is None else cfg_or_dataset
-    if hasattr(cfg_or_dataset, "DATASETS"):
-        records = get_detection_dataset_dicts(cfg_or_dataset.DATASETS.TEST if dataset_name is None else dataset_name)
-        mapper = mapper or DatasetMapper(cfg_or_dataset, False)
-    if records is None or mapper is None:
-        raise LitepredError("build_detection_test_loader takes a config, or records with mapper=DatasetMapper(cfg)")
-    collate_fn = options.pop("collate_fn", None) or list
-    return DataLoader(MapDataset(records, mapper), collate_fn=collate_fn, **options)

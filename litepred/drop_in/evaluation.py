@@ -151,7 +151,7 @@ class _Measure(DatasetEvaluator):
 
 
 class COCOEvaluator(_Measure):
-    """Average precision on a registered data set; see `litepred.evaluation.COCOEvaluator`.
+    """Average precision on a registered data set, also of rotated boxes; see `litepred.evaluation.COCOEvaluator`.
 
     Args:
         dataset_name: its metadata have ``json_file``; without one, the records of the catalog are the annotations.
@@ -244,7 +244,8 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
             {"id": image_id, "width": record["width"], "height": record["height"], "file_name": record["file_name"]}
         )
         for one in record.get("annotations", ()):
-            box = BoxMode.convert([float(side) for side in one["bbox"]], one["bbox_mode"], BoxMode.XYWH_ABS)
+            box = [float(side) for side in one["bbox"]]
+            box = BoxMode.convert(box, one["bbox_mode"], BoxMode.XYWHA_ABS if len(box) == 5 else BoxMode.XYWH_ABS)
             shape = one.get("segmentation")
             annotation = {
                 "id": len(annotations) + 1,

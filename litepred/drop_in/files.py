@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import IO, Any
 
+from .. import extensions
 from ..checkpoint import resolve_path
 from ..errors import LitepredError
 
@@ -59,11 +60,17 @@ def _asked(method: str) -> Callable[..., Any]:
 
 
 class _PathManager:
-    """The operations on files that Detectron2's scripts use; see ``iopath`` for the original."""
+    """The operations on files that Detectron2's scripts use; see ``iopath`` for the original.
 
-    def __init__(self) -> None:
+    Args:
+        for_weights: whether litepred is to ask it, too, where weights are that have an address of a registered handler.
+    """
+
+    def __init__(self, for_weights: bool = False) -> None:
+        self._for_weights = for_weights
+        downloads = _DownloadHandler()
         self._handlers: dict[str, Any] = {"": PathHandler()}  # by prefix; the longest that fits is asked
-        self.register_handler(_DownloadHandler())
+        self._handlers.update(dict.fromkeys(downloads._get_supported_prefixes(), downloads))
 
     def register_handler(self, handler: Any, allow_override: bool = False) -> None:
         """Ask ``handler`` about the paths that begin with one of its prefixes.
@@ -76,6 +83,9 @@ class _PathManager:
         if taken and not allow_override:
             raise KeyError(f"{', '.join(taken)} already has a handler: pass allow_override=True to replace it")
         self._handlers.update(dict.fromkeys(prefixes, handler))
+        if self._for_weights:
+            kinds = (prefix.removesuffix("://") for prefix in prefixes if prefix.endswith("://"))
+            extensions.announce(addresses=dict.fromkeys(kinds, f"{__name__}:fetch"))
 
     def _handler(self, path: str | os.PathLike[str]) -> Any:
         return self._handlers[max(filter(os.fspath(path).startswith, self._handlers), key=len)]
@@ -96,4 +106,9 @@ class _PathManager:
         return True
 
 
-PathManager = _PathManager()
+PathManager = _PathManager(for_weights=True)
+
+
+def fetch(address: str) -> extensions.ModelPlace:
+    """Return the weights that an address of a registered handler leads to."""
+    return extensions.ModelPlace(config=None, weights=os.fspath(PathManager.get_local_path(address)))

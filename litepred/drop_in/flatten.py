@@ -5,22 +5,18 @@ A schema is what `flatten_to_tuple` returns beside the tuple: called with such a
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torchvision.ops import batched_nms
 
 from ..errors import LitepredError
 from ..structures import Boxes, Instances, ROIMasks
 from .lazy.targets import locate, name_of
+from .tracing import traced_sizes
 
 Flat = tuple[Any, ...]
 
@@ -118,7 +114,10 @@ class InstancesSchema(DictSchema):
     def flatten(cls, obj: Any) -> tuple[Flat, Schema]:
         """Return the values, and a schema."""
         values, schema = super().flatten(obj.get_fields())
-        return (*values, torch.stack([torch.as_tensor(side) for side in obj.image_size])), schema
+        size = obj.image_size
+        if not isinstance(size, Tensor):
+            size = torch.stack([torch.as_tensor(side) for side in size])
+        return (*values, size), schema
 
     def __call__(self, values: Flat) -> Any:
         """Rebuild the object."""
@@ -215,8 +214,7 @@ class TracingAdapter(nn.Module):
         if self.inputs_schema is None and any(one is not other for one, other in zip(args, self.flattened_inputs)):
             raise ValueError("inputs that have more than tensors cannot be exchanged: pass adapter.flattened_inputs")
         inputs = self.inputs if self.inputs_schema is None else self.inputs_schema(args)
-        with _numbers_traced() if torch.jit.is_tracing() else nullcontext():
-            outputs, schema = self._tensors(self.inference_func(self.model, *inputs))
+        outputs, schema = self._tensors(traced_sizes(self.inference_func)(self.model, *inputs))
         if self.outputs_schema is None:
             self.outputs_schema = schema
         elif schema != self.outputs_schema:
@@ -232,64 +230,3 @@ class TracingAdapter(nn.Module):
             return self.outputs_schema(traced_model(*flatten_to_tuple(args)[0]))
 
         return wrapper
-
-
-def _length(obj: Any) -> Any:
-    return obj.__len__()  # which for a tensor, unlike len(), is its traced size
-
-
-def _least(*given: Any) -> Any:
-    numbers = given if len(given) > 1 else list(given[0])
-    if not any(isinstance(one, Tensor) for one in numbers):
-        return min(numbers)
-    return torch.stack([torch.as_tensor(one) for one in numbers]).min()
-
-
-def _clip(boxes: Tensor, size_hw: Any) -> Tensor:
-    height, width = (torch.as_tensor(side, dtype=boxes.dtype) for side in size_hw)
-    sides = torch.stack([width, height, width, height])
-    return torch.minimum(boxes.clamp(min=0), sides)
-
-
-def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, num_groups: int) -> Tensor:
-    return batched_nms(boxes, scores, groups, iou_threshold)
-
-
-def _output_size(inputs: Mapping[str, Any], image_size: Any) -> tuple[Any, Any]:
-    return inputs.get("height", image_size[0]), inputs.get("width", image_size[1])
-
-
-def _paste(masks: Tensor, boxes: Tensor, size_hw: Any, threshold: float = 0.5, *_: Any) -> Tensor:
-    """Paste masks (N, M, M) into boxes (N, 4) over the whole image, as the number of pixels must not decide a way."""
-    grids = []
-    for axis, side in enumerate(reversed(size_hw)):  # x, then y
-        start, end = boxes[:, axis, None], boxes[:, axis + 2, None]
-        grids.append((torch.arange(side, device=boxes.device) + 0.5 - start) / (end - start) * 2 - 1)  # (N, side)
-    x, y = torch.broadcast_tensors(grids[0][:, None, :], grids[1][:, :, None])  # (N, H, W)
-    sampled = F.grid_sample(masks[:, None].float(), torch.stack([x, y], dim=3), align_corners=False)
-    return sampled[:, 0] >= threshold
-
-
-_TRACED = {
-    "batched_nms": _suppress,
-    "clip_boxes_to_image": _clip,
-    "output_size": _output_size,
-    "paste_masks_in_image": _paste,
-    "paste_masks_in_windows": _paste,
-}
-
-
-@contextmanager
-def _numbers_traced() -> Iterator[None]:
-    """Let litepred's modules compute with sizes that are traced, where Python's functions would make constants of them.
-
-    Besides, they take those ways that do not depend on values, as in a graph that is compiled.
-    """
-    rooms = tuple(f"litepred.{room}." for room in ("densepose", "layers", "modeling", "structures"))
-    with ExitStack() as stack:
-        stack.enter_context(patch("torch.compiler.is_compiling", torch.jit.is_tracing))
-        for name, module in list(sys.modules.items()):
-            if name.startswith(rooms):
-                named: dict[str, Any] = {key: new for key, new in _TRACED.items() if key in vars(module)}
-                stack.enter_context(patch.multiple(module, create=True, len=_length, min=_least, **named))
-        yield

@@ -9,16 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..modeling import build_model
-from .adapters import get_config
+from .adapters import get
 
 
 def get_model_no_weights(config_path: str) -> nn.Module:
     """Build a model of the zoo by the name of its config, with random weights; on the CPU where there is no CUDA."""
-    cfg = get_config(config_path)
-    if not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
-    return build_model(cfg)
+    return get(config_path, trained=False)
 
 
 def random_boxes(num_boxes: int, max_coord: float = 100, device: Any = "cpu") -> Tensor:

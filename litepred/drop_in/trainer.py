@@ -12,8 +12,8 @@ from torch import nn
 from ..config import CfgNode
 from ..errors import LitepredError
 from ..modeling import build_model
-from .datasets import build_detection_test_loader
 from .evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from .loaders import build_detection_test_loader
 from .names import ABSENT, NotInLitepredError
 
 _logger = logging.getLogger("detectron2.engine.defaults")

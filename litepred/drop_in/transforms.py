@@ -79,11 +79,6 @@ class Augmentation(ABC):  # noqa: B024
         """Keep the parameters of a constructor, its ``locals()``, as attributes."""
         keep_parameters(self, params)
 
-    def _rand_range(self, low: float = 1.0, high: float | None = None, size: Any = None) -> Any:
-        """Draw numbers from ``low`` to ``high``, or from 0 to ``low``, of NumPy's global generator."""
-        low, high = (0, low) if high is None else (low, high)
-        return np.random.uniform(low, high, [] if size is None else size)
-
     __repr__ = with_attributes
 
 

@@ -14,6 +14,8 @@ from .backbone.transformer import *
 from .backbone.vit import *
 from .box_coding import *
 from .build import *
+from .dense_detector import *
+from .fcos import *
 from .panoptic import *
 from .point_features import *
 from .poolers import *

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 
-__all__ = ["Box2BoxTransform", "Box2BoxTransformRotated"]
+__all__ = ["Box2BoxTransform", "Box2BoxTransformLinear", "Box2BoxTransformRotated"]
 
 _LARGEST_LOG_SCALE = math.log(1000.0 / 16)  # keeps exp() finite; as in Detectron2
 
@@ -65,3 +65,23 @@ class Box2BoxTransformRotated(Box2BoxTransform):
         sides = [torch.exp(d.clamp(max=self.scale_clamp)) * side for d, side in ((dw, width), (dh, height))]
         turned = (da * 180.0 / math.pi + angle + 180.0) % 360.0 - 180.0
         return torch.stack([dx * width + x, dy * height + y, *sides, turned], dim=2).flatten(1)
+
+
+class Box2BoxTransformLinear:
+    """Decode the distances from a reference box's centre to the left, top, right and bottom (FCOS, Tian et al. 2020).
+
+    Args:
+        normalize_by_size: whether they come in sides of the reference box, instead of pixels.
+    """
+
+    def __init__(self, normalize_by_size: bool = True) -> None:
+        self.normalize_by_size = normalize_by_size
+
+    def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """Apply ``deltas`` (R, 4·k), of which those below 0 count as 0, to ``boxes`` (R, 4); returns (R, 4·k)."""
+        distances = deltas.relu().unflatten(1, (-1, 2, 2))  # (R, k, 2, 2): before and after the centre, x and y
+        boxes = boxes.to(deltas.dtype)
+        if self.normalize_by_size:
+            distances = distances * (boxes[:, 2:] - boxes[:, :2])[:, None, None]
+        centre = (0.5 * (boxes[:, :2] + boxes[:, 2:]))[:, None]  # (R, 1, 2)
+        return torch.cat([centre - distances[:, :, 0], centre + distances[:, :, 1]], dim=2).flatten(1)

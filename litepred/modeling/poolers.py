@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -91,6 +92,14 @@ class ROIPooler(InferenceModule):
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
 
+    @property
+    def level_poolers(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+        """What pools regions out of the map of each level, for subclasses that choose the levels themselves.
+
+        Each takes a map (N, C, H, W), and rows of an image's index and a box in input pixels, (R, 5 or 6).
+        """
+        return [partial(self._pool, scale=scale) for scale in self.scales]
+
     def forward(self, x: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
         """Pool from ``x``, L maps (N, C, H, W), the boxes of N images, in input pixels.
 
@@ -128,7 +137,7 @@ class ROIPooler(InferenceModule):
             return self._pool_each_level_whole(features, rois, level)
         channels_last = not self.exact and features[0].is_contiguous(memory_format=torch.channels_last)
         pooled = torch.empty(
-            (len(rois), features[0].shape[1], *self.output_size),
+            (rois.shape[0], features[0].shape[1], *self.output_size),
             dtype=features[0].dtype,
             memory_format=torch.channels_last if channels_last else torch.contiguous_format,
         ).zero_()

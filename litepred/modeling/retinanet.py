@@ -16,9 +16,10 @@ from ..errors import number, score, whole_number
 from ..layers import InferenceModule, ShapeSpec, batched_nms, get_norm
 from ..structures import Boxes, ImageList, Instances
 from .anchors import anchors_per_cell
-from .box_coding import Box2BoxTransform
+from .backbone import Backbone
+from .box_coding import Box2BoxTransform, Box2BoxTransformLinear
 from .build import META_ARCH_REGISTRY, build_anchor_generator, named_shapes
-from .rcnn import MetaArch, RawOutputs
+from .dense_detector import DenseDetector, Predictions
 
 __all__ = ["RetinaNet", "RetinaNetHead"]
 
@@ -96,22 +97,24 @@ class RetinaNetHead(InferenceModule):
         """Map each level (N, C, H, W) to class logits (N, A·K, H, W) and deltas (N, A·4, H, W)."""
         logits, deltas = [], []
         for level, feature in enumerate(features):
-            logits.append(self.cls_score(_run(self.cls_subnet, feature, level)))
-            deltas.append(self.bbox_pred(_run(self.bbox_subnet, feature, level)))
+            logits.append(self.cls_score(run_tower(self.cls_subnet, feature, level)))
+            deltas.append(self.bbox_pred(run_tower(self.bbox_subnet, feature, level)))
         return logits, deltas
 
 
-def _run(tower: nn.Sequential, x: Tensor, level: int) -> Tensor:
+def run_tower(tower: nn.Sequential, x: Tensor, level: int) -> Tensor:
+    """Run the layers of a tower on a map of a level, whose batch norms tell the levels apart."""
     for layer in tower:
         x = layer(x, level) if isinstance(layer, _LevelBatchNorm) else layer(x)
     return x
 
 
 @META_ARCH_REGISTRY.register()
-class RetinaNet(MetaArch):
+class RetinaNet(DenseDetector):
     """Pyramid, dense head, and the choice of what is reported.
 
     Args:
+        backbone: images to feature maps.
         head: features to logits and deltas.
         head_in_features: names of the levels.
         anchor_generator: features to anchors.
@@ -121,22 +124,23 @@ class RetinaNet(MetaArch):
         test_topk_candidates: candidates per level that enter NMS.
         test_nms_thresh: IoU above which the lower-scored of two boxes of a class goes.
         max_detections_per_image: detections kept.
-        **kwargs: see `MetaArch`.
+        **kwargs: see `DenseDetector`.
 
     Raises:
         ConfigError: when a number is not one, or is out of its range.
     """
 
-    dense_parts = ("backbone", "head")
+    more_numbers: Sequence[int] = ()  # per anchor, of what the head predicts besides logits and deltas
 
     @configurable
     def __init__(
         self,
         *,
+        backbone: Backbone,
         head: nn.Module,
         head_in_features: Sequence[str],
         anchor_generator: nn.Module,
-        box2box_transform: Box2BoxTransform,
+        box2box_transform: Box2BoxTransform | Box2BoxTransformLinear,
         num_classes: int,
         test_score_thresh: float = 0.05,
         test_topk_candidates: int = 1000,
@@ -144,9 +148,7 @@ class RetinaNet(MetaArch):
         max_detections_per_image: int = 100,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.head = head
-        self.head_in_features = list(head_in_features)
+        super().__init__(backbone, head, head_in_features, **kwargs)
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
         self.num_classes = whole_number("MODEL.RETINANET.NUM_CLASSES", num_classes)
@@ -174,59 +176,42 @@ class RetinaNet(MetaArch):
             "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
-    def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
-        """Find instances, with ``pred_boxes``, ``scores`` and ``pred_classes``; see `MetaArch.network`."""
-        features = self.backbone(images.tensor)
-        maps = [features[name] for name in self.head_in_features]
-        return {"instances": self.forward_inference(images, maps, self.head(maps))}
-
     def forward_inference(
-        self, images: ImageList, features: Sequence[Tensor], predictions: Sequence[Sequence[Tensor]]
+        self, images: ImageList, features: Sequence[Tensor], predictions: Predictions
     ) -> list[Instances]:
-        """Decode what the head returned.
-
-        Args:
-            images: only their ``image_sizes`` are read.
-            features: the levels, of which only the sizes are read.
-            predictions: class logits and deltas of the levels, as `RetinaNetHead` returns them.
-
-        Returns:
-            Per image an `Instances` in pixels of the network's input.
-        """
+        """Decode class logits and deltas of the levels; see `DenseDetector.forward_inference`."""
         anchors = self.anchor_generator(features)
-        logits, deltas = predictions
-        scores = [per_anchor(level, self.num_classes).sigmoid() for level in logits]  # (N, B, K) per level
-        deltas = [per_anchor(level, 4) for level in deltas]  # (N, B, 4) per level
+        logits, deltas, *more = self._transpose_dense_predictions(
+            predictions, [self.num_classes, 4, *self.more_numbers]
+        )
         return [
-            self._detect_single_image(anchors, [s[i] for s in scores], [d[i] for d in deltas], size)
+            self.inference_single_image(anchors, self._scores(i, logits, *more), [level[i] for level in deltas], size)
             for i, size in enumerate(images.image_sizes)
         ]
 
-    def _detect_single_image(
-        self, anchors: Sequence[Boxes], scores: Sequence[Tensor], deltas: Sequence[Tensor], image_size: tuple[int, int]
+    def _scores(self, image: int, logits: Sequence[Tensor]) -> list[Tensor]:
+        """Return the scores (B, K) of each level of an image, by its logits among (N, B, K)."""
+        return [level[image].sigmoid() for level in logits]
+
+    def inference_single_image(
+        self,
+        anchors: Sequence[Boxes],
+        box_cls: Sequence[Tensor],
+        box_delta: Sequence[Tensor],
+        image_size: tuple[int, int],
     ) -> Instances:
-        """Choose the best of each level and suppress among all; as in Detectron2, boxes are not clipped before."""
-        boxes, kept_scores, classes = [], [], []
-        for level_anchors, level_scores, level_deltas in zip(anchors, scores, deltas):
-            flat = level_scores.flatten()  # (B·K,)
-            index = torch.nonzero((level_scores > self.test_score_thresh).flatten())[:, 0]
-            top, order = flat[index].topk(min(len(index), self.test_topk_candidates))
-            anchor, label = index[order] // self.num_classes, index[order] % self.num_classes
-            boxes.append(self.box2box_transform.apply_deltas(level_deltas[anchor], level_anchors.tensor[anchor]))
-            kept_scores.append(top)
-            classes.append(label)
-        all_boxes, all_scores, all_classes = torch.cat(boxes), torch.cat(kept_scores), torch.cat(classes)
-        index = torch.nonzero(torch.isfinite(all_boxes).all(dim=1))[:, 0]  # scores are: they are sigmoids
-        keep = batched_nms(
-            all_boxes[index], all_scores[index], all_classes[index], self.test_nms_thresh, self.num_classes
-        )
-        keep = index[keep[: self.max_detections_per_image]]
-        return Instances(
-            image_size, pred_boxes=Boxes(all_boxes[keep]), scores=all_scores[keep], pred_classes=all_classes[keep]
-        )
+        """Choose the best of each level and suppress among all; as in Detectron2, boxes are not clipped before.
 
-
-def per_anchor(x: Tensor, numbers: int) -> Tensor:
-    """Rearrange a dense prediction (N, A·numbers, H, W) to (N, H·W·A, numbers)."""
-    n, _, height, width = x.shape
-    return x.view(n, -1, numbers, height, width).permute(0, 3, 4, 1, 2).reshape(n, -1, numbers)
+        Args:
+            anchors: B of each level.
+            box_cls: scores (B, K) of each level.
+            box_delta: deltas (B, 4) of each level.
+            image_size: (height, width) of the image, without padding.
+        """
+        limits = (self.test_score_thresh, self.test_topk_candidates)
+        found = self._decode_multi_level_predictions(anchors, box_cls, box_delta, *limits, image_size)
+        boxes: Tensor = found.pred_boxes.tensor
+        index = torch.nonzero(torch.isfinite(boxes).all(dim=1))[:, 0]  # scores are: they are sigmoids
+        scores, classes = found.scores[index], found.pred_classes[index]
+        keep = batched_nms(boxes[index], scores, classes, self.test_nms_thresh, self.num_classes)
+        return found[index[keep[: self.max_detections_per_image]]]

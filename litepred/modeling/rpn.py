@@ -160,10 +160,11 @@ class RPN(InferenceModule):
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
         pre_nms_topk, post_nms_topk = (n[1] if isinstance(n, Sequence) else n for n in (pre_nms_topk, post_nms_topk))
-        self.pre_nms_topk = whole_number("MODEL.RPN.PRE_NMS_TOPK_TEST", pre_nms_topk, 0)
         if post_nms_topk is not None:
             whole_number("MODEL.RPN.POST_NMS_TOPK_TEST", post_nms_topk, least=None)
-        self.post_nms_topk = post_nms_topk
+        # By whether the model is in training, as subclasses that were written for Detectron2 look them up.
+        self.pre_nms_topk = {False: whole_number("MODEL.RPN.PRE_NMS_TOPK_TEST", pre_nms_topk, 0)}
+        self.post_nms_topk = {False: post_nms_topk}
         self.nms_thresh = number("MODEL.RPN.NMS_THRESH", nms_thresh)
         self.min_box_size = float(number("MODEL.PROPOSAL_GENERATOR.MIN_SIZE", min_box_size))
 
@@ -233,9 +234,13 @@ class RPN(InferenceModule):
         levels = zip(anchors, pred_objectness_logits, pred_anchor_deltas)
         candidates = [self._candidates(boxes.tensor, logits, deltas) for boxes, logits, deltas in levels]
         boxes, scores = (list(of_levels) for of_levels in zip(*candidates))
-        return find_top_rpn_proposals(
-            boxes, scores, image_sizes, self.nms_thresh, self.post_nms_topk, self.min_box_size
-        )
+        limits = (self.nms_thresh, self.post_nms_topk[self.training], self.min_box_size)
+        return find_top_rpn_proposals(boxes, scores, image_sizes, *limits)
+
+    def _decode_proposals(self, anchors: Sequence[Boxes], pred_anchor_deltas: Sequence[Tensor]) -> list[Tensor]:
+        """Decode all that the head returned, where a subclass does not choose before: (N, B, 4 or 5) of each level."""
+        levels = zip(anchors, pred_anchor_deltas)
+        return [self._decoded(boxes.tensor.expand(len(deltas), -1, -1), deltas) for boxes, deltas in levels]
 
     def _anchors(self, images: ImageList, maps: Sequence[Tensor]) -> list[Boxes]:
         """Return the anchors of each map, in pixels of the padded ``images``."""
@@ -243,7 +248,11 @@ class RPN(InferenceModule):
 
     def _candidates(self, anchors: Tensor, logits: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
         """Pick the best-scored anchors of one level and decode only those: (N, B', 4) and (N, B')."""
-        top, index = logits.topk(min(logits.shape[1], self.pre_nms_topk), dim=1)
-        deltas = deltas.gather(1, index[..., None].expand(-1, -1, deltas.shape[2])).flatten(0, 1)  # (N·B', 4)
-        boxes = self.box2box_transform.apply_deltas(deltas, anchors[index].flatten(0, 1))
-        return boxes.view(*index.shape, anchors.shape[1]), top
+        top, index = logits.topk(min(logits.shape[1], self.pre_nms_topk[self.training]), dim=1)
+        deltas = deltas.gather(1, index[..., None].expand(-1, -1, deltas.shape[2]))
+        return self._decoded(anchors[index], deltas), top
+
+    def _decoded(self, anchors: Tensor, deltas: Tensor) -> Tensor:
+        """Apply deltas (N, B', 4 or 5) to anchors of the same shape."""
+        boxes = self.box2box_transform.apply_deltas(deltas.flatten(0, 1), anchors.flatten(0, 1))
+        return boxes.view_as(anchors)

@@ -123,3 +123,13 @@ lambda_init.__name__ = "__init__"
 def test_misuse(call, error, message, cfg):
     with pytest.raises(error, match=message):
         call(cfg)
+
+
+def test_a_config_of_omegaconf():
+    omegaconf = pytest.importorskip("omegaconf")
+    cfg = omegaconf.OmegaConf.create({"A": [1, {"x": 2}], "B": {"C": 3}})
+    for made in (Plain(cfg), Plain(cfg=cfg)):
+        first, second, _ = made.values
+        assert (first, second.C) == ([1, {"x": 2}], 3)
+        assert type(second) is CfgNode
+    assert isinstance(Plain(1, cfg).values[1], omegaconf.DictConfig)  # an argument like others

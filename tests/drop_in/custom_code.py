@@ -13,7 +13,9 @@ from detectron2.modeling import (
     BACKBONE_REGISTRY,
     FPN,
     META_ARCH_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
     ROI_HEADS_REGISTRY,
+    RPN,
     Backbone,
     GeneralizedRCNN,
     ROIHeads,
@@ -25,6 +27,7 @@ from detectron2.modeling.backbone.resnet import BasicStem, BottleneckBlock, ResN
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.modeling.proposal_generator.proposal_utils import find_top_rpn_proposals
 from detectron2.modeling.roi_heads import FastRCNNConvFCHead, FastRCNNOutputLayers, build_box_head
 from detectron2.modeling.roi_heads.box_head import ROI_BOX_HEAD_REGISTRY
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference_single_image
@@ -164,6 +167,40 @@ class FromConfigROIHeads(ROIHeads):
             result, _ = fast_rcnn_inference_single_image(b, s, p.image_size, 0.0, 0.5, 7)
             results.append(result)
         return results, {}
+
+
+@ROI_HEADS_REGISTRY.register()
+class OwnBoxROIHeads(StandardROIHeads):
+    """A box branch of its own, which calls the parts that the parent has."""
+
+    def _forward_box(self, features, proposals):
+        features = [features[f] for f in self.box_in_features]
+        pooled = self.box_pooler(features, [x.proposal_boxes for x in proposals])
+        predictions = self.box_predictor(self.box_head(pooled))
+        if self.training:
+            return self.box_predictor.losses(predictions, proposals)
+        instances, kept = self.box_predictor.inference(predictions, proposals)
+        for one, index in zip(instances, kept):
+            one.proposal = index
+        return instances
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class AllDecodedRPN(RPN):
+    """Decodes all boxes before it chooses, as Detectron2 does."""
+
+    @torch.no_grad()
+    def predict_proposals(self, anchors, pred_objectness_logits, pred_anchor_deltas, image_sizes):
+        return find_top_rpn_proposals(
+            self._decode_proposals(anchors, pred_anchor_deltas),
+            pred_objectness_logits,
+            image_sizes,
+            self.nms_thresh,
+            self.pre_nms_topk[self.training],
+            self.post_nms_topk[self.training],
+            self.min_box_size,
+            self.training,
+        )
 
 
 @ROI_BOX_HEAD_REGISTRY.register()

@@ -162,3 +162,35 @@ def test_what_names_lead_to():
         "|:-----:|:------:|",
         "| 1.250 |   3    |",
     ]
+
+
+@pytest.mark.usefixtures("drop_in")
+@pytest.mark.parametrize("count", [0, 30])
+def test_a_pooler_of_ones_own(count):
+    from detectron2.modeling.poolers import (
+        ROIPooler,
+        _create_zeros,
+        assign_boxes_to_levels,
+        convert_boxes_to_pooler_format,
+    )
+    from detectron2.structures import Boxes
+
+    class Own(ROIPooler):
+        def forward(self, x, box_lists):
+            if not box_lists:
+                return _create_zeros(None, x[0].shape[1], *self.output_size, x[0])
+            rois = convert_boxes_to_pooler_format(box_lists)
+            limits = (self.min_level, self.max_level, self.canonical_box_size, self.canonical_level)
+            levels = assign_boxes_to_levels(box_lists, *limits)
+            pooled = _create_zeros(rois, x[0].shape[1], *self.output_size, x[0])
+            for level, pool in enumerate(self.level_poolers):
+                pooled[levels == level] = pool(x[level], rois[levels == level])
+            return pooled
+
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.rand(2, 3, side, side, generator=generator) for side in (64, 32, 16)]
+    corners = torch.rand(2, count, 4, generator=generator) * 250
+    boxes = [Boxes(torch.cat([one[:, :2], one[:, :2] + one[:, 2:]], dim=1)) for one in corners]
+    arguments = {"output_size": 3, "scales": (1 / 4, 1 / 8, 1 / 16), "sampling_ratio": 2, "pooler_type": "ROIAlignV2"}
+    assert torch.equal(Own(**arguments)(maps, boxes), ROIPooler(**arguments)(maps, boxes))
+    assert Own(**arguments)([one[:0] for one in maps], []).shape == (0, 3, 3, 3)

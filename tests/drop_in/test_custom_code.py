@@ -25,6 +25,14 @@ ROWS = {
         "MODEL.ROI_HEADS.NAME FromConfigROIHeads MODEL.TOY.SCALE 2.0",
         f"GeneralizedRCNN {FIELDS} {{}}",
     ),
+    "ROI heads with a box branch of their own": (
+        "MODEL.ROI_HEADS.NAME OwnBoxROIHeads",
+        "GeneralizedRCNN ['pred_boxes', 'pred_classes', 'proposal', 'scores'] {}",
+    ),
+    "an RPN that chooses proposals itself": (
+        "MODEL.PROPOSAL_GENERATOR.NAME AllDecodedRPN",
+        f"GeneralizedRCNN {FIELDS} {{}}",
+    ),
     "a box head": ("MODEL.ROI_BOX_HEAD.NAME DoubledBoxHead", f"GeneralizedRCNN {FIELDS} {{}}"),
     "a subclass of GeneralizedRCNN": (
         "MODEL.META_ARCHITECTURE SubclassRCNN MODEL.TOY.TAG mine",

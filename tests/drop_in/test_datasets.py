@@ -13,9 +13,6 @@ from tiny_models import tiny_cfg
 from litepred.data import MetadataCatalog
 from litepred.drop_in.datasets import (
     DatasetCatalog,
-    DatasetFromList,
-    DatasetMapper,
-    MapDataset,
     SizeMismatchError,
     build_augmentation,
     check_image_size,
@@ -26,7 +23,8 @@ from litepred.drop_in.datasets import (
     register_coco_panoptic_separated,
     register_lvis_instances,
 )
-from litepred.drop_in.datasets import build_detection_test_loader as loader
+from litepred.drop_in.loaders import DatasetMapper
+from litepred.drop_in.loaders import build_detection_test_loader as loader
 from litepred.errors import ImageError, LitepredError
 from litepred.structures import BoxMode
 
@@ -192,21 +190,6 @@ def test_a_loader(registered):
     assert [(one["height"], one["width"]) for one in inputs] == [(10, 12), (20, 30)]
     assert "annotations" not in inputs[0]
     assert inputs[0]["image"][:, 0, 0].tolist() == [7, 8, 9]  # BGR
-
-
-def test_a_loader_of_records():
-    mapped = loader(dataset=[1, 2, 3], mapper=lambda one: one * 10, batch_size=2, sampler=range(3))
-    assert list(mapped) == [[10, 20], [30]]
-    for wrong in ({"dataset": [1]}, {}):
-        with pytest.raises(LitepredError, match="takes a config, or records with mapper"):
-            loader(**wrong)
-
-
-def test_lists_and_maps():
-    items = [{"a": 1}]
-    assert DatasetFromList(items)[0] is not items[0]
-    assert DatasetFromList(items, copy=False)[0] is items[0]
-    assert [len(MapDataset(items, str)), MapDataset([1], str)[0]] == [1, "1"]
 
 
 def test_an_image_of_another_size(folder):

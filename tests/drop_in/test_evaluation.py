@@ -14,7 +14,7 @@ from litepred.data import MetadataCatalog
 from litepred.drop_in import evaluation
 from litepred.drop_in.datasets import DatasetCatalog
 from litepred.drop_in.trainer import DefaultTrainer
-from litepred.structures import BoxMode
+from litepred.structures import BoxMode, RotatedBoxes
 
 pytest.importorskip("pycocotools")
 
@@ -41,6 +41,24 @@ def records():
         }
         for image_id, boxes in BOXES.items()
     ]
+
+
+def test_rotated_records():
+    record = {"file_name": "1.png", "height": 50, "width": 60}
+    box = {"bbox": [30, 20, 40, 10, 30], "bbox_mode": BoxMode.XYWHA_ABS, "category_id": 0}
+    DatasetCatalog.register("rotated", lambda: [{**record, "annotations": [box]}])
+    MetadataCatalog.get("rotated").set(thing_classes=["ship"])
+    try:
+        (converted,) = evaluation.convert_to_coco_dict("rotated")["annotations"]
+        evaluator = evaluation.COCOEvaluator("rotated")
+    finally:
+        DatasetCatalog.remove("rotated")
+        MetadataCatalog.remove("rotated")
+    assert (converted["bbox"], converted["area"]) == ([30, 20, 40, 10, 30], 400)
+    found = Instances((50, 60), pred_boxes=RotatedBoxes([[30, 20, 40, 10, 30]]), scores=torch.ones(1))
+    found.pred_classes = torch.tensor([0])
+    evaluator.process([{"image_id": 0}], [{"instances": found}])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(100)
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ def test_there_and_back(kind):
         assert back.image_size == (4, 5)
 
 
+def test_a_size_that_is_a_tensor_is_kept():
+    size = torch.tensor([4, 5])
+    assert flatten_to_tuple(Instances(size))[0][-1] is size
+
+
 def test_what_does_not_fit():
     _, schema = flatten_to_tuple([ONE, TWO])
     with pytest.raises(ValueError, match="1 values came for an object that was flattened to 2"):

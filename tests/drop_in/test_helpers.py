@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from litepred import extensions
+from litepred.checkpoint import DetectionCheckpointer
 from litepred.config import get_cfg
 from litepred.drop_in import logs, process
 from litepred.drop_in.adapters import Matcher, align_and_update_state_dicts, find_top_rpn_proposals
@@ -43,6 +45,30 @@ class TestPathManager:
         assert not PathManager.copy(path, tmp_path / "c.txt")
         PathManager.rm(path)
         assert not PathManager.exists(path)
+
+    def test_a_handler_of_weights(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(PathManager, "_handlers", dict(PathManager._handlers))
+        monkeypatch.setattr(extensions, "_ADDRESSES", dict(extensions._ADDRESSES))
+        model = torch.nn.Linear(2, 3)
+        torch.save({"model": {name: value + 1 for name, value in model.state_dict().items()}}, tmp_path / "x.pth")
+        wanted = model.bias + 1
+        with pytest.raises(LitepredError, match="mine://"):
+            DetectionCheckpointer(model).load("mine://x.pth")
+        PathManager.register_handler(Prefixed(tmp_path))
+        DetectionCheckpointer(model).load("mine://x.pth")
+        assert torch.equal(model.bias, wanted)
+
+    def test_a_manager_of_ones_own(self, tmp_path):
+        model = torch.nn.Linear(2, 3)
+        torch.save({"model": {f"a.{name}": value for name, value in model.state_dict().items()}}, tmp_path / "x.pth")
+        whole = torch.nn.Module()
+        whole.b = torch.nn.Module()
+        whole.b.a = torch.nn.Linear(2, 3)
+        checkpointer = DetectionCheckpointer(whole)
+        checkpointer.path_manager = type(PathManager)()
+        checkpointer.path_manager.register_handler(Prefixed(tmp_path))
+        checkpointer.load("mine://x.pth?matching_heuristics=True")
+        assert torch.equal(whole.b.a.bias, model.bias)
 
     def test_a_handler(self, tmp_path):
         manager = type(PathManager)()

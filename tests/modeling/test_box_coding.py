@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.models.detection._utils import BoxCoder
 
-from litepred.modeling.box_coding import Box2BoxTransform
+from litepred.modeling.box_coding import Box2BoxTransform, Box2BoxTransformLinear
 
 CLAMP = math.log(1000 / 16)
 
@@ -37,6 +37,21 @@ def test_by_hand(weights, deltas, expected):
     box = torch.tensor([[10.0, 20, 14, 28]])
     decoded = Box2BoxTransform(weights).apply_deltas(torch.tensor([deltas], dtype=torch.float32), box)
     assert decoded[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("by_size", "deltas", "expected"),
+    [
+        (True, [], []),
+        (True, [0.5, 0.25, 1, 2], [10, 22, 16, 40]),  # around (12, 24), in sides of 4 × 8
+        (False, [0.5, 0.25, 1, 2], [11.5, 23.75, 13, 26]),
+        (True, [-1, 1, 0, -9, 1, 0, 0, 0], [12, 16, 12, 24, 8, 24, 12, 24]),  # below 0 is 0; two boxes
+    ],
+)
+def test_distances_by_hand(by_size, deltas, expected):
+    box = torch.tensor([[10.0, 20, 14, 28]])
+    decoded = Box2BoxTransformLinear(by_size).apply_deltas(torch.tensor([deltas], dtype=torch.float32), box)
+    assert decoded[0].tolist() == expected
 
 
 def test_another_clamp():

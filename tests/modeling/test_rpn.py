@@ -191,7 +191,8 @@ def test_head_from_a_config():
 def test_rpn_from_a_config():
     changes = {"RPN__NMS_THRESH": 0.6, "RPN__BBOX_REG_WEIGHTS": (1.0, 2.0, 3.0, 4.0), "PROPOSAL_GENERATOR__MIN_SIZE": 9}
     rpn = tiny_model(**changes).proposal_generator
-    assert (rpn.pre_nms_topk, rpn.post_nms_topk, rpn.nms_thresh, rpn.min_box_size) == (100, 30, 0.6, 9.0)
+    assert (rpn.pre_nms_topk, rpn.post_nms_topk) == ({False: 100}, {False: 30})
+    assert (rpn.nms_thresh, rpn.min_box_size) == (0.6, 9.0)
     assert rpn.box2box_transform.weights == (1, 2, 3, 4)
     assert rpn.in_features == ["p2", "p3", "p4", "p5", "p6"]
 

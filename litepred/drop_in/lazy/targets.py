@@ -25,7 +25,17 @@ from ... import modeling
 from ...errors import ConfigError
 from ..names import ABSENT, MODULES, names_of
 
-__all__ = ["TUPLES", "Name", "allow_targets", "find_target", "instantiate", "locate", "name_of", "register_target"]
+__all__ = [
+    "TUPLES",
+    "LazyImportError",
+    "Name",
+    "allow_targets",
+    "find_target",
+    "instantiate",
+    "locate",
+    "name_of",
+    "register_target",
+]
 
 # Modules whose classes a config may build, with their submodules. Constructing one of them computes, and does no more.
 _BUILDABLE = (
@@ -57,6 +67,10 @@ _MAX_PATH = 500  # characters
 TUPLES: Any = (tuple, getattr(omegaconf, "TupleConfig", tuple))
 _REGISTERED: dict[str, Any] = {}
 _PACKAGES: set[str] = set()
+
+
+class LazyImportError(ConfigError, ImportError):
+    """A config imports a config that does not exist, or names what it does not reach."""
 
 
 class Name:
@@ -91,11 +105,11 @@ class Name:
         return self
 
 
-def _unreachable(path: str) -> ConfigError:
+def _unreachable(path: str) -> LazyImportError:
     module, _, name = path.rpartition(".")
     if reason := ABSENT.get(names_of(module).absent.get(name, "")) if module in MODULES else "":
-        return ConfigError(f"a config names {path}, which litepred does not have: {reason}")
-    return ConfigError(
+        return LazyImportError(f"a config names {path}, which litepred does not have: {reason}")
+    return LazyImportError(
         f"a config names {path}, which it may not call: expected a component of litepred or a layer of torch.nn. Let "
         f"your program call litepred.allow_targets({path.partition('.')[0]!r}) first, if you trust the config"
     )

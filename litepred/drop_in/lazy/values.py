@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ...errors import ConfigError
 from ...layers import ShapeSpec
-from .targets import TUPLES
+from .targets import TUPLES, LazyImportError
 
 __all__ = [
     "COST_IN_A_CONFIG",
@@ -53,10 +53,6 @@ PLAIN = (type(None), bool, int, float, str)
 SEQUENCES: tuple[Any, ...] = (list, range, ListConfig, *TUPLES)
 MAPPINGS = (dict, DictConfig)
 WITH_LENGTH: Any = (*SEQUENCES, *MAPPINGS, str)
-
-
-class LazyImportError(ConfigError, ImportError):
-    """A config imports a config that does not exist."""
 
 
 def as_config(value: Any) -> Any:

@@ -14,8 +14,8 @@ from golden_weights import fill_with_golden_weights
 
 import litepred
 from litepred import LazyConfig, Predictor, instantiate
-from litepred.drop_in.datasets import DatasetMapper
 from litepred.drop_in.lazy import get_config
+from litepred.drop_in.loaders import DatasetMapper
 from litepred.drop_in.transforms import AugInput
 
 NAME = "new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ"

@@ -13,7 +13,7 @@ from torch import nn
 from litepred import ConfigError, modeling
 from litepred.data import ResizeShortestEdge
 from litepred.drop_in.lazy import LazyCall, LazyConfig, allow_targets, instantiate
-from litepred.drop_in.lazy.targets import Name, find_target, name_of
+from litepred.drop_in.lazy.targets import Name, find_target, locate, name_of
 from litepred.layers import ShapeSpec
 from litepred.modeling import ROI_HEADS_REGISTRY, RPN, StandardROIHeads
 from litepred.modeling.backbone import ResNet
@@ -113,14 +113,19 @@ def test_objects_of_our_own_are_not_called():
         instantiate({"_target_": mapper, "dataset_dict": {"file_name": "picture.png"}})
 
 
+def test_what_is_not_found_is_an_import_error_as_in_detectron2():
+    with pytest.raises(ImportError, match="a config names nowhere"):
+        locate("nowhere")
+
+
 def test_a_target_must_be_callable():
     with pytest.raises(ConfigError, match="the _target_ of a config is a int"):
         instantiate({"_target_": 3})
 
 
 def test_reasons_come_from_the_drop_in():
-    with pytest.raises(ConfigError, match=r"FCOS, which litepred does not have: it belongs to a kind of model"):
-        instantiate({"_target_": "detectron2.modeling.meta_arch.fcos.FCOS"})
+    with pytest.raises(ConfigError, match=r"MMDetDetector, which litepred does not have: it belongs to a kind of"):
+        instantiate({"_target_": "detectron2.modeling.mmdet_wrapper.MMDetDetector"})
 
 
 class Mine:

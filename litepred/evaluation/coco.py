@@ -1,0 +1,246 @@
+"""Average precision of boxes, masks and keypoints, which pycocotools computes.
+
+Boxes that are found or annotated as rotated ones overlap as `pairwise_iou_rotated` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import Metadata
+from ..data.coco import check_references, read_annotations
+from ..errors import LitepredError, package
+from ..layers import pairwise_iou_rotated
+from ..results import instances_to_coco_json, plain
+from ..structures import BoxMode
+
+__all__ = ["COCOEvaluator", "category_ids"]
+
+_BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_METRICS = {"bbox": _BOX_METRICS, "segm": _BOX_METRICS, "keypoints": ("AP", "AP50", "AP75", "APm", "APl")}
+_FIELDS = {"segm": "segmentation", "keypoints": "keypoints"}
+_RECORDS = {
+    "images": ("id", "file_name"),
+    "categories": ("id",),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
+}
+
+
+class COCOEvaluator:
+    """Average precision as Detectron2's evaluator of this name computes it: at most 100 instances count per image.
+
+    Call ``process`` for each batch, then ``evaluate()``; ``reset()`` starts anew. The evaluator keeps the predictions'
+    boxes, scores, run lengths and keypoints.
+
+    Args:
+        annotations: path of a COCO file with ``images``, ``categories`` and ``annotations``.
+        metadata: the data set's metadata. It is needed where the order of the model's classes is not that of the
+            file's category ids; see `category_ids`.
+        kpt_oks_sigmas: a sigma for each keypoint, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; with none, COCO's are taken.
+        num_classes: how many classes the model has, if the file's categories are to be held against it.
+
+    Attributes:
+        images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
+        predictions: what was found so far, in the format of COCO's results.
+
+    Raises:
+        LitepredError: The file cannot be read, is no file of COCO's, contradicts itself or has more categories than the
+            model has classes; or pycocotools is missing.
+    """
+
+    def __init__(
+        self,
+        annotations: str | os.PathLike[str],
+        metadata: Metadata | None = None,
+        *,
+        kpt_oks_sigmas: Sequence[float] = (),
+        num_classes: int | None = None,
+    ) -> None:
+        content = read_annotations(annotations, _RECORDS)
+        check_references(content, repr(os.fspath(annotations)))
+        self.images: list[dict[str, Any]] = content["images"]
+        self._coco = _index(content)
+        ids = category_ids(content["categories"], metadata)
+        if num_classes is not None:
+            _compare_classes(content["categories"], ids, num_classes)
+        names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}
+        self.metadata = Metadata(
+            thing_dataset_id_to_contiguous_id=ids, thing_classes=[names.get(one, str(one)) for one in ids]
+        )
+        self._sigmas = tuple(kpt_oks_sigmas)
+        self._masks_checked = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the predictions."""
+        self.predictions: list[dict[str, Any]] = []
+        self._images: set[int | str] = set()
+
+    def process(self, inputs: Iterable[Mapping[str, Any]], outputs: Iterable[Mapping[str, Any]]) -> None:
+        """Take in what a model found: for each image a dict with ``image_id``, and one with ``instances``.
+
+        Raises:
+            LitepredError: An output has no instances, or the annotations lack the image, a class or masks.
+        """
+        for one, output in zip(inputs, outputs):
+            image_id = plain(one["image_id"])
+            if image_id not in self._coco.imgs:
+                raise LitepredError(f"the annotations have no image {image_id!r}")
+            if "instances" not in output:
+                raise LitepredError(
+                    f"average precision is measured on instances, but this model finds {', '.join(output)}"
+                )
+            record = self._coco.imgs[image_id]
+            size_hw, told_hw = output["instances"].image_size, (record.get("height"), record.get("width"))
+            if None not in told_hw and tuple(size_hw) != told_hw:
+                raise LitepredError(
+                    f"the image {record['file_name']!r} has {size_hw[0]} × {size_hw[1]} pixels, but the "
+                    f"annotations say {told_hw[0]!r} × {told_hw[1]!r} (height × width): correct them"
+                )
+            try:
+                found = instances_to_coco_json(output["instances"], image_id, metadata=self.metadata)
+            except ValueError as error:
+                raise LitepredError(
+                    f"{error}. The annotations have {len(self.metadata.thing_classes)} categories: are they of the "
+                    "data set that the model was trained for?"
+                ) from error
+            if not self._masks_checked and any("segmentation" in one for one in found):
+                self._check_masks()
+            self.predictions += found
+            self._images.add(image_id)
+
+    def _check_masks(self) -> None:
+        for one in self._coco.anns.values():
+            shape, image = one.get("segmentation"), self._coco.imgs.get(one["image_id"], {"height": 0, "width": 0})
+            is_runs = isinstance(shape, dict) and "size" in shape and "counts" in shape
+            is_polygons = isinstance(shape, list) and shape and isinstance(shape[0], list) and len(shape[0]) > 4
+            if not (is_runs or is_polygons) or "height" not in image or "width" not in image:
+                raise LitepredError(
+                    f"the model finds masks, but the annotation {one['id']!r} has {shape!r:.100} as its segmentation: "
+                    "expected polygons or run lengths, and images with height and width"
+                )
+        self._masks_checked = True
+
+    def evaluate(self, img_ids: Sequence[int | str] | None = None) -> dict[str, dict[str, float]]:
+        """Compare with the annotations of the images ``img_ids``; by default of all in the file, predicted on or not.
+
+        Returns:
+            A dict of metrics for each of the tasks ``bbox``, ``segm`` and ``keypoints`` that the predictions have:
+            ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` (small, medium, large), and ``AP-name`` for each class
+            where there are several. They go from 0 to 100; a metric that cannot be computed is NaN.
+
+        Raises:
+            LitepredError: Predictions, annotations and sigmas have different numbers of keypoints.
+        """
+        if not self._images:
+            return {}
+        tasks = ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in self.predictions))]
+        return {task: self._measure(task, img_ids) for task in tasks}
+
+    def _measure(self, task: str, img_ids: Sequence[int | str] | None) -> dict[str, float]:
+        from pycocotools.cocoeval import COCOeval
+
+        metrics = _METRICS[task]
+        if not self.predictions:
+            return dict.fromkeys(metrics, float("nan"))
+        # Whether a mask is small or large depends on its own area; pycocotools would take the box's if it were there.
+        left_out = "bbox" if task == "segm" else None
+        entries = [{key: value for key, value in one.items() if key != left_out} for one in self.predictions]
+        with contextlib.redirect_stdout(io.StringIO()):
+            measured = COCOeval(self._coco, self._coco.loadRes(entries), task)
+            if img_ids is not None:
+                measured.params.imgIds = list(img_ids)
+            if task == "keypoints":
+                self._check_keypoints(measured)
+            if task == "bbox" and len(self.predictions[0]["bbox"]) == 5:
+                measured.computeIoU = partial(_rotated_ious, measured)
+            measured.evaluate()
+            measured.accumulate()
+            measured.summarize()
+        results = dict(zip(metrics, np.where(measured.stats >= 0, measured.stats * 100, np.nan).tolist()))
+        names = self.metadata.thing_classes
+        if len(names) > 1:
+            places = {one: place for place, one in enumerate(measured.params.catIds)}
+            for dataset_id, name in zip(self.metadata.thing_dataset_id_to_contiguous_id, names):
+                # of each IoU and recall, for any area, with the most instances per image; -1 where nothing is annotated
+                values = measured.eval["precision"][:, :, places.get(dataset_id, []), 0, -1]
+                values = values[values > -1]
+                results[f"AP-{name}"] = float(values.mean() * 100) if values.size else float("nan")
+        return results
+
+    def _check_keypoints(self, measured: Any) -> None:
+        if self._sigmas:
+            measured.params.kpt_oks_sigmas = np.array(self._sigmas)
+        annotated = next((one["keypoints"] for one in self._coco.anns.values() if "keypoints" in one), None)
+        if annotated is None:
+            raise LitepredError("the model finds keypoints, but the annotations have none: take the keypoints' file")
+        found, wanted = len(self.predictions[0]["keypoints"]) // 3, len(annotated) // 3
+        sigmas = len(measured.params.kpt_oks_sigmas)
+        if not found == wanted == sigmas:
+            raise LitepredError(
+                f"the model finds {found} keypoints, the annotations have {wanted}, and there are {sigmas} sigmas: "
+                "expected the same number of each, set TEST.KEYPOINT_OKS_SIGMAS in the config"
+            )
+
+
+def _rotated_ious(measured: Any, image_id: int | str, category_id: int) -> Any:
+    """Return how boxes found in an image overlap those annotated, as ``COCOeval.computeIoU`` does for upright ones."""
+    found, annotated = (boxes[image_id, category_id] for boxes in (measured._dts, measured._gts))
+    if not found or not annotated:
+        return []
+    found = sorted(found, key=lambda one: -one["score"])[: measured.params.maxDets[-1]]
+    boxes = [torch.tensor([_centred(one["bbox"]) for one in some], dtype=torch.float32) for some in (found, annotated)]
+    return pairwise_iou_rotated(*boxes).numpy()
+
+
+def _centred(box: Sequence[float]) -> Sequence[float]:
+    """Return a rotated box as it is, and an upright one with its centre and an angle of 0."""
+    return box if len(box) == 5 else BoxMode.convert(list(map(float, box)), BoxMode.XYWH_ABS, BoxMode.XYWHA_ABS)
+
+
+def _compare_classes(categories: Sequence[Mapping[str, Any]], ids: Mapping[int, int], num_classes: int) -> None:
+    """Refuse more categories than classes, whose numbers would all be off, and tell of fewer."""
+    listed = sorted((one["id"], one.get("name", "")) for one in categories)
+    some = ", ".join(f"{one} {name!r}" for one, name in listed[:8]) + (" …" if len(listed) > 8 else "")
+    told = f"the annotations have {len(listed)} categories ({some}), but the model has {num_classes} classes"
+    if len(ids) > num_classes:
+        raise LitepredError(
+            f"{told}: take out those that it was not trained on, such as a category 0 for the background or for all"
+        )
+    if len(ids) < num_classes:
+        warnings.warn(
+            f"{told}: the categories are taken for the first of them, in the order of their ids", stacklevel=3
+        )
+
+
+def category_ids(categories: Sequence[Mapping[str, Any]], metadata: Metadata | None = None) -> dict[int, int]:
+    """Map the ids of an annotation file's ``categories`` to a model's classes.
+
+    Where ``thing_dataset_id_to_contiguous_id`` of the data set's metadata has all these ids, as COCO's has for a file
+    with a part of COCO's categories, it is returned. Otherwise the ids in ascending order are the classes 0, 1, 2 …
+    """
+    ids = sorted(category["id"] for category in categories)
+    known = metadata.get("thing_dataset_id_to_contiguous_id") if metadata is not None else None
+    if known and set(ids) <= set(known):
+        return dict(known)
+    return {one: label for label, one in enumerate(ids)}
+
+
+def _index(content: dict[str, Any]) -> Any:
+    coco = package("pycocotools.coco", "computing average precision", "'litepred[coco]'").COCO()
+    # It takes an annotation with the id 0 for one that was missed, and computes with texts.
+    numbered = [{**one, "id": number} for number, one in enumerate(content["annotations"], 1)]
+    coco.dataset = content = {**content, "annotations": numbered}
+    content.setdefault("info", {})  # loadRes asks for it
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
