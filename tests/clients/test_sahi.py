@@ -11,6 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+
+from litepred import Boxes, Predictor, example_page, pairwise_iou, read_image
 
 from .conftest import client
 
@@ -85,6 +88,55 @@ def test_sliced(sahi, trained):
     )
     assert expected
     assert sorted(told(result)) == sorted(expected)
+
+
+def test_tiles_find_what_slices_find(sahi, tmp_path):
+    """Four copies of a page, in tiles of a page's size: what is in them is known from the page alone."""
+    predictor = Predictor()
+    page = read_image(example_page(), "BGR")
+    height, width = page.shape[:2]
+    alone = predictor(page, threshold=0.5)["instances"]
+    expected = [
+        ([x0 + left, y0 + top, x1 + left, y1 + top], label)
+        for top in (0, height)
+        for left in (0, width)
+        for (x0, y0, x1, y1), label in zip(alone.pred_boxes.tensor.tolist(), alone.pred_classes.tolist())
+    ]
+    image = np.tile(page, (2, 2, 1))
+    tiled = predictor(image, tile=(height, width), overlap=0.2, threshold=0.5)["instances"]
+    ours = list(zip(tiled.pred_boxes.tensor.tolist(), tiled.pred_classes.tolist()))
+
+    config = tmp_path / "page.yaml"
+    config.write_text(predictor.cfg.dump())
+    model = sahi.AutoDetectionModel.from_pretrained(
+        model_type="detectron2",
+        model_path=predictor.cfg.MODEL.WEIGHTS,
+        config_path=str(config),
+        device="cpu",
+        confidence_threshold=0.5,
+    )
+    sliced = sahi.predict.get_sliced_prediction(
+        image[:, :, ::-1],
+        model,
+        slice_height=height,
+        slice_width=width,
+        overlap_height_ratio=0.2,
+        overlap_width_ratio=0.2,
+        perform_standard_pred=False,
+    )
+    theirs = [(box, label) for box, _, label in told(sliced)]
+    by_tiles, by_slices = agreement(ours, expected), agreement(theirs, expected)
+    assert len(expected) == 100
+    assert (by_tiles > 0.5).sum() >= (by_slices > 0.5).sum() >= 95
+    assert by_tiles.mean() >= by_slices.mean() > 0.9
+    assert len(ours) <= 1.1 * len(expected)
+
+
+def agreement(found, expected):
+    """The best IoU that each expected box has with one of its class."""
+    (boxes, labels), (others, other_labels) = (map(torch.tensor, zip(*some)) for some in (expected, found))
+    iou = pairwise_iou(Boxes(boxes), Boxes(others))
+    return iou.masked_fill(labels[:, None] != other_labels, 0).amax(dim=1)
 
 
 def test_command_line(sahi, trained, tmp_path):
