@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,20 +40,26 @@ extensions.announce(
 )
 
 
-def _add(project: str, cfg: CfgNode) -> None:
-    """Add a project's keys with their defaults to a config; keys that it has keep their values.
+def _adder(project: str) -> Callable[[CfgNode], None]:
+    """Return the function that adds a project's keys to a config."""
 
-    Raises:
-        AttributeError: The config is frozen.
-    """
-    add_keys(cfg, _read(project))
+    def add(cfg: CfgNode) -> None:
+        """Add a project's keys with their defaults to a config; keys that it has keep their values.
+
+        Raises:
+            AttributeError: The config is frozen.
+        """
+        add_keys(cfg, _read(project))
+
+    add.__name__ = add.__qualname__ = f"add_{project}_config"
+    return add
 
 
-add_deeplab_config = partial(_add, "deeplab")
-add_mvit_config = partial(_add, "mvit")
-add_pointrend_config = partial(_add, "pointrend")
-add_swin_config = partial(_add, "swin")
-add_vit_config = partial(_add, "vit")
+add_deeplab_config = _adder("deeplab")
+add_mvit_config = _adder("mvit")
+add_pointrend_config = _adder("pointrend")
+add_swin_config = _adder("swin")
+add_vit_config = _adder("vit")
 
 
 def add_keys(section: CfgNode, keys: dict[str, Any]) -> None:
