@@ -141,10 +141,10 @@ DEEP = "a0: &a0 1\n" + "".join(f"a{i}: &a{i} {'[' * 40}*a{i - 1}{']' * 40}\n" fo
     ],
 )
 def test_bad_text_ends_quickly(text, problem):
-    start_s = time.perf_counter()
+    start_s = time.process_time()
     with pytest.raises(ConfigError, match=f"^t.*{problem}"):
         parse_yaml(text, "t")
-    assert time.perf_counter() - start_s < 5
+    assert time.process_time() - start_s < 5
 
 
 @pytest.mark.parametrize("text", ["A: [1, 2, 3, 4, 5, 6, 7, 8]", "A: &a 1\nB: [*a, *a, *a, *a, *a, *a]"])
