@@ -99,7 +99,7 @@ def point_sample_fine_grained_features(
     for i, points in enumerate(in_image.split([len(of_image) for of_image in boxes])):
         maps = []
         for feature, scale in zip(features_list, feature_scales):
-            size_xy = torch.tensor(feature.shape[:-3:-1]) / scale  # pixels
+            size_xy = torch.stack([torch.as_tensor(side) for side in feature.shape[:-3:-1]]) / scale  # pixels
             grid = points[None] / size_xy.to(feature.device)
             maps.append(point_sample(feature[i][None], grid, align_corners=False)[0].transpose(1, 0))
         sampled.append(torch.cat(maps, dim=1))

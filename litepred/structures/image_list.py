@@ -72,8 +72,11 @@ class ImageList:
             raise ValueError(
                 f"images came with shapes {shapes}: expected (..., height, width) with equal leading dimensions"
             )
-        sizes = [(image.shape[-2], image.shape[-1]) for image in tensors]
+        sizes: list[Any] = [(image.shape[-2], image.shape[-1]) for image in tensors]
         height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
+        if torch.jit.is_tracing():  # which has sizes as tensors, and would make a constant of what Python chooses
+            sizes = [torch.stack([torch.as_tensor(side) for side in size]) for size in sizes]
+            height, width = torch.stack(sizes).amax(dim=0)
         constraints = padding_constraints or {}
         square = constraints.get("square_size", 0)
         if square > 0:
@@ -90,7 +93,7 @@ class ImageList:
             batch = first.new_full((len(tensors), *first.shape[:-2], height, width), pad_value)
             for padded, image in zip(batch, tensors):
                 padded[..., : image.shape[-2], : image.shape[-1]].copy_(image)
-        elif not torch.compiler.is_compiling() and sizes[0] == (height, width):
+        elif not (torch.compiler.is_compiling() or torch.jit.is_tracing()) and sizes[0] == (height, width):
             batch = first[None].contiguous()
         else:
             padding = (0, width - sizes[0][1], 0, height - sizes[0][0])

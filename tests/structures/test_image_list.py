@@ -119,3 +119,18 @@ def test_every_image_comes_back_out_of_the_padding(sizes, divisibility, leading)
     for side, largest in ((height, max(h for h, _ in sizes)), (width, max(w for _, w in sizes))):
         assert side % max(divisibility, 1) == 0
         assert largest <= side < largest + max(divisibility, 1)
+
+
+@pytest.mark.parametrize("shapes", [[(3, 10, 10)], [(3, 12, 12)], [(10, 10)], [(3, 16, 10), (3, 13, 11)]])
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_a_trace_holds_for_images_of_other_sizes(shapes):
+    def pad(images):
+        batch = ImageList.from_tensors(images, 4)
+        return batch.tensor, batch.image_sizes
+
+    traced = torch.jit.trace(pad, ([torch.ones(shape) for shape in shapes],))
+    others = [torch.rand(*shape[:-2], shape[-2] + 5 + i, shape[-1] + 9) for i, shape in enumerate(shapes)]
+    tensor, sizes = traced(others)
+    expected = ImageList.from_tensors(others, 4)
+    assert torch.equal(tensor, expected.tensor)
+    assert [tuple(size.tolist()) for size in sizes] == expected.image_sizes
