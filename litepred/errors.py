@@ -19,6 +19,7 @@ __all__ = [
     "WriteError",
     "absent",
     "in_words_of_commands",
+    "in_words_of_python",
     "number",
     "package",
     "score",
@@ -39,6 +40,17 @@ def in_words_of_commands() -> Iterator[None]:
         yield
     finally:
         _commands_open -= 1
+
+
+@contextmanager
+def in_words_of_python() -> Iterator[None]:
+    """Undo `in_words_of_commands` where a command answers others than the one who typed it."""
+    global _commands_open
+    before, _commands_open = _commands_open, 0
+    try:
+        yield
+    finally:
+        _commands_open = before
 
 
 def wording(python: str, command: str) -> str:

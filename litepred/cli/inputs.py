@@ -36,9 +36,9 @@ _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[str | ImageError]:
     """Yield paths of files, and cameras, in order; an error for a name that leads to none.
 
-    A folder stands for the images and videos in it, sorted, without its subfolders; its other files are added to
-    ``left_out``, but for hidden ones. ``*``, ``?``, ``[…]`` and ``**``
-    are expanded here too, for shells that leave them as they are.
+    A folder stands for the images and videos in it, sorted. What else is in it is added to ``left_out``, but for what
+    is hidden: its other files, and its folders with a slash at their end. ``*``, ``?``, ``[…]`` and ``**`` are
+    expanded here too, for shells that leave them as they are.
     """
     for name in map(as_stored, names):
         if os.path.isdir(name):
@@ -46,9 +46,12 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
             missing = f"the folder {name!r} has no image or video in it: expected files such as .png, .jpg or .mp4"
             try:
                 files = sorted(os.path.join(name, file) for file in os.listdir(name) if not file.startswith("."))
-                found = [file for file in files if _is_read(file)]
+                folders = {file for file in files if os.path.isdir(file)}
+                found = [file for file in files if file not in folders and _is_read(file)]
                 if left_out is not None:
-                    left_out += [file for file in files if file not in set(found) and not os.path.isdir(file)]
+                    left_out += [f"{file}/" if file in folders else file for file in files if file not in {*found}]
+                if folders:
+                    missing = f"{missing}; {os.path.join(name, '**', '*.jpg')!r} reads those of its subfolders"
             except OSError as error:
                 missing = f"the folder {name!r} cannot be read: {error.strerror or error}"
         elif is_video_address(name):

@@ -3,9 +3,9 @@
 For each, a line says what was found, and a picture (of a video, an MP4) shows
 it.
 
-IMAGE is a file; a folder, for the images and videos in it; a pattern such as
-'scans/**/*.tif'; a video; or camera:0, until Ctrl-C. Without one: the example
-page that comes with litepred.
+IMAGE is a file; a folder, for the images and videos directly in it; a pattern
+such as 'scans/**/*.tif', subfolders included; a video; or camera:0, until
+Ctrl-C. Without one: the example page that comes with litepred.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ _FILES = (*IMAGE_SUFFIXES, ".mp4", ".json", ".csv", ".yaml", ".pth", ".pkl")
 def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
     add(parser, "images IMAGE", "file, folder, pattern, video, or camera:0", nargs="*")
+    told = "predict every N-th image, from the K-th on: --part 1/4 to --part 4/4 share the work among four machines"
+    add(parser, "--part K/N", told, type=_part)
     model = add_model_arguments(parser)
     add(model, "--batch-size N", "images of one size that run together; default: 1 on the CPU, else 4", type=positive)
     choice = parser.add_argument_group("what counts")
@@ -110,6 +112,14 @@ def _formats(text: str) -> list[str]:
     return names
 
 
+def _part(text: str) -> slice:
+    """Read which of how many equal parts is meant."""
+    first, _, step = text.partition("/")
+    if not (first.isdecimal() and step.isdecimal() and 1 <= int(first) <= int(step)):
+        raise argparse.ArgumentTypeError(f"{text!r} came: expected which part of how many, as in 1/4")
+    return slice(int(first) - 1, None, int(step))
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our own errors say what OpenCV cannot open
@@ -123,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(unreadable) == len(found):
         return 1
     items = name_items([name for name in found if isinstance(name, str)])
+    items = items[arguments.part or slice(None)]  # named before, so that no two parts give two images one name
     check_targets([item.source for item in items], all_files(arguments, items))
     todo = items
     if arguments.skip_existing:
@@ -148,10 +159,19 @@ def run(arguments: argparse.Namespace) -> int:
         if skipped:
             told.append(f"{skipped} skipped")
         say(", ".join(told))
-    if left_out:
-        names = ", ".join(map(os.path.basename, left_out[:_NAMED])) + (" …" if len(left_out) > _NAMED else "")
-        say(f"{len(left_out)} files of folders are not read: {names}")
+    folders = [one for one in left_out if one.endswith("/")]
+    files = [one for one in left_out if not one.endswith("/")]
+    if files:
+        say(f"{len(files)} files of folders are not read: {_listed(files)}")
+    if folders:
+        pattern = os.path.join(os.path.dirname(folders[0][:-1]), "**", "*.jpg")
+        say(f"subfolders are not read: {_listed(folders)}; {pattern!r} reads what is in them")
     return 1 if work.failed else 0
+
+
+def _listed(paths: list[str]) -> str:
+    names = [os.path.basename(path.rstrip("/")) for path in paths[:_NAMED]]
+    return ", ".join(names) + (" …" if len(paths) > _NAMED else "")
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ import os
 import socket
 from contextlib import suppress
 
-from ..errors import ConfigError, LitepredError
+from ..errors import ConfigError, LitepredError, in_words_of_python
 from .arguments import CommandParser, add, positive
 from .common import add_model_arguments, check_model_arguments, make_predictor, say
 
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
             logging.getLogger("uvicorn.access").setLevel(logging.INFO)
         host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
         say(f"serving on http://{host}:{listener.getsockname()[1]}")
-        with suppress(KeyboardInterrupt):  # which uvicorn raises again once all is finished
+        with in_words_of_python(), suppress(KeyboardInterrupt):  # which uvicorn raises again once all is finished
             uvicorn.Server(config).run([listener])
     say("stopped")
     return 0

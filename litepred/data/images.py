@@ -189,7 +189,7 @@ def _existing(path: str | os.PathLike[str]) -> str:
         kind, advice = "not a regular file", ""
         if path.is_dir():
             kind = "a directory"
-            advice = wording("; predictor.batch(sorted(Path(folder).iterdir())) takes all that are in one", "")
+            advice = wording("; predictor.batch(sorted(Path(folder).rglob('*.jpg'))) takes all that are in one", "")
         raise ImageError(f"{str(path)!r} is {kind}: expected an image file{advice}")
     return str(path)
 

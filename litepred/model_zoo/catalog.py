@@ -130,7 +130,9 @@ def missing_config(name: str) -> ConfigError:
         )
     if "\n" in name:
         return ConfigError("a text of several lines came: expected the path of a YAML file, or the name of a model")
-    near, here = _near_names(name), f"there is no file {name!r:.300} in {os.getcwd()!r}"
+    near, here = _near_names(name), f"there is no file {name!r:.300}"
+    if not os.path.isabs(name):
+        here += f" in {os.getcwd()!r}"
     if near:
         return ConfigError(f"{here}, and no such model in the zoo: did you mean {' or '.join(near)}?")
     if Path(name).suffix:

@@ -56,12 +56,14 @@ def found_in(given: Any, *keys: str) -> Any:
     """Return what is meant: it, or of a predictor's whole answer what is under the first of some keys.
 
     Raises:
-        LitepredError: the answer has none of them, or it is neither.
+        LitepredError: the answer has none of them, or it is neither, such as an error of ``return_errors=True``.
     """
     if isinstance(given, Mapping):
         if found := [given[key] for key in keys if key in given]:
             return found[0]
         raise LitepredError(f"a dict with {', '.join(map(str, given)) or 'nothing'} came: expected {keys[0]!r} in it")
+    if isinstance(given, Exception):
+        raise LitepredError(f"an error came where what was found belongs: leave such entries out; {given}") from given
     if "instances" in keys and not hasattr(given, "get_fields"):
         raise LitepredError(f"{given!r:.60} came: expected instances, as outputs['instances'] of a predictor")
     return given

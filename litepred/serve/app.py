@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -130,6 +131,9 @@ async def predict(
     ] = "polygon",
 ) -> Response:
     """Find things in an image."""
+    known = [one.name for one in fields(Wanted)]
+    if unknown := [name for name in request.query_params if name not in known]:
+        raise HTTPException(422, f"{unknown[0]!r:.60} is no query of /predict: expected {', '.join(known)}")
     kept = [one.strip() for one in classes.split(",")] if classes else []
     return await _service(request).answer(request, Wanted(format, threshold, kept, image_id, mask_format))
 

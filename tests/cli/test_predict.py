@@ -200,7 +200,8 @@ class TestInputs:
         ("name", "message"),
         [
             ("*.tif", "no file matches"),
-            ("empty", "has no image or video"),
+            ("empty", "has no image or video in it: expected files such as .png, .jpg or .mp4"),
+            (".", f"; {os.path.join('.', '**', '*.jpg')!r} reads those of its subfolders"),
             ("nowhere.png", "there is no file"),
             ("pages/a.pgn", "did you mean 'pages/a.png'?"),
             ("https://host/a.png", "download the file first"),
@@ -355,6 +356,21 @@ class TestFiles:
         assert [told_of(line) for line in captured.out.splitlines()] == ["a.png", "c.PNG"]
         assert "1 skipped" in captured.err
         assert (pages.parent / "litepred-output" / "a.png").stat().st_mtime_ns == before
+
+    def test_parts_share_the_images(self, pages, capsys):
+        (pages / "more").mkdir()
+        shutil.copy(pages / "a.png", pages / "more" / "a.png")
+        for part, share in {
+            "1/1": ["a-2.json", "a.json", "c.json"],
+            "1/2": ["a-2.json", "a.json"],
+            "2/2": ["c.json"],
+            "3/4": ["a-2.json"],
+            "4/4": [],
+        }.items():
+            output = part.replace("/", "-")
+            typed = ["predict", "pages/*.[pP]*", "pages/more", "--no-save-images", "--save-json", "--output", output]
+            assert main([*typed, "--part", part]) == 0
+            assert names(pages.parent / output) == share
 
     @pytest.mark.parametrize("masks", ["rle", "polygon", "none"])
     def test_masks(self, masks, pages):
@@ -623,7 +639,11 @@ def test_files_of_a_folder_that_are_not_read_are_named(tmp_path, capsys, monkeyp
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     left_out: list[str] = []
     assert list(inputs.expand(["scans", "scans/b.tga"], left_out)) == [os.path.join("scans", "a.png"), "scans/b.tga"]
-    assert [os.path.basename(name) for name in left_out] == ["b.tga", "c.HEIC", "notes.txt"]
+    assert [os.path.basename(name) for name in left_out] == ["b.tga", "c.HEIC", "", "notes.txt"]
+    assert main(["predict", "scans", "--no-save-images"]) == 0
+    told = capsys.readouterr().err
+    assert "3 files of folders are not read: b.tga, c.HEIC, notes.txt" in told
+    assert f"subfolders are not read: more; {os.path.join('scans', '**', '*.jpg')!r} reads" in told
     monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
     assert os.path.join("scans", "c.HEIC") in list(inputs.expand(["scans"]))
 
@@ -663,6 +683,15 @@ def test_an_unknown_option_behind_images(capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["a.png", "--save-jsno", "b.png"])
     assert "unrecognized arguments: --save-jsno, did you mean --save-json?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["0/4", "5/4", "1", "1/", "/4", "-1/4", "a/b"])
+def test_parts_that_are_none(part, capsys):
+    parser = CommandParser()
+    predict.add_options(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--part={part}"])
+    assert f"argument --part: '{part}' came: expected which part of how many, as in 1/4" in capsys.readouterr().err
 
 
 def test_a_file_that_looks_like_an_option(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 
 import pytest
@@ -84,6 +85,9 @@ def test_from_start_to_end(monkeypatch, capsys):
     with urllib.request.urlopen(f"http://{host}:{port}/predict", png(images()[0]), timeout=30) as response:
         assert json.load(response)["instances"]
         assert "server" not in response.headers
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://{host}:{port}/predict?classes=x", png(images()[0]), timeout=30)
+    assert json.load(refused.value)["error"].startswith("classes has 'x', which is no class")
     servers[0].should_exit = True
     thread.join(20)
     told = capsys.readouterr()

@@ -158,6 +158,7 @@ def test_classes_without_names(name, tmp_path):
     [
         ({"instances": found("boxes")}, "expected a list of pairs"),
         ([("a.png", {"proposals": 1})], "a dict with proposals came: expected 'instances' in it"),
+        ([("a.png", ImageError("a.png is empty"))], "leave such entries out; a.png is empty"),
         ([("a.png", Instances(SIZE, scores=torch.ones(1)))], "without pred_boxes and pred_classes came"),
     ],
 )

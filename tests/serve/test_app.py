@@ -172,6 +172,11 @@ REFUSED = [
     ({"files": [("a", PHOTO), ("b", PHOTO)]}, 400, "Too many files"),
     ({"content": PHOTO, "params": {"threshold": "2"}}, 422, "threshold is '2'"),
     ({"content": PHOTO, "params": {"format": "xml"}}, 422, "format is 'xml'"),
+    (
+        {"content": PHOTO, "params": {"thresold": "0.7"}},
+        422,
+        "'thresold' is no query of /predict: expected format",
+    ),
     ({"content": PHOTO, "params": {"classes": "x"}}, 422, "classes has 'x', which is no class of this model"),
 ]
 
