@@ -18,7 +18,8 @@ RUN pip install ".[serve]" \
     && pip uninstall -y pip
 
 FROM python:3.12-slim
-RUN useradd --create-home --uid 10001 litepred
+# the cache belongs to the user, also where it is a volume
+RUN useradd --create-home --uid 10001 litepred && install -d -o litepred -g litepred /home/litepred/cache
 COPY --from=build /opt/litepred /opt/litepred
 ENV PATH="/opt/litepred/bin:$PATH" LITEPRED_SERVE_HOST=0.0.0.0 LITEPRED_CACHE=/home/litepred/cache
 USER 10001
