@@ -436,7 +436,7 @@ CALLS = {
     "Predictor(outputs)": ["dict is not a config"],
     "Predictor(precision='fp16')": ["expected one of float32, bfloat16, float16"],
     # an image
-    "predictor('empty')": ["is a directory", "predictor.batch(sorted(Path(folder).iterdir()))"],
+    "predictor('empty')": ["is a directory", "predictor.batch(sorted(Path(folder).rglob('*.jpg')))"],
     "predictor.batch('empty')": ["a single str", "sorted(Path(folder).iterdir())"],
     "next(predictor.stream('empty'))": ["'empty' is a folder: expected one video", "predictor.batch(sorted("],
     "next(predictor.stream('nothere.mp4'))": ["there is no file 'nothere.mp4': expected a video file"],
