@@ -150,7 +150,7 @@ def test_what_is_refused_at_once(predictor, choice, message):
 
 @pytest.mark.parametrize("predictor", ["fpn"], indirect=True)
 def test_a_name_of_no_argument(predictor):
-    with pytest.raises(TypeError, match="treshold"):
+    with pytest.raises(ConfigError, match="treshold came, but a call takes threshold, classes"):
         predictor(image(), treshold=0.5)
 
 
