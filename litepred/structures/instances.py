@@ -158,7 +158,7 @@ class Instances:
         if len(instance_lists) == 1:
             return first
         sizes = [instances.image_size for instances in instance_lists]
-        if any(size != sizes[0] for size in sizes):
+        if not torch.jit.is_tracing() and any(size != sizes[0] for size in sizes):  # a trace has tensors as sizes
             raise AssertionError(f"Instances.cat got the image sizes {sizes}: they must be equal, join per image")
         return _build(first, {k: _cat_field(k, [i.get(k) for i in instance_lists]) for k in first._fields})
 
