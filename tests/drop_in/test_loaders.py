@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import pickle
 
 import pytest
@@ -56,7 +57,8 @@ class TestMapDataset:
         mapped = MapDataset([1, 2, 3], str)
         assert (len(mapped), mapped[2]) == (3, "3")
 
-    def test_another_element_comes_for_one_that_is_left_out(self, caplog):
+    def test_another_element_comes_for_one_that_is_left_out(self, caplog, monkeypatch):
+        monkeypatch.setattr(logging.getLogger("detectron2"), "propagate", True)  # which setup_logger ends
         mapped = MapDataset(range(4), odd)
         assert mapped[1] == 1
         assert {mapped[0], mapped[2]} <= {1, 3}
