@@ -3,6 +3,7 @@
 Which way is faster cannot be read off a processor's list of instructions. So each kind of layer is tried once, for some
 tenths of a second, when the first model that has such a layer is made fast. What was measured is kept in the cache
 folder, under the processor, the number of threads and the version of torch, so that later processes choose the same.
+Where other programs took much of the processor meanwhile, the next processes try again, and the least times count.
 
 ``LITEPRED_CHOICES`` decides without measuring: ``usual`` for torch's own way everywhere, or a list of kinds such as
 ``winograd=yes,linear=no,bfloat16=yes``, in which a kind that is left out is measured. `pin` does the same in a program.
@@ -37,6 +38,8 @@ _VARIABLE = "LITEPRED_CHOICES"
 _LEAST_GAIN = {"winograd": 1.15, "linear": 1.2, "bfloat16": 1.25}
 _BYTES_WORTH_ONE = 1 << 30  # of further memory, for which it has to be once more as fast
 _ROUNDS, _LEAST_ROUNDS, _PATIENCE_MS = 7, 2, 300
+_FREE_SHARE = 0.8  # of its threads' time that a process has on a processor which no other program disturbs
+_BUSY_TRIES = 5  # how many processes try a layer anew, where each of them was disturbed
 _INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 # What /proc/cpuinfo says on x86 and ARM that stays the same, unlike the clock rate.
 _ARM = "implementer|architecture|variant|part|revision"
@@ -54,11 +57,19 @@ class Timing(NamedTuple):
         usual_ms: how long torch's own way took, in milliseconds: the least of several tries.
         other_ms: how long the other way took.
         taken: whether the other way is taken: it gains more than it costs in memory or digits.
+        busy_tries: how many processes have tried it while other programs took much of the processor; 0 once it was
+            tried without such a disturbance.
     """
 
     usual_ms: float
     other_ms: float
     taken: bool
+    busy_tries: int = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether later processes take this as it is, instead of trying again."""
+        return not 0 < self.busy_tries < _BUSY_TRIES
 
 
 def is_faster(
@@ -82,11 +93,14 @@ def is_faster(
     with _lock:
         place = _file_name()
         if (place, name) not in _measured:
-            for known, choice in _read(place).items():
-                _measured.setdefault((place, known), choice)
-        if (place, name) not in _measured:
-            _measured[place, name] = _measure(_LEAST_GAIN[kind] + more_bytes / _BYTES_WORTH_ONE, *make())
-            _write(place)
+            before = _read(place)
+            for known, choice in before.items():
+                if choice.is_settled:
+                    _measured.setdefault((place, known), choice)
+            if (place, name) not in _measured:
+                least_gain = _LEAST_GAIN[kind] + more_bytes / _BYTES_WORTH_ONE
+                _measured[place, name] = _measure(least_gain, *make(), before.get(name))
+                _write(place)
         return _measured[place, name].taken
 
 
@@ -139,23 +153,30 @@ def _parse(text: str) -> dict[str, bool]:
     return chosen
 
 
-def _measure(least_gain: float, usual: Callable[[], Any], other: Callable[[], Any]) -> Timing:
-    """Let the two ways take turns, and compare the least times, which other programs disturb least."""
-    times_ms = {usual: math.inf, other: math.inf}
-    spent_ms = 0.0
+def _measure(least_gain: float, usual: Callable[[], Any], other: Callable[[], Any], before: Timing | None) -> Timing:
+    """Let the two ways take turns, and compare the least times, those of disturbed tries before among them."""
+    times_ms = {usual: before.usual_ms if before else math.inf, other: before.other_ms if before else math.inf}
+    spent_ms = had_ms = 0.0
     with torch.inference_mode():
         usual(), other()  # the first time prepares
         for i in range(_ROUNDS):
             if i >= _LEAST_ROUNDS and spent_ms > _PATIENCE_MS:
                 break
             for way in times_ms:
-                start = time.perf_counter()
+                start, had = time.perf_counter(), time.process_time()
                 way()
                 elapsed_ms = 1e3 * (time.perf_counter() - start)
                 times_ms[way] = min(times_ms[way], elapsed_ms)
                 spent_ms += elapsed_ms
+                had_ms += 1e3 * (time.process_time() - had)
     gain = times_ms[usual] / times_ms[other]
-    return Timing(round(times_ms[usual], 3), round(times_ms[other], 3), gain >= least_gain)
+    busy_tries = 0 if _is_free(spent_ms, had_ms) else before.busy_tries + 1 if before else 1
+    return Timing(round(times_ms[usual], 3), round(times_ms[other], 3), gain >= least_gain, busy_tries)
+
+
+def _is_free(spent_ms: float, had_ms: float) -> bool:
+    """Whether this process, which works with all of its threads, had the processor for nearly all of a time."""
+    return had_ms >= _FREE_SHARE * spent_ms * torch.get_num_threads()
 
 
 def _file_name() -> str:
@@ -168,16 +189,19 @@ def _read(name: str) -> dict[str, Timing]:
     """Read what was measured before; a file that is missing, damaged or of another form holds nothing."""
     try:
         rows = json.loads((cache_folder() / "choices" / name).read_text(encoding="utf-8"))
-        return {layer: Timing(float(usual), float(other), bool(taken)) for layer, (usual, other, taken) in rows.items()}
+        return {
+            layer: Timing(float(usual), float(other), bool(taken), int(busy_tries))
+            for layer, (usual, other, taken, busy_tries) in rows.items()
+        }
     except (OSError, LitepredError, ValueError, TypeError, AttributeError):
         return {}
 
 
 def _write(name: str) -> None:
-    """Keep what was measured. What another process has written meanwhile goes first, so that both choose the same."""
-    for layer, choice in _read(name).items():
-        _measured[name, layer] = choice
-    rows = {layer: choice for (place, layer), choice in _measured.items() if place == name}
+    """Keep what was measured. What another process has settled meanwhile goes first, so that both choose the same."""
+    rows = _read(name)
+    _measured.update({(name, layer): choice for layer, choice in rows.items() if choice.is_settled})
+    rows |= {layer: choice for (place, layer), choice in _measured.items() if place == name}
     with contextlib.suppress(OSError, LitepredError):  # a cache that cannot be written: this process knows
         path = cache_folder() / "choices" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -85,9 +85,6 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
     if precision != "float32":
         _reduce(model, _DTYPES[precision])
     if compile:
-        for module in model.modules():
-            if isinstance(module, WinogradConv2d):  # its loops would be unrolled
-                module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
         for part in _dense_parts(model):
             part.compile(dynamic=True)
     model.optimized = True  # type: ignore[assignment]

@@ -159,7 +159,8 @@ def chosen() -> Iterator[tuple[str, str]]:
             yield layer, f"{'taken' if choice else 'not taken'}, as was asked for"
         else:
             taken = "taken" if choice.taken else "not taken"
-            yield layer, f"{taken}: {choice.other_ms:.2f} ms, torch's own way {choice.usual_ms:.2f} ms"
+            again = "" if choice.is_settled else "; tried again next time, as other programs took the processor"
+            yield layer, f"{taken}: {choice.other_ms:.2f} ms, torch's own way {choice.usual_ms:.2f} ms{again}"
 
 
 def _caches() -> Iterator[tuple[str, str]]:

@@ -92,36 +92,59 @@ class WinogradConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``x`` (N, C, H, W), best in channels-last order, in which the result (N, K, H, W) comes."""
-        x = x.permute(0, 2, 3, 1)
-        n, height, width, channels = x.shape
-        rows, columns = -(-height // 4), -(-width // 4)
-        out = x.new_empty(n, rows, 4, columns, 4, self.weight.shape[2])
-        tiles = max(1, _TILE_VALUES // channels)
-        images_at_once, rows_at_once = max(1, tiles // max(1, rows * columns)), max(1, tiles // max(1, columns))
-        for i in range(0, n, images_at_once):
-            for row in range(0, rows, rows_at_once):
-                end = min(rows, row + rows_at_once)
-                top, bottom = 4 * row - 1, 4 * end + 1
-                part = x[i : i + images_at_once, max(0, top) : min(height, bottom)]
-                edges = (1, 4 * columns + 1 - width, max(0, -top), max(0, bottom - height))
-                self._convolve(F.pad(part, (0, 0, *edges)), out[i : i + images_at_once, row:end])
-        return out.flatten(3, 4).flatten(1, 2)[:, :height, :width].permute(0, 3, 1, 2)
+        if not torch.compiler.is_compiling():
+            return _convolve(x, self.weight, self.bias, self.activation)
+        out = _winograd_conv2d(x, self.weight, self.bias)
+        return out if self.activation is None else self.activation(out)
 
-    def _convolve(self, x: Tensor, out: Tensor) -> None:
-        """Convolve padded ``x`` (N, 4·h + 2, 4·w + 2, C) into ``out`` (N, h, 4, w, 4, K)."""
-        n, height, width, channels = x.shape
-        h, w, k = height // 4, width // 4, out.shape[-1]
-        by_column = x.new_empty(6, n, height, w, channels)
-        _to_points([x[:, :, j : j + 4 * w - 3 : 4] for j in range(6)], by_column)
-        tiles = x.new_empty(6, 6, n, h, w, channels)
-        _to_points([by_column[:, :, j : j + 4 * h - 3 : 4] for j in range(6)], tiles)
-        products = torch.bmm(tiles.view(36, -1, channels), self.weight).view(6, 6, n, h, w, k)
-        by_row = x.new_empty(4, 6, n, h, w, k)
-        _from_points(products, by_row)
-        _from_points(by_row.unbind(1), out.permute(4, 2, 0, 1, 3, 5).unbind(0))
-        out += self.bias
-        if self.activation is not None:
-            out.copy_(self.activation(out))
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor, activation: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    x = x.permute(0, 2, 3, 1)
+    n, height, width, channels = x.shape
+    rows, columns = -(-height // 4), -(-width // 4)
+    out = x.new_empty(n, rows, 4, columns, 4, weight.shape[2])
+    tiles = max(1, _TILE_VALUES // channels)
+    images_at_once, rows_at_once = max(1, tiles // max(1, rows * columns)), max(1, tiles // max(1, columns))
+    for i in range(0, n, images_at_once):
+        for row in range(0, rows, rows_at_once):
+            end = min(rows, row + rows_at_once)
+            top, bottom = 4 * row - 1, 4 * end + 1
+            part = x[i : i + images_at_once, max(0, top) : min(height, bottom)]
+            edges = (1, 4 * columns + 1 - width, max(0, -top), max(0, bottom - height))
+            piece = out[i : i + images_at_once, row:end]
+            _convolve_piece(F.pad(part, (0, 0, *edges)), weight, piece)
+            piece += bias
+            if activation is not None:
+                piece.copy_(activation(piece))
+    return out.flatten(3, 4).flatten(1, 2)[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def _convolve_piece(x: Tensor, weight: Tensor, out: Tensor) -> None:
+    """Convolve padded ``x`` (N, 4·h + 2, 4·w + 2, C) into ``out`` (N, h, 4, w, 4, K)."""
+    n, height, width, channels = x.shape
+    h, w, k = height // 4, width // 4, out.shape[-1]
+    by_column = x.new_empty(6, n, height, w, channels)
+    _to_points([x[:, :, j : j + 4 * w - 3 : 4] for j in range(6)], by_column)
+    tiles = x.new_empty(6, 6, n, h, w, channels)
+    _to_points([by_column[:, :, j : j + 4 * h - 3 : 4] for j in range(6)], tiles)
+    products = torch.bmm(tiles.view(36, -1, channels), weight).view(6, 6, n, h, w, k)
+    by_row = x.new_empty(4, 6, n, h, w, k)
+    _from_points(products, by_row)
+    _from_points(by_row.unbind(1), out.permute(4, 2, 0, 1, 3, 5).unbind(0))
+
+
+# What a compiler sees in the place of the loops over pieces, which it would unroll for one size.
+@torch.library.custom_op(
+    "litepred::winograd_conv2d", mutates_args=(), schema="(Tensor x, Tensor weight, Tensor bias) -> Tensor"
+)
+def _winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return _convolve(x, weight, bias).contiguous(memory_format=torch.channels_last)
+
+
+@_winograd_conv2d.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    out = x.new_empty(x.shape[0], bias.shape[0], *x.shape[2:])
+    return out.to(memory_format=torch.channels_last)
 
 
 def _both_ways(channels: int, outputs: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:

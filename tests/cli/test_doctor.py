@@ -50,18 +50,26 @@ def test_the_page(capsys, cache):
 
 
 @pytest.mark.parametrize(
-    ("pinned", "told"),
+    ("pinned", "measured", "told"),
     [
-        (None, {}),
-        ("linear=no", {"linear": "not taken, as was asked for"}),
-        ("", {"winograd 8→8": "taken: 1.00 ms, torch's own way 3.00 ms"}),
+        ("", {}, {}),
+        ("linear=no", {}, {"linear": "not taken, as was asked for"}),
+        (
+            "",
+            {"winograd 8→8": [3.0, 1.0, True, 0], "winograd 8→9": [1.0, 3.0, False, 1]},
+            {
+                "winograd 8→8": "taken: 1.00 ms, torch's own way 3.00 ms",
+                "winograd 8→9": "not taken: 3.00 ms, torch's own way 1.00 ms; "
+                "tried again next time, as other programs took the processor",
+            },
+        ),
     ],
 )
-def test_what_was_chosen(pinned, told, capsys, cache, monkeypatch):
-    monkeypatch.setenv("LITEPRED_CHOICES", pinned or "")
-    if pinned == "":
+def test_what_was_chosen(pinned, measured, told, capsys, cache, monkeypatch):
+    monkeypatch.setenv("LITEPRED_CHOICES", pinned)
+    if measured:
         (cache / "choices").mkdir(parents=True)
-        (cache / "choices" / choices._file_name()).write_text(json.dumps({"winograd 8→8": [3.0, 1.0, True]}), "utf-8")
+        (cache / "choices" / choices._file_name()).write_text(json.dumps(measured), "utf-8")
     assert facts(capsys)["choices"] == told
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import pytest
 import torch
 from tiny_models import tiny_image, tiny_model
+from torch import nn
 from torch._dynamo.testing import CompileCounter
+from torch.nn import functional as F
 
-from litepred.layers import batched_nms
+from litepred.layers import WinogradConv2d, batched_nms
 from litepred.optimize import optimize
 from litepred.structures import Instances
 from litepred.structures.keypoints import heatmaps_to_keypoints
@@ -31,10 +33,9 @@ SIZES = [(160, 224), (192, 192), (224, 160)]  # for all of which torch chooses t
     "family", [pytest.param(one, marks=[pytest.mark.long] * (one in ("keypoint", "cascade"))) for one in FAMILIES]
 )
 @torch.no_grad()
-def test_one_graph_for_all_sizes(family, monkeypatch):
+def test_one_graph_for_all_sizes(family):
     base, changes = FAMILIES[family]
     model = tiny_model(base, **changes)
-    monkeypatch.setattr("litepred.layers.WinogradConv2d.suits", lambda conv: False)  # it runs outside of graphs
     optimize(model)
     counter = CompileCounter()
     torch.compiler.reset()
@@ -69,3 +70,20 @@ def test_operators_of_graphs_are_the_functions(number):
         assert compiled(batched_nms)(*arguments).equal(batched_nms(*arguments))
         maps = torch.rand(number, 2, 6, 6, generator=generator)
         assert compiled(heatmaps_to_keypoints)(maps, boxes).equal(heatmaps_to_keypoints(maps, boxes))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("activation", [None, F.relu_])
+def test_winograds_transform_stays_in_one_graph(activation):
+    layer = nn.Conv2d(128, 128, 3, padding=1)
+    layer.activation = activation
+    winograd = WinogradConv2d(layer)
+    counter = CompileCounter()
+    torch.compiler.reset()
+    graph = torch.compile(nn.Sequential(winograd, winograd), backend=counter, fullgraph=True, dynamic=True)
+    for size in ((2, 128, 9, 13), (3, 128, 16, 8)):
+        x = torch.randn(size).contiguous(memory_format=torch.channels_last)
+        found = graph(x)
+        assert found.equal(winograd(winograd(x))) and found.is_contiguous(memory_format=torch.channels_last)
+    assert counter.frame_count == 1
+    torch.library.opcheck(torch.ops.litepred.winograd_conv2d.default, (x, winograd.weight, winograd.bias))
