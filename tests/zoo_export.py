@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import warnings
 from typing import Any
 
+import torch
 from exported_families import IMAGES
 from tiny_models import golden
 from torch import Tensor
 
-from litepred import Predictor, model_zoo
+from litepred import Predictor, build_model, model_zoo
 from litepred.export import export_onnx
 
 # What a residual block adds, and the sharpness of attention, are small in trained models. With large ones a deep model
@@ -53,6 +55,29 @@ def trained_like(cfg: Any) -> dict[str, Tensor]:
         if cfg.MODEL.META_ARCHITECTURE == "TorchvisionRCNN" and "objectness_logits" in key:
             tensor *= 0.05  # else rounding would decide which sigmoid is larger
     return state
+
+
+def graph_of(name: str) -> str:
+    """Return what an exported graph depends on: modules, their settings, and the shapes of their weights.
+
+    Models that have it in common are exported as the same file, since their random weights are the same too.
+    """
+    cfg = small_cfg(name)
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model = build_model(cfg)
+    parts: list[Any] = [cfg.INPUT.FORMAT, list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)]
+    for path, module in model.named_modules():
+        settings = {key: value for key, value in vars(module).items() if key[0] != "_" and is_plain(value)}
+        parts.append((path, type(module).__qualname__, sorted(settings.items())))
+    shapes = [(key, tuple(tensor.shape)) for key, tensor in model.state_dict().items()]
+    return hashlib.sha256(repr((parts, shapes)).encode()).hexdigest()
+
+
+def is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return isinstance(value, (int, float, str, type(None)))
 
 
 def main() -> None:
