@@ -11,7 +11,9 @@ import argparse
 import logging
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from ..errors import ConfigError, LitepredError, in_words_of_python
 from .arguments import CommandParser, add, positive
@@ -39,9 +41,8 @@ def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
     add_model_arguments(parser)
     where = parser.add_argument_group("where")
-    host, port = _from_environment("host", "127.0.0.1"), _from_environment("port", "8000")
-    add(where, "--host HOST", "address to listen on, 0.0.0.0 for all of this machine", default=host)
-    add(where, "--port PORT", "0 for any that is free", type=_port, default=port)
+    add(where, "--host HOST", "address to listen on, 0.0.0.0 for all of this machine", **_setting("host", "127.0.0.1"))
+    add(where, "--port PORT", "0 for any that is free", **_setting("port", "8000", _port))
     add(where, "--access-log", "write a line for each request")
     limits = parser.add_argument_group("limits")
     for spec, kind, default, told in (
@@ -51,11 +52,23 @@ def add_options(parser: CommandParser) -> None:
         ("--queue N", positive, "32", "requests that are worked on or wait"),
         ("--batch-size N", positive, None, "images of one size that run together; default: 1 on the CPU, else 4"),
     ):
-        add(limits, spec, told, type=kind, default=_from_environment(spec.split()[0][2:], default))
+        add(limits, spec, told, **_setting(spec.split()[0][2:], default, kind))
 
 
-def _from_environment(option: str, default: str | None) -> str | None:
-    return os.environ.get(f"LITEPRED_SERVE_{option.upper().replace('-', '_')}", default)
+def _setting(option: str, default: str | None, kind: Callable[[str], Any] = str) -> dict[str, Any]:
+    """Return how an option is read that the environment may give as well; its errors tell which of both it was."""
+    variable = f"LITEPRED_SERVE_{option.upper().replace('-', '_')}"
+    given = os.environ.get(variable, default)
+
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except argparse.ArgumentTypeError as error:
+            if text is not given:
+                raise
+            raise argparse.ArgumentTypeError(f"the environment variable {variable} is not usable: {error}") from error
+
+    return {"type": read, "default": given}
 
 
 def _port(text: str) -> int:

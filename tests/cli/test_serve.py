@@ -44,7 +44,12 @@ def test_limits_from_options_and_from_the_environment(monkeypatch):
         (["--port", "65536"], {}, "argument --port: '65536' came: expected a port"),
         (["--timeout", "inf"], {}, "expected a number of seconds above 0"),
         (["--queue", "0"], {}, "argument --queue: '0' came"),
-        ([], {"LITEPRED_SERVE_MAX_PIXELS": "many"}, "argument --max-pixels: 'many' came"),
+        (["--max-pixels", "few"], {"LITEPRED_SERVE_MAX_PIXELS": "many"}, "argument --max-pixels: 'few' came"),
+        (
+            [],
+            {"LITEPRED_SERVE_MAX_PIXELS": "many"},
+            "the environment variable LITEPRED_SERVE_MAX_PIXELS is not usable: 'many' came",
+        ),
     ],
 )
 def test_limits_that_are_none(typed, environment, told, monkeypatch, capsys):
