@@ -105,7 +105,7 @@ def is_faster(
 
 
 def filled(layer: _Layer) -> _Layer:
-    """Give a layer that is made on the meta device weights to be tried with, and leave the random numbers alone."""
+    """Fill a layer that was made on the meta device with constants, to be timed; no random number is drawn."""
     layer.to_empty(device="cpu").float().requires_grad_(False)
     for weight in layer.parameters():
         weight.fill_(0.01)
@@ -127,7 +127,7 @@ def pin(chosen: str | None) -> None:
 
 
 def choices() -> dict[str, Timing | bool]:
-    """Return what is chosen on this machine, by kind and layer as far as they were needed: measured, or pinned."""
+    """Return the choices so far, by kind and layer: a `Timing` where it was measured, a bool where it is pinned."""
     pinned = _pins()
     with _lock:
         place = _file_name()

@@ -69,7 +69,8 @@ def announce(
             ".onnx", the function that reads what the file says of its model, as "package.module:function". It takes the
             path and returns a `Checkpoint` whose header has the texts of `litepred.checkpoint.bundle`.
         engines: for the name of each engine besides torch, the function that builds a model for `Predictor` on it, as
-            "package.module:function". It takes the `ResolvedModel` and the arguments ``engine`` and ``precision``.
+            "package.module:function". It is called with the `ResolvedModel`, the engine's name, the precision, and the
+            number of threads or ``None``.
         addresses: for the beginning of an address, such as "hf" of "hf://owner/model", the function that fetches a
             model from there, as "package.module:function". It takes the address and returns a `ModelPlace`.
         satellites: for each thing that the rooms which predict leave to others, the function that does it, as

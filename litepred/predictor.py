@@ -77,8 +77,8 @@ class ModelInput(TypedDict):
     Attributes:
         image: (C, H, W) uint8, or float32 where it came as floats, in the size that the model is to see, and in the
             channel order of its config.
-        height: of the answer, in pixels.
-        width: of the answer, in pixels.
+        height: of the image that the answer is given for, in pixels.
+        width: of that image, in pixels.
     """
 
     image: Tensor
@@ -126,7 +126,7 @@ class Predictor:
         compile: compile the parts that get faster by it with ``torch.compile``. That takes a while, and a progress bar
             on standard error shows it.
         mask_format: what ``pred_masks`` are: "bitmask", (N, H, W) bool; or smaller: "roi", `ROIMasks` to be pasted when
-            asked; "rle", COCO's run lengths (needs pycocotools); "polygon", a list of outlines per instance.
+            asked; "rle", COCO's RLE (needs pycocotools); "polygon", a list of outlines per instance.
         engine: what runs the model: "torch"; or "onnxruntime" or "openvino", which run a file of ``litepred export``,
             and for which another model is exported once into the cache (see `litepred.export`). By default torch, and
             ONNX Runtime for an ONNX file.
@@ -139,7 +139,8 @@ class Predictor:
     Attributes:
         cfg: the config in use.
         model: the model, ``model(list[dict]) -> list[dict]``.
-        metadata: class names and colours of the data set ``cfg.DATASETS.TEST[0]``, as far as they are known.
+        metadata: names of the classes: those given as ``class_names``, else those that come with the model, else those
+            of the data set ``cfg.DATASETS.TEST[0]``, in this case with its colours, as far as they are known.
         aug: the resizing, a `ResizeShortestEdge`.
         input_format: order of the channels in the model's input, "BGR" or "RGB".
         engine: what runs the model: "torch", "onnxruntime" or "openvino".
@@ -450,7 +451,8 @@ class Predictor:
                 busy with one image as with four.
             return_errors: yield the `ImageError` of an image that cannot be read in the place of its answer, and go
                 on, instead of raising it.
-            **way: as `__call__` takes it, for all of the images.
+            **way: as `__call__` takes it, for all of the images. With ``tile`` each image is read when its turn comes,
+                and ``batch_size`` has no effect: its tiles are what runs together.
 
         Yields:
             A dict per image, in order.

@@ -70,7 +70,7 @@ def resolve_model(
     """Look up what the arguments of `Predictor` of the same names lead to.
 
     A frozen config stays frozen. Class names come from the user; else from the file of the weights, or from
-    that of the config; else from what is known of the config's data set.
+    that of the config; else from the address on the hub; else from what is known of the config's data set.
 
     Raises:
         ConfigError: there is no such config, it cannot be read, or its model has another number of classes than there

@@ -1,4 +1,4 @@
-"""Identities that last from frame to frame, given by a tracker of the package trackers.
+"""Tracking: numbers that instances keep from frame to frame, given by a tracker of the package trackers.
 
 N instances of a frame.
 """

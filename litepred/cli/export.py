@@ -1,8 +1,8 @@
 """Write a model as an ONNX file, for ONNX Runtime, OpenVINO, browsers and others.
 
 The file is of one piece and takes images of any size. Config, class names and
-resizing are in its metadata, so that Predictor("model.onnx") and every command
-here run it as they run other models.
+resizing are in its metadata, so that Predictor("model.onnx") and the commands
+predict, evaluate, benchmark, compare and serve run it as they run other models.
 
 The file is run and compared with the predictor before it gets its name; the
 largest differences are printed, and nothing is left behind if they are more

@@ -39,14 +39,14 @@ class COCOEvaluator:
     """Average precision as Detectron2's evaluator of this name computes it: at most 100 instances count per image.
 
     Call ``process`` for each batch, then ``evaluate()``; ``reset()`` starts anew. The evaluator keeps the predictions'
-    boxes, scores, run lengths and keypoints.
+    boxes, scores, keypoints, and masks as RLE.
 
     Args:
         annotations: path of a COCO file with ``images``, ``categories`` and ``annotations``.
         metadata: the data set's metadata. It is needed where the order of the model's classes is not that of the
             file's category ids; see `category_ids`.
         kpt_oks_sigmas: a sigma for each keypoint, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; with none, COCO's are taken.
-        num_classes: how many classes the model has, if the file's categories are to be held against it.
+        num_classes: the model's number of classes, to check the file's categories against; ``None`` checks nothing.
 
     Attributes:
         images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
@@ -135,8 +135,9 @@ class COCOEvaluator:
 
         Returns:
             A dict of metrics for each of the tasks ``bbox``, ``segm`` and ``keypoints`` that the predictions have:
-            ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` (small, medium, large), and ``AP-name`` for each class
-            where there are several. They go from 0 to 100; a metric that cannot be computed is NaN.
+            ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` (small, medium, large; keypoints have no ``APs``), and
+            ``AP-name`` for each class where there are several. They go from 0 to 100; a metric that cannot be computed
+            is NaN. An empty dict, before anything was predicted.
 
         Raises:
             LitepredError: Predictions, annotations and sigmas have different numbers of keypoints.

@@ -19,7 +19,7 @@ class OnnxRuntime:
     """ONNX Runtime, on the CPU or on CUDA.
 
     Args:
-        path: of the file.
+        path: of the ONNX file.
         device: such as "cpu" or "cuda:1".
         threads: to compute with; by default one per core.
     """
@@ -49,7 +49,7 @@ class OpenVino:
     """Intel's OpenVINO.
 
     Args:
-        path: of the file.
+        path: of the ONNX file.
         device: "cpu", or a name of OpenVINO's such as "GPU".
         threads: to compute with; by default one per core.
         precision: "float32", or "bfloat16" or "float16" where the device computes in it.

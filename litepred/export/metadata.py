@@ -46,7 +46,7 @@ def onnx_module() -> Any:
 
 
 def read_onnx(path: str | os.PathLike[str]) -> Any:
-    """Read an ONNX file that stands alone: it may name no other file, and no operators but ONNX's own.
+    """Read an ONNX file that stands alone: no other file is named, and no operators but ONNX's and ONNX Runtime's.
 
     Returns:
         An ``onnx.ModelProto``.

@@ -50,13 +50,13 @@ class ExportReport:
     """What `export_onnx` wrote, and how far it is from the predictor.
 
     Attributes:
-        path: of the file.
-        outputs: their names, in order.
+        path: of the ONNX file that was written.
+        outputs: names of the graph's outputs, in order.
         differences: for each output the largest difference over all images; of ``boxes`` and ``proposals`` in pixels,
             of ``scores`` and ``masks`` in probability.
         instances: how many instances or proposals were compared.
         images: how many images were compared.
-        num_bytes: size of the file.
+        num_bytes: size of the file, in bytes.
         seconds: how long exporting and comparing took.
     """
 
@@ -97,8 +97,8 @@ def export_onnx(
     only if it agrees.
 
     Args:
-        predictor: with precision "float32", on any device.
-        path: of the file, which is replaced if it is there.
+        predictor: whose model is exported; it must compute in float32, on whatever device.
+        path: where the ONNX file is written; a file that is there is replaced.
         size_hw: height and width in pixels, when images of that size alone are to be taken.
         half: store the weights in float16, in half the space. They are still multiplied in float32. The differences
             that their rounding makes are told and not limited; that the same instances are found is.

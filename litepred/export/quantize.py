@@ -35,14 +35,14 @@ class QuantizationReport:
     """What eight bits changed, on the images that the ranges of values were taken from.
 
     Attributes:
-        path: of the file.
+        path: of the ONNX file that was written.
         images: how many images there were.
         instances: how many instances the model in float finds with a score of 0.5 or more.
         kept: how many of them the quantised model finds too, of the same class and with an IoU of 0.5 or more.
-        moved: by how many pixels of the image the corners of the kept ones moved, in the median.
-        moved_most: the same, for the one of twenty that moved farthest.
+        moved: median displacement of the corners of the kept ones, in pixels of the image.
+        moved_most: 95th percentile of that displacement.
         in_float: the layers that were left in float.
-        num_bytes: size of the file.
+        num_bytes: size of the file, in bytes.
         seconds: how long quantising and comparing took.
     """
 
@@ -61,7 +61,7 @@ class QuantizationReport:
         return (
             f"{self.path}: {self.num_bytes / 1e6:,.1f} MB in int8, {self.seconds:.0f} s; on {self.images} images "
             f"{share} of {self.instances} instances (score 0.5 or more) are kept, their corners moved by "
-            f"{self.moved:.2f} px (median) and {self.moved_most:.2f} px (one of twenty)"
+            f"{self.moved:.2f} px (median) and {self.moved_most:.2f} px (95th percentile)"
         )
 
 

@@ -28,7 +28,7 @@ def filter(
     classes: Iterable[str | int] | None = None,
     metadata: Metadata | None = None,
 ) -> Found:
-    """Return the instances that count, of a predictor's whole answer in a copy of it.
+    """Keep the instances above a score and of some classes; a whole answer is returned as a copy that has these alone.
 
     Args:
         instances: what a predictor returned, or the instances in it.
@@ -60,7 +60,7 @@ def crops(
         masked: whether each crop gets its mask as a fourth channel, 255 in the mask and 0 elsewhere.
 
     Returns:
-        For each instance (h, w, 3) uint8, BGR, or (h, w, 4), BGRA; 0 pixels high or wide where its box is.
+        For each instance (h, w, 3) uint8, BGR, or (h, w, 4), BGRA; an empty array for an empty box.
 
     Raises:
         ImageError: ``image`` is no image, or of another size.

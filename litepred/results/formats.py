@@ -2,10 +2,7 @@
 
 Each of the formats has an instance once: by its mask if it has one, else by its box; its keypoints come in addition.
 All coordinates are those of the upright image, as these tools show it. Only instances are written: segments of stuff
-have no place in these formats. ``results`` are pairs of an image's path and what was found in it, taken one at a time.
-``metadata`` give the classes their names, if the instances do not know them, and by ``keypoint_names`` the keypoints
-theirs. ``masks=False`` writes boxes although there are masks. Folders are made. Of two images of one name, the files of
-the second are called ``name-2``.
+have no place in these formats. Of two images of one name, the files of the second are called ``name-2``.
 """
 
 from __future__ import annotations
@@ -81,6 +78,12 @@ def write_yolo(
 
     The images belong into ``images`` beside ``labels``; they are not copied.
 
+    Args:
+        folder: where the files are written; it is made.
+        results: pairs of an image's path and what was found in it, taken one at a time.
+        metadata: names of the classes, where the instances do not know them, and ``keypoint_names``.
+        masks: ``False`` writes boxes where there are masks.
+
     Raises:
         WriteError: a file cannot be written.
         LitepredError: ``results`` are no such pairs.
@@ -97,6 +100,12 @@ def write_labelme(
     one a polygon. Each keypoint is a point, of the same ``group_id`` as its instance. ``score`` and ``track_id`` stand
     beside the label. An image with nothing in it has no shapes. ``imagePath`` leads from the folder to the image.
 
+    Args:
+        folder: where the files are written; it is made.
+        results: pairs of an image's path and what was found in it, taken one at a time.
+        metadata: names of the classes, where the instances do not know them, and ``keypoint_names``.
+        masks: ``False`` writes boxes where there are masks.
+
     Raises:
         WriteError: a file cannot be written.
         LitepredError: ``results`` are no such pairs.
@@ -112,6 +121,12 @@ def write_cvat(
     A mask is a ``mask``, whatever its shape; a box a ``box``, a rotated one with its ``rotation``; keypoints are
     ``points`` of the same group. ``score`` and ``track_id`` are attributes, which CVAT takes where a label has them. An
     image with nothing in it is there, too. CVAT knows images by name: a second one of a name gets its path as given.
+
+    Args:
+        path: of the file that is written; its folder is made.
+        results: pairs of an image's path and what was found in it, taken one at a time.
+        metadata: names of the classes, where the instances do not know them, and ``keypoint_names``.
+        masks: ``False`` writes boxes where there are masks.
 
     Raises:
         WriteError: the file cannot be written.
@@ -133,8 +148,13 @@ def write_label_studio(
     ``rotation``; keypoints belong to their instance (``parentID``). Each region has its ``score``, and a prediction the
     mean of them. An image with nothing in it has a prediction without regions.
 
-    ``image_root`` stands before an image's path in its address. By default Label Studio shows files of its own machine,
-    if ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`` is the folder that the paths are relative to.
+    Args:
+        folder: where the files are written; it is made.
+        results: pairs of an image's path and what was found in it, taken one at a time.
+        metadata: names of the classes, where the instances do not know them, and ``keypoint_names``.
+        masks: ``False`` writes boxes where there are masks.
+        image_root: stands before an image's path in its address. By default Label Studio shows files of its own
+            machine, if ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT`` is the folder that the paths are relative to.
 
     Raises:
         WriteError: a file cannot be written.
@@ -156,9 +176,15 @@ def write_geojson(
     file (.tfw, .jgw, .wld …) beside it, they are world coordinates; ``crs`` names their system where the GeoTIFF has a
     number of EPSG. The key ``axes`` says which they are.
 
+    Args:
+        folder: where the files are written; it is made.
+        results: pairs of an image's path and what was found in it, taken one at a time.
+        metadata: names of the classes, where the instances do not know them, and ``keypoint_names``.
+        masks: ``False`` writes boxes where there are masks.
+
     Raises:
         WriteError: a file cannot be written.
-        ImageError: a world file is none.
+        ImageError: a world file does not hold six numbers.
         LitepredError: ``results`` are no such pairs.
     """
     _write(geojson(folder, metadata, masks), results)

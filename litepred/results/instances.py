@@ -252,7 +252,7 @@ def csv_rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row of `CSV_COLUMNS` per instance, its box in pixels; a proposal's score is its objectness logit.
 
-    Where instances are tracked it is one of `TRACKED_COLUMNS`.
+    Tracked instances give rows of `TRACKED_COLUMNS`.
 
     Raises:
         LitepredError: the boxes are rotated.
