@@ -330,6 +330,8 @@ class Predictor:
                 f"{', '.join(sorted(unknown))} came, but a call takes {', '.join(Way.__annotations__)}: {whose}"
             )
         choice: Any = {name: value for name, value in way.items() if name not in ("tile", "overlap")}
+        if isinstance(choice.get("classes"), Iterator):
+            choice["classes"] = list(choice["classes"])  # it is read for each image, and an iterator gives it once
         self._selection(choice)
         if tile is None:
             if overlap is not None:
@@ -346,6 +348,25 @@ class Predictor:
     def usual_batch_size(self) -> int:
         """How many images run together unless a caller says so: one on the CPU, which has enough to do with it."""
         return 1 if torch.device(self.cfg.MODEL.DEVICE).type == "cpu" else 4
+
+    def read(self, path: ImageLike) -> np.ndarray:
+        """Read an image file into the array that predicts the same as the file, and that `litepred.draw` takes.
+
+        Args:
+            path: as `__call__` takes it.
+
+        Returns:
+            (H, W, C), uint8 or floats, with the C channels of the model: BGR of three; of other than one or three, the
+            file's bands in the order in which an array has to have them.
+
+        Raises:
+            ImageError: it is no such image, or cannot be read.
+        """
+        channels = len(self.cfg.MODEL.PIXEL_MEAN)
+        array = image_to_array(path, channels)
+        # The bands of arrays are turned around for models of RGB, as Detectron2 does, and those of files are not.
+        turned = channels not in (1, 3) and self.input_format == "RGB" and not isinstance(path, np.ndarray)
+        return array[:, :, ::-1] if turned else array
 
     def prepare(self, image: ImageLike) -> ModelInput:
         """Read and resize an image, and put it into the form that the model takes.

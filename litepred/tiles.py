@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -67,12 +69,16 @@ def predict_tiled(
         ImageError: ``image`` is no image.
         LitepredError: bitmaps of all instances would take more than 4 GB.
     """
-    sides = (tile, tile) if isinstance(tile, int) else tuple(tile)
-    if len(sides) != 2 or not all(type(side) is int and side >= 32 for side in sides):
+    try:
+        height, width = (index(side) for side in (tile if isinstance(tile, Sequence) else (tile, tile)))
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 32 or isinstance(tile, bool):
         raise ConfigError(f"tile is {tile!r}: expected a side in pixels, 32 or more, or (height, width)")
+    sides = (height, width)
     if not isinstance(overlap, (int, float)) or not 0 <= overlap <= 0.9:
         raise ConfigError(f"overlap is {overlap!r}: expected a share of the tile from 0 to 0.9")
-    size_hw, read = open_windows(image, len(predictor.cfg.MODEL.PIXEL_MEAN))
+    size_hw, read = open_windows(image, len(predictor.cfg.MODEL.PIXEL_MEAN), predictor.input_format)
     tiles = list(tile_corners(size_hw, sides, overlap))
     if len(tiles) == 1:
         return predictor(read(tiles[0]), **choice)
@@ -103,7 +109,9 @@ def tile_corners(size_hw: tuple[int, int], tile_hw: tuple[int, int], overlap: fl
             yield x, y, min(x + tile_hw[1], size_hw[1]), min(y + tile_hw[0], size_hw[0])
 
 
-def open_windows(image: Any, channels: int) -> tuple[tuple[int, int], Callable[[Corners], np.ndarray]]:
+def open_windows(
+    image: Any, channels: int, input_format: str = "BGR"
+) -> tuple[tuple[int, int], Callable[[Corners], np.ndarray]]:
     """Return an image's (height, width), and the function that reads a window of it as a `Predictor` takes it.
 
     Args:
@@ -111,17 +119,19 @@ def open_windows(image: Any, channels: int) -> tuple[tuple[int, int], Callable[[
             tifffile (RGB; needs zarr); an array or what is sliced like one, such as ``numpy.memmap``, zarr or h5py,
             (H, W, 3) in BGR order; of these only the windows are read. Or what `Predictor` takes else, such as a path,
             which is read whole.
-        channels: of the model.
+        channels: how many the model has.
+        input_format: their order, "BGR" or "RGB".
 
     Raises:
         ImageError: it is none of these.
     """
+    from_file = partial(_from_file, channels=channels, input_format=input_format)
     if all(hasattr(image, name) for name in ("read", "height", "width", "count")):
         bands = list(range(1, min(image.count, channels) + 1))
 
         def read_bands(corners: Corners) -> np.ndarray:
             x0, y0, x1, y1 = corners
-            return _from_rgb(np.moveaxis(image.read(bands, window=((y0, y1), (x0, x1))), 0, 2))
+            return from_file(np.moveaxis(image.read(bands, window=((y0, y1), (x0, x1))), 0, 2))
 
         return (image.height, image.width), read_bands
     turned = False
@@ -130,6 +140,7 @@ def open_windows(image: Any, channels: int) -> tuple[tuple[int, int], Callable[[
         image, turned = opened if hasattr(opened, "shape") else opened["0"], True  # the first level of a pyramid
     elif not hasattr(image, "shape"):
         image = image_to_array(image, channels)
+        image = image if channels in (1, 3) else from_file(image)
     shape = tuple(image.shape)
     if len(shape) not in (2, 3) or not all(shape):
         raise ImageError(f"an image of shape {shape} came: expected (height, width) or (height, width, bands)")
@@ -137,16 +148,17 @@ def open_windows(image: Any, channels: int) -> tuple[tuple[int, int], Callable[[
     def read(corners: Corners) -> np.ndarray:
         x0, y0, x1, y1 = corners
         pixels = np.asarray(image[y0:y1, x0:x1])
-        return _from_rgb(pixels) if turned else pixels
+        return from_file(pixels) if turned else pixels
 
     return (shape[0], shape[1]), read
 
 
-def _from_rgb(pixels: np.ndarray) -> np.ndarray:
-    """Turn (H, W, 3) or (H, W, 4) from RGB to BGR, in which a predictor takes arrays."""
-    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
-        pixels = np.concatenate([pixels[:, :, 2::-1], pixels[:, :, 3:]], axis=2)
-    return pixels
+def _from_file(pixels: np.ndarray, channels: int, input_format: str) -> np.ndarray:
+    """Order the bands of a file, RGB of three, as a predictor takes those of an array; see `Predictor.read`."""
+    if pixels.ndim == 3 and channels == 3 and pixels.shape[2] in (3, 4):
+        return np.concatenate([pixels[:, :, 2::-1], pixels[:, :, 3:]], axis=2)
+    turned = pixels.ndim == 3 and channels not in (1, 3) and input_format == "RGB"
+    return pixels[:, :, ::-1] if turned else pixels
 
 
 @dataclass

@@ -66,7 +66,7 @@ class Tracker:
         if len(tracked):
             ids[torch.as_tensor(tracked.data["row"])] = torch.as_tensor(tracked.tracker_id, dtype=torch.int64)
         named = found[:]
-        named.track_ids = ids
+        named.track_ids = ids.to(found.scores.device)
         return {**outputs, "instances": named}
 
 

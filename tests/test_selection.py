@@ -62,6 +62,13 @@ def test_as_a_model_with_such_limits(predictor, threshold, most):
     assert_same(found, expected)
 
 
+def test_classes_of_an_iterator_count_for_every_image(predictor):
+    expected = predictor(image(), threshold=0.0, classes=["cat", "dog"])
+    assert len(expected["instances"])
+    for found in predictor.batch([image(), image()], threshold=0.0, classes=map(str.strip, ["cat", " dog"])):
+        assert_same(found, expected)
+
+
 @pytest.mark.parametrize("chosen", [["dog"], [1], ["cat", 2], []])
 def test_classes_fill_the_places_of_others(predictor, chosen):
     every = predictor(image(), threshold=0.0, max_detections=10_000)["instances"]

@@ -11,6 +11,7 @@ import torch
 from tiny_models import golden, tiny_cfg
 
 from litepred import ConfigError, ImageError, LitepredError, Predictor, tiles
+from litepred.data import image_to_array
 from litepred.default_model import example_page
 from litepred.structures import Boxes, Instances, RotatedBoxes, instance_mask
 
@@ -30,6 +31,7 @@ class Seeing:
 
     def __init__(self, mask_format="bitmask", keypoints=False):
         self.cfg = SimpleNamespace(MODEL=SimpleNamespace(PIXEL_MEAN=[0, 0, 0]))
+        self.input_format = "BGR"
         self.model = torch.nn.Module()
         self.model.mask_format = mask_format
         self.keypoints = keypoints
@@ -179,6 +181,27 @@ def test_what_can_be_cut_by_windows(source, tmp_path):
     assert corners_of(found) == sorted(OBJECTS.values())
 
 
+@pytest.mark.parametrize("input_format", ["BGR", "RGB"])
+def test_files_of_four_bands_are_read_as_the_predictor_reads_them(input_format, tmp_path):
+    """The predictor turns the bands of arrays around for models of RGB, and those of files never."""
+    from PIL import Image
+
+    bands = np.arange(4, dtype=np.uint8)[None, None].repeat(9, 0).repeat(9, 1)
+    Image.fromarray(bands, "RGBA").save(tmp_path / "a.png")
+    raster = SimpleNamespace(height=9, width=9, count=4, read=lambda *_, **__: np.moveaxis(bands, 2, 0))
+    expected = image_to_array(tmp_path / "a.png", 4, input_format)
+    for source in (tmp_path / "a.png", raster):
+        _, read = tiles.open_windows(source, 4, input_format)
+        assert np.array_equal(image_to_array(read((0, 0, 9, 9)), 4, input_format), expected)
+    cfg = SimpleNamespace(MODEL=SimpleNamespace(PIXEL_MEAN=[0, 0, 0, 0]))
+    array = Predictor.read(SimpleNamespace(cfg=cfg, input_format=input_format), tmp_path / "a.png")
+    assert np.array_equal(image_to_array(array, 4, input_format), expected)
+
+
+def test_a_number_of_numpy_is_a_side():
+    assert len(tiles.predict_tiled(Seeing(), scene(), np.int64(100), 0.2, {})["instances"]) == len(OBJECTS)
+
+
 def test_only_windows_are_read():
     class Once:
         shape = (*SIZE, 3)
@@ -195,7 +218,8 @@ def test_only_windows_are_read():
     [
         (scene(), 0, 0.2, ConfigError, "tile is 0: expected a side in pixels, 32 or more"),
         (scene(), (100, 100, 3), 0.2, ConfigError, "tile is"),
-        (scene(), 100.0, 0.2, TypeError, "iterable"),
+        (scene(), 100.0, 0.2, ConfigError, r"tile is 100\.0: expected a side in pixels"),
+        (scene(), True, 0.2, ConfigError, "tile is True"),
         (scene(), 100, 1, ConfigError, "overlap is 1: expected a share of the tile from 0 to 0.9"),
         (scene(), 100, "a", ConfigError, "overlap is 'a'"),
         (np.zeros(5), 100, 0.2, ImageError, r"an image of shape \(5,\) came"),

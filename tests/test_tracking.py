@@ -112,6 +112,10 @@ def test_files(tmp_path):
     assert first == ",".join(TRACKED_COLUMNS) and [line.rpartition(",")[2] for line in lines] == ["4", ""]
     write_csv(tmp_path / "b.csv", [("a", seen((0, 0)))])
     assert (tmp_path / "b.csv").read_text().splitlines()[0] == ",".join(TRACKED_COLUMNS[:-1])
+    for mixed in ([("a", outputs), ("b", seen((0, 0)))], [("b", seen((0, 0))), ("a", outputs)]):
+        with pytest.raises(LitepredError, match="unlike those before: write tracked instances and others into two"):
+            write_csv(tmp_path / "c.csv", mixed)
+    assert not (tmp_path / "c.csv").exists()
 
 
 def test_pictures():

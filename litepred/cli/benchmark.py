@@ -29,8 +29,6 @@ from .doctor import chosen as chosen_layers
 from .inputs import images_or_page, missing_file
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..predictor import Predictor
 
 __all__ = ["EPILOG", "add_options", "run"]
@@ -102,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         parts["ratio"] = reference / parts["total"]
     processor = torch.backends.cpu.get_cpu_capability()
     predictor = next(iter(predictors.values()))
-    height, width = _read(predictor, path).shape[:2]
+    height, width = predictor.read(path).shape[:2]
     device = predictor.cfg.MODEL.DEVICE
     print(
         f"litepred {__version__}, torch {torch.__version__}; {device}, {torch.get_num_threads()} threads, {processor}; "
@@ -119,12 +117,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(predictor: Predictor, path: Path) -> np.ndarray:
-    from ..data import image_to_array
-
-    return image_to_array(path, len(predictor.cfg.MODEL.PIXEL_MEAN))
-
-
 def _measure(predictor: Predictor, path: Path) -> dict[str, float]:
     """Predict on a file, and return how long the parts took, in seconds."""
     import torch
@@ -135,7 +127,7 @@ def _measure(predictor: Predictor, path: Path) -> dict[str, float]:
         return time.perf_counter()
 
     start = now()
-    image = _read(predictor, path)
+    image = predictor.read(path)
     read = now()
     inputs = predictor.prepare(image)
     resized = now()

@@ -130,14 +130,11 @@ def predict_files(
         In order: the item; its image, (H, W, C) uint8 as the model's channels want it, BGR where they are three; and
         what the model returns. For a file that cannot be read ``None`` and the error.
     """
-    from ..data import image_to_array
-
-    channels = len(predictor.cfg.MODEL.PIXEL_MEAN)
     images: deque[np.ndarray | None] = deque()  # those read so far of the items that are still to be yielded
 
     def read(item: T) -> np.ndarray:
         try:
-            images.append(image := image_to_array(path_of(item), channels))
+            images.append(image := predictor.read(path_of(item)))
         except ImageError:
             images.append(None)
             raise

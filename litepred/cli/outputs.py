@@ -56,26 +56,44 @@ class Item:
     is_video: bool
 
 
-def name_items(sources: Sequence[str]) -> list[Item]:
-    """Give each source a stem that no other has, so that images of one name from different folders keep apart."""
+def name_items(sources: Sequence[str], in_parts: bool = False) -> list[Item]:
+    """Give each source a stem that no other has, so that images of one name from different folders keep apart.
+
+    Args:
+        sources: all those of a run.
+        in_parts: whether the run takes a part of them alone, so that images need numbers that no other part gives.
+    """
     last = [_last_part(source) for source in sources]
     stems = [Path(name).stem.replace("camera:", "camera-") for name in last]
     names = [os.path.basename(name) for name in last]
     if len(set(names)) < len(set(sources)):
-        names = [re.sub(r"(?<=://)[^/@]*@", "", source) for source in sources]  # passwords stay out of results
-    numbered = all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems)
+        names = [re.sub(r"(?<=://)[^/]*@", "", source) for source in sources]  # passwords stay out of results
+    videos = [is_video(source) for source in sources]
+    numbers: Sequence[int | None] = [None] * len(sources)
+    if any(videos):  # frames are counted, and images with them
+        pass
+    elif all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems):
+        numbers = [int(stem) for stem in stems]
+    elif in_parts:
+        numbers = range(1, len(sources) + 1)
     uses: Counter[str] = Counter()
-    items = []
-    for source, name, stem in zip(sources, names, stems):
-        items.append(Item(source, name, own_name(stem, uses), int(stem) if numbered else None, is_video(source)))
-    return items
+    for video in {stem for stem, one in zip(stems, videos) if one}:  # files of its frames have these names
+        taken = re.compile(rf"{re.escape(video)}-\d{{6,}}")
+        for stem in stems:
+            if taken.fullmatch(stem):
+                own_name(stem, uses)
+    rows = zip(sources, names, stems, numbers, videos)
+    return [Item(source, name, own_name(stem, uses), number, one) for source, name, stem, number, one in rows]
 
 
 def _last_part(source: str) -> str:
     """Return a path as it is, and of an address the end of its path, else its host."""
     if "://" not in source:
         return source
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError:  # such as brackets that do not close: whoever opens it will say so
+        return "stream"
     return parts.path.rstrip("/").rpartition("/")[2] or parts.hostname or "stream"
 
 

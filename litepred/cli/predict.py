@@ -17,7 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +55,12 @@ appear at its end; a run that is broken off leaves none of them.
 The tools of --format find a frame of a video as NAME-000000.png, as ffmpeg -i
 NAME.mp4 -fps_mode passthrough -start_number 0 NAME-%06d.png writes them.
 
-In COCO's files, images are counted from 1, unless the names of all of them are
-numbers, as COCO's own names are: then those are the ids. The key "file_name"
-tells which image is meant, here and in the other files. It is the file's name,
-or its path as given if two images have the same name."""
+In COCO's files, images are counted from 1, with --part those of other parts
+as well, unless the names of all of them are numbers, as COCO's own names are:
+then those are the ids. Where there are videos, each part counts its own images
+and frames. The key "file_name" tells which image is meant, here and in the
+other files. It is the file's name, or its path as given if two images have the
+same name."""
 
 _FORMATS = ("yolo", "labelme", "cvat", "label-studio", "geojson")
 _FOR_EACH = ("labelme", "geojson")  # those that have a file for each image and none of the whole run
@@ -132,13 +134,15 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"error: {error}")
     if len(unreadable) == len(found):
         return 1
-    items = name_items([name for name in found if isinstance(name, str)])
+    items = name_items([name for name in found if isinstance(name, str)], in_parts=arguments.part is not None)
     items = items[arguments.part or slice(None)]  # named before, so that no two parts give two images one name
     check_targets([item.source for item in items], all_files(arguments, items))
     todo = items
     if arguments.skip_existing:
-        own = [[*item_files(arguments, item), *format_files(arguments, item)] for item in items]
-        todo = [item for item, files in zip(items, own) if not all(path.is_file() for path in files)]
+        own = [  # files of frames do not tell whether a video was finished
+            [*item_files(arguments, item), *([] if item.is_video else format_files(arguments, item))] for item in items
+        ]
+        todo = [item for item, files in zip(items, own) if not files or not all(path.is_file() for path in files)]
     skipped = len(items) - len(todo)
     predictor = make_predictor(arguments)
     with ExitStack() as stack, progress_bar(len(todo), "image") as bar:
@@ -240,9 +244,13 @@ class _Run:
             elif image is not None:  # there is one with every answer
                 outputs = self._checked(answer)
                 text = f"{item.name}: {_summary(outputs, self.predictor.metadata)}"
-                written = self.files.add_image(item, image, outputs)
-                self.done += 1
-                self.tell(f"{text} in {elapsed_s:.2f} s" if is_timed else text, written)
+                try:
+                    written = self.files.add_image(item, image, outputs)
+                except ImageError as error:  # of what lies beside it, such as a world file
+                    self.report(error)
+                else:
+                    self.done += 1
+                    self.tell(f"{text} in {elapsed_s:.2f} s" if is_timed else text, written)
             self.bar.update()
             start = time.perf_counter()
 
@@ -265,16 +273,17 @@ class _Run:
         with VideoReader(item.source) as reader:
             if self.bar.total is not None:
                 self.bar.total = None if reader.frame_count is None else self.bar.total + reader.frame_count - 1
-            with (
-                self.files.video(item, reader) as add_frame,
-                suppress(KeyboardInterrupt) if reader.is_camera else nullcontext(),
-            ):
-                for one in self.predictor.stream(
-                    reader, self.arguments.batch_size, track=self.arguments.track, **self.way
-                ):
-                    add_frame(one, self._checked(one.outputs))
-                    self.done += 1
-                    self.bar.update()
+            with self.files.video(item, reader) as add_frame:
+                try:
+                    for one in self.predictor.stream(
+                        reader, self.arguments.batch_size, track=self.arguments.track, **self.way
+                    ):
+                        add_frame(one, self._checked(one.outputs))
+                        self.done += 1
+                        self.bar.update()
+                except KeyboardInterrupt as stop:
+                    if not reader.is_camera or type(stop) is not KeyboardInterrupt:  # SIGTERM ends the whole run
+                        raise
 
     def _checked(self, outputs: Outputs) -> Outputs:
         """Return what was found, if it is what the options need, and note the classes that have no names."""

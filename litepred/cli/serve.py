@@ -41,7 +41,8 @@ def add_options(parser: CommandParser) -> None:
     """Add the command's arguments to its parser."""
     add_model_arguments(parser)
     where = parser.add_argument_group("where")
-    add(where, "--host HOST", "address to listen on, 0.0.0.0 for all of this machine", **_setting("host", "127.0.0.1"))
+    host = _setting("host", "127.0.0.1", _host)
+    add(where, "--host HOST", "address to listen on, 0.0.0.0 for all of this machine", **host)
     add(where, "--port PORT", "0 for any that is free", **_setting("port", "8000", _port))
     add(where, "--access-log", "write a line for each request")
     limits = parser.add_argument_group("limits")
@@ -69,6 +70,12 @@ def _setting(option: str, default: str | None, kind: Callable[[str], Any] = str)
             raise argparse.ArgumentTypeError(f"the environment variable {variable} is not usable: {error}") from error
 
     return {"type": read, "default": given}
+
+
+def _host(text: str) -> str:
+    if not text:  # which the system would take for all addresses of this machine
+        raise argparse.ArgumentTypeError("an empty text came: expected an address, as in 127.0.0.1, or 0.0.0.0 for all")
+    return text
 
 
 def _port(text: str) -> int:

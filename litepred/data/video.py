@@ -96,7 +96,7 @@ class VideoReader:
         if is_address:
             patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
             self._capture: Any = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG, patience)
-            self._name = re.sub(r"(?<=://)[^/@]*@", "", self._name)  # without user and password
+            self._name = re.sub(r"(?<=://)[^/]*@", "", self._name)  # without user and password
         else:
             self._capture = cv2.VideoCapture(self._name if number is None else number)
         if not self._capture.isOpened():
@@ -172,6 +172,7 @@ def video_file(
 
     Raises:
         LitepredError: such a file cannot be written there, or not all of it could be.
+        ImageError: a frame is of another size.
         WriteError: the folder cannot be written.
     """
     added = False
@@ -180,7 +181,7 @@ def video_file(
     def add(frame: np.ndarray) -> None:
         nonlocal added
         if frame.shape != (*size_hw, 3):  # OpenCV would leave it out and say nothing
-            raise LitepredError(f"{str(path)!r} takes frames of shape {(*size_hw, 3)}, but one is {frame.shape}")
+            raise ImageError(f"{str(path)!r} takes frames of shape {(*size_hw, 3)}, but one is {frame.shape}")
         write(np.ascontiguousarray(frame[:height, :width]))
         added = True
 

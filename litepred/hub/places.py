@@ -147,8 +147,10 @@ def _names(api: HfApi, repo: str, revision: str | None) -> tuple[list[str], bool
             raise
         try:
             folder: Any = Path(api.snapshot_download(repo, revision=revision, local_files_only=True))
-        except Exception:
-            raise error from None
+        except Exception as missing:  # a part of the repository's files may do
+            if (part := getattr(missing, "snapshot_path", None)) is None:
+                raise error from None
+            folder = Path(part)
         return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()), True
 
 

@@ -10,11 +10,12 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..data import ImageLike, Metadata, class_name, image_to_array
 from ..errors import ImageError, LitepredError, package
 from ..selection import Selection
-from ..structures import Boxes, BoxMode, Instances, Outputs, instance_mask
+from ..structures import Boxes, BoxMode, Instances, Outputs, SegmentInfo, instance_mask
 from .instances import found_in, named, to_dicts
 
 __all__ = ["crops", "filter", "to_dataframe", "to_supervision"]
@@ -30,6 +31,8 @@ def filter(
 ) -> Found:
     """Keep the instances above a score and of some classes; a whole answer is returned as a copy that has these alone.
 
+    In the copy the panoptic segments of the others are gone, too: their pixels are 0, of no segment.
+
     Args:
         instances: what a predictor returned, or the instances in it.
         score: what their scores must exceed, or that for each class; classes that are left out have no limit.
@@ -43,9 +46,29 @@ def filter(
     found = found_in(instances, "instances")
     selection = Selection.of(named(found, metadata), score, classes)
     chosen = found if selection is None else selection.apply(found)
-    if isinstance(instances, Mapping):
-        return cast(Found, {**instances, "instances": chosen})
-    return chosen
+    if not isinstance(instances, Mapping):
+        return chosen
+    answer: Any = {**instances, "instances": chosen}
+    if selection is not None and "panoptic_seg" in answer:
+        rows = Instances(found.image_size, scores=found.scores, pred_classes=found.pred_classes)
+        rows.row = torch.arange(len(found))
+        answer["panoptic_seg"] = _segments_of(answer["panoptic_seg"], selection.apply(rows).row.tolist())
+    return cast(Found, answer)
+
+
+def _segments_of(panoptic: tuple[Tensor, list[SegmentInfo]], rows: list[int]) -> tuple[Tensor, list[SegmentInfo]]:
+    """Return segments without the things of other instances than ``rows``, whose pixels belong to none then."""
+    ids, segments = panoptic
+    kept: list[Any] = []
+    numbers = {row: i for i, row in enumerate(rows)}
+    for segment in segments:
+        number = segment.get("instance_id")
+        if number is None or number in numbers:
+            kept.append(segment if number is None else {**segment, "instance_id": numbers[number]})
+    gone = {one["id"] for one in segments} - {one["id"] for one in kept}
+    if gone:
+        ids = ids.masked_fill(torch.isin(ids, torch.tensor(sorted(gone), device=ids.device)), 0)
+    return ids, kept
 
 
 def crops(

@@ -163,7 +163,7 @@ def place_in_world(path: str, size_hw: tuple[int, int]) -> tuple[np.ndarray | No
         stored = np.array([*turn, [0, 0, 1]], float)
         stored[:2, 2] *= (width, height)
         transform = transform @ stored
-    values = tags.get(_KEYS, ())
+    values = _numbers(tags, _KEYS)
     keys = {values[i]: values[i + 3] for i in range(4, len(values) - 3, 4) if values[i + 1] == 0}
     number = keys.get(_PROJECTED) or keys.get(_GEOGRAPHIC) or 0
     name = "urn:ogc:def:crs:OGC:1.3:CRS84" if number == 4326 else f"urn:ogc:def:crs:EPSG::{number}"
@@ -172,17 +172,23 @@ def place_in_world(path: str, size_hw: tuple[int, int]) -> tuple[np.ndarray | No
 
 def _geotiff(tags: Any) -> np.ndarray | None:
     """Return the transform that the tags of a GeoTIFF tell."""
-    if len(matrix := tags.get(_TRANSFORM, ())) == 16:
+    if len(matrix := _numbers(tags, _TRANSFORM)) == 16:
         transform = np.reshape(matrix, (4, 4))[:2, [0, 1, 3]].astype(float)
-    elif len(scale := tags.get(_SCALE, ())) >= 2 and len(tie := tags.get(_TIEPOINTS, ())) >= 6:
+    elif len(scale := _numbers(tags, _SCALE)) >= 2 and len(tie := _numbers(tags, _TIEPOINTS)) >= 6:
         step = np.array([scale[0], -scale[1]])
         transform = np.column_stack([np.diag(step), np.array(tie[3:5]) - step * tie[:2]])
     else:
         return None
-    keys = tags.get(_KEYS, ())
+    keys = _numbers(tags, _KEYS)
     if (_IS_POINT, 2) in [(keys[i], keys[i + 3]) for i in range(4, len(keys) - 3, 4)]:  # it is of the pixels' centres
         transform[:, 2] -= transform[:, :2].sum(axis=1) / 2
     return transform
+
+
+def _numbers(tags: Any, key: int) -> tuple[float, ...]:
+    """Return the numbers of a tag; none, where it holds one number alone or a text, as in a damaged file."""
+    value = tags.get(key, ())
+    return value if isinstance(value, tuple) else ()
 
 
 def _world_file(path: Path) -> np.ndarray | None:

@@ -303,4 +303,9 @@ def write_csv(
     tracked = any(found_in(found, "instances", "proposals").has("track_ids") for _, found in first)
     with csv_table(path, TRACKED_COLUMNS if tracked else CSV_COLUMNS) as extend:
         for name, instances in chain(first, rest):
+            if found_in(instances, "instances", "proposals").has("track_ids") is not tracked:
+                raise LitepredError(
+                    f"{name!r} has instances {'without' if tracked else 'with'} track_ids, unlike those before: write "
+                    "tracked instances and others into two files"
+                )
             extend(csv_rows(instances, name, metadata))

@@ -113,6 +113,7 @@ def _window(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int, int]]:
 @contextmanager
 def cvat(path: str | os.PathLike[str], metadata: Metadata | None, masks: bool) -> Iterator[Add]:
     """Write an XML file of all images."""
+    make_folder(Path(path).parent)
     classes, count = Classes(metadata), 0
     attributes: dict[str, None] = {"score": None}
 

@@ -126,12 +126,15 @@ def things(instances: Instances | Outputs, metadata: Metadata | None = None, mas
 
 
 def outlines(thing: Thing) -> list[np.ndarray]:
-    """Return the outlines (n, 2) of a thing's mask as `mask_to_polygons` traces them, by the corners of each alone."""
-    return [_corners_alone(outline) for outline in _traced(thing)]
+    """Return the outlines (n, 2) of a thing's mask as `mask_to_polygons` traces them, by the corners of each alone.
+
+    What is one pixel wide has an outline without area, which is left out.
+    """
+    return [corners for outline in _traced(thing) if len(corners := _corners_alone(outline)) > 2]
 
 
 def one_ring(thing: Thing) -> np.ndarray:
-    """Return one outline (n, 2) of a thing: of its mask, or of its box where there is no mask with an outline.
+    """Return one outline (n, 2) of a thing: of its mask, or of its box where there is no mask with an outline of area.
 
     Where the mask has holes or several parts, their outlines are joined by lines there and back, which have no area.
     """
@@ -142,7 +145,8 @@ def one_ring(thing: Thing) -> np.ndarray:
     for other in traced[1:]:
         at = int(((ring - other[0]) ** 2).sum(axis=1).argmin())
         ring = np.concatenate([ring[: at + 1], other, other[:1], ring[at:]])
-    return _corners_alone(ring)
+    ring = _corners_alone(ring)
+    return ring if len(ring) > 2 else thing.corners
 
 
 def _traced(thing: Thing) -> list[np.ndarray]:

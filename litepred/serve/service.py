@@ -199,6 +199,8 @@ class Service:
         metadata = self._predictor.metadata
         if "instances" in outputs:
             outputs = filter(outputs, wanted.threshold, wanted.classes or None, metadata)
+        elif wanted.classes:
+            raise RefusalError(422, f"classes came, but this model finds {', '.join(outputs)} and no instances")
         if wanted.format == "png":
             picture = draw(read_image(Upload(data)), outputs, metadata, threshold=wanted.threshold)
             file = io.BytesIO()
@@ -206,7 +208,8 @@ class Service:
             return Response(file.getvalue(), media_type="image/png")
         content: Any = {"height": inputs["height"], "width": inputs["width"]}
         if wanted.format == "coco":
-            content = instances_to_coco_json(outputs, wanted.image_id, mask_format="rle", metadata=metadata)
+            mask_format = "none" if wanted.mask_format == "none" else "rle"
+            content = instances_to_coco_json(outputs, wanted.image_id, mask_format=mask_format, metadata=metadata)
         else:
             content |= describe(outputs, metadata, wanted.mask_format)
         return Response(json.dumps(content, default=plain).encode(), media_type="application/json")

@@ -26,6 +26,7 @@ from tiny_models import golden, tiny_cfg
 from litepred import Predictor
 from litepred.cli import inputs, main, predict
 from litepred.cli.arguments import CommandParser
+from litepred.cli.main import _Terminated
 from litepred.cli.outputs import Item, RunFiles, all_files, name_items
 from litepred.data import Metadata, VideoReader, image_to_array, video_file
 from litepred.errors import ImageError
@@ -96,10 +97,30 @@ def test_images_of_one_name_get_pictures_of_their_own(tmp_path, capsys):
         (["a/\u00e9t\u00e9.png", "b/e\u0301te\u0301.png"], ["\u00e9t\u00e9", "e\u0301te\u0301-2"]),
         (["x.png", "x-2.png", "x.jpg", "x.tif"], ["x", "x-2", "x-3", "x-4"]),
         (["camera:0"], ["camera-0"]),
+        (["camera:0", "camera-0-000005.png"], ["camera-0", "camera-0-000005-2"]),  # which a frame has
+        (["rtsp://[::1", "a.png"], ["stream", "a"]),
     ],
 )
 def test_no_file_system_takes_two_stems_for_one(given, stems):
     assert [item.stem for item in name_items(given)] == stems
+
+
+@pytest.mark.parametrize(
+    ("given", "in_parts", "ids"),
+    [
+        (["7.png", "12.png"], False, [7, 12]),
+        (["a.png", "b.png"], False, [None, None]),
+        (["a.png", "b.png"], True, [1, 2]),
+        (["rtsp://h/1"], False, [None]),  # each of its frames has a number of its own
+        (["1.png", "camera:0"], True, [None, None]),
+    ],
+)
+def test_numbers_of_images(given, in_parts, ids):
+    assert [item.image_id for item in name_items(given, in_parts)] == ids
+
+
+def test_passwords_stay_out_of_names():
+    assert [item.name for item in name_items(["rtsp://u:p@ss@h/1", "rtsp://h:5/1"])] == ["rtsp://h/1", "rtsp://h:5/1"]
 
 
 @pytest.mark.parametrize("pattern", ["{}.png", "{}/page.png"])
@@ -372,6 +393,15 @@ class TestFiles:
             assert main([*typed, "--part", part]) == 0
             assert names(pages.parent / output) == share
 
+    def test_a_world_file_that_is_none_is_reported_and_the_rest_goes_on(self, pages, capsys):
+        (pages / "a.pgw").write_text("1,5 0 0 -1 0 0")
+        assert main(["predict", "pages/a.png", "pages/c.PNG", "--format", "geojson,cvat", "--no-save-images"]) == 1
+        captured = capsys.readouterr()
+        assert "a.pgw' is no geotransform: expected six numbers" in captured.err
+        assert "1 of 2 images and frames" in captured.err
+        assert names(pages.parent / "litepred-output" / "geojson") == ["c.geojson"]
+        assert names(pages.parent / "litepred-output" / "cvat") == ["annotations.xml"]
+
     @pytest.mark.parametrize("masks", ["rle", "polygon", "none"])
     def test_masks(self, masks, pages):
         options = ["--no-save-images", "--coco", "c.json", "--mask-format", masks]
@@ -557,6 +587,29 @@ class TestVideo:
         assert names(folder.parent / "pan") == [
             *("a.png", "panoptic.json", "v-000000.png", "v-000001.png", "v-000002.png"),
         ]
+
+    def test_a_video_is_not_skipped_for_its_first_frames(self, video, capsys):
+        options = ["--format", "labelme", "--no-save-images", "--skip-existing"]
+        for _ in range(2):
+            assert main(["predict", "pages/v.mp4", *options]) == 0
+            captured = capsys.readouterr()
+            assert "v.mp4: 3 frames in " in captured.out and "skipped" not in captured.err
+
+    def test_sigterm_ends_the_whole_run(self, video, monkeypatch, capsys):
+        class Camera(VideoReader):
+            def __init__(self, source):
+                super().__init__(video)
+                self.is_camera, self.frame_count = True, None
+
+            def __iter__(self):
+                yield from super().__iter__()
+                raise _Terminated
+
+        monkeypatch.setattr("litepred.data.VideoReader", Camera)
+        monkeypatch.setattr("litepred.predictor.VideoReader", Camera)
+        assert main(["predict", "camera:0", "camera:1"]) == 143
+        assert names(video.parent.parent) == ["litepred-output", "pages"]
+        assert names(video.parent.parent / "litepred-output") == []
 
     def test_what_is_no_video_is_reported(self, video, capsys):
         video.write_text("no video")

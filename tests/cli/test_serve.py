@@ -44,6 +44,8 @@ def test_limits_from_options_and_from_the_environment(monkeypatch):
         (["--port", "65536"], {}, "argument --port: '65536' came: expected a port"),
         (["--timeout", "inf"], {}, "expected a number of seconds above 0"),
         (["--queue", "0"], {}, "argument --queue: '0' came"),
+        (["--host", ""], {}, "argument --host: an empty text came: expected an address"),
+        ([], {"LITEPRED_SERVE_HOST": ""}, "the environment variable LITEPRED_SERVE_HOST is not usable: an empty text"),
         (["--max-pixels", "few"], {"LITEPRED_SERVE_MAX_PIXELS": "many"}, "argument --max-pixels: 'few' came"),
         (
             [],

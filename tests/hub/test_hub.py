@@ -96,6 +96,21 @@ def test_the_cache_serves_when_the_hub_is_out_of_reach(repo, server, monkeypatch
         Predictor("hf://me/others")
 
 
+def test_a_part_of_a_repository_in_the_cache_is_enough(repo, server, monkeypatch):
+    """As newer versions of huggingface_hub tell of it."""
+    online = boxes(Predictor("hf://me/models/tiny"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    real = huggingface_hub.HfApi.snapshot_download
+
+    def incomplete(*args, **kwargs):
+        error = LookupError("some files are missing")
+        error.snapshot_path = real(*args, **kwargs)
+        raise error
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "snapshot_download", incomplete)
+    assert torch.equal(boxes(Predictor("hf://me/models/tiny")), online)
+
+
 def test_weights_alone(repo, model, tmp_path):
     (tmp_path / "config.yaml").write_bytes(model[0])
     address = "hf://me/models/tiny/model_final.pth"

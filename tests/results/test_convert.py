@@ -74,6 +74,20 @@ class TestFilter:
             assert torch.equal(instance_mask(chosen["instances"], i), MASKS[k])
         assert torch.equal(filter(whole, **arguments).scores, whole.scores[kept])
 
+    def test_panoptic_segments_go_with_their_instances(self):
+        ids = torch.zeros(SIZE, dtype=torch.int32)
+        ids[3:12, 2:10], ids[12:], ids[0] = 1, 2, 3
+        segments = [
+            {"id": 1, "isthing": True, "category_id": 1, "instance_id": 0, "score": 0.9},
+            {"id": 2, "isthing": True, "category_id": 0, "instance_id": 1, "score": 0.6},
+            {"id": 3, "isthing": False, "category_id": 4, "area": 30},
+        ]
+        outputs = {"instances": found(), "panoptic_seg": (ids, segments)}
+        chosen, kept = filter(outputs, classes=["cat"])["panoptic_seg"]
+        assert kept == [{**segments[1], "instance_id": 0}, segments[2]]
+        assert torch.equal(chosen, ids.where(ids != 1, 0)) and (ids == 1).any()
+        assert filter(outputs)["panoptic_seg"] == (ids, segments)
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [

@@ -35,7 +35,7 @@ from litepred.cli import predict
 from litepred.results import FORMATS as TABLE
 from litepred.results import to_fiftyone, write_geojson, write_label_studio, write_labelme, write_yolo
 from litepred.results.geojson import place_in_world, polygons_of
-from litepred.structures import Instances, ROIMasks, mask_to_polygons, mask_to_rle
+from litepred.structures import Boxes, Instances, ROIMasks, mask_to_polygons, mask_to_rle
 
 every_format = pytest.mark.parametrize("name", FORMATS)
 MASK_FORMATS = {
@@ -48,7 +48,6 @@ MASK_FORMATS = {
 def written(name, folder, results, **rest):
     """Write results, and return what the files say."""
     write, path, read = FORMATS[name]
-    folder.mkdir(parents=True, exist_ok=True)  # of CVAT's file; the others make theirs
     write(folder / path, results, **{"metadata": NAMES, **rest})
     return read(folder / path)
 
@@ -88,6 +87,24 @@ def test_masks(name, kind, tmp_path):
         if name == "yolo" and i == 3:  # one pixel has no outline: its box stands for it
             expected = filled([[30, 18], [31, 18], [31, 19], [30, 19]])
         assert np.array_equal(place, expected), i
+
+
+@pytest.mark.parametrize("name", ["yolo", "labelme", "label-studio"])
+@pytest.mark.parametrize("rows", [slice(7, 8), slice(0, 8)])
+def test_a_mask_one_pixel_wide(name, rows, tmp_path):
+    """Its outline has no area, and a polygon of two points would be none; one of two pixels has one."""
+    thin = np.zeros((1, *SIZE), bool)
+    thin[0, rows, 4:5] = True
+    thin[0, 7, 4:12] = True
+    one = Instances(SIZE)
+    one.pred_boxes = Boxes(torch.tensor([[4.0, float(rows.start), 12, 8]]))
+    one.scores, one.pred_classes = torch.tensor([0.9]), torch.tensor([0])
+    one.pred_masks = torch.from_numpy(thin)
+    ((_, place, _),) = written(name, tmp_path, [("a.png", one)])[0]
+    if name == "yolo":
+        assert np.ndim(place) == 2 and len(place) > 2
+    else:
+        assert np.array_equal(place if np.shape(place) == SIZE else filled(place), thin[0])
 
 
 @pytest.mark.parametrize("name", ["labelme", "label-studio"])
@@ -274,6 +291,8 @@ class TestInTheWorld:
         ("tags", "transform", "crs"),
         [
             ({}, None, ""),
+            ({33550: (0.5,), 33922: (1,), 34735: (1,)}, None, ""),  # cut short
+            ({34264: "sixteen letters."}, None, ""),
             ({33922: (0, 0, 0, 1, 2, 0, 9, 9, 0, 3, 4, 0)}, None, ""),  # points on the ground, and no scale
             (SCALED, [[0.5, 0, 1000], [0, -0.25, 2000]], ""),
             (TIED_ELSEWHERE, [[0.5, 0, 998], [0, -0.25, 2002]], ""),

@@ -90,6 +90,20 @@ def test_coco(client, predictor):
     assert {row["image_id"] for row in rows} == {7}
 
 
+def test_coco_without_masks(client):
+    rows = everything(client, format="coco", mask_format="none").json()
+    assert rows and not any("segmentation" in row for row in rows)
+
+
+def test_classes_of_a_model_that_finds_no_instances():
+    cfg = tiny_cfg("semantic")
+    cfg.INPUT.MIN_SIZE_TEST = 64
+    with TestClient(create_app(Predictor(cfg, weights=tiny_model("semantic").state_dict()), LIMITS)) as client:
+        response = client.post("/predict?classes=0", content=PHOTO)
+    assert response.status_code == 422
+    assert response.json() == {"error": "classes came, but this model finds sem_seg and no instances"}
+
+
 def test_picture(client):
     response = everything(client, format="png")
     assert response.headers["content-type"] == "image/png"
