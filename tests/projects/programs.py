@@ -73,6 +73,7 @@ from detectron2.data.detection_utils import read_image
 from detectron2.data.transforms import AugInput, ResizeShortestEdge
 
 cfg = LazyConfig.load({config!r})
+cfg.model.roi_heads.box_predictor.test_score_thresh = 0.0
 model = instantiate(cfg.model).eval()
 DetectionCheckpointer(model).load("{{weights}}")
 image = read_image("{{picture}}", model.input_format)
@@ -164,6 +165,8 @@ detectron2.checkpoint.DetectionCheckpointer.load = lambda self, path: checkpoint
 resize = detectron2.data.transforms.ResizeShortestEdge
 detectron2.data.transforms.ResizeShortestEdge = lambda short_edge_length, max_size: resize(256, 256)
 detector = build_detector.HumanDetector("vitdet", "cpu")
+for predictor in detector.detector.roi_heads.box_predictor:
+    predictor.test_score_thresh = 0.0
 print(detector.run_human_detection(cv2.imread("{picture}"), bbox_thr=0.0))
 """
 
@@ -567,6 +570,38 @@ PROGRAMS = {
         "configs/youtubevis_2019/video_maskformer2_R50_bs32_8ep_frame.yaml",
         "",
         script="demo_video/demo.py",
+    ),
+    "PanopticFCN": predicted(
+        "PanopticFCN",
+        keys("panopticfcn", "add_panopticfcn_config"),
+        "configs/PanopticFCN-R50-1x.yaml",
+        ["MODEL.POSITION_HEAD.DEFORM", "False"],  # which Detectron2 computes with CUDA alone
+    ),
+    "FsDet": Program(
+        "few-shot-object-detection",
+        [
+            *("-m", "demo.demo", "--config-file", "configs/COCO-detection/faster_rcnn_R_101_FPN_ft_all_1shot.yaml"),
+            *(
+                "--input",
+                "{picture}",
+                "--output",
+                "{out}/picture.png",
+                "--confidence-threshold",
+                "0.0",
+                "--opts",
+                *OPTS,
+            ),
+        ],
+    ),
+    "GTR": video(
+        "GTR",
+        "configs/GTR_TAO_DR2101.yaml",
+        "*.jpg",
+        [
+            *("INPUT.TEST_SIZE", "256", "MODEL.CENTERNET.USE_DEFORMABLE", "False"),
+            *("MODEL.RESNETS.DEFORM_ON_PER_STAGE", "[False, False, False, False]"),
+        ],
+        ("../CenterNet2",),
     ),
     "UnSAM": Program(
         "UnSAM/whole_image_segmentation",
