@@ -9,11 +9,12 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ConfigError, ImageError
+from .transforms import Transform
 
 __all__ = ["ResizeShortestEdge", "ResizeTransform"]
 
 
-class ResizeTransform:
+class ResizeTransform(Transform):
     """Resize images from (``h``, ``w``) to (``new_h``, ``new_w``) pixels, and coordinates with them.
 
     ``interp`` is one of Pillow's resampling methods; ``None`` stands for the bilinear one. With ``last_is_alpha``,

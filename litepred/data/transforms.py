@@ -5,16 +5,15 @@ H × W pixels, C channels, N points or boxes, x y in pixels.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC
 from collections import UserList
-from collections.abc import Iterable, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
 from itertools import chain
 from typing import Any
 
 import numpy as np
-
-from .resize import ResizeTransform
 
 __all__ = ["HFlipTransform", "NoOpTransform", "Transform", "TransformList", "VFlipTransform"]
 
@@ -58,14 +57,32 @@ class Transform(ABC):  # noqa: B024  a subclass may do with some of the methods
         """Keep the parameters of a constructor, its ``locals()``, as attributes."""
         keep_parameters(self, params)
 
+    @classmethod
+    def register_type(cls, data_type: str, func: Callable[[Any, Any], Any] | None = None) -> Any:
+        """Let transforms of this class change data of a further type, by ``apply_DATA_TYPE``.
+
+        Args:
+            data_type: the name of the type, such as "rotated_box".
+            func: takes the transform and such data, and returns the changed data.
+
+        Returns:
+            ``func``; without it, a decorator for it.
+
+        Raises:
+            AssertionError: ``func`` does not take these two.
+        """
+        if func is None:
+            return partial(cls.register_type, data_type)
+        if not callable(func) or len(inspect.getfullargspec(func).args) != 2:
+            raise AssertionError(f"{func!r} came for {data_type!r}: expected a function of a transform and its data")
+        setattr(cls, f"apply_{data_type}", func)
+        return func
+
     def inverse(self) -> Transform:
         """Return the transform that undoes this one."""
         raise NotImplementedError(f"{type(self).__name__} has no inverse")
 
     __repr__ = with_attributes
-
-
-Transform.register(ResizeTransform)
 
 
 class TransformList(Transform, UserList):

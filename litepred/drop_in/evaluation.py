@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ import torch
 from torch import nn
 
 from .. import evaluation
+from ..config import CfgNode
 from ..data import dataset_ids
 from ..errors import LitepredError
+from ..evaluation.coco import figures_of, measure, tasks_of
 from ..files import whole_file
 from ..structures import BoxMode
 from .annotations import polygon_area
@@ -25,6 +29,7 @@ from .builtin import MetadataCatalog
 from .datasets import DatasetCatalog
 
 _logger = logging.getLogger("detectron2.evaluation.testing")
+_MAX_DETS = [1, 10, 100]  # instances of an image that count
 
 
 class DatasetEvaluator:
@@ -114,13 +119,38 @@ def inference_on_dataset(
     return whole.evaluate() or {}
 
 
-def print_csv_format(results: Mapping[str, Mapping[str, float]]) -> None:
+def print_csv_format(results: Mapping[str, Any]) -> None:
     """Log the main figures of each task as lines that a spreadsheet takes; those of single classes are left out."""
     for task, figures in results.items():
+        if not isinstance(figures, Mapping):
+            _logger.info("copypaste: %s=%s", task, figures)
+            continue
         main = {name: value for name, value in figures.items() if "-" not in name}
         _logger.info("copypaste: Task: %s", task)
         _logger.info("copypaste: %s", ",".join(main))
         _logger.info("copypaste: %s", ",".join(f"{value:.4f}" for value in main.values()))
+
+
+def verify_results(cfg: CfgNode, results: Mapping[str, Mapping[str, float]]) -> bool:
+    """Compare figures with ``cfg.TEST.EXPECTED_RESULTS``, rows of a task, a figure's name, its value and a tolerance.
+
+    Returns:
+        True.
+
+    Raises:
+        SystemExit: a figure is missing, or further from its value; the log says which.
+    """
+    apart = [
+        f"{task}/{name} is {results[task].get(name)}, expected {value} within {tolerance}"
+        for task, name, value, tolerance in cfg.TEST.EXPECTED_RESULTS
+        if not abs(results[task].get(name, float("nan")) - value) <= tolerance
+    ]
+    if apart:
+        _logger.error("TEST.EXPECTED_RESULTS do not hold: %s", "; ".join(apart))
+        sys.exit(1)
+    if cfg.TEST.EXPECTED_RESULTS:
+        _logger.info("TEST.EXPECTED_RESULTS hold.")
+    return True
 
 
 def flatten_results_dict(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,26 +162,12 @@ def flatten_results_dict(results: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-class _Measure(DatasetEvaluator):
-    """An evaluator whose work one of `litepred.evaluation` does, its ``_measure``."""
-
-    _measure: Any
-
-    def reset(self) -> None:
-        """Forget what was processed."""
-        self._measure.reset()
-
-    def process(self, inputs: Any, outputs: Any) -> None:
-        """Take in a model's outputs for inputs that have an ``image_id``."""
-        self._measure.process(inputs, outputs)
-
-    def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return the figures of each task, 0 to 100."""
-        return self._measure.evaluate()
-
-
-class COCOEvaluator(_Measure):
+class COCOEvaluator(DatasetEvaluator):
     """Average precision on a registered data set, also of rotated boxes; see `litepred.evaluation.COCOEvaluator`.
+
+    A subclass may replace `process`, `_eval_predictions` and `_derive_coco_results`, and finds in ``_predictions`` a
+    dict per image, with ``image_id`` and ``instances``: entries of COCO's results format, with the model's numbers of
+    classes.
 
     Args:
         dataset_name: its metadata have ``json_file``; without one, the records of the catalog are the annotations.
@@ -183,30 +199,112 @@ class COCOEvaluator(_Measure):
             raise LitepredError(
                 f"max_dets_per_image is {max_dets_per_image}: litepred counts 100 per image, as COCO does"
             )
-        metadata = MetadataCatalog.get(dataset_name)
+        self._logger = logging.getLogger("detectron2.evaluation.coco_evaluation")
         self._tasks = tasks if isinstance(tasks, (tuple, list)) else None  # a config, as old programs pass it, is none
-        self._output_dir = output_dir
+        self._distributed, self._output_dir, self._use_fast_impl = distributed, output_dir, False
+        self._max_dets_per_image, self._kpt_oks_sigmas = _MAX_DETS, kpt_oks_sigmas
+        self._cpu_device, self._do_evaluation = torch.device("cpu"), True
+        self._metadata = metadata = MetadataCatalog.get(dataset_name)
         path = metadata.get("json_file")
         if path is not None:
-            self._measure = evaluation.COCOEvaluator(path, metadata, kpt_oks_sigmas=kpt_oks_sigmas)
+            self._measure = evaluation.COCOEvaluator(path, metadata)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 converted = Path(folder) / "annotations.json"
                 convert_to_coco_json(dataset_name, converted)
-                self._measure = evaluation.COCOEvaluator(converted, metadata, kpt_oks_sigmas=kpt_oks_sigmas)
+                self._measure = evaluation.COCOEvaluator(converted, metadata)
+        self._coco_api = self._measure.coco
+        self._number_of = self._measure.metadata.thing_dataset_id_to_contiguous_id
+        self.reset()
 
-    def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, dict[str, float]]:
+    def reset(self) -> None:
+        """Forget what was processed."""
+        self._predictions: list[dict[str, Any]] = []
+        self._results: dict[str, Any] = {}
+
+    def process(self, inputs: Any, outputs: Any) -> None:
+        """Take in a model's ``instances`` for inputs that have an ``image_id``.
+
+        Raises:
+            LitepredError: an output has none, or the annotations lack the image, a class or masks.
+        """
+        for one, output in zip(inputs, outputs):
+            self._measure.reset()
+            self._measure.process([one], [output])
+            found = _with_categories(self._measure.predictions, self._number_of)
+            self._predictions.append({"image_id": one["image_id"], "instances": found})
+
+    def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, Any]:
         """Return the figures of each task, 0 to 100; ``img_ids`` are the images to look at, by default all."""
+        if not self._predictions:
+            self._logger.warning("there is nothing to measure, as no image was processed")
+            return {}
+        self._results = {}
+        self._eval_predictions(self._predictions, img_ids=img_ids)
+        return deepcopy(self._results)
+
+    def _tasks_from_predictions(self, predictions: Sequence[Mapping[str, Any]]) -> list[str]:
+        return tasks_of(predictions)
+
+    def _eval_predictions(self, predictions: Sequence[Mapping[str, Any]], img_ids: Sequence[Any] | None = None) -> None:
+        """Write predictions, which are such as ``_predictions``, where they are wanted, and measure them."""
+        id_of = {number: one for one, number in self._number_of.items()}
+        found = _with_categories([entry for one in predictions for entry in one["instances"]], id_of)
         if self._output_dir is not None:
             target = Path(self._output_dir) / "coco_instances_results.json"
             target.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(target) as file:
-                file.write(json.dumps(self._measure.predictions).encode())
-        results = self._measure.evaluate(img_ids)
-        return {task: figures for task, figures in results.items() if self._tasks is None or task in self._tasks}
+                file.write(json.dumps(found).encode())
+        for task in self._tasks_from_predictions(found):
+            if self._tasks is None or task in self._tasks:
+                measured = measure(self._coco_api, found, task, img_ids, self._kpt_oks_sigmas)
+                names = self._measure.metadata.thing_classes
+                self._results[task] = self._derive_coco_results(measured, task, class_names=names)
+
+    def _derive_coco_results(
+        self, coco_eval: Any, iou_type: str, class_names: Sequence[str] | None = None
+    ) -> dict[str, float]:
+        """Return the figures of a ``COCOeval`` by name, NaN of ``None``; those of classes where names come for them."""
+        return figures_of(coco_eval, iou_type, dict(zip(self._number_of, class_names or ())))
 
 
-class COCOPanopticEvaluator(_Measure):
+def _with_categories(entries: Sequence[Mapping[str, Any]], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
+    """Return entries with the category that each has in ``numbers``."""
+    unknown = next((one["category_id"] for one in entries if one["category_id"] not in numbers), None)
+    if unknown is not None:
+        raise LitepredError(f"a prediction has the class {unknown}, but the annotations have those of {len(numbers)}")
+    return [{**one, "category_id": numbers[one["category_id"]]} for one in entries]
+
+
+def _evaluate_predictions_on_coco(
+    coco_gt: Any,
+    coco_results: Sequence[Mapping[str, Any]],
+    iou_type: str,
+    kpt_oks_sigmas: Sequence[float] | None = None,
+    cocoeval_fn: Callable[..., Any] | None = None,
+    img_ids: Sequence[Any] | None = None,
+    max_dets_per_image: Sequence[int] | None = None,
+) -> Any:
+    """Return the summarized ``COCOeval`` of predictions, as evaluators of other projects ask for it.
+
+    Args:
+        coco_gt: the annotations, of ``pycocotools.coco.COCO``.
+        coco_results: the predictions, one or more, in the format of COCO's results.
+        iou_type: "bbox", "segm" or "keypoints".
+        kpt_oks_sigmas: a sigma for each keypoint; with none, COCO's.
+        cocoeval_fn: a class to take instead of pycocotools' ``COCOeval``.
+        img_ids: the images to look at, by default all.
+        max_dets_per_image: 1, 10 and 100, or ``None``.
+
+    Raises:
+        LitepredError: ``max_dets_per_image`` has other numbers.
+    """
+    if max_dets_per_image is not None and list(max_dets_per_image) != _MAX_DETS:
+        raise LitepredError(f"max_dets_per_image is {max_dets_per_image}: litepred counts as COCO does, {_MAX_DETS}")
+    return measure(coco_gt, coco_results, iou_type, img_ids, kpt_oks_sigmas or (), cocoeval_fn)
+
+
+class COCOPanopticEvaluator(DatasetEvaluator):
     """Panoptic quality on a registered data set; see `litepred.evaluation.PanopticEvaluator`.
 
     Args:
@@ -219,6 +317,18 @@ class COCOPanopticEvaluator(_Measure):
             raise LitepredError(f"output_dir is {output_dir!r}, but panoptic predictions are not written: leave it out")
         metadata = MetadataCatalog.get(dataset_name)
         self._measure = evaluation.PanopticEvaluator(metadata.panoptic_json, metadata.panoptic_root, metadata)
+
+    def reset(self) -> None:
+        """Forget what was processed."""
+        self._measure.reset()
+
+    def process(self, inputs: Any, outputs: Any) -> None:
+        """Take in a model's outputs for inputs that have an ``image_id``."""
+        self._measure.process(inputs, outputs)
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Return the figures, 0 to 100."""
+        return self._measure.evaluate()
 
 
 def convert_to_coco_json(dataset_name: str, output_file: str | os.PathLike[str], allow_cached: bool = True) -> None:

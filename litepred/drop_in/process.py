@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from .. import __version__
 from ..config import CfgNode, get_cfg
@@ -95,6 +96,11 @@ def launch(
             "and start one process per GPU with a part of the images each"
         )
     return main_func(*args)
+
+
+def create_ddp_model(model: nn.Module, *, fp16_compression: bool = False, **kwargs: Any) -> nn.Module:
+    """Return the model as it is, since there are no other processes to share it with; nothing else has an effect."""
+    return model
 
 
 def seed_all_rng(seed: int | None = None) -> None:

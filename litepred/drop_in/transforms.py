@@ -118,6 +118,6 @@ class Resize(Augmentation):
         self.shape = (shape, shape) if isinstance(shape, int) else tuple(shape)
         self.interp = interp
 
-    def get_transform(self, image: np.ndarray) -> ResizeTransform:  # type: ignore[override]
+    def get_transform(self, image: np.ndarray) -> ResizeTransform:
         """Return the resizing for an array (H, W, …)."""
         return ResizeTransform(image.shape[0], image.shape[1], self.shape[0], self.shape[1], self.interp)

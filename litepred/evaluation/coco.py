@@ -9,7 +9,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..layers import pairwise_iou_rotated
 from ..results import instances_to_coco_json, plain
 from ..structures import BoxMode
 
-__all__ = ["COCOEvaluator", "category_ids"]
+__all__ = ["COCOEvaluator", "category_ids", "figures_of", "measure", "tasks_of"]
 
 _BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _METRICS = {"bbox": _BOX_METRICS, "segm": _BOX_METRICS, "keypoints": ("AP", "AP50", "AP75", "APm", "APl")}
@@ -49,6 +49,7 @@ class COCOEvaluator:
         num_classes: the model's number of classes, to check the file's categories against; ``None`` checks nothing.
 
     Attributes:
+        coco: the annotations, as pycocotools' ``COCO``.
         images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
         predictions: what was found so far, in the format of COCO's results.
 
@@ -68,7 +69,7 @@ class COCOEvaluator:
         content = read_annotations(annotations, _RECORDS)
         check_references(content, repr(os.fspath(annotations)))
         self.images: list[dict[str, Any]] = content["images"]
-        self._coco = _index(content)
+        self.coco = _index(content)
         ids = category_ids(content["categories"], metadata)
         if num_classes is not None:
             _compare_classes(content["categories"], ids, num_classes)
@@ -93,13 +94,13 @@ class COCOEvaluator:
         """
         for one, output in zip(inputs, outputs):
             image_id = plain(one["image_id"])
-            if image_id not in self._coco.imgs:
+            if image_id not in self.coco.imgs:
                 raise LitepredError(f"the annotations have no image {image_id!r}")
             if "instances" not in output:
                 raise LitepredError(
                     f"average precision is measured on instances, but this model finds {', '.join(output)}"
                 )
-            record = self._coco.imgs[image_id]
+            record = self.coco.imgs[image_id]
             size_hw, told_hw = output["instances"].image_size, (record.get("height"), record.get("width"))
             if None not in told_hw and tuple(size_hw) != told_hw:
                 raise LitepredError(
@@ -119,8 +120,8 @@ class COCOEvaluator:
             self._images.add(image_id)
 
     def _check_masks(self) -> None:
-        for one in self._coco.anns.values():
-            shape, image = one.get("segmentation"), self._coco.imgs.get(one["image_id"], {"height": 0, "width": 0})
+        for one in self.coco.anns.values():
+            shape, image = one.get("segmentation"), self.coco.imgs.get(one["image_id"], {"height": 0, "width": 0})
             is_runs = isinstance(shape, dict) and "size" in shape and "counts" in shape
             is_polygons = isinstance(shape, list) and shape and isinstance(shape[0], list) and len(shape[0]) > 4
             if not (is_runs or is_polygons) or "height" not in image or "width" not in image:
@@ -144,53 +145,95 @@ class COCOEvaluator:
         """
         if not self._images:
             return {}
-        tasks = ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in self.predictions))]
-        return {task: self._measure(task, img_ids) for task in tasks}
+        names = dict(zip(self.metadata.thing_dataset_id_to_contiguous_id, self.metadata.thing_classes))
+        return {
+            task: figures_of(measure(self.coco, self.predictions, task, img_ids, self._sigmas), task, names)
+            for task in tasks_of(self.predictions)
+        }
 
-    def _measure(self, task: str, img_ids: Sequence[int | str] | None) -> dict[str, float]:
-        from pycocotools.cocoeval import COCOeval
 
-        metrics = _METRICS[task]
-        if not self.predictions:
-            return dict.fromkeys(metrics, float("nan"))
-        # Whether a mask is small or large depends on its own area; pycocotools would take the box's if it were there.
-        left_out = "bbox" if task == "segm" else None
-        entries = [{key: value for key, value in one.items() if key != left_out} for one in self.predictions]
-        with contextlib.redirect_stdout(io.StringIO()):
-            measured = COCOeval(self._coco, self._coco.loadRes(entries), task)
-            if img_ids is not None:
-                measured.params.imgIds = list(img_ids)
-            if task == "keypoints":
-                self._check_keypoints(measured)
-            if task == "bbox" and len(self.predictions[0]["bbox"]) == 5:
-                measured.computeIoU = partial(_rotated_ious, measured)
-            measured.evaluate()
-            measured.accumulate()
-            measured.summarize()
-        results = dict(zip(metrics, np.where(measured.stats >= 0, measured.stats * 100, np.nan).tolist()))
-        names = self.metadata.thing_classes
-        if len(names) > 1:
-            places = {one: place for place, one in enumerate(measured.params.catIds)}
-            for dataset_id, name in zip(self.metadata.thing_dataset_id_to_contiguous_id, names):
-                # of each IoU and recall, for any area, with the most instances per image; -1 where nothing is annotated
-                values = measured.eval["precision"][:, :, places.get(dataset_id, []), 0, -1]
-                values = values[values > -1]
-                results[f"AP-{name}"] = float(values.mean() * 100) if values.size else float("nan")
-        return results
+def tasks_of(predictions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the tasks that predictions can be measured on: ``bbox`` always, and those whose field one has."""
+    return ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in predictions))]
 
-    def _check_keypoints(self, measured: Any) -> None:
-        if self._sigmas:
-            measured.params.kpt_oks_sigmas = np.array(self._sigmas)
-        annotated = next((one["keypoints"] for one in self._coco.anns.values() if "keypoints" in one), None)
-        if annotated is None:
-            raise LitepredError("the model finds keypoints, but the annotations have none: take the keypoints' file")
-        found, wanted = len(self.predictions[0]["keypoints"]) // 3, len(annotated) // 3
-        sigmas = len(measured.params.kpt_oks_sigmas)
-        if not found == wanted == sigmas:
-            raise LitepredError(
-                f"the model finds {found} keypoints, the annotations have {wanted}, and there are {sigmas} sigmas: "
-                "expected the same number of each, set TEST.KEYPOINT_OKS_SIGMAS in the config"
-            )
+
+def measure(
+    coco: Any,
+    predictions: Sequence[Mapping[str, Any]],
+    task: str,
+    img_ids: Sequence[int | str] | None = None,
+    sigmas: Sequence[float] = (),
+    cocoeval: Callable[..., Any] | None = None,
+) -> Any:
+    """Return the summarized ``COCOeval`` of predictions, ``None`` of none.
+
+    Args:
+        coco: the annotations, of ``pycocotools.coco.COCO``.
+        predictions: in the format of COCO's results.
+        task: "bbox", "segm" or "keypoints".
+        img_ids: the images to look at, by default all.
+        sigmas: one for each keypoint; with none, COCO's are taken.
+        cocoeval: a class to take instead of pycocotools' ``COCOeval``.
+
+    Raises:
+        LitepredError: Predictions, annotations and sigmas have different numbers of keypoints.
+    """
+    from pycocotools.cocoeval import COCOeval
+
+    if not predictions:
+        return None
+    # Whether a mask is small or large depends on its own area; pycocotools would take the box's if it were there.
+    left_out = "bbox" if task == "segm" else None
+    entries = [{key: value for key, value in one.items() if key != left_out} for one in predictions]
+    with contextlib.redirect_stdout(io.StringIO()):
+        measured = (cocoeval or COCOeval)(coco, coco.loadRes(entries), task)
+        if img_ids is not None:
+            measured.params.imgIds = list(img_ids)
+        if task == "keypoints":
+            _check_keypoints(measured, predictions, sigmas)
+        if task == "bbox" and len(predictions[0]["bbox"]) == 5:
+            measured.computeIoU = partial(_rotated_ious, measured)
+        measured.evaluate()
+        measured.accumulate()
+        measured.summarize()
+    return measured
+
+
+def figures_of(measured: Any, task: str, names: Mapping[int, str]) -> dict[str, float]:
+    """Return the figures of a task, 0 to 100; see `COCOEvaluator.evaluate`.
+
+    Args:
+        measured: from `measure`; ``None`` for NaN everywhere.
+        task: "bbox", "segm" or "keypoints".
+        names: of the classes by their ids in the data set, in the order of the report.
+    """
+    metrics = _METRICS[task]
+    if measured is None:
+        return dict.fromkeys(metrics, float("nan"))
+    results = dict(zip(metrics, np.where(measured.stats >= 0, measured.stats * 100, np.nan).tolist()))
+    if len(names) > 1:
+        places = {one: place for place, one in enumerate(measured.params.catIds)}
+        for dataset_id, name in names.items():
+            # of each IoU and recall, for any area, with the most instances per image; -1 where nothing is annotated
+            values = measured.eval["precision"][:, :, places.get(dataset_id, []), 0, -1]
+            values = values[values > -1]
+            results[f"AP-{name}"] = float(values.mean() * 100) if values.size else float("nan")
+    return results
+
+
+def _check_keypoints(measured: Any, predictions: Sequence[Mapping[str, Any]], sigmas: Sequence[float]) -> None:
+    if sigmas:
+        measured.params.kpt_oks_sigmas = np.array(sigmas)
+    annotated = next((one["keypoints"] for one in measured.cocoGt.anns.values() if "keypoints" in one), None)
+    if annotated is None:
+        raise LitepredError("the model finds keypoints, but the annotations have none: take the keypoints' file")
+    found, wanted = len(predictions[0]["keypoints"]) // 3, len(annotated) // 3
+    told = len(measured.params.kpt_oks_sigmas)
+    if not found == wanted == told:
+        raise LitepredError(
+            f"the model finds {found} keypoints, the annotations have {wanted}, and there are {told} sigmas: "
+            "expected the same number of each, set TEST.KEYPOINT_OKS_SIGMAS in the config"
+        )
 
 
 def _rotated_ious(measured: Any, image_id: int | str, category_id: int) -> Any:

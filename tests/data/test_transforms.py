@@ -95,6 +95,25 @@ class TestTransformList:
                 getattr(Transform(), method)(IMAGE)
 
 
+def test_a_type_of_data_of_ones_own(monkeypatch):
+    for one in (Transform, ResizeTransform, VFlipTransform):
+        monkeypatch.setattr(one, "apply_depth", None, raising=False)  # so that they lose it afterwards
+
+    @Transform.register_type("depth")
+    def kept(transform, depth):
+        return depth
+
+    del ResizeTransform.apply_depth
+    assert ResizeTransform(10, 20, 5, 10).apply_depth(3) == kept(None, 3) == 3
+    assert ResizeTransform.register_type("depth", lambda resize, depth: depth * resize.new_h / resize.h) is not kept
+    VFlipTransform.register_type("depth", lambda flip, depth: -depth)
+    both = TransformList([VFlipTransform(10), NoOpTransform(), HFlipTransform(20), ResizeTransform(10, 20, 5, 10)])
+    assert both.apply_depth(4) == -2
+    for wrong in (3, lambda depth: depth):
+        with pytest.raises(AssertionError, match="for 'depth': expected a function of a transform and its data"):
+            Transform.register_type("depth", wrong)
+
+
 def test_a_transform_of_ones_own():
     class Shift(Transform):
         def __init__(self, by, _unused=None):

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import litepred
-from litepred.drop_in import builtin
+from litepred.drop_in import builtin, lvis
 from litepred.drop_in.datasets import DatasetCatalog
 
 DIGESTS = {
@@ -53,6 +53,14 @@ def test_metadata_of_nothing():
 )
 def test_lvis(name, number):
     assert len(builtin.get_lvis_instances_meta(name)["thing_classes"]) == number
+
+
+@pytest.mark.parametrize(
+    ("categories", "expected"),
+    [(lvis.LVIS_V1_CATEGORIES, "781562e6d17219d9"), (lvis.LVIS_V0_5_CATEGORIES, "f4b44c4677686996")],
+)
+def test_categories_of_lvis(categories, expected):
+    assert digest(categories) == expected
 
 
 def test_where_files_are():

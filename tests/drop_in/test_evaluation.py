@@ -14,6 +14,7 @@ from litepred.data import MetadataCatalog
 from litepred.drop_in import evaluation
 from litepred.drop_in.datasets import DatasetCatalog
 from litepred.drop_in.trainer import DefaultTrainer
+from litepred.results import instances_to_coco_json
 from litepred.structures import BoxMode, RotatedBoxes
 
 pytest.importorskip("pycocotools")
@@ -110,6 +111,73 @@ def test_only_the_wanted_tasks(name):
     assert evaluation.inference_on_dataset(Oracle(), loader(), evaluator) == {}
     with pytest.raises(litepred.LitepredError, match="max_dets_per_image is 300: litepred counts 100"):
         evaluation.COCOEvaluator(name, max_dets_per_image=300)
+
+
+class Halved(evaluation.COCOEvaluator):
+    """An evaluator as projects derive them: each of its three parts is replaced, or called."""
+
+    def process(self, inputs, outputs):
+        for one, output in zip(inputs, outputs):
+            found = instances_to_coco_json(output["instances"].to(self._cpu_device), one["image_id"])
+            self._predictions.append({"image_id": one["image_id"], "instances": found})
+
+    def _eval_predictions(self, predictions, img_ids=None):
+        self.tasks = self._tasks_from_predictions([entry for one in predictions for entry in one["instances"]])
+        super()._eval_predictions(predictions, img_ids)
+
+    def _derive_coco_results(self, coco_eval, iou_type, class_names=None):
+        assert coco_eval.eval["precision"].shape[2] == len(class_names)
+        return {"half": super()._derive_coco_results(coco_eval, iou_type)["AP"] / 2}
+
+
+def test_an_evaluator_of_a_project(name):
+    evaluator = Halved(name)
+    assert evaluator.evaluate() == {}
+    assert evaluation.inference_on_dataset(Oracle(), loader(), evaluator) == {"bbox": {"half": 50.0}}
+    assert evaluator.tasks == ["bbox"]
+    assert evaluator._predictions[0]["instances"][1]["category_id"] == 1
+    evaluator._predictions[0]["instances"][1]["category_id"] = 2
+    with pytest.raises(litepred.LitepredError, match="a prediction has the class 2, but the annotations have those of"):
+        evaluator.evaluate()
+
+
+def test_predictions_are_compared_with_coco_annotations(name):
+    coco = evaluation.COCOEvaluator(name)._coco_api
+    found = [{"image_id": 2, "category_id": 1, "bbox": [20.0, 20, 60, 50], "score": 0.9}]
+    limits = [1, 10, 100]
+    compared = evaluation._evaluate_predictions_on_coco(coco, found, "bbox", img_ids=[2], max_dets_per_image=limits)
+    assert compared.stats[0] == pytest.approx(1)
+    with pytest.raises(litepred.LitepredError, match=r"max_dets_per_image is .*300.*: litepred counts as COCO does"):
+        evaluation._evaluate_predictions_on_coco(coco, found, "bbox", max_dets_per_image=[1, 10, 300])
+
+
+@pytest.mark.parametrize(
+    ("expected", "told"),
+    [
+        ([], None),
+        ([["bbox", "AP", 40.0, 0.5]], None),
+        ([["bbox", "AP", 41.0, 0.5]], "bbox/AP is 40.2, expected 41.0 within 0.5"),
+        ([["bbox", "AP50", 41.0, 0.5]], "bbox/AP50 is None, expected 41.0"),
+        ([["bbox", "APs", 41.0, 0.5]], "bbox/APs is nan, expected 41.0"),
+    ],
+)
+def test_expected_results(expected, told, caplog):
+    cfg = get_cfg()
+    cfg.TEST.EXPECTED_RESULTS = expected
+    results = {"bbox": {"AP": 40.2, "APs": float("nan")}}
+    if told is None:
+        assert evaluation.verify_results(cfg, results)
+        return
+    with pytest.raises(SystemExit) as error:
+        evaluation.verify_results(cfg, results)
+    assert error.value.code == 1
+    assert told in caplog.text
+
+
+def test_a_figure_that_is_no_table(caplog):
+    with caplog.at_level(logging.INFO):
+        evaluation.print_csv_format({"wF1": 0.5})
+    assert caplog.messages == ["copypaste: wF1=0.5"]
 
 
 def test_records_as_annotations(name, tmp_path):

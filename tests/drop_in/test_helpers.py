@@ -138,6 +138,8 @@ def test_one_process():
     assert comm.is_main_process()
     assert comm.all_gather(3) == comm.gather(3, dst=0) == [3]
     comm.synchronize()
+    model = torch.nn.Linear(2, 3)
+    assert process.create_ddp_model(model, fp16_compression=True, broadcast_buffers=False) is model
 
 
 def test_arguments():

@@ -13,6 +13,10 @@ FEW = ["TEST.DETECTIONS_PER_IMAGE", "10"]
 WEIGHTS = ["MODEL.WEIGHTS", "{weights}"]
 OPTS = [*WEIGHTS, *SMALL, *FEW]
 SEEN = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"]
+EVALUATED_OPTS = [
+    *(*OPTS, *SEEN, "OUTPUT_DIR", "{out}"),
+    *("DATASETS.TEST", "('coco_2017_val',)", "DATALOADER.NUM_WORKERS", "0"),
+]
 
 
 class Program(NamedTuple):
@@ -69,6 +73,7 @@ from detectron2.data.detection_utils import read_image
 from detectron2.data.transforms import AugInput, ResizeShortestEdge
 
 cfg = LazyConfig.load({config!r})
+cfg.model.roi_heads.box_predictor.test_score_thresh = 0.0
 model = instantiate(cfg.model).eval()
 DetectionCheckpointer(model).load("{{weights}}")
 image = read_image("{{picture}}", model.input_format)
@@ -78,6 +83,22 @@ with torch.no_grad():
     model([{{{{**inputs, "height": image.shape[0], "width": image.shape[1]}}}}])
 """
     return Program(checkout, [], code)
+
+
+def video(
+    checkout: str, config: str, frames: str, opts: Any = (), more: tuple[str, ...] = (), script: str = "demo.py"
+) -> Program:
+    """Return a demo of videos, which takes three parts of the picture for frames; ``frames`` is how it names them."""
+    code = FRAMES.replace("SCRIPT", script).replace("CONFIG", config).replace("NAMED", frames)
+    return Program(checkout, [], code.replace("*OPTS", repr([*OPTS, *opts])[1:-1]), more)
+
+
+def evaluated(
+    checkout: str, script: str, config: str, opts: Any = EVALUATED_OPTS, more: tuple[str, ...] = ()
+) -> Program:
+    """Return a train_net.py with --eval-only, on a data set of one image; its figures count as an answer."""
+    code = EVALUATED.replace("SCRIPT", script).replace("CONFIG", config).replace("*OPTS", repr([*opts])[1:-1])
+    return Program(checkout, [], code, more)
 
 
 def keys(module: str, function: str) -> str:
@@ -144,6 +165,8 @@ detectron2.checkpoint.DetectionCheckpointer.load = lambda self, path: checkpoint
 resize = detectron2.data.transforms.ResizeShortestEdge
 detectron2.data.transforms.ResizeShortestEdge = lambda short_edge_length, max_size: resize(256, 256)
 detector = build_detector.HumanDetector("vitdet", "cpu")
+for predictor in detector.detector.roi_heads.box_predictor:
+    predictor.test_score_thresh = 0.0
 print(detector.run_human_detection(cv2.imread("{picture}"), bbox_thr=0.0))
 """
 
@@ -302,6 +325,117 @@ utils.debug_image_cv = lambda image: None
 runpy.run_path("mask_rcnn_R_50_FPN_3x/PART.py")
 """.replace("OPTS", repr([*SMALL, *FEW, *SEEN]))
 
+FRAMES = """
+import os, runpy, sys
+import cv2
+os.makedirs("{out}/frames")
+image = cv2.resize(cv2.imread("{picture}"), (320, 240))
+for i in range(3):
+    cv2.imwrite(f"{out}/frames/{{i}}.jpg", image[4 * i : 200 + 4 * i])
+sys.path.insert(0, os.path.dirname(os.path.abspath("SCRIPT")))
+sys.argv = ["SCRIPT", "--config-file", "CONFIG", "--input", "{out}/frames/NAMED", "--output", "{out}/found",
+            "--confidence-threshold", "0.0", "--opts", *OPTS]
+runpy.run_path("SCRIPT", run_name="__main__")
+"""
+
+EVALUATED = """
+import json, os, runpy, sys
+import cv2, sitecustomize
+os.environ["DETECTRON2_DATASETS"] = "{out}/data"
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import COCOEvaluator
+
+os.makedirs("{out}/data/coco/annotations")
+os.makedirs("{out}/data/coco/val2017")
+cv2.imwrite("{out}/data/coco/val2017/1.png", cv2.resize(cv2.imread("{picture}"), (320, 240)))
+known = MetadataCatalog.get("coco_2017_val")
+kinds = [dict(id=one, name=known.thing_classes[i]) for one, i in known.thing_dataset_id_to_contiguous_id.items()]
+boxes = [dict(id=i + 1, image_id=1, category_id=kind["id"], bbox=[3 * i, 2 * i, 70, 60], area=4200, iscrowd=0,
+              segmentation=[[3 * i, 2 * i, 3 * i + 70, 2 * i, 3 * i + 70, 2 * i + 60, 3 * i, 2 * i + 60]])
+         for i, kind in enumerate(kinds)]
+image = dict(id=1, file_name="1.png", width=320, height=240)
+with open("{out}/data/coco/annotations/instances_val2017.json", "w") as file:
+    json.dump(dict(info=dict(), images=[image], annotations=boxes, categories=kinds), file)
+evaluate = COCOEvaluator.evaluate
+def noted(self, *args):
+    found = evaluate(self, *args)
+    sitecustomize.answers.append(sitecustomize.flat(found))
+    return found
+COCOEvaluator.evaluate = noted
+sys.argv = ["SCRIPT", "--eval-only", "--config-file", "CONFIG", *OPTS]
+sys.path.insert(0, os.path.dirname(os.path.abspath("SCRIPT")))
+runpy.run_path("SCRIPT", run_name="__main__")
+assert len(sitecustomize.answers) == 2, "a model's answer, and the figures"
+"""
+
+HANDS = """
+import cv2
+import demo
+predictor, read = demo.DefaultPredictor, cv2.imread
+def on_these_weights(cfg):
+    cfg.MODEL.WEIGHTS = "{weights}"
+    cfg.merge_from_list(OPTS)
+    return predictor(cfg)
+demo.DefaultPredictor = on_these_weights
+cv2.imread, cv2.imwrite = lambda path: read("{picture}"), lambda path, image: True  # whose paths are fixed
+demo.os.makedirs = lambda path, exist_ok: None
+demo.main()
+""".replace("OPTS", repr([*SMALL, *FEW, *SEEN, "MODEL.ROI_HEADS.NUM_CLASSES", "1"]))
+
+NAVIGATION = """
+import argparse
+import cv2
+from agents.utils import semantic_prediction
+parser = semantic_prediction.get_seg_parser()
+class Parser:
+    def parse_args(self, args):
+        args[args.index("MODEL.WEIGHTS") + 1] = "{weights}"
+        args[args.index("--config-file") + 1] = "{detectron2}/configs/COCO-InstanceSegmentation/MODEL.yaml"
+        return parser.parse_args(args + OPTS)
+semantic_prediction.get_seg_parser = Parser
+args = argparse.Namespace(sem_pred_prob_thr=0.0, sem_gpu_id=-2, visualize=2)
+semantic_prediction.SemanticPredMaskRCNN(args).get_prediction(cv2.imread("{picture}"))
+""".replace("OPTS", repr([*SMALL, *FEW])).replace("MODEL.yaml", "mask_rcnn_R_50_FPN_1x.yaml")
+
+VIDEO_POSE = """
+import types
+import cv2, numpy
+import infer_video_d2
+infer_video_d2.read_video = lambda path: iter([cv2.resize(cv2.imread("{picture}"), (320, 240))] * 2)
+predictor = infer_video_d2.DefaultPredictor
+def on_these_weights(cfg):
+    cfg.MODEL.WEIGHTS = "{weights}"
+    cfg.merge_from_list(OPTS)
+    return predictor(cfg)
+infer_video_d2.DefaultPredictor = on_these_weights
+infer_video_d2.model_zoo.get_checkpoint_url = lambda name: ""
+numpy.savez_compressed = lambda *args, **kwargs: None  # refuses its lists of different lengths since NumPy 1.24
+infer_video_d2.main(types.SimpleNamespace(
+    cfg="COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x.yaml", im_or_folder="film.mp4", output_dir="{out}"))
+""".replace("OPTS", repr([*SMALL, *FEW, *SEEN]))
+
+PHALP = """
+import importlib.util, sys
+import cv2, sitecustomize, torch
+from detectron2 import model_zoo
+from detectron2.config import get_cfg
+from detectron2.structures import Boxes, Instances
+
+spec = importlib.util.spec_from_file_location("predictors", "phalp/utils/utils_detectron2.py")
+predictors = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(predictors)
+cfg = get_cfg()
+cfg.merge_from_file(model_zoo.get_config_file("COCO-InstanceSegmentation/mask_rcnn_X_101_32x8d_FPN_3x.yaml"))
+cfg.merge_from_list(OPTS)
+cfg.MODEL.WEIGHTS = "{weights}"
+cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNN_with_proposals"
+image = cv2.resize(cv2.imread("{picture}"), (320, 240))
+given = Instances(image.shape[:2], pred_boxes=Boxes(torch.tensor([[10.0, 20, 200, 220], [5, 5, 90, 100]])))
+given.pred_classes, given.scores = torch.tensor([0, 0]), torch.ones(2)
+found = predictors.DefaultPredictor_with_RPN(cfg).predict_with_bbox(image, given)
+sitecustomize.answers.append(sitecustomize.flat(found))
+""".replace("OPTS", repr([*SMALL, *FEW, *SEEN]))
+
 
 def _detector(checkout: str, package: str, kind: str) -> Program:
     return Program(checkout, [], DETECTOR.replace("PACKAGE", package).replace("KIND", kind))
@@ -420,4 +554,78 @@ PROGRAMS = {
     "ov-seg": Program("ov-seg", [], OV_SEG, ("third_party/CLIP",)),
     "publaynet test": Program("detectron2-publaynet", [], PUBLAYNET.replace("PART", "test")),
     "publaynet eval": Program("detectron2-publaynet", [], PUBLAYNET.replace("PART", "eval")),
+    "hand_detector": Program("hand_detector.d2", [], HANDS),
+    "Object-Goal-Navigation": Program("Object-Goal-Navigation", [], NAVIGATION, (".",)),
+    "VideoPose3D": Program("VideoPose3D", [], VIDEO_POSE, ("inference",)),
+    "PHALP": Program("PHALP", [], PHALP),
+    "UniDet": demo("UniDet", "configs/Unified_learned_OCI_R50_2x.yaml", script="demo.py"),
+    "AdelaiDet CondInst": demo("AdelaiDet", "configs/CondInst/MS_R_50_1x.yaml"),
+    "DeFRCN": predicted(
+        "DeFRCN",
+        "from defrcn.config import get_cfg\nimport defrcn.modeling\ncfg = get_cfg()",
+        "configs/coco/defrcn_det_r101_base.yaml",
+    ),
+    "MinVIS": video(
+        "MinVIS",
+        "configs/youtubevis_2019/video_maskformer2_R50_bs32_8ep_frame.yaml",
+        "",
+        script="demo_video/demo.py",
+    ),
+    "PanopticFCN": predicted(
+        "PanopticFCN",
+        keys("panopticfcn", "add_panopticfcn_config"),
+        "configs/PanopticFCN-R50-1x.yaml",
+        ["MODEL.POSITION_HEAD.DEFORM", "False"],  # which Detectron2 computes with CUDA alone
+    ),
+    "FsDet": Program(
+        "few-shot-object-detection",
+        [
+            *("-m", "demo.demo", "--config-file", "configs/COCO-detection/faster_rcnn_R_101_FPN_ft_all_1shot.yaml"),
+            *(
+                "--input",
+                "{picture}",
+                "--output",
+                "{out}/picture.png",
+                "--confidence-threshold",
+                "0.0",
+                "--opts",
+                *OPTS,
+            ),
+        ],
+    ),
+    "GTR": video(
+        "GTR",
+        "configs/GTR_TAO_DR2101.yaml",
+        "*.jpg",
+        [
+            *("INPUT.TEST_SIZE", "256", "MODEL.CENTERNET.USE_DEFORMABLE", "False"),
+            *("MODEL.RESNETS.DEFORM_ON_PER_STAGE", "[False, False, False, False]"),
+        ],
+        ("../CenterNet2",),
+    ),
+    "UnSAM": Program(
+        "UnSAM/whole_image_segmentation",
+        [
+            *("demo_whole_image.py", "--input", "{picture}", "--output", "{out}/picture.png"),
+            *("--confidence_thresh", "0.0", "--config-file", "configs/maskformer2_R50_bs16_50ep.yaml"),
+            *("--opts", *OPTS, "OUTPUT_DIR", "{out}"),
+        ],
+    ),
+    "Detectron2 evaluated": evaluated(
+        "/", "tools/train_net.py", "configs/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"
+    ),
+    "Detectron2 evaluated, lazy": evaluated(
+        "/",
+        "tools/lazyconfig_train_net.py",
+        "configs/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py",
+        [
+            *("train.init_checkpoint={weights}", "train.device=cpu", "train.output_dir={out}"),
+            *("dataloader.test.num_workers=0", "dataloader.evaluator.output_dir={out}"),
+            "dataloader.test.mapper.augmentations.0.short_edge_length=256",
+            "model.roi_heads.box_predictor.test_score_thresh=0.0",
+            "model.roi_heads.box_predictor.test_topk_per_image=10",
+        ],
+    ),
+    "YOLOF evaluated": evaluated("YOLOF", "tools/train_net.py", "configs/yolof_R_50_C5_1x.yaml"),
+    "CenterNet2 evaluated": evaluated("CenterNet2", "train_net.py", "configs/CenterNet2_R50_1x.yaml"),
 }

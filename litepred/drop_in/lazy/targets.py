@@ -58,6 +58,12 @@ _FUNCTIONS = {
     "detectron2.data.build.get_detection_dataset_dicts",
     "detectron2.data.DatasetMapper",
     "detectron2.data.dataset_mapper.DatasetMapper",
+    *(f"detectron2.evaluation.{name}" for name in ("COCOEvaluator", "COCOPanopticEvaluator", "RotatedCOCOEvaluator")),
+    *(f"detectron2.evaluation.{name}" for name in ("LVISEvaluator", "SemSegEvaluator")),
+    "detectron2.evaluation.coco_evaluation.COCOEvaluator",
+    "detectron2.evaluation.lvis_evaluation.LVISEvaluator",
+    "detectron2.evaluation.panoptic_evaluation.COCOPanopticEvaluator",
+    "detectron2.evaluation.sem_seg_evaluation.SemSegEvaluator",
     *(f"torch.nn.functional.{name}" for name in ("gelu", "leaky_relu", "relu", "relu_", "sigmoid", "silu", "softmax")),
 }
 _METHODS = {("ResNet", "make_default_stages"), ("ResNet", "make_stage")}  # that make parts, as a class does

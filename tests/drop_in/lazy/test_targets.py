@@ -12,6 +12,7 @@ from torch import nn
 
 from litepred import ConfigError, modeling
 from litepred.data import ResizeShortestEdge
+from litepred.drop_in.evaluation import DatasetEvaluator
 from litepred.drop_in.lazy import LazyCall, LazyConfig, allow_targets, instantiate
 from litepred.drop_in.lazy.targets import Name, find_target, locate, name_of
 from litepred.layers import ShapeSpec
@@ -111,6 +112,23 @@ def test_objects_of_our_own_are_not_called():
     assert instantiate(mapper).image_format == "RGB"
     with pytest.raises(ConfigError, match="the _target_ of a config is a DatasetMapper"):
         instantiate({"_target_": mapper, "dataset_dict": {"file_name": "picture.png"}})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            f"detectron2.evaluation.{kind}Evaluator"
+            for kind in ("COCO", "COCOPanoptic", "LVIS", "RotatedCOCO", "SemSeg")
+        ),
+        "detectron2.evaluation.coco_evaluation.COCOEvaluator",
+        "detectron2.evaluation.lvis_evaluation.LVISEvaluator",
+        "detectron2.evaluation.panoptic_evaluation.COCOPanopticEvaluator",
+        "detectron2.evaluation.sem_seg_evaluation.SemSegEvaluator",
+    ],
+)
+def test_evaluators_are_built(path):
+    assert issubclass(locate(path), DatasetEvaluator)
 
 
 def test_what_is_not_found_is_an_import_error_as_in_detectron2():
