@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from tiny_models import FAMILIES, tiny_cfg, tiny_model
 
 from litepred import Predictor
-from litepred.modeling import build_model
+from litepred.modeling import META_ARCH_REGISTRY, build_model
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
 
@@ -50,3 +53,29 @@ def test_models_are_of_float32(family, float64_by_default):
     model = build_model(tiny_cfg(family))
     assert {value.dtype for value in model.state_dict().values() if value.is_floating_point()} == {torch.float32}
     assert model.pixel_mean.dtype == torch.float32
+
+
+def test_a_model_is_of_float32_when_another_is_finished_meanwhile(float64_by_default, monkeypatch):
+    first_began, second_began, first_is_built = threading.Event(), threading.Event(), threading.Event()
+
+    class Meeting(torch.nn.Linear):
+        def __init__(self, cfg):
+            began, awaited = (second_began, first_is_built) if first_began.is_set() else (first_began, second_began)
+            began.set()
+            assert awaited.wait(60)
+            super().__init__(2, 3)
+
+    def build():
+        cfg = tiny_cfg("fpn")
+        cfg.MODEL.META_ARCHITECTURE = "Meeting"
+        return build_model(cfg).weight.dtype
+
+    monkeypatch.setattr(META_ARCH_REGISTRY, "_components", {"Meeting": Meeting})
+    float64_by_default()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(build)
+        first.add_done_callback(lambda _: first_is_built.set())
+        assert first_began.wait(60)
+        second = pool.submit(build)
+        assert first.result() == second.result() == torch.float32
+    assert torch.get_default_dtype() == torch.float64

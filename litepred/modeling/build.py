@@ -6,6 +6,7 @@ A registered component is a class or a function, litepred's own or a user's, tha
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,17 +110,26 @@ def build_model(cfg: CfgNode) -> nn.Module:
         return META_ARCH_REGISTRY.build(cfg).to(device).requires_grad_(False)
 
 
+_defaults_lock = threading.Lock()
+_defaults: list[torch.dtype] = []  # torch's default type as each model that is being built now has found it
+
+
 @contextmanager
 def _float32_by_default() -> Iterator[None]:
-    """Let torch's layers have float32 weights, whatever another library has set as the type of all new tensors."""
-    before = torch.get_default_dtype()
-    if before != torch.float32:
+    """Let torch's layers have float32 weights, whatever another library has set as the type of all new tensors.
+
+    The type is the process's: of several threads that build, the first changes it and the last changes it back.
+    """
+    with _defaults_lock:
+        _defaults.append(torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
     try:
         yield
     finally:
-        if before != torch.float32:
-            torch.set_default_dtype(before)
+        with _defaults_lock:
+            before = _defaults.pop()
+            if not _defaults:
+                torch.set_default_dtype(before)
 
 
 def build_skeleton(cfg: CfgNode) -> nn.Module:
