@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import sysconfig
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 from tiny_models import tiny_cfg, tiny_image, tiny_model
 
@@ -47,3 +52,26 @@ def predict_all(queue: Any, threads: int | None) -> None:
     predictor = tiny_predictor(threads=threads)
     use_all_threads(predictor)
     queue.put([answer(predictor(image)) for image in images()])
+
+
+def first_use_in_eight_threads() -> None:
+    """Let eight threads of a process that has used nothing yet build a predictor each, and predict.
+
+    Raises:
+        AssertionError: their answers differ; or the interpreter can do without its lock, and has it on now.
+    """
+    together = threading.Barrier(8)
+
+    def work(_: int) -> list[dict[str, Any]]:
+        together.wait()
+        predictor = tiny_predictor(threads=1)
+        return [answer(predictor(image)) for image in images()[:3]]
+
+    with ThreadPoolExecutor(8) as pool:
+        first, *others = pool.map(work, range(8))
+    assert all(len(one["boxes"]) for one in first)
+    for answers in others:
+        for one, other in zip(answers, first, strict=True):
+            assert all(np.array_equal(value, other[name]) for name, value in one.items())
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        assert not sys._is_gil_enabled()  # type: ignore[attr-defined]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,12 @@ def test_predictors_built_in_eight_threads(serial):
         built = list(pool.map(lambda _: tiny_predictor(), range(8)))
     for one in built:
         assert_equal(answer(one(images()[0])), serial[0])
+
+
+def test_eight_threads_are_the_first_to_use_it():
+    code = "import process_worker; process_worker.first_use_in_eight_threads()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 @pytest.mark.parametrize(
