@@ -235,7 +235,13 @@ class Unpickler(pickle._Unpickler):
             # Memory is taken for the bytes that are there, not for those announced.
             return stream.read(size if size < _READ_FREELY else min(size, end - stream.tell()))
 
-        super().__init__(SimpleNamespace(read=read, readline=stream.readline), encoding="latin1")
+        def readline() -> bytes:
+            line = stream.readline()
+            if not line.endswith(b"\n"):  # the rest of a name or a number is missing
+                raise EOFError("it ends within a line")
+            return line
+
+        super().__init__(SimpleNamespace(read=read, readline=readline), encoding="latin1")
         self._storage = storage
         self._storages: dict[str, Tensor] = {}
         self._budget = _COPIED_FREELY + _COPIES * (end - start)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,15 @@ def test_truncated_files(kind: str, share: float, tmp_path: Path) -> None:
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(CheckpointError, match=r"cut short|empty|no known kind|text file"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_that_is_cut_within_a_name_or_a_number(protocol: int, tmp_path: Path) -> None:
+    whole = pickle.dumps(OrderedDict(weight=np.ones(1, np.float32), iteration=1234), protocol)
+    for length in range(2, len(whole)):
+        (tmp_path / "x.pkl").write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=r"cut short|no known kind|text file"):
+            read_checkpoint(tmp_path / "x.pkl")
 
 
 @pytest.mark.parametrize("kind", list(WRITERS))
