@@ -191,7 +191,7 @@ def test_readme_commands_are_what_ci_runs():
 
 def test_readme_speeds_are_those_of_the_benchmark():
     totals = []
-    for path in (ROOT / "benchmarks" / "results").glob("[!r]*.csv"):  # one for each processor; roofline_… has other rows
+    for path in (ROOT / "benchmarks" / "results").glob("[!r]*.csv"):  # one for each processor, but roofline_…
         with path.open(newline="", encoding="utf-8") as file:
             totals += [row for row in csv.DictReader(file) if row["measure"] == "total s"]
     measured = {(f"{float(row['median']):.2f}", f"{float(row['ratio']):.2f}") for row in totals}

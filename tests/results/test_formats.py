@@ -18,6 +18,7 @@ from labelled import (
     LABELS,
     NAMES,
     POINTS,
+    SCORES,
     SIZE,
     TURNED,
     WIDTH,
@@ -98,7 +99,7 @@ def test_a_mask_one_pixel_wide(name, rows, tmp_path):
     thin[0, 7, 4:12] = True
     one = Instances(SIZE)
     one.pred_boxes = Boxes(torch.tensor([[4.0, float(rows.start), 12, 8]]))
-    one.scores, one.pred_classes = torch.tensor([0.9]), torch.tensor([0])
+    one.scores, one.pred_classes = torch.tensor(SCORES[:1]), torch.tensor([0])
     one.pred_masks = torch.from_numpy(thin)
     ((_, place, _),) = written(name, tmp_path, [("a.png", one)])[0]
     if name == "yolo":
@@ -189,7 +190,7 @@ def test_what_is_refused(name, results, message, tmp_path):
 def test_a_folder_that_cannot_be_made(name, tmp_path):
     (tmp_path / "file").write_text("")
     write, path, _ = FORMATS[name]
-    with pytest.raises(WriteError, match="cannot make the folder" if name != "cvat" else "cannot write"):
+    with pytest.raises(WriteError, match="cannot make the folder"):
         write(tmp_path / "file" / "folder" / path, [])
 
 
@@ -292,7 +293,6 @@ class TestInTheWorld:
         [
             ({}, None, ""),
             ({33550: (0.5,), 33922: (1,), 34735: (1,)}, None, ""),  # cut short
-            ({34264: "sixteen letters."}, None, ""),
             ({33922: (0, 0, 0, 1, 2, 0, 9, 9, 0, 3, 4, 0)}, None, ""),  # points on the ground, and no scale
             (SCALED, [[0.5, 0, 1000], [0, -0.25, 2000]], ""),
             (TIED_ELSEWHERE, [[0.5, 0, 998], [0, -0.25, 2002]], ""),
