@@ -82,7 +82,7 @@ SPANS = {
 # Endings, words of Python, arguments and the like, which no table has.
 WORDS = {
     "(cfg, input_shape)", ".pkl", ".pth", "0.6", "L(Class)(…)", "anchor_matcher", "cfg.dump()", "cuda", "for", "if",
-    "import detectron2", "instances", "lvis", "model.train()", "output.ax", "panoptic_seg", "proposals", "python -m",
+    "instances", "lvis", "model.train()", "output.ax", "panoptic_seg", "proposals", "python -m",
     "sem_seg", "_jitter", "_orig_mod.", "module.", "backbone.", "model.", "model_final.pth?prefix=modelTeacher",
     "_create_grayscale_image",
 }  # fmt: skip
