@@ -40,6 +40,7 @@ __all__ = [
     "own_name",
     "read_rows",
     "whole_file",
+    "without_password",
 ]
 
 _SUFFIXES = ".mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv .flv .ts .3gp .asf"
@@ -65,6 +66,11 @@ def is_video_address(source: Any) -> bool:
         return False
     path = re.split("[?#]", source.lower())[0].partition("://")[2].partition("/")[2]
     return not source.lower().startswith("http") or path.endswith((*VIDEO_SUFFIXES, ".m3u8", ".mpd", ".mjpg", ".mjpeg"))
+
+
+def without_password(address: str) -> str:
+    """Return an address without the user and the password that stand before its host."""
+    return re.sub(r"(?<=://)[^/]*@", "", address)
 
 
 def camera_number(source: Any) -> int | None:

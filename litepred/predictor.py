@@ -24,7 +24,7 @@ from tqdm import tqdm
 from . import extensions
 from .checkpoint import load_into, named_for, read_checkpoint
 from .config import unknown_settings
-from .data import ImageLike, ResizeShortestEdge, VideoReader, image_to_array
+from .data import ImageLike, ResizeShortestEdge, VideoReader, bands_for_array, image_to_array
 from .environment import prepare_process
 from .errors import CheckpointError, ConfigError, ImageError, absent, wording
 from .modeling import GeneralizedRCNN, build_model, without_random_init
@@ -364,9 +364,7 @@ class Predictor:
         """
         channels = len(self.cfg.MODEL.PIXEL_MEAN)
         array = image_to_array(path, channels)
-        # The bands of arrays are turned around for models of RGB, as Detectron2 does, and those of files are not.
-        turned = channels not in (1, 3) and self.input_format == "RGB" and not isinstance(path, np.ndarray)
-        return array[:, :, ::-1] if turned else array
+        return array if isinstance(path, np.ndarray) else bands_for_array(array, channels, self.input_format)
 
     def prepare(self, image: ImageLike) -> ModelInput:
         """Read and resize an image, and put it into the form that the model takes.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import image_to_array
+from .data import bands_for_array, image_to_array
 from .errors import ConfigError, ImageError, LitepredError, package
 from .structures import (
     Boxes,
@@ -140,7 +140,7 @@ def open_windows(
         image, turned = opened if hasattr(opened, "shape") else opened["0"], True  # the first level of a pyramid
     elif not hasattr(image, "shape"):
         image = image_to_array(image, channels)
-        image = image if channels in (1, 3) else from_file(image)
+        image = bands_for_array(image, channels, input_format)
     shape = tuple(image.shape)
     if len(shape) not in (2, 3) or not all(shape):
         raise ImageError(f"an image of shape {shape} came: expected (height, width) or (height, width, bands)")
@@ -157,8 +157,7 @@ def _from_file(pixels: np.ndarray, channels: int, input_format: str) -> np.ndarr
     """Order the bands of a file, RGB of three, as a predictor takes those of an array; see `Predictor.read`."""
     if pixels.ndim == 3 and channels == 3 and pixels.shape[2] in (3, 4):
         return np.concatenate([pixels[:, :, 2::-1], pixels[:, :, 3:]], axis=2)
-    turned = pixels.ndim == 3 and channels not in (1, 3) and input_format == "RGB"
-    return pixels[:, :, ::-1] if turned else pixels
+    return bands_for_array(pixels, channels, input_format)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import LitepredError
-from ..files import make_folder, own_name
+from ..files import make_folder, own_name, without_password
 from .inputs import is_video
 
 if TYPE_CHECKING:
@@ -67,15 +67,14 @@ def name_items(sources: Sequence[str], in_parts: bool = False) -> list[Item]:
     stems = [Path(name).stem.replace("camera:", "camera-") for name in last]
     names = [os.path.basename(name) for name in last]
     if len(set(names)) < len(set(sources)):
-        names = [re.sub(r"(?<=://)[^/]*@", "", source) for source in sources]  # passwords stay out of results
+        names = [without_password(source) for source in sources]  # which stay out of results
     videos = [is_video(source) for source in sources]
     numbers: Sequence[int | None] = [None] * len(sources)
-    if any(videos):  # frames are counted, and images with them
-        pass
-    elif all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems):
-        numbers = [int(stem) for stem in stems]
-    elif in_parts:
-        numbers = range(1, len(sources) + 1)
+    if not any(videos):  # whose frames are counted, and images with them
+        if all(stem.isdecimal() and stem.isascii() for stem in stems) and len({*map(int, stems)}) == len(stems):
+            numbers = [int(stem) for stem in stems]
+        elif in_parts:
+            numbers = range(1, len(sources) + 1)
     uses: Counter[str] = Counter()
     for video in {stem for stem, one in zip(stems, videos) if one}:  # files of its frames have these names
         taken = re.compile(rf"{re.escape(video)}-\d{{6,}}")

@@ -1,7 +1,7 @@
 """Images and videos, their resizing, and what is known of data sets."""
 
 from .decoders import DECODERS, IMAGE_FORMATS, is_old, open_image
-from .images import ImageLike, image_size, image_to_array, read_image
+from .images import ImageLike, bands_for_array, image_size, image_to_array, read_image
 from .metadata import Metadata, MetadataCatalog, as_metadata, class_name, dataset_ids
 from .resize import ResizeShortestEdge, ResizeTransform
 from .video import VideoReader, video_file
@@ -16,6 +16,7 @@ __all__ = [
     "ResizeTransform",
     "VideoReader",
     "as_metadata",
+    "bands_for_array",
     "class_name",
     "dataset_ids",
     "image_size",

@@ -23,7 +23,7 @@ from . import tiff
 from .decoders import IMAGE_FORMATS, ImageFile, format_of, open_image, opened
 from .video import is_video_file
 
-__all__ = ["ImageLike", "image_size", "image_to_array", "read_image"]
+__all__ = ["ImageLike", "bands_for_array", "image_size", "image_to_array", "read_image"]
 
 # A path, an open binary file, a Pillow image, or an array; see `image_to_array`.
 ImageLike: TypeAlias = Union[str, "os.PathLike[str]", BinaryIO, Image.Image, np.ndarray]
@@ -380,3 +380,12 @@ def image_to_array(image: ImageLike, channels: int = 3, format: str = "BGR") -> 
         first = image.shape[0] == channels and ": its channels come first, bring them to the end by .transpose(1, 2, 0)"
         raise ImageError(f"{came} has {image.shape[2]} channels: {expected}{first or ''}")
     return np.ascontiguousarray(image[:, :, ::-1] if came_as_array and format == "RGB" else image)
+
+
+def bands_for_array(pixels: np.ndarray, channels: int, input_format: str) -> np.ndarray:
+    """Order the bands of a file, as `image_to_array` read them, as a predictor takes those of an array.
+
+    It turns those of arrays around for models of RGB, as Detectron2 does, and those of files with other than one or
+    three bands never.
+    """
+    return pixels[:, :, ::-1] if channels not in (1, 3) and pixels.ndim == 3 and input_format == "RGB" else pixels

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import ImageError, LitepredError
-from ..files import VIDEO_SUFFIXES, camera_number, is_stream_address, is_video_address, whole_file
+from ..files import VIDEO_SUFFIXES, camera_number, is_stream_address, is_video_address, whole_file, without_password
 from .decoders import warn_if_old
 
 __all__ = ["VideoReader", "camera_number", "is_video_address", "is_video_file", "video_file", "writes_h264"]
@@ -96,7 +96,7 @@ class VideoReader:
         if is_address:
             patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
             self._capture: Any = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG, patience)
-            self._name = re.sub(r"(?<=://)[^/]*@", "", self._name)  # without user and password
+            self._name = without_password(self._name)
         else:
             self._capture = cv2.VideoCapture(self._name if number is None else number)
         if not self._capture.isOpened():

@@ -45,14 +45,16 @@ def filter(
     """
     found = found_in(instances, "instances")
     selection = Selection.of(named(found, metadata), score, classes)
-    chosen = found if selection is None else selection.apply(found)
+    if selection is None:
+        return cast(Found, {**instances, "instances": found} if isinstance(instances, Mapping) else found)
+    numbered = Instances(found.image_size, scores=found.scores, pred_classes=found.pred_classes)
+    numbered.row = torch.arange(len(found), device=found.scores.device)
+    rows = selection.apply(numbered).row
     if not isinstance(instances, Mapping):
-        return chosen
-    answer: Any = {**instances, "instances": chosen}
-    if selection is not None and "panoptic_seg" in answer:
-        rows = Instances(found.image_size, scores=found.scores, pred_classes=found.pred_classes)
-        rows.row = torch.arange(len(found))
-        answer["panoptic_seg"] = _segments_of(answer["panoptic_seg"], selection.apply(rows).row.tolist())
+        return found[rows]
+    answer: Any = {**instances, "instances": found[rows]}
+    if "panoptic_seg" in answer:
+        answer["panoptic_seg"] = _segments_of(answer["panoptic_seg"], rows.tolist())
     return cast(Found, answer)
 
 

@@ -128,9 +128,10 @@ def things(instances: Instances | Outputs, metadata: Metadata | None = None, mas
 def outlines(thing: Thing) -> list[np.ndarray]:
     """Return the outlines (n, 2) of a thing's mask as `mask_to_polygons` traces them, by the corners of each alone.
 
-    What is one pixel wide has an outline without area, which is left out.
+    There are none where a part of the mask is one pixel wide, whose outline has no area.
     """
-    return [corners for outline in _traced(thing) if len(corners := _corners_alone(outline)) > 2]
+    rings = [_corners_alone(outline) for outline in _traced(thing)]
+    return rings if all(len(ring) > 2 for ring in rings) else []
 
 
 def one_ring(thing: Thing) -> np.ndarray:

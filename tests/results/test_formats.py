@@ -91,14 +91,14 @@ def test_masks(name, kind, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["yolo", "labelme", "label-studio"])
-@pytest.mark.parametrize("rows", [slice(7, 8), slice(0, 8)])
+@pytest.mark.parametrize("rows", [slice(7, 8), slice(0, 8), slice(10, 14)])
 def test_a_mask_one_pixel_wide(name, rows, tmp_path):
     """Its outline has no area, and a polygon of two points would be none; one of two pixels has one."""
     thin = np.zeros((1, *SIZE), bool)
-    thin[0, rows, 4:5] = True
+    thin[0, rows, 4 : 8 if rows.start == 10 else 5] = True  # at last a wide part beside the thin one
     thin[0, 7, 4:12] = True
     one = Instances(SIZE)
-    one.pred_boxes = Boxes(torch.tensor([[4.0, float(rows.start), 12, 8]]))
+    one.pred_boxes = Boxes(torch.tensor([[4.0, min(rows.start, 7), 12, max(rows.stop, 8)]]))
     one.scores, one.pred_classes = torch.tensor(SCORES[:1]), torch.tensor([0])
     one.pred_masks = torch.from_numpy(thin)
     ((_, place, _),) = written(name, tmp_path, [("a.png", one)])[0]
