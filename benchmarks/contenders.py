@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import cv2
@@ -102,6 +102,8 @@ def detectron2(folder: Path) -> Any:
     from detectron2.modeling.meta_arch import panoptic_fpn, rcnn, retinanet, semantic_seg
 
     clock_names("post", [panoptic_fpn, rcnn, retinanet, semantic_seg], POST)
+    functions = vars(torch.nn.functional)  # the head enlarges its logits itself: what `enlarged_logits` does here
+    semantic_seg.F = SimpleNamespace(**functions | {"interpolate": clocked("post", functions["interpolate"])})
     cfg = get_cfg()
     cfg.merge_from_file(str(folder / "config.yaml"))
     cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = str(folder / "model.pth"), "cpu"

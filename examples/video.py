@@ -25,8 +25,8 @@ if source is None:
             add_frame(page[top : top + 480, :640])
 
 predictor = Predictor()
-reader = VideoReader(source)
-_, _, first = next(iter(reader))
+with VideoReader(source) as probe:  # and close it: a camera opens once
+    _, _, first = next(iter(probe))
 with VideoReader(source) as reader, video_file(target, reader.fps, first.shape[:2]) as add_frame:
     for frame, index, time_s, outputs in predictor.stream(reader):
         add_frame(draw(frame, outputs, predictor.metadata))

@@ -280,9 +280,9 @@ def _reduce(model: nn.Module, dtype: torch.dtype) -> None:
     """
     for part in _dense_parts(model):
         part.to(dtype)
-        part.register_forward_pre_hook(partial(_cast_last, dtype=dtype))
-        if part is not getattr(model, "backbone", None):
-            part.register_forward_hook(partial(_cast_last, dtype=torch.float32))
+        back = None if part is getattr(model, "backbone", None) else torch.float32
+        # Not as hooks, which torch.compile leaves out of the part's graph and compiles anew for each kind of value.
+        part.forward = partial(_converted, part.forward, dtype, back)
 
 
 def _dense_parts(model: nn.Module) -> Iterator[nn.Module]:
@@ -309,6 +309,9 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-def _cast_last(*given: Any, dtype: torch.dtype) -> Any:
-    """Cast what a hook gets last: a module's arguments before it runs, its answer afterwards."""
-    return _cast(given[-1], dtype)
+def _converted(
+    forward: Callable[..., Any], dtype: torch.dtype, back: torch.dtype | None, *args: Any, **kwargs: Any
+) -> Any:
+    """Call ``forward`` with arguments in ``dtype``, and return what it returns in ``back``, or as it is."""
+    answer = forward(*_cast(args, dtype), **kwargs)
+    return answer if back is None else _cast(answer, back)

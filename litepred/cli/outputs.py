@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..results import Format
     from ..structures import Outputs
 
-__all__ = ["Item", "RunFiles", "all_files", "check_needs", "format_files", "item_files", "name_items"]
+__all__ = ["Item", "ItemFiles", "RunFiles", "all_files", "check_needs", "format_files", "item_files", "name_items"]
 
 _NEEDS = {
     "classes": ("instances",),
@@ -150,21 +150,73 @@ def check_needs(options: argparse.Namespace, outputs: Outputs) -> None:
             )
 
 
-class RunFiles:
-    """The files of a run.
+class ItemFiles:
+    """The files that an image, or a frame of a video, shares with no other.
 
-    Files of one image appear one after another. Files of all images appear when ``stack`` closes, and not at all when
-    an error or Ctrl-C closes it.
+    Args:
+        options: those of ``litepred predict``.
+        metadata: gives the classes their names and colours.
+    """
+
+    def __init__(self, options: argparse.Namespace, metadata: Metadata) -> None:
+        self.options, self.metadata = options, metadata
+
+    def write(self, item: Item, image: np.ndarray, outputs: Outputs) -> list[Path]:
+        """Write what was found in an image; return the files of its own below the folder ``--output``."""
+        from ..results import write_json
+        from ..visualizer import VisImage, scale_to_look_at
+
+        paths = item_files(self.options, item)
+        for path in paths:
+            if path.suffix == ".json":
+                write_json(path, self.describe(item, outputs, image.shape[:2]))
+            else:
+                VisImage(self.draw(image, outputs, scale_to_look_at(image.shape[:2]))[:, :, ::-1]).save(path)
+        self.write_maps(item, outputs)
+        return paths + format_files(self.options, item)
+
+    def write_maps(self, item: Item, outputs: Outputs, frame: int | None = None) -> None:
+        """Write the PNG files of ``--panoptic`` and ``--labels``."""
+        from ..results import write_labels, write_panoptic
+
+        file_name = f"{_frame_stem(item, frame)}.png"
+        if self.options.panoptic is not None:
+            write_panoptic(self.options.panoptic / file_name, outputs["panoptic_seg"][0])
+        if self.options.labels is not None:
+            write_labels(self.options.labels / file_name, outputs["sem_seg"])
+
+    def draw(self, image: np.ndarray, outputs: Outputs, scale: int) -> np.ndarray:
+        """Return the picture of what was found, (scale·H, scale·W, 3) uint8 BGR."""
+        from ..visualizer import draw
+
+        return draw(image, outputs, self.metadata, threshold=0.0, scale=scale)  # what scores too little is gone by now
+
+    def describe(self, item: Item, outputs: Outputs, size_hw: tuple[int, ...]) -> dict[str, Any]:
+        """Return what the JSON file of an image, or the entry of a frame, says."""
+        from ..results import describe
+
+        facts = {"file": item.name, "height": size_hw[0], "width": size_hw[1]}
+        return facts | describe(outputs, self.metadata, self.options.mask_format or "polygon")
+
+
+class RunFiles:
+    """The files of a run that have all images; they appear when ``stack`` closes.
+
+    They do not appear at all when an error or Ctrl-C closes it.
 
     Args:
         options: those of ``litepred predict``.
         metadata: gives the classes their names, colours and ids.
         stack: holds the files of all images open.
+
+    Attributes:
+        own: writes the files of one image.
     """
 
     def __init__(self, options: argparse.Namespace, metadata: Metadata, stack: ExitStack) -> None:
         from ..results import CSV_COLUMNS, TRACKED_COLUMNS, csv_table, json_list, panoptic_categories
 
+        self.own = ItemFiles(options, metadata)
         self._options, self._metadata = options, metadata
         self._count = 0  # of images and frames
         self._panoptic_images: list[dict[str, Any]] = []
@@ -189,20 +241,6 @@ class RunFiles:
             rest = {"images": self._panoptic_images, "categories": panoptic_categories(metadata)}
             file = json_list(options.panoptic / "panoptic.json", "annotations", rest)
             self._add_panoptic = stack.enter_context(file)
-
-    def add_image(self, item: Item, image: np.ndarray, outputs: Outputs) -> list[Path]:
-        """Write what was found in an image; return the files of its own below the folder ``--output``."""
-        from ..results import write_json
-        from ..visualizer import VisImage, scale_to_look_at
-
-        paths = item_files(self._options, item)
-        for path in paths:
-            if path.suffix == ".json":
-                write_json(path, self._describe(item, outputs, image.shape[:2]))
-            else:
-                VisImage(self._draw(image, outputs, scale_to_look_at(image.shape[:2]))[:, :, ::-1]).save(path)
-        self._add_results(item, outputs)
-        return paths + format_files(self._options, item)
 
     @contextmanager
     def video(self, item: Item, reader: VideoReader) -> Iterator[Callable[[StreamedFrame, Outputs], None]]:
@@ -231,41 +269,23 @@ class RunFiles:
                         drawn = visualizer.draw_instance_predictions(one.frame[:, :, ::-1], found)
                         picture = drawn.get_image()[:, :, ::-1]
                     else:
-                        picture = self._draw(one.frame, outputs, 1)
+                        picture = self.own.draw(one.frame, outputs, 1)
                     # the rate of the file that is written is one: pictures stay until the next one, or are left out
                     times = max(int(reader.is_camera), round(one.time_s * reader.fps) + 1 - shown)
                     for _ in range(times):
                         add_picture(picture)
                     shown += times
                 if add_entries is not None:
-                    facts = self._describe(item, outputs, one.frame.shape[:2])
+                    facts = self.own.describe(item, outputs, one.frame.shape[:2])
                     add_entries([{"frame": one.index, "time_s": one.time_s, **facts}])
-                self._add_results(item, outputs, one.index)
+                self.own.write_maps(item, outputs, one.index)
+                self.add(item, outputs, one.index)
 
             yield add
 
-    def _draw(self, image: np.ndarray, outputs: Outputs, scale: int) -> np.ndarray:
-        from ..visualizer import draw
-
-        return draw(image, outputs, self._metadata, threshold=0.0, scale=scale)  # what scores too little is gone by now
-
-    def _describe(self, item: Item, outputs: Outputs, size_hw: tuple[int, ...]) -> dict[str, Any]:
-        """Return what the JSON file of an image, or the entry of a frame, says."""
-        from ..results import describe
-
-        facts = {"file": item.name, "height": size_hw[0], "width": size_hw[1]}
-        return facts | describe(outputs, self._metadata, self._options.mask_format or "polygon")
-
-    def _add_results(self, item: Item, outputs: Outputs, frame: int | None = None) -> None:
+    def add(self, item: Item, outputs: Outputs, frame: int | None = None) -> None:
         """Write what was found in an image, or in a frame of a video, into the files of the run."""
-        from ..results import (
-            Picture,
-            csv_rows,
-            instances_to_coco_json,
-            panoptic_annotation,
-            write_labels,
-            write_panoptic,
-        )
+        from ..results import Picture, csv_rows, instances_to_coco_json, panoptic_annotation
 
         options, metadata = self._options, self._metadata
         self._count += 1
@@ -287,10 +307,6 @@ class RunFiles:
             found = outputs["instances" if "instances" in outputs else "proposals"]
             self._add_csv(csv_rows(found, item.name, metadata, frame))
         if options.panoptic is not None:
-            ids = outputs["panoptic_seg"][0]
-            height, width = ids.shape
-            write_panoptic(options.panoptic / file_name, ids)
+            height, width = outputs["panoptic_seg"][0].shape
             self._add_panoptic([panoptic_annotation(outputs["panoptic_seg"], image_id, file_name, metadata)])
             self._panoptic_images.append({"id": image_id, **where, "width": width, "height": height})
-        if options.labels is not None:
-            write_labels(options.labels / file_name, outputs["sem_seg"])

@@ -15,17 +15,17 @@ import itertools
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from ..errors import ImageError, LitepredError
 from ..files import check_targets
+from .answers import Answer, Workers, answers, unnamed_classes
 from .arguments import CommandParser, add, add_old_name, positive, score
 from .common import add_model_arguments, check_model_arguments, make_predictor, progress_bar, say
-from .inputs import IMAGE_SUFFIXES, expand, images_or_page, predict_files
+from .inputs import IMAGE_SUFFIXES, expand, images_or_page
 from .outputs import Item, RunFiles, all_files, check_needs, format_files, item_files, name_items
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ..data import Metadata
     from ..predictor import Predictor
-    from ..structures import Outputs
+    from ..selection import Way
 
 __all__ = ["EPILOG", "add_options", "run"]
 
@@ -76,6 +76,8 @@ def add_options(parser: CommandParser) -> None:
     add(parser, "--part K/N", told, type=_part)
     model = add_model_arguments(parser)
     add(model, "--batch-size N", "images of one size that run together; default: 1 on the CPU, else 4", type=positive)
+    told = "processes that share the images, each with the model in its memory; on a CPU, several are faster than one"
+    add(parser, "--workers N", told, type=positive, default=1)
     choice = parser.add_argument_group("what counts")
     told = "leave out instances that do not score more; 0: the config's own threshold"
     add(choice, "--threshold SCORE", told, type=score, default=0.5)
@@ -144,12 +146,22 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         todo = [item for item, files in zip(items, own) if not files or not all(path.is_file() for path in files)]
     skipped = len(items) - len(todo)
-    predictor = make_predictor(arguments)
+    videos = [item.name for item in todo if item.is_video]
+    if arguments.workers > 1 and videos:
+        raise LitepredError(f"--workers shares images among processes, but {videos[0]} is a video: run it without")
+    way, count = _way(arguments), min(arguments.workers, len(todo))
     with ExitStack() as stack, progress_bar(len(todo), "image") as bar:
-        work = _Run(predictor, arguments, RunFiles(arguments, predictor.metadata, stack), bar, len(unreadable))
+        model = stack.enter_context(Workers(arguments, way, count)) if count > 1 else make_predictor(arguments)
+        work = _Run(model.metadata, arguments, RunFiles(arguments, model.metadata, stack), bar, len(unreadable))
         start = time.perf_counter()
-        for video, group in itertools.groupby(todo, lambda item: item.is_video):
-            (work.videos if video else work.images)(group)
+        for is_video, group in itertools.groupby(todo, lambda item: item.is_video):
+            if isinstance(model, Workers):
+                work.images(model.answers(group), is_timed=True)
+            elif is_video:
+                work.videos(model, group, way)
+            else:
+                size = arguments.batch_size or model.usual_batch_size
+                work.images(answers(model, work.files.own, group, size, way), is_timed=size == 1)
     if work.unnamed:
         say(
             f"{', '.join(sorted(work.unnamed))}: this model's classes have no names; give them with "
@@ -189,6 +201,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise LitepredError(
             f"--classes is {arguments.classes!r}, a file: expected names, as in --classes a,b photo.jpg"
         )
+    if arguments.workers > 1 and arguments.batch_size is not None:
+        raise LitepredError("--workers predict image by image, so --batch-size has no effect: drop one or the other")
     if not arguments.skip_existing:
         return
     whole = [f"--{name}" for name in ("coco", "csv", "panoptic", "labels") if getattr(arguments, name) is not None]
@@ -199,22 +213,26 @@ def _check(arguments: argparse.Namespace) -> None:
         raise LitepredError("--skip-existing looks for pictures or JSON files, and none are written: add --save-json")
 
 
+def _way(arguments: argparse.Namespace) -> Way:
+    """Return how the predictor is called."""
+    given = {
+        "threshold": arguments.threshold or None,
+        "classes": arguments.classes and arguments.classes.split(","),
+        "agnostic_nms": arguments.agnostic_nms or None,
+        "max_detections": arguments.max_detections,
+        "tile": arguments.tile,
+        "overlap": arguments.overlap,
+    }
+    return cast("Way", {name: value for name, value in given.items() if value is not None})
+
+
 class _Run:
     """A run over images and videos, one after another; ``done`` and ``failed`` count images and frames."""
 
     def __init__(
-        self, predictor: Predictor, arguments: argparse.Namespace, files: RunFiles, bar: tqdm, failed: int
+        self, metadata: Metadata, arguments: argparse.Namespace, files: RunFiles, bar: tqdm, failed: int
     ) -> None:
-        self.predictor, self.arguments, self.files, self.bar = predictor, arguments, files, bar
-        given = {
-            "threshold": arguments.threshold or None,
-            "classes": arguments.classes and arguments.classes.split(","),
-            "agnostic_nms": arguments.agnostic_nms or None,
-            "max_detections": arguments.max_detections,
-            "tile": arguments.tile,
-            "overlap": arguments.overlap,
-        }
-        self.way: Any = {name: value for name, value in given.items() if value is not None}
+        self.metadata, self.arguments, self.files, self.bar = metadata, arguments, files, bar
         self.done, self.failed, self.items = 0, failed, 0
         self.total = bar.total or 0  # of images and videos
         self.unnamed: set[str] = set()  # classes that were found and have no names
@@ -231,43 +249,37 @@ class _Run:
         self.bar.write(f"{text} -> {', '.join(map(str, written))}" if written else text, file=sys.stdout)
         sys.stdout.flush()
 
-    def images(self, items: Iterable[Item]) -> None:
-        """Predict on images."""
-        batch_size = self.arguments.batch_size
-        is_timed = batch_size == 1 or (batch_size is None and self.predictor.cfg.MODEL.DEVICE == "cpu")  # one by one
-        start = time.perf_counter()
-        for item, image, answer in predict_files(self.predictor, items, lambda item: item.source, batch_size, self.way):
-            elapsed_s = time.perf_counter() - start
+    def images(self, answers: Iterable[tuple[Item, Answer | ImageError]], is_timed: bool) -> None:
+        """Take in what became of images; ``is_timed``: whether they ran one by one."""
+        for item, answer in answers:
             self.items += 1
-            if isinstance(answer, ImageError):
-                self.report(answer)
-            elif image is not None:  # there is one with every answer
-                outputs = self._checked(answer)
-                text = f"{item.name}: {_summary(outputs, self.predictor.metadata)}"
-                try:
-                    written = self.files.add_image(item, image, outputs)
-                except ImageError as error:  # of what lies beside it, such as a world file
-                    self.report(error)
-                else:
-                    self.done += 1
-                    self.tell(f"{text} in {elapsed_s:.2f} s" if is_timed else text, written)
+            try:
+                if isinstance(answer, ImageError):
+                    raise answer
+                self.files.add(item, answer.outputs)
+            except ImageError as error:  # of the image, or of what lies beside it, such as a world file
+                self.report(error)
+            else:
+                self.done += 1
+                self.unnamed |= answer.unnamed
+                text = f"{item.name}: {answer.told}"
+                self.tell(f"{text} in {answer.elapsed_s:.2f} s" if is_timed else text, answer.written)
             self.bar.update()
-            start = time.perf_counter()
 
-    def videos(self, items: Iterable[Item]) -> None:
+    def videos(self, predictor: Predictor, items: Iterable[Item], way: Way) -> None:
         """Predict on the frames of videos and cameras; a camera goes on until Ctrl-C."""
         for item in items:
             self.items += 1
             start, before = time.perf_counter(), self.done
             try:
-                self._frames(item)
+                self._frames(predictor, item, way)
             except ImageError as error:
                 self.report(error)
                 continue
             text = f"{item.name}: {self.done - before} frames in {time.perf_counter() - start:.2f} s"
             self.tell(text, [*item_files(self.arguments, item), *format_files(self.arguments, item)])
 
-    def _frames(self, item: Item) -> None:
+    def _frames(self, predictor: Predictor, item: Item, way: Way) -> None:
         from ..data import VideoReader
 
         with VideoReader(item.source) as reader:
@@ -275,31 +287,12 @@ class _Run:
                 self.bar.total = None if reader.frame_count is None else self.bar.total + reader.frame_count - 1
             with self.files.video(item, reader) as add_frame:
                 try:
-                    for one in self.predictor.stream(
-                        reader, self.arguments.batch_size, track=self.arguments.track, **self.way
-                    ):
-                        add_frame(one, self._checked(one.outputs))
+                    for one in predictor.stream(reader, self.arguments.batch_size, track=self.arguments.track, **way):
+                        check_needs(self.arguments, one.outputs)
+                        add_frame(one, one.outputs)
+                        self.unnamed |= unnamed_classes(one.outputs, self.metadata)
                         self.done += 1
                         self.bar.update()
                 except KeyboardInterrupt as stop:
                     if not reader.is_camera or type(stop) is not KeyboardInterrupt:  # SIGTERM ends the whole run
                         raise
-
-    def _checked(self, outputs: Outputs) -> Outputs:
-        """Return what was found, if it is what the options need, and note the classes that have no names."""
-        check_needs(self.arguments, outputs)
-        if "instances" in outputs and not self.predictor.metadata.get("thing_classes"):
-            self.unnamed.update(f"class_{label}" for label in outputs["instances"].pred_classes.unique().tolist())
-        return outputs
-
-
-def _summary(outputs: Outputs, metadata: Metadata) -> str:
-    from ..data import class_name
-
-    if "instances" in outputs:
-        counts = Counter(class_name(metadata, label) for label in outputs["instances"].pred_classes.tolist())
-        return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
-    if "proposals" in outputs:
-        return f"{len(outputs['proposals'])} proposals"
-    labels = outputs["sem_seg"].max(dim=0).indices.unique().tolist()
-    return ", ".join(class_name(metadata, label, "stuff") for label in labels)

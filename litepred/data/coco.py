@@ -25,8 +25,10 @@ _OTHER_FILES = {
 _XYWH_ABS = 1  # as in litepred.structures.BoxMode
 
 
-def read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collection[str]]) -> dict[str, Any]:
-    """Read a JSON file with lists of these names, whose entries are dicts with these keys.
+def read_annotations(
+    path: str | os.PathLike[str], records: Mapping[str, Collection[str]], optional: Collection[str] = ()
+) -> dict[str, Any]:
+    """Read a JSON file with lists of these names, of which ``optional`` may be missing; entries are dicts with keys.
 
     Raises:
         LitepredError: it cannot be read, or has something else in it.
@@ -38,6 +40,8 @@ def read_annotations(path: str | os.PathLike[str], records: Mapping[str, Collect
         raise LitepredError(f"the annotations {str(path)!r} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise LitepredError(f"the annotations {str(path)!r} are not JSON: {error}") from error
+    if isinstance(content, dict):
+        records = {key: fields for key, fields in records.items() if key in content or key not in optional}
     missing = [key for key in records if not isinstance(content, dict) or not isinstance(content.get(key), list)]
     if missing:
         raise LitepredError(

@@ -85,7 +85,8 @@ def load_coco_json(
     extra_annotation_keys: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Read a file in COCO's format; see `litepred.data.coco.load_coco_json`."""
-    records = coco.load_coco_json(json_file, image_root, dataset_name, extra_annotation_keys)
+    path = PathManager.get_local_path(json_file)
+    records = coco.load_coco_json(path, image_root, dataset_name, extra_annotation_keys)
     for record in records:
         for annotation in record["annotations"]:
             annotation["bbox_mode"] = BoxMode(annotation["bbox_mode"])
@@ -151,7 +152,8 @@ def load_coco_panoptic_json(
     Raises:
         LitepredError: the file cannot be read, is of another format, or has a category without a number.
     """
-    content = coco.read_annotations(json_file, {"annotations": ("image_id", "file_name", "segments_info")})
+    path = PathManager.get_local_path(json_file)
+    content = coco.read_annotations(path, {"annotations": ("image_id", "file_name", "segments_info")})
     things, stuff = (meta[f"{kind}_dataset_id_to_contiguous_id"] for kind in ("thing", "stuff"))
     number_of, records = {**stuff, **things}, []
     for annotation in content["annotations"]:
@@ -260,7 +262,7 @@ def load_lvis_json(
         A record per image, ordered by ``image_id``, with ``neg_category_ids`` and ``not_exhaustive_category_ids``.
     """
     content = coco.read_annotations(
-        json_file,
+        PathManager.get_local_path(json_file),
         {
             "images": ("id", "height", "width", "coco_url"),
             "annotations": ("image_id", "bbox", "category_id", "segmentation"),

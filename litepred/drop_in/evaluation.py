@@ -23,10 +23,12 @@ from ..data import dataset_ids
 from ..errors import LitepredError
 from ..evaluation.coco import figures_of, measure, tasks_of
 from ..files import whole_file
+from ..results import plain
 from ..structures import BoxMode
 from .annotations import polygon_area
 from .builtin import MetadataCatalog
 from .datasets import DatasetCatalog
+from .files import PathManager
 
 _logger = logging.getLogger("detectron2.evaluation.testing")
 _MAX_DETS = [1, 10, 100]  # instances of an image that count
@@ -203,17 +205,18 @@ class COCOEvaluator(DatasetEvaluator):
         self._tasks = tasks if isinstance(tasks, (tuple, list)) else None  # a config, as old programs pass it, is none
         self._distributed, self._output_dir, self._use_fast_impl = distributed, output_dir, False
         self._max_dets_per_image, self._kpt_oks_sigmas = _MAX_DETS, kpt_oks_sigmas
-        self._cpu_device, self._do_evaluation = torch.device("cpu"), True
+        self._cpu_device = torch.device("cpu")
         self._metadata = metadata = MetadataCatalog.get(dataset_name)
         path = metadata.get("json_file")
         if path is not None:
-            self._measure = evaluation.COCOEvaluator(path, metadata)
+            path = PathManager.get_local_path(path)
+            self._measure = evaluation.COCOEvaluator(path, metadata, needs_annotations=False)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 converted = Path(folder) / "annotations.json"
                 convert_to_coco_json(dataset_name, converted)
                 self._measure = evaluation.COCOEvaluator(converted, metadata)
-        self._coco_api = self._measure.coco
+        self._coco_api, self._do_evaluation = self._measure.coco, self._measure.has_annotations
         self._number_of = self._measure.metadata.thing_dataset_id_to_contiguous_id
         self.reset()
 
@@ -255,6 +258,9 @@ class COCOEvaluator(DatasetEvaluator):
             target.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(target) as file:
                 file.write(json.dumps(found).encode())
+        if not self._do_evaluation:
+            self._logger.warning("the annotations list images alone, as a test set's do: nothing is measured")
+            return
         for task in self._tasks_from_predictions(found):
             if self._tasks is None or task in self._tasks:
                 measured = measure(self._coco_api, found, task, img_ids, self._kpt_oks_sigmas)
@@ -316,7 +322,8 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         if output_dir is not None:
             raise LitepredError(f"output_dir is {output_dir!r}, but panoptic predictions are not written: leave it out")
         metadata = MetadataCatalog.get(dataset_name)
-        self._measure = evaluation.PanopticEvaluator(metadata.panoptic_json, metadata.panoptic_root, metadata)
+        file, folder = (PathManager.get_local_path(path) for path in (metadata.panoptic_json, metadata.panoptic_root))
+        self._measure = evaluation.PanopticEvaluator(file, folder, metadata)
 
     def reset(self) -> None:
         """Forget what was processed."""
@@ -351,7 +358,12 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
     for record in DatasetCatalog.get(dataset_name):
         image_id = record.get("image_id", len(images))
         images.append(
-            {"id": image_id, "width": record["width"], "height": record["height"], "file_name": record["file_name"]}
+            {
+                "id": plain(image_id),
+                "width": int(record["width"]),
+                "height": int(record["height"]),
+                "file_name": str(record["file_name"]),
+            }
         )
         for one in record.get("annotations", ()):
             box = [float(side) for side in one["bbox"]]
@@ -359,8 +371,8 @@ def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:
             shape = one.get("segmentation")
             annotation = {
                 "id": len(annotations) + 1,
-                "image_id": image_id,
-                "category_id": id_of.get(one["category_id"], one["category_id"]),
+                "image_id": plain(image_id),
+                "category_id": int(id_of.get(one["category_id"], one["category_id"])),
                 "bbox": [round(side, 3) for side in box],
                 "area": _area(shape) if shape else float(box[2] * box[3]),
                 "iscrowd": int(one.get("iscrowd", 0)),

@@ -190,15 +190,48 @@ class DatasetMapper:
         return {key: value for key, value in record.items() if key not in left_out}
 
 
-def get_detection_dataset_dicts(names: str | Sequence[str], *args: Any, **kwargs: Any) -> Any:
-    """Return the records of one or several registered data sets; none is filtered out, as for testing.
+def get_detection_dataset_dicts(
+    names: str | Sequence[str],
+    filter_empty: bool = True,
+    min_keypoints: int = 0,
+    proposal_files: Sequence[str] | None = None,
+    check_consistency: bool = True,
+) -> Any:
+    """Return the records of one or several registered data sets.
 
-    They are a list, unless a data set of torch is registered.
+    They are a list, unless a data set of torch is registered, of which nothing is filtered out.
+
+    Args:
+        names: of the data sets.
+        filter_empty: leave out images of which all annotations are crowds, or that have none, if the first one has
+            annotations.
+        min_keypoints: how many visible keypoints an image needs that counts.
+        proposal_files: must be ``None`` or empty.
+        check_consistency: has no effect: Detectron2 checks the names of classes and prints their numbers.
+
+    Raises:
+        LitepredError: ``proposal_files`` came.
     """
+    if proposal_files:
+        raise LitepredError(
+            f"proposal_files is {proposal_files!r:.100}, but litepred does not read them: leave it out, and put "
+            "'proposals' into the model's inputs"
+        )
     found = [DatasetCatalog.get(name) for name in ([names] if isinstance(names, str) else names)]
     if found and isinstance(found[0], Dataset):
         return reduce(operator.add, found)
-    return [record for records in found for record in records]
+    records = [record for records in found for record in records]
+    if records and "annotations" in records[0]:
+        if filter_empty:
+            records = [one for one in records if any(not a.get("iscrowd", 0) for a in one["annotations"])]
+        if min_keypoints > 0:
+            records = [one for one in records if _visible_keypoints(one) >= min_keypoints]
+    return records
+
+
+def _visible_keypoints(record: dict[str, Any]) -> int:
+    points = (one["keypoints"] for one in record["annotations"] if "keypoints" in one)
+    return sum(int((np.asarray(flat)[2::3] > 0).sum()) for flat in points)
 
 
 def build_detection_test_loader(
@@ -223,10 +256,13 @@ def build_detection_test_loader(
     """
     records = dataset if cfg_or_dataset is None else cfg_or_dataset
     if hasattr(cfg_or_dataset, "DATASETS"):
-        records = get_detection_dataset_dicts(cfg_or_dataset.DATASETS.TEST if dataset_name is None else dataset_name)
+        names = cfg_or_dataset.DATASETS.TEST if dataset_name is None else dataset_name
+        records = get_detection_dataset_dicts(names, filter_empty=False)
         mapper = mapper or DatasetMapper(cfg_or_dataset, False)
     if records is None or mapper is None:
         raise LitepredError("build_detection_test_loader takes a config, or records with mapper=DatasetMapper(cfg)")
+    if isinstance(records, list):
+        records = DatasetFromList(records)  # so that a mapper may change what it gets
     collate_fn = options.pop("collate_fn", None) or list
     return DataLoader(MapDataset(records, mapper), collate_fn=collate_fn, **options)
 

@@ -62,18 +62,37 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     return parser
 
 
-def default_setup(cfg: CfgNode, args: Any) -> None:
-    """Prepare a run: loggers, the environment and ``args`` in the log, the config in its ``OUTPUT_DIR``, its seed."""
-    output = cfg.get("OUTPUT_DIR") or None
+def default_setup(cfg: Any, args: Any) -> None:
+    """Prepare a run: loggers, the environment and ``args`` in the log, the config in its output folder, its seed.
+
+    A lazy config has those in ``output_dir`` or ``train.output_dir``, and in ``seed`` or ``train.seed``.
+    """
+    output = _first(cfg, "OUTPUT_DIR", "output_dir", "train.output_dir") or None
     setup_logger(output, name="fvcore")
     logger = setup_logger(output)
     logger.info("Environment info:\n%s", collect_env_info())
     logger.info("Command line arguments: %s", args)
     if output:
         path = Path(output) / "config.yaml"
-        path.write_text(cfg.dump(), encoding="utf-8")
+        if isinstance(cfg, CfgNode):
+            path.write_text(cfg.dump(), encoding="utf-8")
+        else:
+            from .lazy import LazyConfig
+
+            LazyConfig.save(cfg, path)
         logger.info("Full config saved to %s", path)
-    seed_all_rng(cfg.get("SEED", -1))
+    seed_all_rng(_first(cfg, "SEED", "seed", "train.seed", default=-1))
+
+
+def _first(cfg: Any, *keys: str, default: Any = None) -> Any:
+    """Return the value of the first key that a config has, with dots between its levels."""
+    for key in keys:
+        value = cfg
+        for part in key.split("."):
+            value = value.get(part) if hasattr(value, "get") else None
+        if value is not None:
+            return value
+    return default
 
 
 def launch(

@@ -51,8 +51,10 @@ class AugInput:
 class Augmentation(ABC):  # noqa: B024
     """A policy: derive from it with ``get_transform``, whose parameters name the attributes of the input it looks at.
 
-    A single parameter is the image, however it is called.
+    A single parameter is the image, however it is called. ``input_args`` names the attributes instead, if it is set.
     """
+
+    input_args: Sequence[str] | None = None
 
     def get_transform(self, *args: Any) -> Transform:
         """Decide on a transform."""
@@ -66,7 +68,7 @@ class Augmentation(ABC):  # noqa: B024
             TypeError: the policy returns no transform.
         """
         parameters = inspect.signature(self.get_transform).parameters
-        names = ["image"] if len(parameters) == 1 else list(parameters)
+        names = self.input_args or (["image"] if len(parameters) == 1 else list(parameters))
         transform = self.get_transform(*[getattr(aug_input, name) for name in names])
         if not hasattr(transform, "apply_image"):
             raise TypeError(

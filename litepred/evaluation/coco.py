@@ -47,9 +47,11 @@ class COCOEvaluator:
             file's category ids; see `category_ids`.
         kpt_oks_sigmas: a sigma for each keypoint, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; with none, COCO's are taken.
         num_classes: the model's number of classes, to check the file's categories against; ``None`` checks nothing.
+        needs_annotations: whether a file is refused that lists images and categories alone, as those of test sets do.
 
     Attributes:
         coco: the annotations, as pycocotools' ``COCO``.
+        has_annotations: whether the file has a list of them, so that there is something to measure.
         images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
         predictions: what was found so far, in the format of COCO's results.
 
@@ -65,9 +67,13 @@ class COCOEvaluator:
         *,
         kpt_oks_sigmas: Sequence[float] = (),
         num_classes: int | None = None,
+        needs_annotations: bool = True,
     ) -> None:
-        content = read_annotations(annotations, _RECORDS)
-        check_references(content, repr(os.fspath(annotations)))
+        content = read_annotations(annotations, _RECORDS, () if needs_annotations else ("annotations",))
+        self.has_annotations = "annotations" in content
+        content.setdefault("annotations", [])
+        if self.has_annotations:
+            check_references(content, repr(os.fspath(annotations)))
         self.images: list[dict[str, Any]] = content["images"]
         self.coco = _index(content)
         ids = category_ids(content["categories"], metadata)

@@ -20,7 +20,7 @@ from ..modeling.build import build_skeleton
 from ..modeling.rcnn import Inputs, MetaArch
 from ..predictor import Predictor
 from ..resolve import ResolvedModel
-from .engines import Engine, check_engine, make_engine
+from .engines import Engine, check_engine, make_engine, runs_on
 from .graph import unflatten
 from .metadata import onnx_module
 
@@ -68,13 +68,20 @@ class EngineModel(InferenceModule):
         """Return what the graph takes for one input of the model, whose image (C, H, W) has been checked.
 
         Raises:
-            ImageError: when the image is not of uint8 where the graph takes nothing else.
+            ImageError: when the image is not of uint8 where the graph takes nothing else, or not of its fixed size.
         """
         if self.resizes_itself:
             image = self.skeleton.resize(image.cpu().float())
         elif image.dtype != torch.uint8:
             raise ImageError(
                 f"the exported model got an image of {image.dtype}: expected uint8, as predictor.prepare gives it"
+            )
+        size_hw = tuple(image.shape[1:])
+        if any(side not in (None, given) for side, given in zip(self.engine.image_size, size_hw)):
+            height, width = ("any" if side is None else side for side in self.engine.image_size)
+            raise ImageError(
+                f"the image has {size_hw[0]} × {size_hw[1]} pixels (height × width) after resizing, but the model was "
+                f"exported for {height} × {width} alone: export it without a fixed size, or bring the image to that one"
             )
         arrays = {"image": image.cpu().numpy()}
         if isinstance(self.skeleton, GeneralizedRCNN):
@@ -96,6 +103,7 @@ def build_engine_model(resolved: ResolvedModel, engine: str, precision: str, thr
     """
     check_engine(engine, precision)
     cfg = resolved.cfg
+    cfg.MODEL.DEVICE = runs_on(engine, cfg.MODEL.DEVICE)
     path = cfg.MODEL.WEIGHTS if resolved.is_exported else _cached_export(resolved)
     skeleton = _skeleton(cfg)
     return EngineModel(skeleton, make_engine(engine, path, cfg.MODEL.DEVICE, threads, precision))

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..choices import processor
 from ..data import ImageLike
-from ..errors import ConfigError, package
+from ..errors import ConfigError, LitepredError, package
 from ..files import whole_file
 from ..predictor import Predictor
 from ..structures import Instances, pairwise_iou
@@ -120,6 +120,10 @@ def quantize_onnx(
                 # An x86 processor without VNNI adds two products of eight bits in sixteen, which overflow.
                 reduce_range="avx2" in processor() and "vnni" not in processor(),
             )
+        except LitepredError:
+            raise
+        except Exception as error:  # ONNX Runtime's own kinds, which derive from nothing but Exception
+            raise ConfigError(f"ONNX Runtime cannot quantise {os.fspath(source)!r}: {error!s:.300}") from error
         finally:
             logging.disable(disabled)
         instances, distances = _compare(exact, Predictor(str(written)), images)

@@ -100,7 +100,9 @@ class ChannelsLastGroupNorm(nn.Module):
         return norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``x`` (N, C, H, W) over each group of channels."""
+        """Normalise ``x`` (N, C, H, W), or of other dimensions behind C, over each group of channels."""
+        if x.ndim != 4:
+            return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
         n, channels, height, width = x.shape
         per_group = channels // self.num_groups
 

@@ -79,6 +79,7 @@ class WinogradConv2d(nn.Module):
             isinstance(conv, nn.Conv2d)
             and type(conv) in (nn.Conv2d, Conv2d)
             and getattr(conv, "norm", None) is None
+            and getattr(conv, "activation", None) in (None, F.relu, F.relu_, torch.relu)  # on pieces of another shape
             and (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
             and (conv.dilation, conv.groups, conv.padding_mode) == ((1, 1), 1, "zeros")
             and min(conv.in_channels, conv.out_channels) >= 128

@@ -24,7 +24,7 @@ from PIL import Image
 from tiny_models import golden, tiny_cfg
 
 from litepred import Predictor
-from litepred.cli import inputs, main, predict
+from litepred.cli import answers, inputs, main, predict
 from litepred.cli.arguments import CommandParser
 from litepred.cli.main import _Terminated
 from litepred.cli.outputs import Item, RunFiles, all_files, name_items
@@ -500,7 +500,7 @@ class TestFormats:
         def broken(*_):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(RunFiles, "_add_results", broken)
+        monkeypatch.setattr(RunFiles, "add", broken)
         main(["predict", "pages/a.png", "--format", "cvat,label-studio,yolo", "--no-save-images"])
         assert not [path for path in (pages.parent / "litepred-output").rglob("*") if path.is_file()]
 
@@ -513,6 +513,7 @@ class TestFormats:
         (["--coco", "nowhere/c.json"], f"cannot write {os.path.join('nowhere', 'c.json')!r}"),
         (["--csv", "pages"], "cannot write 'pages': it is a folder"),
         (["--skip-existing", "--csv", "c.csv"], "would leave images out of --csv"),
+        (["--workers", "2", "--batch-size", "4"], "--batch-size has no effect: drop one or the other"),
         (["--skip-existing", "--no-save-images"], "none are written"),
         (["--skip-existing", "--format", "labelme,yolo"], "would leave images out of --format yolo"),
         (["--output", "pages"], "is both read and written"),
@@ -646,7 +647,7 @@ def test_an_interrupt_leaves_whole_files_only(pages, monkeypatch, capsys):
         return "1 text"
 
     done: list[int] = []
-    monkeypatch.setattr(predict, "_summary", interrupted)
+    monkeypatch.setattr(answers, "_summary", interrupted)
     (pages.parent / "c.csv").write_text("old")
     options = ["--save-json", "--coco", "c.json", "--csv", "c.csv", "--panoptic", "pan"]
     assert main(["predict", "pages/a.png", "pages/c.PNG", *options]) == 130
@@ -658,18 +659,21 @@ def test_an_interrupt_leaves_whole_files_only(pages, monkeypatch, capsys):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as a POSIX terminal does")
-def test_ctrl_c_in_the_middle(pages):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_in_the_middle(workers, pages):
     for i in range(300):
         shutil.copy(pages / "a.png", pages / f"x{i}.png")
     # A test run in the background ignores Ctrl-C, and what it starts inherits that.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import runpy; "
     code += "runpy.run_module('litepred', run_name='__main__')"
-    command = [sys.executable, "-c", code, "predict", "pages", "--coco", "c.json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", code, "predict", "pages", "--coco", "c.json", "--workers", workers]
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # its workers get the signal, too
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err.endswith("litepred: interrupted\n")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +14,8 @@ import litepred
 from litepred import Boxes, Instances, get_cfg
 from litepred.data import MetadataCatalog
 from litepred.drop_in import evaluation
-from litepred.drop_in.datasets import DatasetCatalog
+from litepred.drop_in.datasets import DatasetCatalog, register_coco_instances
+from litepred.drop_in.files import PathHandler, PathManager
 from litepred.drop_in.trainer import DefaultTrainer
 from litepred.results import instances_to_coco_json
 from litepred.structures import BoxMode, RotatedBoxes
@@ -189,6 +192,52 @@ def test_records_as_annotations(name, tmp_path):
     (tmp_path / "kept.json").write_text("{}")
     evaluation.convert_to_coco_json(name, tmp_path / "kept.json")
     assert (tmp_path / "kept.json").read_text() == "{}"
+
+
+def test_records_of_other_types(name, tmp_path):
+    """Paths and NumPy's numbers, as a table of pandas gives them."""
+    (one, *_) = records()
+    other = {**one, "file_name": Path("a.png"), "image_id": np.int64(1)}
+    other |= {key: np.int64(one[key]) for key in ("width", "height")}
+    other["annotations"] = [{**a, "category_id": np.int64(a["category_id"])} for a in one["annotations"]]
+    DatasetCatalog.register("of_numpy", lambda: [other])
+    MetadataCatalog.get("of_numpy").set(thing_classes=["cat", "dog"])
+    try:
+        evaluation.convert_to_coco_json("of_numpy", tmp_path / "a.json")
+    finally:
+        DatasetCatalog.remove("of_numpy")
+        MetadataCatalog.remove("of_numpy")
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert (content["images"][0]["file_name"], content["images"][0]["width"]) == ("a.png", one["width"])
+
+
+def test_a_test_set_without_annotations(name, tmp_path, caplog):
+    """Predictions are written for whoever has the annotations, and nothing is measured."""
+    content = evaluation.convert_to_coco_dict(name)
+    del content["annotations"]
+    (tmp_path / "image_info.json").write_text(json.dumps(content))
+    register_coco_instances("a_test_set", {}, f"there://{tmp_path}/image_info.json", tmp_path)
+    PathManager.register_handler(There())
+    try:
+        evaluator = evaluation.COCOEvaluator("a_test_set", output_dir=tmp_path)
+        assert evaluation.inference_on_dataset(Oracle(), loader(), evaluator) == {}
+        assert len(DatasetCatalog.get("a_test_set")) == 2
+    finally:
+        DatasetCatalog.remove("a_test_set")
+        MetadataCatalog.remove("a_test_set")
+        del PathManager._handlers["there://"]
+    assert len(json.loads((tmp_path / "coco_instances_results.json").read_text())) == 3
+    assert "nothing is measured" in caplog.text
+
+
+class There(PathHandler):
+    """Files by an address of a project's own."""
+
+    def _get_supported_prefixes(self):
+        return ["there://"]
+
+    def _get_local_path(self, path, **_):
+        return path.removeprefix("there://")
 
 
 class Constant(evaluation.DatasetEvaluator):

@@ -160,6 +160,20 @@ def test_set_up(tmp_path):
     assert (torch.rand(1), np.random.rand()) == drawn
 
 
+@pytest.mark.parametrize("keys", [("output_dir", "seed"), ("train.output_dir", "train.seed")])
+def test_set_up_by_a_lazy_config(keys, tmp_path):
+    lazy = pytest.importorskip("litepred.drop_in.lazy", exc_type=ImportError)
+    cfg, LazyConfig = lazy.get_config("COCO-Detection/retinanet_R_50_FPN_1x.py"), lazy.LazyConfig
+    LazyConfig.apply_overrides(cfg, [f"{keys[0]}={tmp_path / 'out'}", f"{keys[1]}=3"])
+    process.default_setup(cfg, "arguments")
+    assert "Command line arguments: arguments" in (tmp_path / "out" / "log.txt").read_text()
+    saved = LazyConfig.load(str(tmp_path / "out" / "config.yaml"))
+    assert (saved.keys(), saved.model.num_classes) == (cfg.keys(), 80)
+    drawn = torch.rand(1)
+    process.seed_all_rng(3)
+    assert torch.rand(1) == drawn
+
+
 def test_environment():
     assert f"torch {torch.__version__.partition('+')[0]}" in process.collect_env_info()
     assert process.TORCH_VERSION >= (2, 4)

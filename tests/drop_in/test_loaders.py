@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -138,6 +139,38 @@ def test_batches_that_cannot_be_made():
     for sizes in ({"total_batch_size": 2, "single_gpu_batch_size": 2}, {"total_batch_size": None}):
         with pytest.raises(ValueError, match="total_batch_size is"):
             build_batch_data_loader([1], range(1), **sizes)
+
+
+def test_a_mapper_may_change_its_record():
+    records = [{"file_name": "a", "annotations": []}]
+    loader = build_detection_test_loader(dataset=records, mapper=lambda one: one.pop("file_name"))
+    assert list(loader) == list(loader) == [["a"]]
+    assert records == [{"file_name": "a", "annotations": []}]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [0, 1]),
+        ({"filter_empty": False}, [0, 1, 2, 3]),
+        ({"min_keypoints": 2}, [1]),
+        ({"filter_empty": False, "min_keypoints": 1}, [0, 1]),
+    ],
+)
+def test_images_that_do_not_count_for_training(options, expected):
+    records: list[dict[str, Any]] = [
+        {"image_id": 0, "annotations": [{"iscrowd": 0, "keypoints": [1, 1, 2, 0, 0, 0]}, {"iscrowd": 1}]},
+        {"image_id": 1, "annotations": [{"keypoints": [1, 1, 1]}, {"keypoints": [1, 1, 2]}]},
+        {"image_id": 2, "annotations": []},
+        {"image_id": 3, "annotations": [{"iscrowd": 1}]},
+    ]
+    DatasetCatalog.register("filtered", lambda: records)
+    try:
+        assert [one["image_id"] for one in get_detection_dataset_dicts("filtered", **options)] == expected
+        with pytest.raises(LitepredError, match=r"proposal_files is .*: leave it out"):
+            get_detection_dataset_dicts(["filtered"], proposal_files=["p.pkl"])
+    finally:
+        DatasetCatalog.remove("filtered")
 
 
 def test_records_that_are_data_sets_of_torch():

@@ -61,6 +61,20 @@ class TestAugmentation:
         with pytest.raises(AttributeError, match=r"AugInput.*'depth'"):
             Wants()(AugInput(IMAGE))
 
+    @pytest.mark.parametrize("names", [("image", "sem_seg"), ("sem_seg",)])
+    def test_attributes_by_input_args(self, names):
+        class Named(Augmentation):
+            input_args = names
+
+            def get_transform(self, *given):
+                seen.extend(given)
+                return NoOpTransform()
+
+        seen: list[np.ndarray] = []
+        inputs = AugInput(IMAGE, sem_seg=np.zeros((HEIGHT, WIDTH), np.uint8))
+        Named()(inputs)
+        assert all(one is getattr(inputs, name) for one, name in zip(seen, names, strict=True))
+
     def test_no_get_transform(self):
         with pytest.raises(NotImplementedError, match="Augmentation has no get_transform: define it"):
             Augmentation()(AugInput(IMAGE))

@@ -84,6 +84,18 @@ def test_without_mistakes_it_runs(model):
     assert predictor.metadata.thing_classes == ["a", "b", "c"]
 
 
+def test_a_file_of_a_fixed_size(model, tmp_path, capsys):
+    proto = onnx.load(model)
+    for i, side in enumerate((800, 1000), 1):
+        proto.graph.input[0].type.tensor_type.shape.dim[i].dim_value = side
+    onnx.save(proto, tmp_path / "fixed.onnx")
+    predictor = Predictor(tmp_path / "fixed.onnx")
+    assert len(predictor(np.zeros((80, 100, 3), np.uint8))["instances"]) == 0
+    match = r"800 × 800 pixels .* after resizing, but the model was exported for 800 × 1000 alone: export it without"
+    with pytest.raises(ImageError, match=match):
+        predictor(np.zeros((80, 80, 3), np.uint8))
+
+
 class TestWeights:
     def test_with_a_file_that_has_its_own(self, model, weights, tmp_path):
         for other in (weights, "model_final.pth", tmp_path, model, {}):

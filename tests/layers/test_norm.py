@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from litepred.errors import ConfigError
 from litepred.layers import FrozenBatchNorm2d, LayerNorm2d, get_norm
+from litepred.layers.norm import ChannelsLastGroupNorm
 
 BN_KEYS = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
 BATCH_NORMS = ["BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N"]
@@ -85,6 +86,13 @@ def test_group_norm_has_32_groups():
     expected = ((groups - groups.mean(2, keepdim=True)) / spread).view_as(x)
     expected = expected * norm.weight[:, None, None] + norm.bias[:, None, None]
     torch.testing.assert_close(norm(x), expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 64), (2, 64, 5), (2, 64, 2, 3), (1, 64, 2, 3, 4)])
+def test_group_norm_in_channels_last_order(shape):
+    norm = randomise(get_norm("GN", 64))
+    x = random(*shape)
+    torch.testing.assert_close(ChannelsLastGroupNorm(norm)(x), norm(x), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("exact", [True, False])

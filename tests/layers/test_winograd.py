@@ -77,6 +77,8 @@ def products_at_points(x, weight):
         (conv(outputs=128, groups=2), False),
         (conv(padding_mode="reflect"), False),
         (conv(norm=get_norm("BN", 130)), False),
+        (conv(activation=F.relu_), True),
+        (conv(outputs=128, activation=nn.PReLU(128)), False),
         (nn.Conv2d(128, 128, 1), False),
         (nn.Linear(128, 128), False),
         (type("Own", (Conv2d,), {})(128, 128, 3, padding=1), False),

@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,22 @@ from .values import FAILURES, as_config, checked_shape, lazy_call
 __all__ = ["LazyCall", "LazyConfig", "get_config", "read_values"]
 
 _CONFIGS = Path(__file__).parent / "configs"
+
+
+class _ValueLoader(yaml.SafeLoader):
+    """Reads the value of an override."""
+
+
+_TAG = "tag:yaml.org,2002:"
+_OTHERWISE = {f"{_TAG}{kind}" for kind in ("bool", "float", "null", "timestamp")}
+_ValueLoader.yaml_implicit_resolvers = {
+    first: [one for one in resolvers if one[0] not in _OTHERWISE]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_ValueLoader.add_implicit_resolver(f"{_TAG}bool", re.compile("(?i)(true|false)$"), list("tTfF"))
+_ValueLoader.add_implicit_resolver(f"{_TAG}null", re.compile("(?i)null$|$"), ["n", "N", ""])
+_FLOAT = r"(?i)[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*|\d[\d_]*(?=e))(e[-+]?\d+)?$|[-+]?(inf|nan)$"
+_ValueLoader.add_implicit_resolver(f"{_TAG}float", re.compile(_FLOAT), list("-+.0123456789iInN"))
 
 
 class LazyCall:
@@ -117,7 +134,8 @@ class LazyConfig:
 
         Args:
             cfg: the config.
-            overrides: texts such as ``"model.roi_heads.num_classes=3"``; a value is read as YAML.
+            overrides: texts such as ``"model.roi_heads.num_classes=3"``; a value is read as YAML, but numbers, true,
+                false and null as Hydra writes them: ``1e-4`` is a number, and ``no`` is a text.
 
         Returns:
             The same config.
@@ -133,7 +151,7 @@ class LazyConfig:
             if not equals or not key or key.startswith("~"):
                 raise ConfigError(f"{override!r} is no override: expected key=value (a key cannot be deleted)")
             try:
-                changes.append((key, yaml.safe_load(text)))
+                changes.append((key, yaml.load(text, _ValueLoader)))
             except yaml.YAMLError as error:
                 raise ConfigError(f"the value of {override!r} is not YAML: {error}") from error
         for key, _ in changes:

@@ -42,6 +42,15 @@ def test_load_rel_looks_beside_the_caller():
         ("d.e='3'", "d.e", "3"),
         ("a={b: null}", "a", {"b": None}),
         ("a.b=x=y", "a.b", "x=y"),
+        ("a.b=1e-4", "a.b", 1e-4),
+        ("a.b=[-5E+2, .5, inf]", "a.b", [-500.0, 0.5, float("inf")]),
+        ("a.b=no", "a.b", "no"),
+        ("a.b=True", "a.b", True),
+        ("a.b=None", "a.b", "None"),
+        ("a.b=NULL", "a.b", None),
+        ("a.b=", "a.b", None),
+        ("a.b=2026-11-27", "a.b", "2026-11-27"),
+        ("a.b=1.5.2", "a.b", "1.5.2"),
     ],
 )
 def test_overrides(override, key, value):

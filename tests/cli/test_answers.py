@@ -1,0 +1,112 @@
+"""``litepred predict --workers``: the same files as one process writes, and no process or half a file left behind."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from golden_answers import ASSETS
+from PIL import Image
+from tiny_models import tiny_cfg, tiny_model
+
+from litepred.cli import main
+from litepred.cli.answers import Workers
+from litepred.cli.arguments import CommandParser
+from litepred.cli.outputs import name_items
+from litepred.cli.predict import add_options
+from litepred.errors import LitepredError
+
+PAGE = ASSETS / "page_layout" / "skimage_page.png"
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    parser = CommandParser()
+    add_options(parser)
+    return parser.parse_args(arguments)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Workers that have one thread each, however many cores there are, and this process as well."""
+    if hasattr(os, "sched_getaffinity"):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def scans(tmp_path, monkeypatch):
+    """Six images, of which one is none."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    with Image.open(PAGE) as page:
+        for i in range(5):
+            page.crop((i, 2 * i, page.width, page.height)).save(tmp_path / "scans" / f"{i}.png")
+    (tmp_path / "scans" / "2.jpg").write_text("no picture")
+    return tmp_path
+
+
+def test_the_page_model_writes_the_same_files(scans, one_thread, capsys):
+    told = []
+    for workers in ("1", "2"):
+        shutil.rmtree("out", ignore_errors=True)
+        options = ["--output", "out", "--save-json", "--csv", "out/t.csv", "--coco", "out/c.json", "--threshold", "0.3"]
+        options += ["--format", "yolo,labelme,cvat,label-studio,geojson", "--workers", workers]
+        assert main(["predict", "scans", *options]) == 1
+        streams = capsys.readouterr()
+        assert streams.err.count("2.jpg") == 1
+        assert streams.err.endswith("1 could not be read\n")
+        told.append(([line.partition(" in ")[0] for line in streams.out.splitlines()], files(Path("out"))))
+    assert told[0] == told[1]
+    assert len(told[0][0]) == 5
+    assert len(json.loads(told[0][1]["c.json"])) > 20
+    assert not multiprocessing.active_children()
+
+
+def test_a_panoptic_model_writes_the_same_files(scans, one_thread):
+    cfg = tiny_cfg("panoptic")
+    torch.save(tiny_model("panoptic").state_dict(), "m.pth")
+    Path("m.yaml").write_text(cfg.dump())
+    found = []
+    for workers in ("1", "2"):
+        options = ["--output", "out", "--panoptic", "out/p", "--labels", "out/l", "--config", "m.yaml"]
+        options += ["--weights", "m.pth", "--workers", workers, "--threshold", "0", "--no-save-images", "--save-json"]
+        shutil.rmtree("out", ignore_errors=True)
+        assert main(["predict", "scans/0.png", "scans/1.png", "scans/3.png", *options]) == 0
+        found.append(files(Path("out")))
+    assert found[0] == found[1]
+    assert {"p/0.png", "p/panoptic.json", "l/3.png", "1.json"} <= found[0].keys()
+
+
+def test_a_model_that_cannot_be_loaded_is_told_once(scans, capsys):
+    Path("m.pth").write_bytes(b"PK\x03\x04 cut off")
+    assert main(["predict", "scans", "--weights", "m.pth", "--workers", "2"]) == 1
+    told = capsys.readouterr().err
+    assert told.count("error") == 1
+    assert "m.pth" in told
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX")
+def test_a_process_that_is_killed(scans):
+    items = name_items([f"scans/{i}.png" for i in (0, 1)])
+    with Workers(parsed("scans", "--no-save-images"), {}, 2) as workers:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(LitepredError, match="a process of --workers ended before its work was done"):
+            list(workers.answers(items))
+    assert not multiprocessing.active_children()

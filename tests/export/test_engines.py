@@ -1,0 +1,82 @@
+"""The programs that run exported files: shared by threads, sent to processes, and held to a file's fixed size."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from litepred.errors import in_words_of_commands
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+from litepred.export.engines import make_engine, runs_on  # noqa: E402
+
+
+@pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
+def name(request):
+    pytest.importorskip(request.param)
+    return request.param
+
+
+def mean_of_image(path, height, width):
+    """A file whose one answer is the mean of its image."""
+    make, types = onnx.helper, onnx.TensorProto
+    graph = make.make_graph(
+        [make.make_node("Cast", ["image"], ["x"], to=types.FLOAT), make.make_node("ReduceMean", ["x"], ["mean"])],
+        "mean",
+        [make.make_tensor_value_info("image", types.UINT8, [3, height, width])],
+        [make.make_tensor_value_info("mean", types.FLOAT, [1, 1, 1])],
+    )
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=10), path)
+    return str(path)
+
+
+@pytest.fixture
+def engine(name, tmp_path):
+    return make_engine(name, mean_of_image(tmp_path / "m.onnx", "height", "width"), "cpu", 1, "float32")
+
+
+def test_threads_share_an_engine(engine):
+    together = threading.Barrier(8)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # threads change in the middle of whatever they do
+
+    def run(value):
+        image = np.full((3, 200, 200), value, np.uint8)
+        together.wait()
+        return {float(engine.run({"image": image})["mean"].item()) for _ in range(50)}
+
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(run, range(8))) == [{float(value)} for value in range(8)]
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_an_engine_is_pickled(engine):
+    again = pickle.loads(pickle.dumps(engine))
+    assert again.run({"image": np.full((3, 4, 5), 7, np.uint8)})["mean"].item() == 7
+
+
+@pytest.mark.parametrize(("size", "known"), [(("h", "w"), (None, None)), ((40, 50), (40, 50)), (("h", 50), (None, 50))])
+def test_the_size_that_a_file_takes(name, size, known, tmp_path):
+    assert make_engine(name, mean_of_image(tmp_path / "m.onnx", *size), "cpu", 1, "float32").image_size == known
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_devices_that_it_does_not_run_on(name, device):
+    assert runs_on(name, "cpu") == "cpu"
+    with pytest.warns(UserWarning, match=rf"the model is on {device}, but .*computes on the CPU; device='cpu' says so"):
+        assert runs_on(name, device) == "cpu"
+    with in_words_of_commands(), pytest.warns(UserWarning, match="--device cpu says so"):
+        runs_on(name, device)
+
+
+def test_onnx_runtime_on_cuda(monkeypatch):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    assert runs_on("onnxruntime", "cuda:1") == "cuda:1"
