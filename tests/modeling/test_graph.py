@@ -5,6 +5,8 @@ Here ``torch.compile`` takes it whole; the tests of exporting hold the same for 
 
 from __future__ import annotations
 
+from functools import partialmethod
+
 import pytest
 import torch
 from tiny_models import tiny_image, tiny_model
@@ -51,6 +53,24 @@ def test_one_graph_for_all_sizes(family):
             pair = [getattr(one, "tensor", one) for one in (found.get(name), value)]
             torch.testing.assert_close(*pair, atol=1e-4, rtol=1e-4)
     assert counter.frame_count == 1
+
+
+@torch.no_grad()
+def test_reduced_parts_are_compiled_once(monkeypatch):
+    """What casts their inputs and answers is within their graphs: as many of them as in float32."""
+    monkeypatch.setattr("litepred.optimize.is_fast", lambda *_: True)
+    monkeypatch.setattr("litepred.optimize._replace", lambda *_: None)  # which would choose other layers in float32
+    graphs = []
+    for precision in ("float32", "bfloat16"):
+        model, counter = tiny_model("fpn", MASK_ON=True, KEYPOINT_ON=True), CompileCounter()
+        torch.compiler.reset()
+        with monkeypatch.context() as patch:
+            patch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=counter))
+            optimize(model, precision, compile=True)
+        for size in SIZES[:2]:
+            assert len(model([{"image": tiny_image(*size)}])[0]["instances"]) > 1
+        graphs.append(counter.frame_count)
+    assert graphs[0] == graphs[1] > 0
 
 
 def compiled(function):
