@@ -7,6 +7,7 @@ exception that callers of Detectron2-style code already catch, so that existing 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = [
     "absent",
     "in_words_of_commands",
     "in_words_of_python",
+    "is_out_of_memory",
     "number",
     "package",
     "score",
@@ -28,6 +30,8 @@ __all__ = [
     "wording",
 ]
 
+# How those say it who do not raise a MemoryError: the loader of libraries, and torch on the CPU and on CUDA.
+_NO_MEMORY = re.compile("failed to map segment|allocate memory|out of memory", re.IGNORECASE)
 _commands_open = 0  # how many of litepred's commands run in this process
 
 
@@ -76,6 +80,12 @@ class CheckpointError(LitepredError, ValueError):
 
 class WriteError(LitepredError, OSError):
     """A file cannot be written."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception, whoever raised it, is for want of memory."""
+    told = isinstance(error, (ImportError, RuntimeError)) and _NO_MEMORY.search(str(error)) is not None
+    return told or isinstance(error, MemoryError)
 
 
 def absent(thing: Any, name: str, instead: Mapping[str, str]) -> AttributeError:

@@ -24,6 +24,7 @@ class HubServer(ThreadingHTTPServer):
         self.private: set[str] = set()
         self.requests = []  # method and path of each, and the token that came with it
         self.commits = []
+        self.busy = 0  # the status of all answers, if there is one
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -67,7 +68,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         path = urlsplit(self.path).path
         self.server.requests.append((self.command, path, self.headers.get("Authorization")))
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
+        if self.server.busy:
+            self.fail(self.server.busy, "", "come back later")
+        elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
             files = self.files(found[1], found[2] or "main")
             if files is not None:
                 rows = [{"rfilename": name} for name in files]

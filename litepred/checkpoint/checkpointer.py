@@ -16,12 +16,23 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from ..errors import CheckpointError
-from ..files import is_address, whole_file
+from ..files import is_address, make_folder, whole_file
 from .bundle import Checkpoint
 from .download import download
 from .loading import LoadReport, load_into, refuse_optimized
-from .naming import HEURISTICS, before_backbone, by_suffix, find_state, from_torchvision, split_query
-from .readers import read_checkpoint
+from .naming import (
+    CAFFE2,
+    CHOICE,
+    HEURISTICS,
+    before_backbone,
+    by_suffix,
+    find_state,
+    from_caffe2,
+    from_torchvision,
+    split_query,
+    unwrapped,
+)
+from .readers import find_file, read_checkpoint
 from .writers import SUFFIXES, write_checkpoint
 
 __all__ = ["DetectionCheckpointer", "named_for", "resolve_path"]
@@ -88,6 +99,7 @@ class DetectionCheckpointer:
     """
 
     path_manager: Any = None
+    _choice = ""  # the query that chooses one of several models in the file that is loaded
 
     def __init__(
         self,
@@ -128,12 +140,18 @@ class DetectionCheckpointer:
         if self.path_manager is not None:
             bare, mark, query = os.fspath(path).partition("?")
             path = f"{self.path_manager.get_local_path(bare)}{mark}{query}"
+        own = before_backbone(self.model.state_dict())
         if type(self)._load_file is DetectionCheckpointer._load_file:
-            checkpoint = read_checkpoint(path)
+            checkpoint = read_checkpoint(path, own=own)
         else:
-            found = find_state(self._load_file(os.fspath(resolve_path(path))))
+            file, heuristics, chosen = find_file(path)
+            self._choice = f"?{CHOICE}{chosen}" if chosen else ""
+            found = unwrapped(find_state(self._load_file(str(file)), chosen), chosen, own, is_entry=True)
             tensors = {key: torch.as_tensor(value) for key, value in found.model.items()}
-            checkpoint = replace(found, model=tensors, name=os.fspath(path))
+            if found.author == CAFFE2 and found.matching_heuristics and not any("." in name for name in tensors):
+                tensors = from_caffe2(tensors)  # unless this class's `_load_file` has done so
+            heuristics = heuristics or found.matching_heuristics
+            checkpoint = replace(found, model=tensors, name=str(file), matching_heuristics=heuristics)
         state = named_for(self.model, checkpoint)
         self.last_report = load_into(self.model, state, strict=strict, source=checkpoint.name)
         return dict(checkpoint.extra)
@@ -143,7 +161,7 @@ class DetectionCheckpointer:
 
         A subclass may override it, and change what this one returns or read the file itself.
         """
-        checkpoint = read_checkpoint(filename)
+        checkpoint = read_checkpoint(filename + self._choice, own=before_backbone(self.model.state_dict()))
         return {**checkpoint.extra, "model": checkpoint.model, HEURISTICS: checkpoint.matching_heuristics}
 
     def resume_or_load(self, path: str | PathLike[str], *, resume: bool = True) -> dict[str, Any]:
@@ -180,6 +198,7 @@ class DetectionCheckpointer:
         Raises:
             CheckpointError: the name has a folder in it, the format cannot hold a value, or `Predictor` has
                 optimized the model.
+            WriteError: ``save_dir`` cannot be made, or the file cannot be written.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -191,8 +210,7 @@ class DetectionCheckpointer:
                 f"{name!r} has a folder in it, but checkpoints go to save_dir: give a plain file name"
             )
         state = {key: value.detach().cpu() for key, value in self.model.state_dict().items()}
-        target = Path(self.save_dir) / name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target = make_folder(self.save_dir) / name
         _logger.info("Saving weights to %s", target)
         write_checkpoint(target, state, extra)
         with whole_file(target.with_name(_LAST), durable=True) as file:

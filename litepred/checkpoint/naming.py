@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from .bundle import Checkpoint
 
 __all__ = [
     "CAFFE2",
+    "CHOICE",
     "HEURISTICS",
     "before_backbone",
     "by_suffix",
@@ -30,6 +32,7 @@ __all__ = [
     "from_torchvision",
     "is_torchvision",
     "split_query",
+    "unwrapped",
     "unwrapping",
 ]
 
@@ -37,7 +40,7 @@ CAFFE2 = "Caffe2"
 HEURISTICS = "matching_heuristics"
 _ENTRIES = ("model", "state_dict", "model_state", "blobs")  # the first of these that a file has holds its weights
 _AVERAGE = re.compile(r"(\w+_)?ema(_\w+)?")
-_CHOICE = "prefix="
+CHOICE = "prefix="
 _WITHIN = re.compile(r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _BEFORE_BACKBONE = re.compile(r"((?:[^.]+\.)*?)backbone\.")
 _logger = logging.getLogger(__name__)
@@ -59,8 +62,8 @@ def split_query(path: str) -> tuple[str, bool, str]:
     bare, _, query = path.partition("?")
     asked = f"{HEURISTICS}=True"
     parts = query.split("&")
-    rest = "&".join(part for part in parts if part != asked and not part.startswith(_CHOICE))
-    chosen = next((part.removeprefix(_CHOICE) for part in parts if part.startswith(_CHOICE)), "")
+    rest = "&".join(part for part in parts if part != asked and not part.startswith(CHOICE))
+    chosen = next((part.removeprefix(CHOICE) for part in parts if part.startswith(CHOICE)), "")
     return f"{bare}?{rest}" if rest else bare, asked in parts, chosen
 
 
@@ -69,13 +72,26 @@ def before_backbone(names: Iterable[str]) -> list[str]:
     return sorted({match[1] for name in names if (match := _BEFORE_BACKBONE.match(name))}, key=lambda s: (len(s), s))
 
 
-def unwrapping(names: Collection[str], chosen: str = "") -> Callable[[str], str | None]:
+def unwrapped(found: Checkpoint, chosen: str = "", own: Collection[str] = (), is_entry: bool = False) -> Checkpoint:
+    """Return a checkpoint with the names of its weights, and of its versions, as `unwrapping` changes them."""
+    shorter = unwrapping(found.model, chosen, own, is_entry)
+    model = {name: value for key, value in found.model.items() if (name := shorter(key)) is not None}
+    versions = {(shorter(f"{name}.") or "").removesuffix("."): value for name, value in found.versions.items()}
+    return replace(found, model=model, versions=versions)
+
+
+def unwrapping(
+    names: Collection[str], chosen: str = "", own: Collection[str] = (), is_entry: bool = False
+) -> Callable[[str], str | None]:
     """Return the function that takes off names what was put before them when a model was compiled or wrapped.
 
     That is ``_orig_mod.`` and what FSDP and activation checkpoints leave, anywhere; ``module.`` before all names; and
     whatever is before ``backbone.``, such as ``model.``, where it is the same in all names that have this. The log says
     it. Where a file has several models, as a teacher and a student, ``chosen`` says which is meant, with or without a
-    ``module.`` before it; the function returns ``None`` for names of the others.
+    ``module.`` before it; the function returns ``None`` for names of the others. What the names of the model itself
+    have before ``backbone.`` is ``own``: where the file has nothing else there, as for a model that has a teacher and a
+    student in it, that stays. With ``is_entry``, ``chosen`` has chosen an entry of the file already, and the names need
+    not begin with it.
 
     Raises:
         CheckpointError: there are several models and none was chosen, there is none of that name, or two names become
@@ -90,27 +106,30 @@ def unwrapping(names: Collection[str], chosen: str = "") -> Callable[[str], str 
     while plain and all(name.startswith(f"{lead}module.") for name in plain):
         lead += "module."
     found = before_backbone(plain)
-    prefix = found[0] if found else lead
     known = " and ".join(repr(one.removesuffix(".")) for one in found)
+    start = ""
     if chosen:
         asked = f"{chosen.removesuffix('.')}."
         fitting = (one for one in (asked, lead + asked) if any(name.startswith(one) for name in plain))
-        prefix = next(fitting, "")
-        if not prefix:
+        start = next(fitting, "")
+        if not start and not is_entry:
             some = known or repr(plain[0] if plain else "")
             raise CheckpointError(f"it has no names that begin with {asked!r}: they begin with {some}")
-    elif any(not one.startswith(prefix) for one in found):
+        found = [one for one in found if one.startswith(start)]
+    is_own = not start and {one.removeprefix(lead) for one in found} <= {*own}
+    prefix = lead if is_own else found[0] if found else start
+    if any(not one.startswith(prefix) for one in found):
         first = found[0].removesuffix(".")
         raise CheckpointError(
-            f"it has several models, {known}: choose one with ?{_CHOICE}{first} after the path; of a state dict, pass "
+            f"it has several models, {known}: choose one with ?{CHOICE}{first} after the path; of a state dict, pass "
             "the names of one alone"
         )
-    if prefix != lead or chosen:
+    if prefix != lead or start:
         _logger.warning("Its names begin with %r, which is taken off", prefix)
 
     def shorter(name: str) -> str | None:
         name = _WITHIN.sub("", name)
-        return name.removeprefix(prefix) if name.startswith(prefix) or not chosen else None
+        return name.removeprefix(prefix if name.startswith(prefix) else start) if name.startswith(start) else None
 
     taken: dict[str, str] = {}
     for name in names:
@@ -148,7 +167,7 @@ def find_state(data: Any, chosen: str = "") -> Checkpoint:
         entries = deep
     if len(entries) > 1 and not named:
         shown = " and ".join(map(repr, map(str, entries)))
-        raise CheckpointError(f"it has several models, {shown}: choose one with ?{_CHOICE}{entries[0]} after the path")
+        raise CheckpointError(f"it has several models, {shown}: choose one with ?{CHOICE}{entries[0]} after the path")
     if not entries and not _only_arrays(data):
         shown = ", ".join(f"{key!r} ({type(value).__name__})" for key, value in list(data.items())[:8])
         raise CheckpointError(

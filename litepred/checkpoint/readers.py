@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -10,8 +11,10 @@ import mmap
 import os
 import re
 import struct
+import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -21,14 +24,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, LitepredError, is_out_of_memory
 from ..files import is_address, read_rows
 from .bundle import Checkpoint
 from .download import download
-from .naming import CAFFE2, find_state, from_caffe2, split_query, unwrapping
+from .naming import CAFFE2, find_state, from_caffe2, split_query, unwrapped
 from .unpickler import load_legacy, load_pickle, stored_tensor
 
-__all__ = ["find_checkpoint", "is_safetensors", "kind_of_pickle", "read_checkpoint", "to_tensor"]
+__all__ = [
+    "find_checkpoint",
+    "find_file",
+    "is_safetensors",
+    "is_tar",
+    "kind_of_pickle",
+    "read_checkpoint",
+    "to_tensor",
+]
 
 _HEAD_BYTES = 512
 _SAFETENSORS_HEADER_MAX = 100_000_000  # the format's own limit
@@ -60,7 +71,7 @@ class _MissingFileError(CheckpointError, FileNotFoundError):
     """There is no such checkpoint file."""
 
 
-def read_checkpoint(path: str | PathLike[str], *, numbers: bool = True) -> Checkpoint:
+def read_checkpoint(path: str | PathLike[str], *, numbers: bool = True, own: Collection[str] = ()) -> Checkpoint:
     """Read a checkpoint of any supported kind, safely.
 
     Supported are safetensors files, files of ``torch.save`` (zip and legacy), and pickled dicts of arrays as in
@@ -77,13 +88,13 @@ def read_checkpoint(path: str | PathLike[str], *, numbers: bool = True) -> Check
             file of the whole name.
         numbers: read the tensors' numbers, too. Without them, tensors of safetensors files and of those of PyTorch 1.6
             or newer are on the device ``meta``, and reading a file costs next to nothing.
+        own: what the names of the model that is to be loaded have before ``backbone.`` (see `unwrapped`).
 
     Raises:
         CheckpointError: there is no such file (then also a ``FileNotFoundError``), it cannot be downloaded, is of
             another kind, damaged, names code, or holds no state dict.
     """
-    file, kind, heuristics = find_checkpoint(path)
-    chosen = "" if str(file) == os.fspath(path) else split_query(os.fspath(path))[2]
+    file, kind, heuristics, chosen = find_checkpoint(path)
     _logger.info("Reading the checkpoint %s", file)
     size = 0
     try:
@@ -91,14 +102,18 @@ def read_checkpoint(path: str | PathLike[str], *, numbers: bool = True) -> Check
         data, header = _read(file, kind, numbers)
         found = find_state(data, chosen)
         tensors = _tensors(found.model, _EXPANDED_FREELY + _EXPANSION * size)
-        shorter = unwrapping(tensors, "" if data is not found.model and chosen in data else chosen)
-        model = {name: value for key, value in tensors.items() if (name := shorter(key)) is not None}
-        versions = {(shorter(f"{name}.") or "").removesuffix("."): value for name, value in found.versions.items()}
+        is_entry = data is not found.model and chosen in data
+        found = unwrapped(replace(found, model=tensors), chosen, own, is_entry)
+        model = found.model
         if found.author == CAFFE2 and found.matching_heuristics:
             model = from_caffe2(model)
     except CheckpointError as error:
         raise CheckpointError(f"{file} cannot be loaded: {error}") from error.__cause__
     except Exception as error:  # a damaged file can fail at any byte, in as many ways as its reader has steps
+        if is_out_of_memory(error):
+            raise
+        if isinstance(error, OSError) and error.strerror and error.errno != errno.EINVAL:  # a place that there is not
+            raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no details'}"
         raise CheckpointError(
             f"{file} is cut short or damaged: it starts like a {kind} checkpoint but its {size:,} bytes cannot be "
@@ -112,24 +127,49 @@ def read_checkpoint(path: str | PathLike[str], *, numbers: bool = True) -> Check
         header=header,
         format=kind,
         matching_heuristics=heuristics,
-        versions=versions,
     )
 
 
-def find_checkpoint(path: str | PathLike[str]) -> tuple[Path, str, bool]:
-    """Return the file that is meant, its format, and whether ``?matching_heuristics=True`` was asked for.
+def find_checkpoint(path: str | PathLike[str]) -> tuple[Path, str, bool, str]:
+    """Return the file that is meant, its format, and what else `find_file` tells.
 
     Raises:
         CheckpointError: as for `read_checkpoint`; the file is not read beyond its first bytes.
     """
-    file, heuristics = _local_file(os.fspath(path))
-    try:
+    file, heuristics, chosen = find_file(path)
+    with _telling(file):
         size = file.stat().st_size
         with file.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
+    return file, _kind(file, head, size), heuristics, chosen
+
+
+def find_file(path: str | PathLike[str]) -> tuple[Path, bool, str]:
+    """Return the file that is meant, whether ``?matching_heuristics=True`` was asked for, and what ``?prefix=`` chose.
+
+    Raises:
+        CheckpointError: there is none, its folder cannot be looked into, or it cannot be downloaded.
+    """
+    with _telling(path):
+        return _local_file(os.fspath(path))
+
+
+@contextmanager
+def _telling(path: str | PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except LitepredError:
+        raise
     except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
-    return file, _kind(file, head, size), heuristics
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def is_tar(head: bytes) -> bool:
+    """Tell by its first 512 bytes a tar archive of any kind, as old as it may be, from others."""
+    try:
+        return bool(tarfile.TarInfo.frombuf(head, "latin1", "strict"))
+    except tarfile.TarError:
+        return False
 
 
 def kind_of_pickle(head: bytes) -> str:
@@ -139,10 +179,11 @@ def kind_of_pickle(head: bytes) -> str:
 
 def is_safetensors(path: str | PathLike[str]) -> bool:
     """Tell by its first bytes whether a path leads to a safetensors file, whole or not."""
-    if not os.path.isfile(path):
-        return False
-    with Path(path).open("rb") as file:
-        return _starts_safetensors(file.read(9))
+    with suppress(OSError):
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                return _starts_safetensors(file.read(9))
+    return False
 
 
 def _starts_safetensors(head: bytes) -> bool:
@@ -160,11 +201,10 @@ def to_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W", "A"]))
 
 
-def _local_file(name: str) -> tuple[Path, bool]:
-    """Return the file that is meant, and whether ``?matching_heuristics=True`` was asked for."""
-    text, heuristics, _ = split_query(name)
+def _local_file(name: str) -> tuple[Path, bool, str]:
+    text, heuristics, chosen = split_query(name)
     if is_address(name):
-        return download(text), heuristics
+        return download(text), heuristics, chosen
     given = Path(name)
     bare, _, query = text.partition("?")
     for file, tail in ((given, ""), (Path(bare), query)):
@@ -174,7 +214,7 @@ def _local_file(name: str) -> tuple[Path, bool]:
                     f"{given} ends in the query {tail!r}: expected the plain path {file}, or it with "
                     "?matching_heuristics=True"
                 )
-            return file, heuristics and file != given
+            return (file, False, "") if file == given else (file, heuristics, chosen)
         if file.is_dir():
             inside = sorted(entry.name for entry in file.iterdir() if entry.suffix in (".pth", ".pkl", ".safetensors"))
             hint = f", such as {file / inside[0]}" if inside else ""
@@ -186,6 +226,8 @@ def _kind(file: Path, head: bytes, size: int) -> str:
     """Name the file's format, or say what it is instead."""
     if not head:
         raise CheckpointError(f"{file} is empty (0 bytes): the download or copy failed, get it again")
+    if is_tar(head):
+        head = bytes(257) + b"ustar"  # as the newer ones say it
     if _starts_safetensors(head):
         header_size = int.from_bytes(head[:8], "little")
         if 8 + header_size > size:
@@ -284,7 +326,7 @@ def _json_or_text(value: str) -> Any:
 def _read_zip(file: Path, numbers: bool) -> Any:
     with file.open("rb") as stream, zipfile.ZipFile(stream) as archive:
         size = left = stream.seek(0, os.SEEK_END)
-        entries = {entry.filename: entry for entry in archive.infolist()}
+        entries = {entry.filename.casefold(): entry for entry in archive.infolist()}  # as PyTorch looks for them
         pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
         if len(entries) < len(archive.infolist()) or len(pickles) > 1:
             raise CheckpointError("it is a zip archive with two entries of one name, so that readers differ about it")
@@ -299,7 +341,7 @@ def _read_zip(file: Path, numbers: bool) -> Any:
                 "that it was made from: torch.save(model.state_dict(), 'weights.pth')"
             )
         if not pickles:
-            shown = ", ".join(list(entries)[:3]) or "nothing"
+            shown = ", ".join(archive.namelist()[:3]) or "nothing"
             raise CheckpointError(
                 f"it is a zip archive that torch.save did not write (it holds {shown}): unpack it and give the "
                 "checkpoint inside"
@@ -309,12 +351,12 @@ def _read_zip(file: Path, numbers: bool) -> Any:
         if expanded > _EXPANDED_FREELY + _EXPANSION * size or entries[pickled].file_size > 10**6 + size:
             raise CheckpointError(f"its {size:,} bytes unpack to {expanded:,}, which no weights do")
         folder = pickled.removesuffix("data.pkl")
-        if "big" in (archive.read(name).decode() for name in entries.keys() & {f"{folder}byteorder"}):
+        if "big" in (archive.read(entries[name]).decode() for name in entries.keys() & {f"{folder}byteorder"}):
             raise CheckpointError("it was written on a big-endian machine, and its numbers are not read")
 
         def storage(dtype: torch.dtype, key: str, numel: int) -> Tensor:
             nonlocal left
-            entry = entries[f"{folder}data/{key}"]
+            entry = entries[f"{folder}data/{key.casefold()}"]
             if not numbers and 0 <= numel * dtype.itemsize <= entry.file_size:
                 return torch.empty(numel, dtype=dtype, device="meta")
             if entry.compress_type != zipfile.ZIP_STORED:
@@ -327,7 +369,7 @@ def _read_zip(file: Path, numbers: bool) -> Any:
                 raise CheckpointError("it is a zip archive whose entries share bytes")
             return stored_tensor(_exactly(stream, held), dtype, numel)
 
-        return load_pickle(io.BytesIO(archive.read(pickled)), storage)
+        return load_pickle(io.BytesIO(archive.read(entries[pickled])), storage)
 
 
 def _tensors(state: Mapping[Any, Any], limit: int) -> dict[str, Tensor]:

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 
-__all__ = ["NESTED_FILE", "Unpickler", "known_name", "load_legacy", "load_pickle", "stored_tensor"]
+__all__ = ["LATIN1", "NESTED_FILE", "Unpickler", "known_name", "load_legacy", "load_pickle", "stored_tensor"]
 
 _PLAIN_DTYPE = re.compile(r"[biufcSU]\d{1,9}")
-_LATIN1 = {"latin1", "latin-1", "iso-8859-1"}
+LATIN1 = {"latin1", "latin-1", "iso-8859-1"}
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _KEYS = (str, bytes, int, float, np.number, type(None))
 # A file may build this many bytes from parts that it repeats, plus this many times its own size.
@@ -92,7 +92,7 @@ def _scalar(dtype: _DType, raw: bytes | str) -> Any:
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
-    if encoding.lower() not in _LATIN1:
+    if encoding.lower() not in LATIN1:
         raise pickle.UnpicklingError(f"bytes written as {encoding!r} text, expected latin1")
     return text.encode("latin1")
 

@@ -6,7 +6,6 @@ import argparse
 import errno
 import io
 import os
-import re
 import signal
 import sys
 import threading
@@ -16,15 +15,12 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from typing import Any, TextIO
 
 from .. import __version__
-from ..errors import LitepredError, in_words_of_commands
+from ..errors import LitepredError, in_words_of_commands, is_out_of_memory
 from . import benchmark, compare, convert, densepose, doctor, evaluate, export, inspect, predict, push, run, serve, zoo
 from .arguments import CommandParser
 from .common import say
 
 __all__ = ["main"]
-
-# How those say it who do not raise a MemoryError: the loader of libraries, and torch on the CPU and on CUDA.
-_NO_MEMORY = re.compile("failed to map segment|allocate memory|out of memory", re.IGNORECASE)
 
 _COMMANDS: dict[Any, str] = {  # each is a module with add_options and run, and an EPILOG to its help if it has one
     predict: "find things in images and videos, and write pictures and result files",
@@ -133,7 +129,7 @@ def _run(arguments: argparse.Namespace) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (MemoryError, ImportError, RuntimeError) as error:
-        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+        if not is_out_of_memory(error):
             raise
         say(
             f"error: there is not enough memory ({error!s:.200}): close other programs, raise the limit of this one "

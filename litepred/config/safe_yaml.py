@@ -43,6 +43,10 @@ class DataLoader(yaml.SafeLoader):
 
     _composed = 0  # values so far
 
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._budget = iter(range(_MAX_NODES))  # of values that expressions compute
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose one value, unless there are too many."""
         self._composed += 1
@@ -77,7 +81,7 @@ class DataLoader(yaml.SafeLoader):
         if len(node.value) != 1 or len(texts) != 1:
             return self._refuse(node)
         try:
-            return numbers_of(texts[0])
+            return numbers_of(texts[0], self._budget)
         except ValueError:
             return self._refuse(node)
 

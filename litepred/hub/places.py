@@ -136,14 +136,15 @@ def from_layoutparser(address: str) -> ModelPlace:
 
 
 def _names(api: HfApi, repo: str, revision: str | None) -> tuple[list[str], bool]:
-    """Return the paths of a repository's files; where the hub cannot be reached, of those in the cache, and True."""
+    """Return the paths of a repository's files; where the hub is busy or out of reach, of those cached, and True."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         found = api.model_info(repo, revision=revision, timeout=_TIMEOUT_S)
         return sorted(one.rfilename for one in found.siblings or ()), False
     except Exception as error:
-        if isinstance(error, HfHubHTTPError):  # it was reached, and says no
+        status = getattr(getattr(error, "response", None), "status_code", 408)
+        if isinstance(error, HfHubHTTPError) and status < 500 and status not in (408, 429):  # it says no
             raise
         try:
             folder: Any = Path(api.snapshot_download(repo, revision=revision, local_files_only=True))
@@ -168,13 +169,12 @@ def _choose(address: str, path: str, names: list[str]) -> tuple[str | None, str 
         near = difflib.get_close_matches(path, [*names, *{name.rpartition("/")[0] for name in names}], n=1)
         hint = f", did you mean {near[0]}?" if near else f", it has {', '.join(names[:20])}"
         raise CheckpointError(f"{address}: the repository has no file or folder {path!r}{hint}")
-    config = config or _one(address, "configs", beside, _CONFIGS)
     weights = _one(address, "checkpoints", beside, _WEIGHTS)
     if not weights:
         raise CheckpointError(f"{address} has no weights beside its files {', '.join(beside[:20])}: name their folder")
-    if not config and PurePosixPath(weights).suffix in _ALONE:
-        return weights, None
-    return config or None, weights
+    suffix = PurePosixPath(weights).suffix.lower()
+    config = "" if suffix == ".onnx" else config or _one(address, "configs", beside, _CONFIGS)  # it has its own
+    return (weights, None) if not config and suffix in _ALONE else (config or None, weights)
 
 
 def _one(address: str, what: str, names: list[str], suffixes: tuple[str, ...]) -> str:

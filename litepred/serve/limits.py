@@ -13,8 +13,8 @@ __all__ = ["Limits"]
 class Limits:
     """What a service takes from its clients, and how much of it at a time.
 
-    All uploads together hold at most ``queue`` times ``max_bytes`` of memory, and images of at most ``max_pixels``
-    pixels each are decoded.
+    All uploads together hold at most ``queue`` times ``max_bytes`` of memory; the one that is being put together, or
+    taken out of its form, holds three times its own meanwhile. Images of at most ``max_pixels`` pixels are decoded.
 
     Attributes:
         max_bytes: of a request's body, file and form together.

@@ -132,13 +132,18 @@ class Service:
             raise RefusalError(408, f"the request did not arrive within {limits.timeout:g} seconds") from None
         if not self.is_ready:
             raise RefusalError(503, f"{self._pending} requests are worked on or wait already: try again")
+        held = len(body)
         self._pending += 1
-        self._held += len(body)
+        self._held += held
         try:
-            return await self._unless_gone(request, self._work(await _image_of(request, body), wanted))
+            image = await _image_of(request, body)
+            del body  # of a form, the image is a copy
+            self._held += len(image) - held
+            held = len(image)
+            return await self._unless_gone(request, self._work(image, wanted))
         finally:
             self._pending -= 1
-            self._held -= len(body)
+            self._held -= held
 
     async def _body(self, request: Request) -> bytes:
         """Read a request's body. One that is too large is read to its end and not kept, so that the answer is heard."""
@@ -222,6 +227,7 @@ async def _disconnected(request: Request) -> None:
 
 class _FormParser(MultiPartParser):
     spool_max_size = 1 << 62  # nothing that was uploaded is written to the disk
+    max_file_size = spool_max_size  # as it is called before starlette 0.46
 
 
 async def _image_of(request: Request, body: bytes) -> bytes:
@@ -234,8 +240,8 @@ async def _image_of(request: Request, body: bytes) -> bytes:
 
     try:
         form = await _FormParser(request.headers, stream(), max_files=1, max_fields=16).parse()  # type: ignore[arg-type]
-    except MultiPartException as error:
-        raise RefusalError(400, f"the form cannot be read: {error.message}") from error
+    except (MultiPartException, ValueError) as error:  # the second of python-multipart, before starlette caught it
+        raise RefusalError(400, f"the form cannot be read: {error}") from error
     files = [value for _, value in form.multi_items() if not isinstance(value, str)]
     if not files:
         raise RefusalError(400, "the form has no file: send the image as one, as curl -F image=@photo.jpg does")

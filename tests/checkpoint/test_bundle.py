@@ -42,6 +42,17 @@ def test_no_file(name: str) -> None:
     assert not is_safetensors(name)
 
 
+def test_a_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    write_checkpoint(tmp_path / "model.safetensors", STATE, {})
+    assert is_safetensors(tmp_path / "model.safetensors")
+    monkeypatch.setattr("io.open", locked)
+    monkeypatch.setattr("builtins.open", locked)
+    assert not is_safetensors(tmp_path / "model.safetensors")
+
+
 @pytest.mark.parametrize("kept", [20, 0.5, -1])
 def test_a_file_cut_short_is_still_known(kept: float, tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"

@@ -367,3 +367,56 @@ def test_a_subclass_that_reads_files_in_its_own_way(reads_itself: bool, short: b
     assert same(loaded, wanted)
     with pytest.raises(FileNotFoundError):
         Own(loaded).load(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("checkpointer", [DetectionCheckpointer, Own])
+@pytest.mark.parametrize("wrapper", ["", "module."])
+def test_a_teacher_and_a_student_in_one_model(checkpointer, wrapper, tmp_path):
+    def both(value: float) -> nn.Module:
+        parts = {name: nn.ModuleDict({"backbone": model(value)}) for name in ("modelTeacher", "modelStudent")}
+        return nn.ModuleDict(parts)
+
+    state = {f"{wrapper}{key}": value for key, value in both(2).state_dict().items()}
+    torch.save({"model": state}, tmp_path / "x.pth")
+    loaded = both(0)
+    checkpointer(loaded).load(tmp_path / "x.pth")
+    assert same(loaded, both(2))
+    one = nn.ModuleDict({"backbone": model()})
+    checkpointer(one).load(f"{tmp_path}/x.pth?prefix=modelTeacher")
+    assert same(one.backbone, model(2))
+    with pytest.raises(CheckpointError, match="several models"):
+        checkpointer(one).load(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("is_address", [False, True])
+def test_a_subclass_gets_the_plain_path(is_address: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(DetectionCheckpointer):
+        def _load_file(self, filename: str) -> dict[str, Any]:
+            return {"model": dict(np.load(filename))}
+
+    np.savez(tmp_path / "x.npz", **{f"module.{key}": value.numpy() for key, value in model(2).state_dict().items()})
+    monkeypatch.setattr("litepred.checkpoint.readers.download", {"https://host/x.npz": tmp_path / "x.npz"}.__getitem__)
+    loaded = nn.ModuleDict({"net": model()})
+    Own(loaded).load(f"{'https://host' if is_address else tmp_path}/x.npz?matching_heuristics=True")
+    assert same(loaded.net, model(2))
+
+
+@pytest.mark.parametrize("reads_itself", [False, True])
+def test_names_of_caffe2_from_a_subclass(reads_itself: bool, tmp_path: Path) -> None:
+    class Own(DetectionCheckpointer):
+        def _load_file(self, filename: str) -> dict[str, Any]:
+            return pickle.loads(Path(filename).read_bytes()) if reads_itself else super()._load_file(filename)
+
+    rows = {"cls_score_w": np.arange(6, dtype=np.float32).reshape(3, 2), "cls_score_b": np.zeros(3, np.float32)}
+    data = {"model": rows, "__author__": "Caffe2", "matching_heuristics": True}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(data))
+    for checkpointer in (DetectionCheckpointer, Own):
+        loaded = nn.ModuleDict({"box_predictor": nn.ModuleDict({"cls_score": nn.Linear(2, 3)})})
+        checkpointer(loaded).load(tmp_path / "x.pkl")
+        assert loaded.box_predictor.cls_score.weight.tolist() == [[2, 3], [4, 5], [0, 1]]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="cannot make the folder"):
+        DetectionCheckpointer(model(), tmp_path / "file" / "folder").save("x")

@@ -215,6 +215,7 @@ def torch_files() -> Iterator[tuple[str, bytes]]:
     yield "archive in the place of the pickle", torch_zip(good).replace(plain(good, b"\x02")[:4], b"PK\x03\x04")
     yield "archive in an archive", torch_zip(b"", **{"data.pkl": torch_zip(model(COMMAND))})
     yield "entry twice", twice(torch_zip(good), "x/data.pkl", plain(COMMAND))
+    yield "entry twice in other letters", torch_zip(good, **{"DATA.PKL": plain(good)})
     yield "names that differ", torch_zip(good).replace(b"x/data.pkl", b"x/dataXpkl", 1)
     yield "flags that differ", torch_zip(good).replace(b"PK\x01\x02\x14\x03\x14\0\0", b"PK\x01\x02\x14\x03\x14\0\x20")
     yield "exported program", torch_zip(good, **{"archive_format": b"pt2", "data/weights/w.pt": torch_zip(good)})

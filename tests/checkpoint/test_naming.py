@@ -149,6 +149,19 @@ def test_two_models_in_one_state_dict() -> None:
         unwrapping(names, "model")
     wrapped = [f"module.{name}" for name in names]
     assert list(map(unwrapping(wrapped, "modelTeacher"), wrapped)) == ["backbone.w", "head.w", None, None]
+    within = [name.replace(".backbone", ".module.backbone") for name in names]
+    assert list(map(unwrapping(within, "modelTeacher"), within)) == ["backbone.w", "head.w", None, None]
+    with pytest.raises(CheckpointError, match=r"'nets\.a' and 'nets\.b': choose one with \?prefix=nets\.a"):
+        unwrapping(["nets.a.backbone.w", "nets.b.backbone.w"], "nets")
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "module.module."])
+def test_a_model_that_has_several_itself(wrapper: str) -> None:
+    names = ["modelTeacher.backbone.w", "modelStudent.backbone.w", "step"]
+    wrapped = [wrapper + name for name in names]
+    assert list(map(unwrapping(wrapped, own=["modelStudent.", "modelTeacher."]), wrapped)) == names
+    with pytest.raises(CheckpointError, match="several models"):
+        unwrapping(wrapped, own=["modelTeacher."])
 
 
 @pytest.mark.parametrize("other", ["_orig_mod.backbone.w", "backbone._orig_mod.w", "model.backbone.w"])

@@ -155,6 +155,14 @@ def test_a_file_whose_name_has_the_tail_is_read(tmp_path: Path) -> None:
     assert_state(read_checkpoint(tmp_path / "x.pth?dl=1").model)
 
 
+@pytest.mark.parametrize("others", [{}, {"ema.backbone.w": torch.zeros(1)}])
+@pytest.mark.parametrize("prefix", ["model.", "module.model."])
+def test_a_prefix_that_is_the_name_of_the_entry_too(prefix: str, others: dict[str, Any], tmp_path: Path) -> None:
+    others = {f"{prefix.removesuffix('model.')}{key}": value for key, value in others.items()}
+    torch.save({"model": {f"{prefix}backbone.w": torch.ones(1), **others}}, tmp_path / "x.pth")
+    assert read_checkpoint(f"{tmp_path}/x.pth?prefix=model").model == {"backbone.w": torch.ones(1)}
+
+
 def test_a_recompressed_torch_archive_is_read(tmp_path: Path) -> None:
     write_torch(tmp_path / "x.pth")
     with (
@@ -267,11 +275,26 @@ def test_every_pickle_protocol_in_a_torch_file(legacy: bool, protocol: int, tmp_
     assert_state(read_checkpoint(tmp_path / "x").model)
 
 
-def test_a_tar_archive_in_a_torch_file_is_not_unpacked(tmp_path: Path) -> None:
-    name = "\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a member whose name reads as torch's legacy magic
+def old_tar(name: str = "\x80\x02}.") -> bytes:
+    """A tar archive of the first kind, with an empty member, by default of a name that reads as a pickle."""
+    head = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT, "latin1"))
+    head[257:265], head[148:156] = bytes(8), b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + bytes(9 * 1024)
+
+
+MAGIC = "\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # of torch's old files
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("name", ["\x80\x02}.", MAGIC])
+def test_a_tar_archive_in_a_torch_file_is_not_unpacked(name: str, old: bool, tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT, encoding="latin1") as target:
         target.addfile(tarfile.TarInfo(name), io.BytesIO())
+    if old:
+        path.write_bytes(old_tar(name))
+    assert tarfile.is_tarfile(path)
     with pytest.raises(CheckpointError, match="tar archive"):
         read_checkpoint(path)
 
@@ -337,6 +360,39 @@ def test_to_tensor_shares_memory_where_it_may() -> None:
 def test_to_tensor_refuses_what_is_not_weights(dtype: Any) -> None:
     with pytest.raises(CheckpointError, match="is not weights"):
         to_tensor(np.zeros(2, dtype))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(5, "Input/output error"), "x cannot be read: Input/output error"),
+        (OSError(22, "Invalid argument"), "cut short or damaged"),  # a place before the file's beginning
+        (OSError("short"), "cut short or damaged"),
+        (MemoryError(), None),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), None),
+    ],
+)
+def test_what_is_not_the_files_fault(
+    error: Exception, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    write_torch(tmp_path / "x")
+    monkeypatch.setattr(readers, "_read", fail)
+    with pytest.raises(CheckpointError if expected else type(error), match=expected):
+        read_checkpoint(tmp_path / "x")
+
+
+def test_a_place_that_cannot_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(CheckpointError, match=r"aaa cannot be read|there is no checkpoint file"):
+        read_checkpoint("a" * 9999)
+    monkeypatch.setattr(Path, "iterdir", locked)
+    with pytest.raises(CheckpointError, match="cannot be read: Permission denied"):
+        read_checkpoint(tmp_path)
 
 
 CUT = """

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 
 import pytest
 import torch
 from checkpoint import test_fuzz, test_hostile
-from checkpoint.test_hostile import COMMAND, model, pickled_torch_file, plain, raw, tensor, torch_zip, twice
+from checkpoint.test_hostile import (
+    COMMAND,
+    array,
+    call,
+    legacy,
+    model,
+    pickled_torch_file,
+    plain,
+    raw,
+    tensor,
+    torch_zip,
+    twice,
+)
+from checkpoint.test_readers import old_tar
 
 from litepred.checkpoint.scanner import Scan, scan_checkpoint
 from litepred.cli import main
@@ -44,7 +58,22 @@ def test_every_command_of_a_hostile_file_is_found(group, tmp_path):
 
 INSIDE = raw(plain(COMMAND).decode("latin1"))
 ENCODED = b"c_codecs\nencode\n" + INSIDE + raw("latin1") + b"\x86R"
+LOAD = b"ctorch.storage\n_load_from_bytes\n"
+
+
+def written(content: bytes, opcode: bytes = b"B", size: str = "<I") -> bytes:
+    return opcode + struct.pack(size, len(content)) + content
+
+
+HIDDEN = written(plain(COMMAND))
 FILES = {
+    "in an entry whose name has capitals": torch_zip(tensor(), **{"DATA.PKL": plain(COMMAND)}),
+    "in a storage that is made as an object": plain(b"(" + LOAD + HIDDEN + b"o"),
+    "in a storage that is made as an instance": plain(b"(" + HIDDEN + b"i" + LOAD[1:]),
+    "behind a magic number of another length": legacy(COMMAND).replace(b"\x8a\n", b"\x8b\n\0\0\0", 1),
+    "behind a magic number that is kept": legacy(COMMAND).replace(b"\x19.", b"\x19q\0.", 1),
+    "behind a magic number and nothing": legacy(COMMAND).replace(b"\x19.", b"\x19N0.", 1),
+    "in a second pickle": plain(b"}") + plain(COMMAND),
     "in any entry": torch_zip(tensor(), **{"extra/x.pkl": plain(COMMAND)}),
     "in an entry of a name that is there twice": twice(torch_zip(tensor()), "x/data.pkl", plain(COMMAND)),
     "in an archive in an archive": torch_zip(tensor(), **{"data/weights/w.pt": torch_zip(model(COMMAND))}),
@@ -60,6 +89,20 @@ def test_hidden_commands_are_found(name, tmp_path):
     assert scan(tmp_path / "a.pth", FILES[name]).refused == {"posix.system"}
 
 
+MADE = [  # files with another inside, whose bytes or whose reader only a run of the steps would tell
+    plain(LOAD + b")R"),
+    plain(LOAD + call("__builtin__.bytearray", HIDDEN) + b"\x85R"),
+    plain(LOAD + array(content=HIDDEN) + b"\x85R"),
+    plain(LOAD + written(plain(COMMAND), b"\x96", "<Q") + b"\x85R", b"\x05"),  # to which bytes may be appended
+    plain(LOAD + call("_codecs.encode", raw("c"), raw("utf-16")) + b"\x85R"),
+    plain(call("torch._tensor._rebuild_from_type_v2", LOAD, b"ctorch\nTensor\n", HIDDEN + b"\x85", b"N")),
+    plain(call("collections.OrderedDict") + b"}" + raw("__setstate__") + LOAD + b"sb" + HIDDEN + b"b"),
+    plain(b"]" + LOAD + b"a"),
+    plain(b"](" + LOAD + b"e"),
+    plain(b"(" + LOAD + b"l"),
+]
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
@@ -67,6 +110,9 @@ def test_hidden_commands_are_found(name, tmp_path):
         (plain(COMMAND + b"\xff"), "a.pth: KeyError"),
         (torch_zip(tensor()).replace(b"x/data.pkl", b"x/dataXpkl", 1), "a.pth/x/data.pkl: BadZipFile"),
         (torch_zip(tensor())[:-22], "a.pth: BadZipFile"),
+        (plain(b"}") + b"\xff", "a.pth: KeyError"),
+        (plain(pickled_torch_file(old_tar())), "a.pth, inside: ValueError: it is a tar archive"),
+        *((data, "a.pth: a torch file inside is made while it is read") for data in MADE),
         (b"PK\3\4" + bytes(99), "a.pth: BadZipFile"),
     ],
 )

@@ -19,7 +19,7 @@ from litepred.config.expressions import numbers_of
     ],
 )
 def test_lists(text, numbers):
-    assert numbers_of(text) == numbers
+    assert numbers_of(text, iter(range(400))) == numbers
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,8 @@ def test_lists(text, numbers):
         "[x for x in range(10**9)]",
         "[9**9**9]",
         "[[0 for y in range(999)] * 99]",
+        "[[[1 for a in range(1000)] for b in range(1000)] for c in range(1000)]",
+        "[[[b for c in range(999)] for b in [[a for d in range(999)]]] for a in [[1 for e in range(999)]]]",
         "[x for x in [1] if x]",
         "[x for x in range(1e3)]",
         "[int(x, 2) for x in [1]]",
@@ -45,4 +47,4 @@ def test_lists(text, numbers):
 )
 def test_everything_else_is_refused(text):
     with pytest.raises(ValueError, match="is no list of numbers"):
-        numbers_of(text)
+        numbers_of(text, iter(range(50_000)))

@@ -58,6 +58,7 @@ def test_reads(text, expected):
     assert parse_yaml(text, "t") == expected
 
 
+EXPRESSION = "!!python/object/apply:eval ['[1 for x in range(999)]']"
 HOSTILE = [
     "A: !!python/object/apply:os.system ['touch {mark}']",
     "A: [1, [!!python/object/apply:os.system ['touch {mark}']]]",
@@ -65,6 +66,7 @@ HOSTILE = [
     "A: !!python/object/apply:subprocess.check_call [[touch, {mark}]]",
     'A: !!python/object/apply:eval [\'open("{mark}", "w")\']',
     "A: !!python/object/apply:eval ['[x for x in range(10 ** 9)]']",
+    f"A: [{', '.join(60 * [EXPRESSION])}]",
     "A: !!python/object/apply:eval ['[1]', {{}}]",
     "A: !!python/object/apply:eval []",
     'A: !!python/object/apply:eval {{args: [\'open("{mark}", "w")\']}}',

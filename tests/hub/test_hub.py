@@ -15,7 +15,7 @@ from tiny_models import tiny_cfg, tiny_model
 from litepred import CheckpointError, LitepredError, Predictor, extensions
 from litepred.checkpoint import read_checkpoint
 from litepred.cli import main
-from litepred.hub.places import Address, parse
+from litepred.hub.places import Address, _choose, parse
 from litepred.resolve import named_config
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -88,9 +88,13 @@ def test_a_folder_with_config_and_weights(repo, server, model, tmp_path, path):
     assert {token for _, path, token in server.requests if "me/models" in path} == {"Bearer hf_secret"}
 
 
-def test_the_cache_serves_when_the_hub_is_out_of_reach(repo, server, monkeypatch):
+@pytest.mark.parametrize("status", [0, 408, 429, 500, 503])
+def test_the_cache_serves_when_the_hub_is_out_of_reach(repo, server, monkeypatch, status):
     online = boxes(Predictor("hf://me/models/tiny"))
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    if status:
+        server.busy = status
+    else:
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert torch.equal(boxes(Predictor("hf://me/models/tiny")), online)
     with pytest.raises(CheckpointError, match="hf://me/others cannot be had"):
         Predictor("hf://me/others")
@@ -178,6 +182,20 @@ def test_what_is_not_there(repo, server, model, address, told):
     server.repos["me/hostile"] = {"config.yaml": model[0], "model_final.pth": b"cos\nsystem\n(S'echo hacked'\ntR."}
     with pytest.raises(LitepredError, match=told):
         Predictor(address)
+
+
+@pytest.mark.parametrize(
+    ("path", "names", "chosen"),
+    [
+        ("", ["config.yaml", "model.onnx"], ("model.onnx", None)),
+        ("", ["a.yaml", "b.yaml", "model.onnx"], ("model.onnx", None)),
+        ("config.yaml", ["config.yaml", "model.onnx"], ("model.onnx", None)),
+        ("", ["config.yaml", "model.onnx", "model.safetensors"], ("config.yaml", "model.safetensors")),
+        ("a", ["a/model.ONNX", "config.yaml"], ("a/model.ONNX", None)),
+    ],
+)
+def test_an_exported_file_has_its_config(path, names, chosen):
+    assert _choose("hf://me/models", path, names) == chosen
 
 
 def test_private_ones_need_a_token(repo, server, monkeypatch):

@@ -19,6 +19,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from process_worker import answer, images, tiny_predictor
 from prometheus_client.parser import text_string_to_metric_families
+from python_multipart.exceptions import FormParserError
 from served import png, post, served, talk, wait_until
 from tiny_models import tiny_cfg, tiny_model
 
@@ -28,6 +29,7 @@ from litepred.errors import ConfigError
 from litepred.results import instances_to_coco_json, to_dicts
 from litepred.serve import Limits, create_app
 from litepred.serve.schema import Answer
+from litepred.serve.service import Service, _FormParser
 
 PHOTO = png(images()[0])
 LIMITS = Limits(max_bytes=100_000, max_pixels=9_000, timeout=20)
@@ -371,6 +373,39 @@ def test_uploads_take_no_more_memory_than_there_is_for_them(predictor):
         assert heard.startswith(b"HTTP/1.1 503 ")
         assert b"other uploads take all the memory" in heard
         assert first.result().startswith(b"HTTP/1.1 400 ")
+
+
+def test_of_a_form_the_image_alone_is_held(predictor, gate, monkeypatch):
+    freed, read = [], Service._body
+
+    class Body(bytes):
+        def __del__(self):
+            freed.append(len(self))
+
+    async def body(service, request):
+        return Body(await read(service, request))
+
+    monkeypatch.setattr(Service, "_body", body)
+    app = create_app(predictor)
+    with TestClient(app) as client, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.post, "/predict", files={"image": PHOTO}, data={"a": "b" * 999})
+        wait_until(lambda: gate.runs == 1)
+        assert app.state.service._held == len(PHOTO)
+        assert len(freed) == 1
+        gate.opened.set()
+        assert asked.result().status_code == 200
+    assert app.state.service._held == 0
+
+
+def test_older_releases_of_what_reads_forms(client, monkeypatch):
+    def fail(*_):
+        raise FormParserError("Did not find boundary character")
+
+    assert _FormParser.max_file_size == _FormParser.spool_max_size > 1 << 60
+    monkeypatch.setattr(_FormParser, "parse", fail)
+    response = client.post("/predict", files={"image": PHOTO})
+    assert response.status_code == 400
+    assert response.json() == {"error": "the form cannot be read: Did not find boundary character"}
 
 
 def test_one_who_asks_first_is_told_before_it_sends(client, predictor):

@@ -543,7 +543,9 @@ class Scope:
             for one in values:
                 if OmegaConf.is_config(one) and not (is_lookup and one is values[1]):
                     raise TypeError("a config can be looked up in with `in`, and not be compared")
-                if isinstance(one, (list, tuple, dict)):
+                if isinstance(one, (range, DictConfig, ListConfig)):
+                    self.files.charge(len(one))
+                elif not isinstance(one, PLAIN):
                     self.files.measure(one)
         result = self._checked(operate(*values))
         if not isinstance(result, (*PLAIN, *SEQUENCES, *MAPPINGS)):

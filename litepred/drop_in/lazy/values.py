@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, MappingView
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +178,7 @@ class Budget:
             value = OmegaConf.to_container(value, resolve=False)
         if isinstance(value, str):
             checked_text(value)
-        below: Iterable[Any] = value if isinstance(value, (list, tuple)) else ()
+        below: Any = value if isinstance(value, (list, tuple, range, MappingView)) else ()
         if isinstance(value, functools.partial):
             below = (*value.args, *value.keywords.values())
         if isinstance(value, dict):
