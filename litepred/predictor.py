@@ -317,7 +317,7 @@ class Predictor:
         answer = self.run([self.prepare(image)], **choice)[0] if tiled is None else tiled(image)  # type: ignore[arg-type]
         return self._known([answer], image)[0]
 
-    def _split(self, way: Way) -> tuple[Choice, Callable[[Any], Outputs] | None]:
+    def _split(self, way: Way, batch_size: int | None = None) -> tuple[Choice, Callable[[Any], Outputs] | None]:
         """Check a way, and take it apart: what is chosen, and the function that predicts on tiles, where they came."""
         tile, overlap = way.get("tile"), way.get("overlap")
         if unknown := way.keys() - Way.__annotations__.keys():
@@ -338,8 +338,7 @@ class Predictor:
                 names = wording("overlap", "--overlap"), wording("tile", "--tile")
                 raise ConfigError(f"{names[0]} is {overlap!r}, but {names[1]} did not come: give the side of the tiles")
             return choice, None
-        batch_size = self.usual_batch_size
-        by_tiles = extensions.satellite("tile")
+        batch_size, by_tiles = batch_size or self.usual_batch_size, extensions.satellite("tile")
         return choice, lambda image: by_tiles(
             self, image, tile, 0.2 if overlap is None else overlap, choice, batch_size
         )
@@ -471,7 +470,7 @@ class Predictor:
             return_errors: yield the `ImageError` of an image that cannot be read in the place of its answer, and go
                 on, instead of raising it.
             **way: as `__call__` takes it, for all of the images. With ``tile`` each image is read when its turn comes,
-                and ``batch_size`` has no effect: its tiles are what runs together.
+                and ``batch_size`` of its tiles run together.
 
         Yields:
             A dict per image, in order.
@@ -491,7 +490,7 @@ class Predictor:
         except TypeError as error:
             raise ImageError(f"batch() got {images!r:.100}: expected a list of images, a generator …") from error
         batch_size = self.usual_batch_size if batch_size is None else _count("batch_size", batch_size)
-        choice, tiled = self._split(way)
+        choice, tiled = self._split(way, batch_size)
         if tiled is not None:
             return self._tiled(source, tiled, return_errors)
         return self._batches(source, batch_size, return_errors, choice)

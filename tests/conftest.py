@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 
 import pytest
 import torch
@@ -20,6 +21,15 @@ def page_predictor():
     from litepred import Predictor
 
     return Predictor()
+
+
+@pytest.fixture
+def unloadable_opencv(tmp_path, monkeypatch):
+    """OpenCV as it is where a library of the system is missing."""
+    (tmp_path / "cv2").mkdir()
+    (tmp_path / "cv2" / "__init__.py").write_text('raise ImportError("libGL.so.1: cannot open shared object file")')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import warnings
 from types import SimpleNamespace
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -132,6 +134,35 @@ def test_keypoints(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, None),
+        ({"num_keypoints": None}, None),
+        ({"keypoints": None}, "has None as its keypoints: expected x, y and visibility of each"),
+        ({"keypoints": None, "num_keypoints": None}, "the model finds 2 keypoints, but an annotation of the image 1"),
+        ({"keypoints": [1, 2, 2]}, r"has \[1, 2, 2\] as its keypoints"),
+        ({"keypoints": "x"}, "has 'x' as its keypoints"),
+        ({"keypoints": [1, 2, 2, 1, 2, "x"]}, "as its keypoints: expected"),
+    ],
+)
+def test_annotations_without_keypoints_are_told_at_the_first_that_are_predicted(changes, told, tmp_path):
+    file = keypoint_file(tmp_path)
+    content = json.loads(file.read_text())
+    first = content["annotations"][0]
+    changed = {key: value for key, value in {**first, **changes}.items() if value is not None}
+    file.write_text(json.dumps({**content, "annotations": [{**first, "id": 2}, changed]}))
+    evaluator = COCOEvaluator(file, kpt_oks_sigmas=[0.01, 0.01])
+    found = person([[10.5, 10.5, 1.0], [40.5, 40.5, 1.0]])
+    if told:
+        with pytest.raises(LitepredError, match=told):
+            evaluator.process([{"image_id": 1}], [found])
+        return
+    evaluator.process([{"image_id": 1}], [found])
+    assert [one["num_keypoints"] for one in evaluator.coco.anns.values()] == [2, 2]
+    assert evaluator.evaluate()["keypoints"]["AP"] > 0
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "cannot be read"),
@@ -172,6 +203,7 @@ def test_files_that_are_not_cocos(content, message, tmp_path):
         ("annotations", {"category_id": "1"}, "has the category_id '1', which .*; write ids as numbers everywhere"),
         ("annotations", {"category_id": [1]}, r"has the category_id \[1\]: expected a number or a text"),
         ("categories", {"id": "1"}, "has numbers and texts as ids of its categories: write them all as numbers"),
+        ("images", {"id": "1"}, "has numbers and texts as ids of its images: write them all as numbers"),
         ("images", {"file_name": 7}, "has an image whose file_name is 7: expected a text"),
         ("annotations", {"bbox": [1, 2, 3, True]}, "expected x, y, width, height"),
         *(
@@ -264,11 +296,17 @@ def test_an_image_of_another_size(tmp_path):
     COCOEvaluator(written(tmp_path, images=bare)).process([{"image_id": 1}], [answer(1, masks=False)])
 
 
-@pytest.mark.parametrize("image_id", [np.int64(1), torch.tensor(1), np.array(1)], ids=repr)
+@pytest.mark.parametrize("image_id", [np.int64(1), torch.tensor(1), np.array(1), torch.tensor([1])], ids=repr)
 def test_ids_of_numpy_and_torch(image_id):
     evaluator = COCOEvaluator(ANNOTATIONS)
     evaluator.process([{"image_id": image_id}], [answer(1)])
     assert {type(one["image_id"]) for one in evaluator.predictions} == {int}
+    of_segments = PanopticEvaluator(ANNOTATED / "panoptic.json", metadata=MetadataCatalog.get("page_layout_val"))
+    of_segments.process([{"image_id": image_id}], [perfect(1)])
+    assert of_segments.evaluate()
+    for one in (evaluator, of_segments):
+        with pytest.raises(LitepredError, match="came as the id of an image: expected a number or a text for each"):
+            one.process([{"image_id": torch.tensor([1, 2])}], [answer(1) | perfect(1)])
 
 
 @pytest.mark.parametrize("segmentation", [None, [], "x", [[1, 2, 3]], {"size": [9, 9]}])
@@ -302,6 +340,21 @@ def test_rotated_boxes(found, expected, tmp_path):
     instances.pred_classes = torch.zeros(len(found), dtype=torch.int64)
     evaluator.process([{"image_id": 1}], [{"instances": instances}])
     assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"), [([10.0, 15, 50, 25], 100.0), ([28.0, 5, 32, 35], 0.0), ([100.0, 100, 104, 109], 0.0)]
+)
+def test_upright_boxes_are_measured_on_rotated_annotations(box, expected, tmp_path):
+    row = {"image_id": 1, "category_id": 1, "area": 400, "iscrowd": 0}
+    rows = [{**row, "id": 1, "bbox": [30, 20, 40, 10, 0]}]
+    content = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1}], "annotations": rows}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    evaluator = COCOEvaluator(tmp_path / "a.json")
+    instances = Instances((150, 160), pred_boxes=Boxes(torch.tensor([box])), scores=torch.ones(1))
+    instances.pred_classes = torch.zeros(1, dtype=torch.int64)
+    evaluator.process([{"image_id": 1}], [{"instances": instances}])
+    assert evaluator.evaluate()["bbox"]["AP"] == pytest.approx(expected)
 
 
 def test_upright_boxes_against_rotated_annotations():
@@ -449,6 +502,30 @@ def test_panoptic_annotations_that_contradict_themselves(change, message, tmp_pa
     (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "annotations": annotations}))
     with pytest.raises(LitepredError, match=message):
         PanopticEvaluator(tmp_path / "a.json", metadata=MetadataCatalog.get("page_layout_val"))
+
+
+def test_images_without_a_panoptic_annotation_do_not_count(tmp_path):
+    names = MetadataCatalog.get("page_layout_val")
+    (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "annotations": PANOPTIC["annotations"][1:]}))
+    with pytest.warns(UserWarning, match=r"1 of 4 images of .*a.json' have no annotation, and do not count"):
+        evaluator = PanopticEvaluator(tmp_path / "a.json", ANNOTATED / "panoptic", names)
+    assert [one["id"] for one in evaluator.images] == [2, 3, 4]
+    evaluator.process([{"image_id": 1}], [perfect(1)])
+    assert evaluator.evaluate() == {}
+    elsewhere = [{**one, "image_id": 9000 + one["image_id"]} for one in PANOPTIC["annotations"]]
+    (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "annotations": elsewhere}))
+    with pytest.raises(LitepredError, match=r"4 of 4 images .* have no annotation: do the image_ids belong to another"):
+        PanopticEvaluator(tmp_path / "a.json", ANNOTATED / "panoptic", names)
+
+
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_picture_whose_name_is_in_the_other_form(form, other, tmp_path):
+    first = {**PANOPTIC["annotations"][0], "file_name": normalize(other, "é.png")}
+    (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "images": PANOPTIC["images"][:1], "annotations": [first]}))
+    shutil.copy(ANNOTATED / "panoptic" / "page1.png", tmp_path / normalize(form, "é.png"))
+    evaluator = PanopticEvaluator(tmp_path / "a.json", tmp_path, MetadataCatalog.get("page_layout_val"))
+    evaluator.process([{"image_id": 1}], [perfect(1)])
+    assert evaluator.evaluate()["panoptic_seg"]["PQ"] == 100
 
 
 def test_a_picture_of_other_segments():

@@ -35,6 +35,7 @@ from litepred import (
 )
 from litepred.data import ResizeShortestEdge
 from litepred.default_model import default_config, example_page
+from litepred.structures import Boxes, Instances
 
 PAGES = sorted(path for path in (ASSETS / "page_layout").iterdir() if path.suffix in (".png", ".jpg"))
 
@@ -243,6 +244,22 @@ class TestBatch:
         with pytest.raises(OSError, match="the disk is gone"):
             answers.extend(page_predictor.batch(source(), batch_size))
         assert len(answers) == 5
+
+    @pytest.mark.parametrize(("batch_size", "expected"), [(None, 1), (3, 3)])
+    def test_as_many_tiles_run_together(self, batch_size, expected, page_predictor, monkeypatch):
+        together = []
+        monkeypatch.setattr(Predictor, "run", lambda self, inputs, **_: together.append(len(inputs)) or nothing(inputs))
+
+        def nothing(inputs):
+            empty = {
+                "pred_boxes": Boxes(torch.zeros(0, 4)),
+                "scores": torch.zeros(0),
+                "pred_classes": torch.zeros(0).long(),
+            }
+            return [{"instances": Instances((64, 64), **empty)} for _ in inputs]
+
+        list(page_predictor.batch([np.zeros((64, 384, 3), np.uint8)], batch_size, tile=64, overlap=0))
+        assert together == [expected] * (6 // expected)
 
     @pytest.mark.parametrize("batch_size", [1, 2, 9])
     @pytest.mark.parametrize("broken", [(), (0,), (1, 2), (0, 1, 2, 3)])

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from litepred.data import Metadata
-from litepred.errors import LitepredError
+from litepred.errors import ConfigError, LitepredError
 from litepred.results import (
     CSV_COLUMNS,
     csv_table,
@@ -271,6 +271,10 @@ def test_segments():
         18,
         90,
     ]
+    for kind in ("thing", "stuff"):
+        fewer = Metadata(**{f"{kind}_dataset_id_to_contiguous_id": {17: 0}})
+        with pytest.raises(ConfigError, match=f"a {kind} has the class 1, but {kind}_.* leads to 1 classes: pass"):
+            panoptic_annotation((ids, segments), 5, "", fewer)
     unnamed = panoptic_annotation((ids, segments), 5, "")["segments_info"]
     assert [one["category_id"] for one in unnamed] == [1, 1001]
     assert panoptic_annotation((ids, []), 5, "a.png")["segments_info"] == []
@@ -300,17 +304,28 @@ def test_what_is_no_labels(wrong, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-IDS = [np.int64(7), np.array(7), torch.tensor(7), np.uint8(7)]
+IDS = [np.int64(7), np.array(7), torch.tensor(7), np.uint8(7), torch.tensor([7]), np.array([[7]]), [7]]
 
 
 @pytest.mark.parametrize("image_id", IDS, ids=repr)
 def test_ids_of_numpy_and_torch(image_id, tmp_path):
     write_coco(tmp_path / "a.json", [(image_id, detections())])
     assert [one["image_id"] for one in json.loads((tmp_path / "a.json").read_text())] == [7, 7]
-    write_json(tmp_path / "b.json", {"id": image_id, "path": tmp_path, "box": np.ones(2, np.float32)})
+    write_json(tmp_path / "b.json", {"id": np.int64(7), "path": tmp_path, "box": np.ones(2, np.float32)})
     assert json.loads((tmp_path / "b.json").read_text()) == {"id": 7, "path": str(tmp_path), "box": [1, 1]}
     seg = torch.zeros(4, 4, dtype=torch.int32), []
     assert json.dumps(panoptic_annotation(seg, image_id, "a.png")).startswith('{"image_id": 7')
+
+
+@pytest.mark.parametrize("image_id", [torch.tensor([7, 8]), np.zeros((2, 2)), [], [7, 8], {"id": 7}], ids=repr)
+def test_several_ids_are_none(image_id):
+    seg = torch.zeros(4, 4, dtype=torch.int32), []
+    for write in (
+        lambda: instances_to_coco_json(detections(), image_id),
+        lambda: panoptic_annotation(seg, image_id, ""),
+    ):
+        with pytest.raises(LitepredError, match="came as the id of an image: expected a number or a text for each"):
+            write()
 
 
 @pytest.mark.parametrize("value", [{1, 2}, object(), 1j])

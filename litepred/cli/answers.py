@@ -19,7 +19,7 @@ from contextlib import redirect_stderr, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..errors import ConfigError, ImageError, LitepredError, in_words_of_commands
-from .common import make_predictor, say
+from .common import fitting_metadata, make_predictor, say
 from .inputs import predict_files
 from .outputs import Item, ItemFiles, check_needs
 
@@ -182,7 +182,7 @@ class _Worker:
         with suppress(ConfigError):  # a model whose masks come in other formats alone
             if smaller := getattr(self.predictor.model, "set_mask_format", None):
                 smaller("roi")
-        self.files = ItemFiles(arguments, self.predictor.metadata)
+        self.files = ItemFiles(arguments, fitting_metadata(self.predictor))
 
     def answer(self, item: Item) -> Answer:
         start = time.perf_counter()
@@ -231,7 +231,7 @@ def _end_with_parent() -> None:
 def _load() -> Metadata:
     global _worker
     _worker = _Worker(*_given)
-    return _worker.predictor.metadata
+    return _worker.files.metadata
 
 
 def _predict(item: Item) -> bytes:

@@ -9,6 +9,8 @@ import re
 import sys
 from typing import Any, NoReturn
 
+from ..files import as_stored
+
 __all__ = ["CommandParser", "add", "add_old_name", "kind_advice", "positive", "score"]
 
 # What other programs call a command, and what it is here.
@@ -56,6 +58,8 @@ _KINDS = {  # what is no image, by its ending
     (".json", ".csv"): "results are written by options that take a name, such as --coco FILE and --csv FILE",
     (".py",): "a program is run by litepred run",
 }
+
+_PATHS = ("DIR", "FILE", "IMAGE", "IN", "MODEL", "YAML")  # what --help calls the name of something on the disk
 
 
 def kind_advice(name: str) -> str:
@@ -183,6 +187,8 @@ def add(to: argparse._ActionsContainer, spec: str, text: str, **rest: Any) -> ar
         rest["choices"] = value.split("|")
     elif value:
         rest.setdefault("metavar", value)
+        if value in _PATHS:
+            rest.setdefault("type", as_stored)
     elif name.startswith("-"):
         rest.setdefault("action", "store_true")
     if rest.get("nargs") == "*":

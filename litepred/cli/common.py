@@ -8,6 +8,7 @@ import math
 import os
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from tqdm import tqdm
 
+    from ..data import Metadata
     from ..predictor import Predictor
 
 __all__ = [
@@ -35,9 +37,11 @@ __all__ = [
     "check_output",
     "class_names",
     "count_types",
+    "fitting_metadata",
     "is_exported",
     "make_predictor",
     "megabytes",
+    "opencv_failure",
     "print_json",
     "progress_bar",
     "say",
@@ -225,6 +229,23 @@ def make_predictor(arguments: argparse.Namespace, **options: Any) -> Predictor:
     return Predictor(config, **choice)
 
 
+def fitting_metadata(predictor: Predictor) -> Metadata:
+    """Return a predictor's metadata, without the ids of a data set that has another number of classes than the model.
+
+    There is a name for each of the model's classes then.
+    """
+    from ..data import Metadata, class_name, dataset_ids
+    from ..resolve import class_kind
+
+    metadata, (kind, number) = predictor.metadata, class_kind(predictor.cfg)
+    ids, names = dataset_ids(metadata), metadata.get("thing_classes") or ()
+    is_joint = len(names) > len(ids)  # where things and stuff are numbered together, names are of both
+    if kind != "thing_classes" or not ids or is_joint or ids.keys() == {*range(number)}:
+        return metadata
+    facts = {key: fact for key, fact in metadata.as_dict().items() if not key.endswith("_dataset_id_to_contiguous_id")}
+    return Metadata(**{**facts, "thing_classes": [class_name(metadata, label) for label in range(number)]})
+
+
 def check_output(name: str, target: Path, suffixes: Sequence[str], force: bool) -> None:
     """Check, before any work is done, that a command may write its one file.
 
@@ -257,6 +278,17 @@ def count_types(tensors: Iterable[Tensor]) -> dict[str, int]:
 def megabytes(size: int) -> str:
     """Write a number of bytes as ``1.2 MB``."""
     return f"{size / 1e6:,.1f} MB"
+
+
+def opencv_failure(error: ImportError) -> str:
+    """Say what to do about an error that came of importing OpenCV; nothing about others."""
+    frames = (frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__))
+    if error.name != "cv2" and "cv2" not in frames:
+        return ""
+    return (
+        f"OpenCV cannot be loaded ({error!s:.200}): install the libraries of the system that it needs (apt-get install "
+        "libgl1 libglib2.0-0), or pip install opencv-python-headless in the place of opencv-python"
+    )
 
 
 def progress_bar(total: int | None, unit: str) -> tqdm:

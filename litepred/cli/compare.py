@@ -1,9 +1,10 @@
 """Show where two models, or two ways of running one, differ.
 
 An instance of A and one of B are the same thing if they are of one class and
-their boxes overlap enough; the likest are paired first. A line for each image
-says how many both found, how much boxes and masks of the pairs overlap, how far
-their scores are apart, and what only one of the two found. Of models that label
+their boxes overlap enough; the likest are paired first. Classes are one by name,
+or by number where A and B have no name in common. A line for each image says
+how many both found, how much boxes and masks of the pairs overlap, how far their
+scores are apart, and what only one of the two found. Of models that label
 pixels, it says how many have one label.
 
 A and B are what --config is to other commands. An option whose text has a comma
@@ -13,19 +14,25 @@ gives A its first part and B its second one.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ImageError, LitepredError
+from ..errors import ConfigError, ImageError, LitepredError
+from ..files import as_stored
 from .arguments import CommandParser, add, score
 from .common import WAYS, add_class_names, check_model_arguments, make_predictor, print_json, progress_bar, say, ways
 from .inputs import expand, images_or_page, is_video, predict_files
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..data import Metadata
     from ..predictor import Predictor
-    from ..structures import Outputs
+    from ..structures import Boxes, Outputs
 
 __all__ = ["EPILOG", "add_options", "differences", "run"]
 
@@ -65,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(files) < len(found):
         raise LitepredError("a video came: expected images")
     predictors = [make_predictor(arguments, **options) for options in chosen]
+    names = _names(predictors)
     images, failed = {}, 0
     with progress_bar(len(files), "image") as bar:
         for parts in zip(*(predict_files(predictor, files, str, 1) for predictor in predictors)):
@@ -74,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
                 failed += 1
                 say(f"error: {errors[0]}")
                 continue
-            named = [_named(answer, predictor) for answer, predictor in zip(answers, predictors)]
+            named = [_named(answer, known) for answer, known in zip(answers, names)]
             images[name] = differences(named[0], named[1], arguments.threshold, arguments.iou)
             if not arguments.json:
                 bar.write(f"{name}: {_told(images[name])}", file=sys.stdout)
@@ -88,29 +96,54 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _choices(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return what `make_predictor` is to take for A and for B."""
-    weights, chosen = (arguments.weights or "").split(","), arguments.ways or ["float32"]
-    for option, given in (("--weights", weights), ("--ways", chosen)):
+    weights, chosen = arguments.weights or "", arguments.ways or ["float32"]
+    files = weights.split(",")
+    for option, given in (("--weights", files), ("--ways", chosen)):
         if len(given) > 2:
             raise LitepredError(f"{option} has {len(given)} parts: expected one, or A's and B's with a comma between")
     choices = []
-    for config, file, way in zip((arguments.A, arguments.B), (weights * 2)[:2], (chosen * 2)[:2]):
-        whole = config.lower().endswith((".onnx", ".safetensors"))
-        arguments.config, arguments.weights = config, None if whole else file or None
+    for config, file, way in zip((arguments.A, arguments.B), (files * 2)[:2], (chosen * 2)[:2]):
+        arguments.config = as_stored(config)
+        arguments.weights = None if len(files) == 1 and _is_whole(arguments.config) else file or None
         check_model_arguments(arguments)
-        choices.append({"config": config, "weights": arguments.weights, **WAYS[way]})
+        choices.append({"config": arguments.config, "weights": arguments.weights, **WAYS[way]})
+    if weights and not any(one["weights"] for one in choices):
+        raise LitepredError(f"--weights is {weights!r}, but A and B have theirs with them: leave it out, or give both")
     if choices[0] == choices[1]:
         raise LitepredError("A and B are one model, run in one way: give another one, or --ways exact,bfloat16")
     return choices
 
 
-def _named(outputs: Outputs, predictor: Predictor) -> dict[str, Any]:
+def _is_whole(config: str) -> bool:
+    """Tell whether a model has its weights with it."""
+    from .. import extensions, model_zoo
+
+    if os.path.exists(config):
+        return config.lower().endswith((".onnx", ".safetensors"))
+    with suppress(ConfigError):
+        return bool(model_zoo.get_checkpoint_url(config))
+    return extensions.is_announced(config)
+
+
+def _names(predictors: Sequence[Predictor]) -> list[Metadata]:
+    """Return by whose names the classes of A and of B are compared; where they share none, it is their numbers."""
+    known = [predictor.metadata for predictor in predictors]
+    one, other = (metadata.get("thing_classes") or () for metadata in known)
+    if set(one) & set(other):
+        return known
+    if one and other:
+        say("warning: A and B have no name of a class in common: classes of one number are taken for the same")
+    return [known[0 if one else 1]] * 2
+
+
+def _named(outputs: Outputs, metadata: Metadata) -> dict[str, Any]:
     """Return what `differences` takes of an answer, on the CPU."""
     from ..data import class_name
 
     answer: dict[str, Any] = {}
     if "instances" in outputs:
         answer["instances"] = found = outputs["instances"].to("cpu")
-        answer["categories"] = [class_name(predictor.metadata, label) for label in found.pred_classes.tolist()]
+        answer["categories"] = [class_name(metadata, label) for label in found.pred_classes.tolist()]
     if "sem_seg" in outputs:
         answer["labels"] = outputs["sem_seg"].argmax(dim=0).cpu()
     return answer
@@ -156,9 +189,14 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], threshold: flo
 
 def _pairs(one: Mapping[str, Any], other: Mapping[str, Any], iou: float) -> list[tuple[int, int, float]]:
     """Return the instances that are the same: their numbers in both, and the IoU of their boxes, the likest first."""
+    from ..layers import pairwise_iou_rotated
     from ..structures import pairwise_iou
 
-    overlaps = pairwise_iou(one["instances"].pred_boxes, other["instances"].pred_boxes)
+    boxes = [found["instances"].pred_boxes for found in (one, other)]
+    if any(len(some.layout) == 5 for some in boxes):
+        overlaps = pairwise_iou_rotated(*map(_rotated, boxes))
+    else:
+        overlaps = pairwise_iou(*boxes)
     near = [(i, j, float(overlaps[i, j])) for i, j in (overlaps >= iou).nonzero().tolist()]
     chosen: list[tuple[int, int, float]] = []
     taken: tuple[set[int], set[int]] = (set(), set())
@@ -168,6 +206,17 @@ def _pairs(one: Mapping[str, Any], other: Mapping[str, Any], iou: float) -> list
             taken[0].add(i)
             taken[1].add(j)
     return chosen
+
+
+def _rotated(boxes: Boxes) -> Tensor:
+    """Return boxes as rotated ones, (N, 5), of which upright ones have an angle of 0."""
+    from ..structures import BoxMode
+
+    if len(boxes.layout) == 5:
+        return boxes.tensor
+    corner_and_size = BoxMode.convert(boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+    turned: Tensor = BoxMode.convert(corner_and_size, BoxMode.XYWH_ABS, BoxMode.XYWHA_ABS)
+    return turned
 
 
 def _alone(found: Mapping[str, Any], matched: Container[int], threshold: float) -> list[dict[str, Any]]:

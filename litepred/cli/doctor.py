@@ -12,12 +12,13 @@ import argparse
 import os
 import platform
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 from .. import __version__
 from .arguments import CommandParser, add
-from .common import megabytes, print_json, table
+from .common import megabytes, opencv_failure, print_json, table
 
 __all__ = ["EPILOG", "add_options", "chosen", "run"]
 
@@ -77,9 +78,12 @@ def _versions() -> Iterator[tuple[str, str]]:
     modules = {name: module for module, (name, _) in DECODERS.items()}
     for name in _REQUIRED:
         found = _installed(name)
-        if found and name in modules and is_old(modules[name]):
-            wanted = DECODERS[modules[name]][1]
-            found = f"! {found}, which has known holes: take {wanted} or newer (pip install '{name}>={wanted}')"
+        try:
+            if found and name in modules and is_old(modules[name]):
+                wanted = DECODERS[modules[name]][1]
+                found = f"! {found}, which has known holes: take {wanted} or newer (pip install '{name}>={wanted}')"
+        except ImportError as error:
+            found = f"! {found}, {opencv_failure(error) or error}"
         yield name, found or "! not installed by this name"
     for extra, names in _EXTRAS.items():
         for name in names:
@@ -118,7 +122,6 @@ def _devices() -> Iterator[tuple[str, str]]:
 
 
 def _codecs() -> Iterator[tuple[str, str]]:
-    import cv2
     from PIL import Image, features
 
     from ..data import IMAGE_FORMATS
@@ -133,8 +136,11 @@ def _codecs() -> Iterator[tuple[str, str]]:
     yield "images", ", ".join(opened)
     if missing := [name for name in IMAGE_FORMATS if name not in opened]:
         yield "not here", ", ".join(missing)
-    backends = [cv2.videoio_registry.getBackendName(one) for one in cv2.videoio_registry.getStreamBackends()]
-    yield "videos", ", ".join(backends) or "! none: this build of OpenCV reads no videos"
+    with suppress(ImportError):  # which the versions have told
+        import cv2
+
+        backends = [cv2.videoio_registry.getBackendName(one) for one in cv2.videoio_registry.getStreamBackends()]
+        yield "videos", ", ".join(backends) or "! none: this build of OpenCV reads no videos"
     part_2 = "MPEG-4 part 2, which browsers do not play: pip install 'litepred[video]' for H.264"
     yield "videos written", "H.264" if writes_h264() else part_2
 
@@ -142,12 +148,13 @@ def _codecs() -> Iterator[tuple[str, str]]:
 def _fonts() -> Iterator[tuple[str, str]]:
     from PIL import features
 
-    from ..visualizer.paint import system_fonts
-
     freetype = features.version("freetype2")
     yield "labels", f"Pillow's own, by FreeType {freetype}" if freetype else "! Pillow's own, in one size: no FreeType"
     yield "Latin, Greek …", "DejaVu Sans, which comes with litepred"
-    yield "other letters", ", ".join(system_fonts()) or "none of the system's fonts that are known here"
+    with suppress(ImportError):  # of OpenCV
+        from ..visualizer.paint import system_fonts
+
+        yield "other letters", ", ".join(system_fonts()) or "none of the system's fonts that are known here"
 
 
 def chosen() -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ from .common import (
     add_model_arguments,
     check_file,
     check_model_arguments,
+    fitting_metadata,
     make_predictor,
     print_json,
     progress_bar,
@@ -32,11 +33,10 @@ from .common import (
 from .inputs import predict_files
 
 if TYPE_CHECKING:
-    from ..data import Metadata
     from ..evaluation import COCOEvaluator, PanopticEvaluator
     from ..predictor import Predictor
 
-__all__ = ["EPILOG", "add_options", "class_numbering", "run"]
+__all__ = ["EPILOG", "add_options", "average_precision", "run"]
 
 EPILOG = """\
 examples:
@@ -69,9 +69,7 @@ def add_options(parser: CommandParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    folder = Path(as_stored(arguments.images))
-    arguments.annotations = arguments.annotations and as_stored(arguments.annotations)
-    arguments.panoptic_annotations = arguments.panoptic_annotations and as_stored(arguments.panoptic_annotations)
+    folder = Path(arguments.images)
     if not folder.is_dir():
         kind = "which is a file: expected a folder" if folder.exists() else "but there is no such folder"
         raise LitepredError(f"--images is {str(folder)!r}, {kind}; the working folder is {os.getcwd()!r}")
@@ -80,28 +78,22 @@ def run(arguments: argparse.Namespace) -> int:
     check_file("--annotations", arguments.annotations)
     check_file("--panoptic-annotations", arguments.panoptic_annotations)
     check_model_arguments(arguments)
-    from ..evaluation import COCOEvaluator, PanopticEvaluator
-    from ..resolve import class_kind
+    from ..evaluation import PanopticEvaluator
 
     predictor = make_predictor(arguments)
     evaluators: list[COCOEvaluator | PanopticEvaluator] = []
     if arguments.annotations is not None:
-        sigmas = predictor.cfg.TEST.KEYPOINT_OKS_SIGMAS
-        kind, number = class_kind(predictor.cfg)
-        number_of_things = number if kind == "thing_classes" else None
-        evaluators.append(
-            COCOEvaluator(
-                arguments.annotations,
-                class_numbering(predictor),
-                kpt_oks_sigmas=sigmas,
-                num_classes=number_of_things,
-            )
-        )
+        evaluators.append(average_precision(arguments.annotations, predictor))
     if arguments.panoptic_annotations is not None:
-        evaluators.append(
-            PanopticEvaluator(arguments.panoptic_annotations, arguments.panoptic_folder, predictor.metadata)
+        metadata = fitting_metadata(predictor)
+        evaluators.append(PanopticEvaluator(arguments.panoptic_annotations, arguments.panoptic_folder, metadata))
+    of_each = [{one["id"]: str(folder / one["file_name"]) for one in evaluator.images} for evaluator in evaluators]
+    images = of_each[-1] | of_each[0]
+    if any(len(of_one) < len(images) for of_one in of_each):
+        say(
+            f"warning: --annotations has {len(of_each[0])} images and --panoptic-annotations {len(of_each[-1])}, not "
+            "the same: each is measured on its own"
         )
-    images = {one["id"]: str(folder / one["file_name"]) for one in evaluators[0].images}
     if images and not any(os.path.exists(as_stored(path)) for path in images.values()):
         raise LitepredError(
             f"none of the {len(images)} annotated images is in --images {str(folder)!r}: the first would be "
@@ -114,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             if isinstance(answer, ImageError):
                 missed.append(answer)
             else:
-                for evaluator in evaluators:
+                for evaluator in (one for one, of_one in zip(evaluators, of_each) if image_id in of_one):
                     evaluator.process([{"image_id": image_id}], [answer])
             bar.update()
     results = {task: figures for evaluator in evaluators for task, figures in evaluator.evaluate().items()}
@@ -130,14 +122,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
-def class_numbering(predictor: Predictor) -> Metadata | None:
-    """Return the data set's metadata, but nothing where its numbering is not that of the model's classes."""
-    from ..data import dataset_ids
+def average_precision(annotations: str, predictor: Predictor) -> COCOEvaluator:
+    """Return what measures a model on COCO's annotations, by the classes and the sigmas of keypoints in its config."""
+    from ..evaluation import COCOEvaluator
     from ..resolve import class_kind
 
     kind, number = class_kind(predictor.cfg)
-    numbered = kind == "thing_classes" and len(dataset_ids(predictor.metadata)) == number
-    return predictor.metadata if numbered else None
+    return COCOEvaluator(
+        annotations,
+        fitting_metadata(predictor),
+        kpt_oks_sigmas=predictor.cfg.TEST.KEYPOINT_OKS_SIGMAS,
+        num_classes=number if kind == "thing_classes" else None,
+    )
 
 
 def _tables(results: Mapping[str, Mapping[str, float]]) -> Iterator[str]:

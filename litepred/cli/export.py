@@ -21,10 +21,11 @@ from ..errors import LitepredError
 from ..files import check_targets
 from .arguments import CommandParser, add, positive
 from .common import add_class_names, check_file, check_model_arguments, check_output, make_predictor
-from .evaluate import class_numbering
+from .evaluate import average_precision
 from .inputs import expand, is_video
 
 if TYPE_CHECKING:
+    from ..evaluation import COCOEvaluator
     from ..predictor import Predictor
 
 __all__ = ["EPILOG", "add_options", "run"]
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..predictor import Predictor
 
     predictor = make_predictor(arguments, device="cpu")
+    evaluator = average_precision(arguments.annotations, predictor) if arguments.annotations is not None else None
     size_hw = None if arguments.size is None else (arguments.size[0], arguments.size[1])
     with tempfile.TemporaryDirectory() as folder:
         written = str(Path(folder) / "model.onnx") if arguments.int8 else str(target)
@@ -85,9 +87,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(replace(report, path=str(target)) if not arguments.int8 else f"in float: {report}")
         if arguments.int8:
             print(quantize_onnx(written, target, calibration))
-            if arguments.annotations is not None:
+            if evaluator is not None:
                 for told, file in (("before", written), ("after", str(target))):
-                    print(f"AP {told}: {_average_precision(Predictor(file), arguments)}")
+                    print(f"AP {told}: {_figures(evaluator, Predictor(file), Path(arguments.calibrate))}")
     return 0
 
 
@@ -117,12 +119,10 @@ def _calibration_images(arguments: argparse.Namespace) -> list[str]:
     return images
 
 
-def _average_precision(predictor: Predictor, arguments: argparse.Namespace) -> str:
+def _figures(evaluator: COCOEvaluator, predictor: Predictor, folder: Path) -> str:
     """Measure a model on the annotated images, in COCO's AP of boxes, masks and keypoints."""
-    from ..evaluation import COCOEvaluator
-
-    evaluator = COCOEvaluator(arguments.annotations, class_numbering(predictor))
+    evaluator.reset()
     for image in evaluator.images:
-        outputs = predictor(str(Path(arguments.calibrate) / image["file_name"]))
+        outputs = predictor(str(folder / image["file_name"]))
         evaluator.process([{"image_id": image["id"]}], [outputs])
     return ", ".join(f"{task} {figures['AP']:.2f}" for task, figures in evaluator.evaluate().items())

@@ -18,7 +18,7 @@ from .. import __version__
 from ..errors import LitepredError, in_words_of_commands, is_out_of_memory
 from . import benchmark, compare, convert, densepose, doctor, evaluate, export, inspect, predict, push, run, serve, zoo
 from .arguments import CommandParser
-from .common import say
+from .common import opencv_failure, say
 
 __all__ = ["main"]
 
@@ -129,12 +129,15 @@ def _run(arguments: argparse.Namespace) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (MemoryError, ImportError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        told = ""
+        if is_out_of_memory(error):
+            told = f"there is not enough memory ({error!s:.200}): close other programs, raise the limit of this one "
+            told += "(ulimit -v), or take smaller batches"
+        elif isinstance(error, ImportError) and arguments.command != "run":  # whose programs have errors of their own
+            told = opencv_failure(error)
+        if not told:
             raise
-        say(
-            f"error: there is not enough memory ({error!s:.200}): close other programs, raise the limit of this one "
-            "(ulimit -v), or take smaller batches"
-        )
+        say(f"error: {told}")
         return 1
     except _Terminated:
         say("terminated")

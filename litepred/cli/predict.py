@@ -24,7 +24,7 @@ from ..errors import ImageError, LitepredError
 from ..files import check_targets
 from .answers import Answer, Workers, answers, unnamed_classes
 from .arguments import CommandParser, add, add_old_name, positive, score
-from .common import add_model_arguments, check_model_arguments, make_predictor, progress_bar, say
+from .common import add_model_arguments, check_model_arguments, fitting_metadata, make_predictor, progress_bar, say
 from .inputs import IMAGE_SUFFIXES, expand, images_or_page
 from .outputs import Item, RunFiles, all_files, check_needs, format_files, item_files, name_items
 
@@ -75,7 +75,8 @@ def add_options(parser: CommandParser) -> None:
     told = "predict every N-th image, from the K-th on: --part 1/4 to --part 4/4 share the work among four machines"
     add(parser, "--part K/N", told, type=_part)
     model = add_model_arguments(parser)
-    add(model, "--batch-size N", "images of one size that run together; default: 1 on the CPU, else 4", type=positive)
+    told = "images of one size, or tiles of one, that run together; default: 1 on the CPU, else 4"
+    add(model, "--batch-size N", told, type=positive)
     told = "processes that share the images, each with the model in its memory; on a CPU, several are faster than one"
     add(parser, "--workers N", told, type=positive, default=1)
     choice = parser.add_argument_group("what counts")
@@ -137,6 +138,8 @@ def run(arguments: argparse.Namespace) -> int:
     if len(unreadable) == len(found):
         return 1
     items = name_items([name for name in found if isinstance(name, str)], in_parts=arguments.part is not None)
+    if arguments.track and not any(item.is_video for item in items):
+        say("warning: --track numbers what is found in videos, and there is none among these images: leave it out")
     items = items[arguments.part or slice(None)]  # named before, so that no two parts give two images one name
     check_targets([item.source for item in items], all_files(arguments, items))
     todo = items
@@ -152,7 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
     way, count = _way(arguments), min(arguments.workers, len(todo))
     with ExitStack() as stack, progress_bar(len(todo), "image") as bar:
         model = stack.enter_context(Workers(arguments, way, count)) if count > 1 else make_predictor(arguments)
-        work = _Run(model.metadata, arguments, RunFiles(arguments, model.metadata, stack), bar, len(unreadable))
+        metadata = model.metadata if isinstance(model, Workers) else fitting_metadata(model)
+        work = _Run(metadata, arguments, RunFiles(arguments, metadata, stack), bar, len(unreadable))
         start = time.perf_counter()
         for is_video, group in itertools.groupby(todo, lambda item: item.is_video):
             if isinstance(model, Workers):

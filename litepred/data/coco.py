@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import LitepredError, package, wording
 from .metadata import MetadataCatalog
 
-__all__ = ["check_references", "check_unique", "load_coco_json", "read_annotations"]
+__all__ = ["check_references", "check_unique", "is_number", "load_coco_json", "read_annotations"]
 
 # By a key that an annotation has: a key that tells its kind of file from the other, and who takes such a file.
 _OTHER_FILES = {
@@ -81,8 +81,9 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
         check_unique(content[kind], "id", kind, name)
     images = {one["id"]: one for one in content["images"]}
     categories = {one["id"] for one in content["categories"]}
-    if len({isinstance(one, str) for one in categories}) > 1:
-        raise LitepredError(f"{name} has numbers and texts as ids of its categories: write them all as numbers")
+    for kind, ids in (("images", images), ("categories", categories)):
+        if len({isinstance(one, str) for one in ids}) > 1:
+            raise LitepredError(f"{name} has numbers and texts as ids of its {kind}: write them all as numbers")
     for one in images.values():
         if not isinstance(one["file_name"], str):
             raise LitepredError(f"{name} has an image whose file_name is {one['file_name']!r:.100}: expected a text")
@@ -103,16 +104,16 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
                 raise LitepredError(f"{who} image_id {one['image_id']!r}, {_not_among(one['image_id'], images)}")
             counts["elsewhere"] += 1
         box = one["bbox"]
-        if not isinstance(box, list) or len(box) not in (4, 5) or not all(map(_is_number, box)):
+        if not isinstance(box, list) or len(box) not in (4, 5) or not all(map(is_number, box)):
             raise LitepredError(f"{who} bbox {box!r:.100}: expected x, y, width, height, and an angle of rotated boxes")
         if not all(map(math.isfinite, box)) or min(box[2:4]) < 0:
             raise LitepredError(f"{who} bbox {box!r:.100}: expected finite numbers, and no width or height below 0")
-        if not _is_number(one["area"]) or not one["area"] >= 0:
+        if not is_number(one["area"]) or not one["area"] >= 0:
             raise LitepredError(f"{who} area {one['area']!r:.100}: expected a number of pixels, 0 or more")
         if one["iscrowd"] not in (0, 1):
             raise LitepredError(f"{who} iscrowd {one['iscrowd']!r:.100}: expected 0 or 1")
         image = images.get(one["image_id"], {})
-        sides = [side if _is_number(side := image.get(key)) else math.inf for key in ("width", "height")]
+        sides = [side if is_number(side := image.get(key)) else math.inf for key in ("width", "height")]
         counts["empty"] += not (box[2] and box[3])
         counts["outside"] += len(box) == 4 and any(box[i] < -1 or box[i] + box[i + 2] > sides[i] + 1 for i in range(2))
         counts["fractions"] += max(box) <= 1
@@ -149,7 +150,8 @@ def check_unique(records: Iterable[Mapping[str, Any]], key: str, kind: str, name
             raise LitepredError(f"{name} has {number} {kind} with the {key} {one!r}: expected one of its own for each")
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value of an annotation is a number, which ``true`` is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

@@ -205,7 +205,8 @@ def _reason(error: Exception, source: ImageFile | None = None) -> str:
         advice = wording("predictor.stream(path) goes through its frames", "only litepred predict takes videos")
         return f"is a video: expected an image; {advice}"
     if isinstance(error, Image.UnidentifiedImageError) and source is not None:
-        head, size = _head(source), len(_head(source, -1))
+        with opened(source) as file:
+            head, _, size = file.read(16), file.seek(0, os.SEEK_END), file.tell()
         if not size:
             return "is empty (0 bytes): copy or download it again"
         for start, told in _OTHERS.items():

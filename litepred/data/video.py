@@ -18,20 +18,31 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..errors import ImageError, LitepredError
-from ..files import VIDEO_SUFFIXES, camera_number, is_stream_address, is_video_address, whole_file, without_password
+from ..files import (
+    VIDEO_SUFFIXES,
+    as_stored,
+    camera_number,
+    is_stream_address,
+    is_video_address,
+    whole_file,
+    without_password,
+)
 from .decoders import warn_if_old
 
 __all__ = ["VideoReader", "camera_number", "is_video_address", "is_video_file", "video_file", "writes_h264"]
 
 _MAGIC = re.compile(
-    rb".{4}(ftyp(?!avi[fs]|hei|hev|mif1|msf1|jp|crx)|moov|mdat|wide|free|skip|pnot)|"  # MP4 and QuickTime, but no AVIF
-    rb"\x1aE\xdf\xa3|RIFF.{4}AVI |OggS|FLV\x01|"  # WebM and Matroska, AVI, Ogg, Flash
+    rb".{4}ftyp(?!avi[fs]|hei|hev|mif1|msf1|jp|crx|M4[ABP]|F4[AB])|"  # MP4 and QuickTime, but no AVIF and no sound
+    rb"(?P<size>.{4})(moov|mdat|wide|free|skip|pnot)|"  # QuickTime that begins with another atom
+    rb"\x1aE\xdf\xa3|RIFF.{4}AVI |FLV\x01|"  # WebM and Matroska, AVI, Flash
+    rb"OggS.*(\x80theora|BBCD\0|OVP80|\x01video)|"  # Ogg whose first packets are not of sound alone
     rb"0&\xb2u\x8ef\xcf\x11|\xb7\xd8\x00 7I\xda\x11|\x00\x00\x01[\xb0\xb3\xba]|"  # Windows Media, MPEG
     rb"\x00\x00\x00\x01([\x27\x67]|\x09.\x00\x00|[\x40\x46]\x01)|"  # H.264 and H.265 without a container
     rb"\x06\x0e\+4\x02\x05\x01\x01|YUV4MPEG2 |DKIF|nut/multi|\.RMF|\x1f\x07\x00[\x3f\xbf]|"  # MXF, raw ones, DV
     rb"G.{187}G.{187}G|.{4}G.{191}G.{191}G",  # MPEG-TS, with times (of cameras and Blu-rays) or without
     re.DOTALL,
 )
+_SOUND_SUFFIXES = (".wma", ".mka")  # whose files begin as videos of their formats do
 _Write: TypeAlias = Callable[[np.ndarray], object]
 _PATIENCE_MS = 15_000  # for a host that does not answer
 
@@ -42,12 +53,13 @@ def is_video_file(path: str | os.PathLike[str]) -> bool:
         return False
     try:
         with open(path, "rb") as file:
-            head = file.read(600)
+            head, length = file.read(600), os.fstat(file.fileno()).st_size
     except OSError:  # which is told where the file is wanted
         return False
-    return bool(_MAGIC.match(head)) or (
-        os.fspath(path).lower().endswith(VIDEO_SUFFIXES) and not head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8"))
-    )
+    name, found = os.fspath(path).lower(), _MAGIC.match(head)
+    if found and int.from_bytes(found["size"] or b"", "big") <= length:  # four letters of a text would be far larger
+        return not name.endswith(_SOUND_SUFFIXES)
+    return name.endswith(VIDEO_SUFFIXES) and not head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8"))
 
 
 class VideoReader:
@@ -80,7 +92,8 @@ class VideoReader:
             frames = "" if isinstance(source, int) else "; predictor.batch(images) goes through images"
             raise ImageError(f"{what} is no video: expected a file's path, or camera:0 for the first camera{frames}")
         self.is_camera = number is not None
-        self._name = f"camera {number}" if number is not None else os.fspath(source)  # type: ignore[arg-type]
+        path: Any = source if number is None else f"camera {number}"
+        self._name: str = as_stored(os.fspath(path))
         if number is None and Path(self._name).is_dir():
             raise ImageError(
                 f"{self._name!r} is a folder: expected one video, such as each of sorted(Path(folder).glob('*.mp4')); "

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError, LitepredError
-from ..files import check_targets, whole_file
+from ..files import as_stored, check_targets, whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ def add_actions(actions: argparse._SubParsersAction) -> None:
         add("cfg", metavar="<config>", help="YAML file, or a model of the zoo: DensePose/densepose_rcnn_…")
         add("model", metavar="<model>", help="checkpoint: a file or an address")
         number = "?" if parser is shown else None  # a program that calls `show` may have the image already
-        add("input", nargs=number, metavar="<input>", help="image file, folder or glob pattern")
+        add("input", nargs=number, type=as_stored, metavar="<input>", help="image file, folder or glob pattern")
     shown.add_argument(
         "visualizations",
         metavar="<visualizations>",

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from ..data import Metadata
-from ..data.coco import check_references, read_annotations
+from ..data.coco import check_references, is_number, read_annotations
 from ..errors import LitepredError, package
 from ..layers import pairwise_iou_rotated
-from ..results import instances_to_coco_json, plain
+from ..results import instances_to_coco_json
+from ..results.files import plain_id
 from ..structures import BoxMode
 
 __all__ = ["COCOEvaluator", "category_ids", "figures_of", "measure", "tasks_of"]
@@ -84,7 +85,7 @@ class COCOEvaluator:
             thing_dataset_id_to_contiguous_id=ids, thing_classes=[names.get(one, str(one)) for one in ids]
         )
         self._sigmas = tuple(kpt_oks_sigmas)
-        self._masks_checked = False
+        self._masks_checked = self._keypoints_checked = False
         self.reset()
 
     def reset(self) -> None:
@@ -96,10 +97,10 @@ class COCOEvaluator:
         """Take in what a model found: for each image a dict with ``image_id``, and one with ``instances``.
 
         Raises:
-            LitepredError: An output has no instances, or the annotations lack the image, a class or masks.
+            LitepredError: An output has no instances, or the annotations lack the image, a class, masks or keypoints.
         """
         for one, output in zip(inputs, outputs):
-            image_id = plain(one["image_id"])
+            image_id = plain_id(one["image_id"])
             if image_id not in self.coco.imgs:
                 raise LitepredError(f"the annotations have no image {image_id!r}")
             if "instances" not in output:
@@ -122,6 +123,8 @@ class COCOEvaluator:
                 ) from error
             if not self._masks_checked and any("segmentation" in one for one in found):
                 self._check_masks()
+            if not self._keypoints_checked and any("keypoints" in one for one in found):
+                self._check_keypoints(len(found[0]["keypoints"]))
             self.predictions += found
             self._images.add(image_id)
 
@@ -136,6 +139,17 @@ class COCOEvaluator:
                     "expected polygons or run lengths, and images with height and width"
                 )
         self._masks_checked = True
+
+    def _check_keypoints(self, length: int) -> None:
+        for one in self.coco.anns.values():
+            points = one.get("keypoints")
+            if not isinstance(points, list) or len(points) != length or not all(map(is_number, points)):
+                raise LitepredError(
+                    f"the model finds {length // 3} keypoints, but an annotation of the image {one['image_id']!r} has "
+                    f"{points!r:.100} as its keypoints: expected x, y and visibility of each"
+                )
+            one.setdefault("num_keypoints", sum(visibility > 0 for visibility in points[2::3]))
+        self._keypoints_checked = True
 
     def evaluate(self, img_ids: Sequence[int | str] | None = None) -> dict[str, dict[str, float]]:
         """Compare with the annotations of the images ``img_ids``; by default of all in the file, predicted on or not.
@@ -197,7 +211,7 @@ def measure(
             measured.params.imgIds = list(img_ids)
         if task == "keypoints":
             _check_keypoints(measured, predictions, sigmas)
-        if task == "bbox" and len(predictions[0]["bbox"]) == 5:
+        if task == "bbox" and any(len(one.get("bbox", ())) == 5 for one in (predictions[0], *coco.anns.values())):
             measured.computeIoU = partial(_rotated_ious, measured)
         measured.evaluate()
         measured.accumulate()

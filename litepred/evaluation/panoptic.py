@@ -9,6 +9,7 @@ wrongly, and neither do segments that lie for more than half in void or in a cro
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,9 @@ import numpy as np
 from ..data import Metadata, dataset_ids, open_image
 from ..data.coco import check_unique, read_annotations
 from ..errors import LitepredError
-from ..results import plain, rgb_to_id
+from ..files import as_stored
+from ..results import rgb_to_id
+from ..results.files import plain_id
 
 __all__ = ["PanopticEvaluator", "compare_segments", "panoptic_quality"]
 
@@ -125,7 +128,8 @@ class PanopticEvaluator:
             (``thing_dataset_id_to_contiguous_id``, ``stuff_dataset_id_to_contiguous_id``), else by their names.
 
     Attributes:
-        images: the images' records, dicts with ``id`` and ``file_name``, in the file's order.
+        images: the records of the images that have an annotation, dicts with ``id`` and ``file_name``, in the file's
+            order. A warning tells of others, which do not count.
 
     Raises:
         LitepredError: The file cannot be read, is no such file, contradicts itself, or has no category of the model's
@@ -140,12 +144,18 @@ class PanopticEvaluator:
     ) -> None:
         path = Path(annotations)
         content = read_annotations(path, _PANOPTIC_RECORDS)
-        self.images: list[dict[str, Any]] = content["images"]
         beside = path.with_suffix("")
         self._folder = Path(folder) if folder is not None else beside if beside.is_dir() else path.parent
         for kind, key in (("images", "id"), ("categories", "id"), ("annotations", "image_id")):
             check_unique(content[kind], key, kind, repr(str(path)))
         self._annotations = {one["image_id"]: one for one in content["annotations"]}
+        self.images: list[dict[str, Any]] = [one for one in content["images"] if one["id"] in self._annotations]
+        self._without = {one["id"] for one in content["images"]} - self._annotations.keys()
+        if self._without:
+            told = f"{len(self._without)} of {len(content['images'])} images of {str(path)!r} have no annotation"
+            if not self.images:
+                raise LitepredError(f"{told}: do the image_ids belong to another file?")
+            warnings.warn(f"{told}, and do not count", stacklevel=2)
         self._categories = content["categories"]
         self._check_segments()
         self._of_class = {kind: self._class_map(metadata or Metadata(), kind) for kind in ("thing", "stuff")}
@@ -193,18 +203,20 @@ class PanopticEvaluator:
         for one, output in zip(inputs, outputs):
             if "panoptic_seg" not in output:
                 raise LitepredError(f"panoptic quality needs 'panoptic_seg', but this model finds {', '.join(output)}")
-            image_id = plain(one["image_id"])
+            image_id = plain_id(one["image_id"])
+            if image_id in self._without:
+                continue
             if image_id not in self._annotations:
                 raise LitepredError(f"the panoptic annotations have no image {image_id!r}")
             annotation = self._annotations[image_id]
             ids, segments = output["panoptic_seg"]
             described = [{"id": segment["id"], "category_id": self._category(segment)} for segment in segments]
-            path = self._folder / annotation["file_name"]
+            path = as_stored(str(self._folder / annotation["file_name"]))
             try:
                 with open_image(path) as image:
                     truth = rgb_to_id(np.asarray(image.convert("RGB")))
             except OSError as error:
-                raise LitepredError(f"the panoptic annotation {str(path)!r} cannot be read: {error}") from error
+                raise LitepredError(f"the panoptic annotation {path!r} cannot be read: {error}") from error
             compare_segments(truth, annotation["segments_info"], ids.cpu().numpy(), described, self._counts)
             self._seen.add(image_id)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import LitepredError
 from ..files import whole_file
 
-__all__ = ["CSV_COLUMNS", "TRACKED_COLUMNS", "Extend", "csv_table", "json_list", "plain", "write_json"]
+__all__ = ["CSV_COLUMNS", "TRACKED_COLUMNS", "Extend", "csv_table", "json_list", "plain", "plain_id", "write_json"]
 
 CSV_COLUMNS = ("file", "frame", "category_id", "category", "score", "x1", "y1", "x2", "y2")
 TRACKED_COLUMNS = (*CSV_COLUMNS, "track_id")
@@ -38,6 +38,20 @@ def plain(value: Any) -> Any:
     raise LitepredError(
         f"{value!r:.100} is a {type(value).__name__}, for which JSON has no form: expected numbers, texts, lists, dicts"
     )
+
+
+def plain_id(value: Any) -> Any:
+    """Return the id of one image as Python has it, also out of the list or tensor that a loader of batches makes of it.
+
+    Raises:
+        LitepredError: it is several ids, or something that JSON has no form for.
+    """
+    found = plain(value)
+    while isinstance(found, (list, tuple)) and len(found) == 1:
+        found = found[0]
+    if isinstance(found, (list, tuple, dict)):
+        raise LitepredError(f"{value!r:.100} came as the id of an image: expected a number or a text for each image")
+    return found
 
 
 @contextmanager

@@ -15,11 +15,12 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from ..data import Metadata, class_name, dataset_ids
-from ..errors import LitepredError
+from ..errors import ConfigError, LitepredError
 from ..structures import Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle, origin_of
-from .files import CSV_COLUMNS, TRACKED_COLUMNS, csv_table, json_list, plain
+from .files import CSV_COLUMNS, TRACKED_COLUMNS, csv_table, json_list, plain_id
 
 __all__ = [
+    "category_id",
     "csv_rows",
     "describe",
     "found_in",
@@ -90,6 +91,20 @@ def pairs(results: Iterable[tuple[T, Any]], name: str) -> Iterator[tuple[T, Any]
         yield pair[0], pair[1]
 
 
+def category_id(label: int, ids: Mapping[int, int], kind: str, otherwise: int) -> int:
+    """Return the data set's id of a class of the model, which is of a kind, "thing" or "stuff"; else another number.
+
+    Raises:
+        ConfigError: there are ids, but none for this class.
+    """
+    if ids and label not in ids:
+        raise ConfigError(
+            f"a {kind} has the class {label}, but {kind}_dataset_id_to_contiguous_id of the metadata leads to "
+            f"{len(ids)} classes: pass the metadata of the data set that the model was trained on, or none"
+        )
+    return ids.get(label, otherwise)
+
+
 @_with_old_name
 def instances_to_coco_json(
     instances: Instances | Outputs, img_id: int | str, *, mask_format: str = "rle", metadata: Metadata | None = None
@@ -112,8 +127,9 @@ def instances_to_coco_json(
         (x0 y0 score0 x1 …, 0 being the centre of the first pixel, as COCO counts).
 
     Raises:
-        LitepredError: run lengths are wanted and pycocotools is missing.
-        ValueError: for another ``mask_format``, or a class that the metadata have no id for.
+        LitepredError: run lengths are wanted and pycocotools is missing; or ``img_id`` is several.
+        ConfigError: the metadata have ids, but none for a class that was found.
+        ValueError: for another ``mask_format``.
     """
     found: Instances = found_in(instances, "instances").to("cpu")
     written = _write_masks(found, mask_format)
@@ -123,15 +139,9 @@ def instances_to_coco_json(
     if boxes.shape[1] == 4:
         boxes[:, 2:] -= boxes[:, :2]
     ids, labels = dataset_ids(metadata), found.pred_classes.tolist()
-    unknown = [label for label in labels if label not in ids]
-    if ids and unknown:
-        raise ValueError(
-            f"an instance has the class {min(unknown)}, but thing_dataset_id_to_contiguous_id of the metadata leads to "
-            f"{len(ids)} classes: pass the metadata of the data set that the model was trained on, or none"
-        )
     columns: dict[str, list[Any]] = {
-        "image_id": [plain(img_id)] * len(labels),
-        "category_id": [ids.get(label, label) for label in labels],
+        "image_id": [plain_id(img_id)] * len(labels),
+        "category_id": [category_id(label, ids, "thing", label) for label in labels],
         "bbox": boxes.tolist(),
         "score": found.scores.tolist(),
     }

@@ -14,8 +14,8 @@ from torch import Tensor
 from ..data import Metadata, as_metadata, class_name, dataset_ids
 from ..files import whole_file
 from ..structures import Outputs
-from .files import plain
-from .instances import found_in
+from .files import plain_id
+from .instances import category_id, found_in
 
 __all__ = [
     "id_to_rgb",
@@ -66,7 +66,7 @@ def panoptic_categories(metadata: Metadata | None) -> list[dict[str, Any]]:
 def _category_id(metadata: Metadata, kind: str, label: int) -> int:
     """Return the data set's id of a class, else a number that no other class of the model has."""
     first = 0 if kind == "thing" else len(metadata.get("thing_classes") or ()) or _MANY
-    return dataset_ids(metadata, kind).get(label, first + label)
+    return category_id(label, dataset_ids(metadata, kind), kind, first + label)
 
 
 def panoptic_annotation(
@@ -87,6 +87,10 @@ def panoptic_annotation(
     Returns:
         ``image_id``, ``file_name`` and ``segments_info``, each with ``id``, ``category_id``, ``isthing``, ``area``,
         ``bbox`` (x, y, width, height) and ``iscrowd``, and ``score`` where it has one.
+
+    Raises:
+        ConfigError: the metadata have ids, but none for a class that was found.
+        LitepredError: ``image_id`` is several.
     """
     import cv2
 
@@ -105,7 +109,7 @@ def panoptic_annotation(
             "iscrowd": 0,
         }
         infos.append(info | ({"score": float(segment["score"])} if "score" in segment else {}))
-    return {"image_id": plain(image_id), "file_name": file_name, "segments_info": infos}
+    return {"image_id": plain_id(image_id), "file_name": file_name, "segments_info": infos}
 
 
 def write_panoptic(path: str | os.PathLike[str], ids: Tensor | np.ndarray | tuple[Tensor, Any] | Outputs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from itertools import takewhile
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -125,3 +126,35 @@ def test_without_a_command_the_help_is_shown(capsys):
         main([])
     assert stopped.value.code == 0
     assert "litepred predict --help" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("benchmark", ["é.x"]),
+        ("benchmark", ["--table", "é.x"]),
+        ("convert", ["é.x", "out"]),
+        ("push", ["é.x", "hf://a/b"]),
+        ("inspect", ["é.x"]),
+        ("predict", ["é.x", "é.x"]),
+        ("predict", ["--config", "é.x", "--weights", "é.x"]),
+        ("export", ["é.x", "out.onnx", "--check", "é.x", "--calibrate", "é.x", "--annotations", "é.x"]),
+        (
+            "evaluate",
+            [
+                *("--images", "é.x", "--annotations", "é.x"),
+                *("--panoptic-annotations", "é.x", "--panoptic-folder", "é.x"),
+            ],
+        ),
+        ("densepose", ["dump", "a", "b", "é.x"]),
+    ],
+)
+def test_names_of_files_are_those_on_the_disk(name, typed, form, tmp_path, monkeypatch):
+    """However their accents are written: macOS writes others than people type."""
+    monkeypatch.chdir(tmp_path)
+    stored = normalize(form, "é.x")
+    Path(stored).touch()
+    given = vars(parser_of(name).parse_args([normalize("NFD" if form == "NFC" else "NFC", one) for one in typed]))
+    values = [one for value in given.values() for one in (value if isinstance(value, list) else [value])]
+    assert values.count(stored) == typed.count("é.x")

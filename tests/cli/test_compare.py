@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from types import SimpleNamespace
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -11,9 +14,10 @@ from PIL import Image
 from tiny_models import tiny_cfg, tiny_model
 
 from litepred.cli import main
-from litepred.cli.compare import differences
+from litepred.cli.compare import _choices, _named, _names, differences
+from litepred.data import Metadata
 from litepred.errors import LitepredError
-from litepred.structures import Boxes, Instances
+from litepred.structures import Boxes, Instances, boxes_of
 
 
 def found(*rows: tuple[str, float, list[float]], masks: bool = False) -> dict:
@@ -63,6 +67,86 @@ def test_masks_and_labels():
     assert told["same_pixels"] == [0.75]
     with pytest.raises(LitepredError, match="nothing of one kind"):
         differences(found(), {"labels": one["labels"]}, 0.5, 0.5)
+
+
+TURNED = [10.0, 10.0, 12.0, 4.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "ious"),
+    [
+        ([], [], []),
+        ([], [TURNED], []),
+        ([TURNED], [TURNED], [1.0]),
+        ([TURNED], [[*TURNED[:4], -60.0]], []),
+        ([[5.0, 5.0, 10.0, 10.0, 90.0]], [A], [1.0]),  # a model of rotated boxes and one of upright ones
+        ([NEAR], [[5.0, 5.0, 10.0, 10.0, 0.0]], [0.9]),
+    ],
+)
+def test_rotated_boxes(one, other, ious):
+    def rotated(rows):
+        boxes = boxes_of(torch.tensor(rows).reshape(-1, len(rows[0]) if rows else 5))
+        instances = Instances((20, 20), pred_boxes=boxes, scores=torch.full((len(rows),), 0.9))
+        return {"instances": instances, "categories": ["ship"] * len(rows)}
+
+    told = differences(rotated(one), rotated(other), 0.5, 0.5)
+    assert told["iou"] == pytest.approx(ious, abs=1e-5)
+    assert [len(told["only_a"]), len(told["only_b"])] == [len(one) - len(ious), len(other) - len(ious)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same", "told"),
+    [
+        ((), (), [0, 1], False),
+        (("cat", "dog"), (), [0, 1], False),
+        ((), ("cat", "dog"), [0, 1], False),
+        (("cat", "dog"), ("cat", "dog"), [0, 1], False),
+        (("cat", "dog"), ("dog", "cat"), [1, 0], False),
+        (("cat", "dog"), ("dog", "cow"), [None, 0], False),
+        (("cat", "dog"), ("Katze", "Hund"), [0, 1], True),
+    ],
+)
+def test_classes_are_one_by_name_or_by_number(one, other, same, told, capsys):
+    """``same`` is the class of B that each class of A is."""
+    facts = [Metadata(**({"thing_classes": list(names)} if names else {})) for names in (one, other)]
+    known = _names([SimpleNamespace(metadata=metadata) for metadata in facts])
+    found = {"instances": Instances((9, 9), pred_classes=torch.arange(2))}
+    ours, theirs = (_named(found, metadata)["categories"] for metadata in known)
+    assert [theirs.index(name) if name in theirs else None for name in ours] == same
+    assert ("no name of a class in common" in capsys.readouterr().err) is told
+
+
+RELEASED, NO_WEIGHTS = "COCO-Detection/faster_rcnn_R_50_FPN_3x", "Misc/semantic_R_50_FPN_1x"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "weights", "expected"),
+    [
+        ("é.yaml", "b.yaml", None, [None, None]),
+        ("é.yaml", "b.yaml", "a.pth", ["a.pth", "a.pth"]),
+        ("é.yaml", "b.yaml", "a.pth,", ["a.pth", None]),
+        ("é.yaml", "b.onnx", "a.pth", ["a.pth", None]),
+        ("é.yaml", RELEASED, "a.pth", ["a.pth", None]),
+        (f"{RELEASED}.yaml", "é.yaml", "a.pth", [None, "a.pth"]),
+        ("é.yaml", "hf://me/model", "a.pth", ["a.pth", None]),
+        ("é.yaml", NO_WEIGHTS, "a.pth", ["a.pth", "a.pth"]),
+        ("é.yaml", RELEASED, "a.pth,b.pth", ["a.pth", "b.pth"]),
+        (RELEASED, "hf://me/model", "a.pth", None),
+    ],
+)
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_weights_go_to_models_that_lack_them(one, other, weights, expected, form, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (normalize("NFC", "é.yaml"), "b.yaml", "b.onnx", "a.pth", "b.pth"):
+        (tmp_path / name).write_text("")
+    arguments = argparse.Namespace(A=normalize(form, one), B=other, weights=weights, ways=None)
+    if expected is None:
+        with pytest.raises(LitepredError, match="A and B have theirs with them: leave it out"):
+            _choices(arguments)
+        return
+    choices = _choices(arguments)
+    assert [choice["weights"] for choice in choices] == expected
+    assert [choice["config"] for choice in choices] == [normalize("NFC", one), other]
 
 
 @pytest.fixture(scope="module")

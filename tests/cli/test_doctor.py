@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import PIL
 import pytest
@@ -98,3 +99,12 @@ def test_opencv_without_windows_is_opencv(monkeypatch):
     monkeypatch.setattr(doctor.metadata, "version", version)
     assert doctor._installed("opencv-python") == "4.12.0.88"
     assert doctor._installed("numpy") == ""
+
+
+def test_opencv_that_cannot_be_loaded(capsys, monkeypatch, unloadable_opencv):
+    monkeypatch.delitem(sys.modules, "litepred.visualizer.paint", raising=False)
+    told = facts(capsys, status=1)
+    (line,) = [text for rows in told.values() for text in rows.values() if text.startswith("! ")]
+    assert "OpenCV cannot be loaded (libGL.so.1: cannot open shared object file)" in line
+    assert "libgl1 libglib2.0-0" in line and "opencv-python-headless" in line
+    assert told["versions"]["PyYAML"] and told["codecs"]["images"] and "videos" not in told["codecs"]

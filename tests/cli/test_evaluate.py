@@ -10,7 +10,7 @@ import pytest
 from golden_answers import ASSETS
 from PIL import Image
 
-from litepred.cli import main
+from litepred.cli import evaluate, main
 
 pytest.importorskip("pycocotools")
 ANNOTATED = ASSETS / "annotated"
@@ -77,3 +77,34 @@ def test_the_annotated_set_is_small():
     for path in ANNOTATED.glob("page*.png"):
         with Image.open(path) as picture:
             assert picture.size == (420, 540)
+
+
+def test_images_of_one_file_of_annotations_alone(page_predictor, tmp_path, monkeypatch, capsys):
+    """Each figure is that of its own file's images, and the other file's do not break the run off."""
+    known = {}
+
+    def answers(predictor, images, path_of, _):
+        for one in images:
+            known[one] = known.get(one) or predictor(path_of(one))
+            yield one, None, known[one]
+
+    monkeypatch.setattr(evaluate, "make_predictor", lambda _: page_predictor)
+    monkeypatch.setattr(evaluate, "predict_files", answers)
+    typed = ["evaluate", "--images", str(ANNOTATED), "--json"]
+    alone = {}
+    for name, option, kept in (
+        ("instances", "--annotations", {1}),
+        ("panoptic", "--panoptic-annotations", {2}),
+    ):
+        content = json.loads((ANNOTATED / f"{name}.json").read_text())
+        images = [one for one in content["images"] if one["id"] in kept]
+        annotations = [one for one in content["annotations"] if one["image_id"] in kept]
+        (tmp_path / f"{name}.json").write_text(json.dumps({**content, "images": images, "annotations": annotations}))
+        typed += [option, str(tmp_path / f"{name}.json")]
+        folder = ["--panoptic-folder", str(ANNOTATED / "panoptic")]
+        assert main([*typed[:4], option, str(tmp_path / f"{name}.json"), *folder]) == 0
+        alone |= json.loads(capsys.readouterr().out)["results"]
+    assert main([*typed, *folder]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"images": 2, "unreadable": 0, "results": alone}
+    assert "--annotations has 1 images and --panoptic-annotations 1, not the same: each is measured on its own" in err

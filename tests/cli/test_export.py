@@ -42,6 +42,21 @@ def test_mistakes(typed, told, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "model.onnx").exists()
 
 
+def test_annotations_are_held_against_the_model_before_it_is_exported(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pycocotools")
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(tiny_cfg("retinanet").dump())
+    Path("images").mkdir()
+    cv2.imwrite("images/0.png", IMAGES[0])
+    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0}
+    images, categories = [{"id": 0, "file_name": "0.png"}], [{"id": i} for i in range(4)]
+    Path("boxes.json").write_text(json.dumps({"images": images, "annotations": [box], "categories": categories}))
+    typed = ["export", "config.yaml", "out.onnx", "--int8", "--calibrate", "images", "--annotations", "boxes.json"]
+    monkeypatch.setattr("litepred.export.export_onnx", lambda *_, **__: pytest.fail("it is exported"))
+    assert main(typed) == 1
+    assert "the annotations have 4 categories" in capsys.readouterr().err
+
+
 @pytest.mark.long
 def test_from_checkpoint_to_int8(tmp_path, monkeypatch, capsys):
     pytest.importorskip("onnxruntime")

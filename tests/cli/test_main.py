@@ -57,12 +57,24 @@ def test_too_little_memory_is_told(error, monkeypatch, capsys):
     assert "litepred: error: there is not enough memory" in capsys.readouterr().err
 
 
-def test_other_errors_are_not_taken_for_that(monkeypatch):
+def test_opencv_that_cannot_be_loaded_is_told(unloadable_opencv, monkeypatch, capsys):
     def run(_):
-        raise RuntimeError("a mistake of ours")
+        import cv2  # noqa: F401
 
     monkeypatch.setattr(inspect, "run", run)
-    with pytest.raises(RuntimeError, match="a mistake of ours"):
+    assert main(["inspect", "a.pth"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("litepred: error: OpenCV cannot be loaded (libGL.so.1: ")
+    assert "libgl1 libglib2.0-0" in line and "opencv-python-headless" in line
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a mistake of ours"), ImportError("a mistake of ours")])
+def test_other_errors_are_not_taken_for_that(error, monkeypatch):
+    def run(_):
+        raise error
+
+    monkeypatch.setattr(inspect, "run", run)
+    with pytest.raises(type(error), match="a mistake of ours"):
         main(["inspect", "a.pth"])
 
 

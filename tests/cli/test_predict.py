@@ -18,6 +18,7 @@ from unicodedata import normalize
 
 import numpy as np
 import pytest
+import torch
 from full_disk import disk_with_room_for
 from golden_answers import ASSETS
 from PIL import Image
@@ -358,6 +359,33 @@ class TestFiles:
             shutil.copy(PAGE, name)
         assert main(["predict", *files, "--no-save-images", "--coco", "c.json"]) == 0
         assert {entry["image_id"] for entry in json.loads((pages.parent / "c.json").read_text())} == ids
+
+    @pytest.mark.parametrize("number", [3, 81])
+    def test_ids_of_a_data_set_with_another_number_of_classes_are_left_out(self, number, pages):
+        cfg = tiny_cfg("panoptic")
+        cfg.INPUT.MIN_SIZE_TEST, cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = (
+            64,
+            number,
+            0.0,
+        )
+        cfg.DATASETS.TEST = ("coco_2017_val_panoptic_separated",)
+        Path("config.yaml").write_text(cfg.dump())
+        torch.save(golden(cfg).state_dict(), "model.pth")
+        model = ["--config", "config.yaml", "--weights", "model.pth", "--threshold", "0", "--no-save-images"]
+        assert main(["predict", "pages/a.png", *model, "--coco", "c.json", "--panoptic", "pan"]) == 0
+        found = {row["category_id"] for row in json.loads(Path("c.json").read_text())}
+        assert found and found <= {*range(number)}
+        panoptic = json.loads(Path("pan/panoptic.json").read_text())
+        categories = {one["id"]: one for one in panoptic["categories"]}
+        assert [*categories] == [*range(number + 54)]
+        assert [categories[i]["isthing"] for i in (0, number - 1, number)] == [1, 1, 0]
+        for segment in panoptic["annotations"][0]["segments_info"]:
+            assert categories[segment["category_id"]]["isthing"] == segment["isthing"]
+
+    @pytest.mark.parametrize(("typed", "times"), [([], 0), (["--track"], 1)])
+    def test_tracking_without_a_video_is_told_once(self, typed, times, pages, capsys):
+        assert main(["predict", "pages/a.png", "pages/c.PNG", "--no-save-images", *typed]) == 0
+        assert capsys.readouterr().err.count("--track numbers what is found in videos, and there is none") == times
 
     def test_classes_by_name_and_number(self, pages, capsys):
         counts = []

@@ -146,6 +146,15 @@ class TestReadImage:
         with pytest.raises(ImageError, match=f"{len(content)} bytes"):
             read_image(path)
 
+    def test_what_is_no_image_is_not_read_whole(self):
+        class Large(io.BytesIO):
+            def read(self, size=-1):
+                assert size is not None and 0 <= size < len(self.getbuffer())
+                return super().read(size)
+
+        with pytest.raises(ImageError, match=r"it has 4000000 bytes and starts with b.no picture"):
+            read_image(Large(b"no picture".ljust(4_000_000)))
+
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
     @pytest.mark.parametrize("name", ["images/coffee.png", "page_layout/ltnews_2col_warped.jpg"])
     def test_truncated_file(self, tmp_path, name, share):

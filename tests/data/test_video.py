@@ -10,6 +10,7 @@ from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unicodedata import normalize
 
 import cv2
 import numpy as np
@@ -38,6 +39,13 @@ def test_there_and_back(size_hw, tmp_path):
         assert frame.dtype == np.uint8
         assert frame.shape == (size_hw[0] // 2 * 2, size_hw[1] // 2 * 2, 3)  # the format has even sizes
         assert np.abs(frame.mean(axis=(0, 1)) - (0, 0, 20 * i)).max() < 8  # BGR
+
+
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_in_the_other_form(form, other, tmp_path):
+    write(tmp_path / normalize(form, "é.mp4"), 1)
+    with VideoReader(tmp_path / normalize(other, "é.mp4")) as reader:
+        assert len(list(reader)) == 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -163,6 +171,19 @@ def test_videos_are_told_by_content(format, tmp_path):
         ("a.webp", b"RIFF\0\0\0\0WEBPVP8 ", False),
         ("a.gif", b"GIF89a", False),
         ("a.txt", b"", False),
+        ("a", b"\0\0\0\x08wide\0\0\0\0mdat", True),
+        ("a", b"\0\0\0\1mdat" + bytes(30), True),
+        ("notes.txt", b"The free encyclopedia", False),
+        ("notes.txt", b"You skip this, or wide of it", False),
+        ("a.m4a", b"\0\0\0\x1cftypM4A \0\0\0\0", False),
+        ("a.m4b", b"\0\0\0\x1cftypM4B \0\0\0\0", False),
+        ("a.m4v", b"\0\0\0\x1cftypM4V \0\0\0\0", True),
+        ("a.ogg", b"OggS\0\2" + bytes(22) + b"\x01vorbis", False),
+        ("a.opus", b"OggS\0\2" + bytes(22) + b"OpusHead", False),
+        ("a.ogg", b"OggS\0\2" + bytes(22) + b"\x01vorbis" + bytes(23) + b"OggS\0\2" + bytes(22) + b"\x80theora", True),
+        ("a.wma", b"0&\xb2u\x8ef\xcf\x11", False),
+        ("a.wmv", b"0&\xb2u\x8ef\xcf\x11", True),
+        ("a.mka", b"\x1aE\xdf\xa3", False),
         ("a.mp4", b"", True),  # so that what reads videos says what is wrong
         ("a.MP4", b"text", True),
     ],
