@@ -138,6 +138,8 @@ class OnnxModel:
                 f"{path!r} takes {', '.join(self.inputs)} and returns {', '.join(self.outputs)}: expected a detector, "
                 "which takes an image and returns boxes, scores and classes; for others take litepred"
             )
+        if self.inputs["image"].shape[0] not in (1, 3):
+            raise ValueError(f"{path!r} takes images of {self.inputs['image'].shape[0]} bands: take litepred for it")
         if self.inputs["image"].type != "tensor(uint8)":
             raise ValueError(f"{path!r} is a torchvision model, which resizes in its own way: take litepred for it")
 

@@ -218,8 +218,8 @@ def whole_file(path: str | os.PathLike[str], *, durable: bool = False) -> Iterat
     """
     target = Path(path)
     with naming(target):
-        if target.exists() and not target.is_file():  # told before the work instead of after it
-            code, kind = (errno.EISDIR, "a folder") if target.is_dir() else (errno.EINVAL, "not a regular file")
+        if os.path.exists(target) and not os.path.isfile(target):  # told before the work instead of after it
+            code, kind = (errno.EISDIR, "a folder") if os.path.isdir(target) else (errno.EINVAL, "not a regular file")
             raise OSError(code, f"it is {kind}")
         raw = _TemporaryFile(target)
     file = io.BufferedWriter(raw)
@@ -235,7 +235,8 @@ def whole_file(path: str | os.PathLike[str], *, durable: bool = False) -> Iterat
     finally:
         with suppress(OSError):  # that the buffer cannot be written has been told, or no longer matters
             file.close()
-        Path(raw.name).unlink(missing_ok=True)
+        with suppress(OSError):  # such as that of Windows while another program looks into the file
+            os.unlink(raw.name)
 
 
 class _TemporaryFile(io.FileIO):
@@ -263,6 +264,6 @@ def naming(target: Path) -> Iterator[None]:
         raise
     except OSError as error:
         reason = error.strerror or error
-        if not target.parent.is_dir():
+        if not os.path.isdir(target.parent) and error.errno != errno.EACCES:
             reason = f"there is no folder {str(target.parent)!r}, make it first"
         raise WriteError(f"cannot write {str(target)!r}: {reason}") from error

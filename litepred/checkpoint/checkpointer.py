@@ -146,7 +146,9 @@ class DetectionCheckpointer:
         else:
             file, heuristics, chosen = find_file(path)
             self._choice = f"?{CHOICE}{chosen}" if chosen else ""
-            found = unwrapped(find_state(self._load_file(str(file)), chosen), chosen, own, is_entry=True)
+            data = self._load_file(str(file))
+            is_entry = not self._choice or chosen in data  # else the names have to begin with it
+            found = unwrapped(find_state(data, chosen), chosen, own, is_entry)
             tensors = {key: torch.as_tensor(value) for key, value in found.model.items()}
             if found.author == CAFFE2 and found.matching_heuristics and not any("." in name for name in tensors):
                 tensors = from_caffe2(tensors)  # unless this class's `_load_file` has done so
@@ -161,7 +163,8 @@ class DetectionCheckpointer:
 
         A subclass may override it, and change what this one returns or read the file itself.
         """
-        checkpoint = read_checkpoint(filename + self._choice, own=before_backbone(self.model.state_dict()))
+        choice, self._choice = self._choice, ""
+        checkpoint = read_checkpoint(filename + choice, own=before_backbone(self.model.state_dict()))
         return {**checkpoint.extra, "model": checkpoint.model, HEURISTICS: checkpoint.matching_heuristics}
 
     def resume_or_load(self, path: str | PathLike[str], *, resume: bool = True) -> dict[str, Any]:

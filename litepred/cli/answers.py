@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import io
+import math
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -15,10 +18,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import redirect_stderr, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from contextlib import redirect_stderr
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from ..errors import ConfigError, ImageError, LitepredError, in_words_of_commands
+from ..errors import ImageError, LitepredError, in_words_of_commands
 from .common import fitting_metadata, make_predictor, say
 from .inputs import predict_files
 from .outputs import Item, ItemFiles, check_needs
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Workers", "answers", "unnamed_classes"]
 
 T = TypeVar("T")
+_MOST_PROCESSES = 61 if sys.platform == "win32" else 1024  # that concurrent.futures takes there
 _RUN_WIDE = ("coco", "csv", "panoptic", "format")  # options whose files have what was found in all images
 
 
@@ -117,6 +121,7 @@ class Workers:
     """
 
     def __init__(self, arguments: argparse.Namespace, way: Way, count: int) -> None:
+        count = min(count, _MOST_PROCESSES)
         self._most_waiting = 2 * count
         affinity = getattr(os, "sched_getaffinity", None)
         cores = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -126,13 +131,16 @@ class Workers:
             # One process loads the model before the others start: it alone speaks of it, and fills the caches.
             self.metadata: Metadata = _result(self._submit(_load))
         except BaseException:
-            self._pool.shutdown(cancel_futures=True)
+            self.__exit__(*sys.exc_info())
             raise
 
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is not None:  # nobody wants what they are at
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
         self._pool.shutdown(cancel_futures=True)
 
     def answers(self, items: Iterable[Item]) -> Iterator[tuple[Item, Answer | ImageError]]:
@@ -157,11 +165,19 @@ class Workers:
 
     @staticmethod
     def _next(waiting: deque[tuple[Item, Future[bytes]]]) -> tuple[Item, Answer | ImageError]:
+        import numpy as np
+        import torch
+
         item, future = waiting.popleft()
         try:
-            return item, pickle.loads(_result(future))  # written by a process of this program
+            answer, masks = pickle.loads(_result(future))  # written by a process of this program
         except ImageError as error:
             return item, error
+        if masks is not None:
+            bits, shape = masks
+            pixels = np.unpackbits(bits, count=math.prod(shape)).view(bool).reshape(shape)
+            answer.outputs["instances"].pred_masks = torch.from_numpy(pixels)
+        return item, answer
 
 
 def _result(future: Future[Any]) -> Any:
@@ -179,15 +195,12 @@ class _Worker:
     def __init__(self, arguments: argparse.Namespace, way: Way, threads: int) -> None:
         self.arguments, self.way = arguments, way
         self.predictor = make_predictor(arguments, threads=threads)
-        with suppress(ConfigError):  # a model whose masks come in other formats alone
-            if smaller := getattr(self.predictor.model, "set_mask_format", None):
-                smaller("roi")
         self.files = ItemFiles(arguments, fitting_metadata(self.predictor))
 
     def answer(self, item: Item) -> Answer:
         start = time.perf_counter()
         image = self.predictor.read(item.source)
-        outputs = self.predictor(image, **self.way)
+        outputs = next(self.predictor.batch([image], self.arguments.batch_size, **self.way))
         answer = _answer(self.files, item, image, outputs, time.perf_counter() - start)
         return answer._replace(outputs=self._needed(outputs))
 
@@ -207,38 +220,67 @@ class _Worker:
         return needed
 
 
+_words: Any  # the context in which errors speak of options
 _given: tuple[argparse.Namespace, Way, int]  # to this process, if it is one of `Workers`
 _worker: _Worker | None = None
 
 
 def _begin(*given: Any) -> None:
     """Prepare a process of `Workers`."""
-    global _given
-    _given = given
+    global _given, _words
+    _given, _words = given, in_words_of_commands()
+    _words.__enter__()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
-    in_words_of_commands().__enter__()
+
+
+def _end(*_: object) -> NoReturn:
+    sys.exit(143)  # an exception, by which temporary files are cleared away
 
 
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _to_the_end(function: Callable[..., T]) -> Callable[..., T]:
+    """Let SIGTERM end the process, where the pool would take the exception for the answer and go on."""
+
+    @functools.wraps(function)
+    def run(*arguments: Any) -> T:
+        try:
+            return function(*arguments)
+        except SystemExit:
+            os._exit(143)
+
+    return run
+
+
+@_to_the_end
 def _load() -> Metadata:
     global _worker
     _worker = _Worker(*_given)
     return _worker.files.metadata
 
 
+@_to_the_end
 def _predict(item: Item) -> bytes:
+    import numpy as np
+    import torch
+
     if _worker is None:
         with redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the first process has said it
             _load()
     assert _worker is not None
+    answer, masks = _worker.answer(item), None
+    found = answer.outputs.get("instances")
+    if found is not None and found.has("pred_masks") and isinstance(found.pred_masks, torch.Tensor):
+        masks = np.packbits(found.pred_masks.numpy()), tuple(found.pred_masks.shape)  # an eighth of the bytes
+        found.remove("pred_masks")
     # As bytes: torch would send tensors through shared memory, of which containers have little.
-    return pickle.dumps(_worker.answer(item))
+    return pickle.dumps((answer, masks))

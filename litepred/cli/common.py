@@ -240,7 +240,10 @@ def fitting_metadata(predictor: Predictor) -> Metadata:
     metadata, (kind, number) = predictor.metadata, class_kind(predictor.cfg)
     ids, names = dataset_ids(metadata), metadata.get("thing_classes") or ()
     is_joint = len(names) > len(ids)  # where things and stuff are numbered together, names are of both
-    if kind != "thing_classes" or not ids or is_joint or ids.keys() == {*range(number)}:
+    stuff, stuff_number = dataset_ids(metadata, "stuff"), predictor.cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    lacks_stuff = bool(stuff) and "Panoptic" in predictor.cfg.MODEL.META_ARCHITECTURE
+    lacks_stuff = lacks_stuff and not {*range(1, stuff_number)} <= stuff.keys()  # 0 stands for all things
+    if kind != "thing_classes" or not ids or is_joint or (ids.keys() == {*range(number)} and not lacks_stuff):
         return metadata
     facts = {key: fact for key, fact in metadata.as_dict().items() if not key.endswith("_dataset_id_to_contiguous_id")}
     return Metadata(**{**facts, "thing_classes": [class_name(metadata, label) for label in range(number)]})

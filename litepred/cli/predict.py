@@ -205,7 +205,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise LitepredError(
             f"--classes is {arguments.classes!r}, a file: expected names, as in --classes a,b photo.jpg"
         )
-    if arguments.workers > 1 and arguments.batch_size is not None:
+    if arguments.workers > 1 and arguments.batch_size is not None and arguments.tile is None:
         raise LitepredError("--workers predict image by image, so --batch-size has no effect: drop one or the other")
     if not arguments.skip_existing:
         return

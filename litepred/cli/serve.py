@@ -8,6 +8,7 @@ let what was begun be finished. Needs pip install 'litepred[serve]'.
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import os
 import socket
@@ -78,6 +79,14 @@ def _host(text: str) -> str:
     return text
 
 
+def _is_local(host: str) -> bool:
+    """Tell whether an address is one of this machine that no other can reach."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} came: expected a port, 0 to 65535")
@@ -109,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
         import uvicorn
 
         config = uvicorn.Config(
-            create_app(predictor, limits),
+            create_app(predictor, limits, local=_is_local(arguments.host)),
             http="h11",
             ws="none",
             lifespan="on",

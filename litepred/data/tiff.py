@@ -6,6 +6,7 @@ tifffile decodes them, or else OpenCV as far as it can. H × W pixels, C bands.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +51,11 @@ def read_tags(source: ImageFile) -> tuple[dict[int, Any], bool]:
     with contextlib.suppress(Exception), opened(source) as file:  # it is damaged in as many ways as there are
         head = file.read(4)
         if head[:2] in (b"II", b"MM"):
-            directory = TiffImagePlugin.ImageFileDirectory_v2(head + file.read(12 if 43 in head else 4))
+            if 43 in head:  # BigTIFF, which Pillow knows in one order of bytes alone
+                start = b"II\x2b\0" + file.read(12)
+                directory = TiffImagePlugin.ImageFileDirectory_v2(start, prefix=head[:2])
+            else:
+                directory = TiffImagePlugin.ImageFileDirectory_v2(head + file.read(4))
             file.seek(directory.next)
             directory.load(file)
             return dict(directory), bool(directory.next)
@@ -103,24 +108,32 @@ def read_bands(source: ImageFile, tags: Mapping[int, Any], bands: int = 0) -> tu
         import tifffile
     except ImportError as error:
         raise ImageError(f"{_described(tags)}, which Pillow does not decode: {_INSTALL}") from error
-    _refuse_bombs(tags)
     with opened(source) as file:
         try:
             with tifffile.TiffFile(file) as tiff:
-                pages: Any = tiff.pages
-                array, axes = pages[0].asarray(), pages[0].axes
-                if axes == "YX" and has_bands_in_pages(tags, bands) and len(pages) == bands:
-                    array, axes = np.stack([page.asarray() for page in pages], axis=2), "YXS"
+                pages: Any = tiff.pages[:1]
+                axes = pages[0].axes
+                if axes == "YX" and has_bands_in_pages(tags, bands) and len(tiff.pages) == bands:
+                    pages = tiff.pages[:]
+                pixels = max(page.imagewidth * page.imagelength for page in pages)
+                _refuse_bombs(pixels, sum(page.size for page in pages), bands)
+                if axes not in ("YX", "YXS", "SYX"):
+                    raise ImageError(
+                        f"{_described(tags)} along the axes {axes}: expected height, width and bands, convert it"
+                    )
+                array = pages[0].asarray()
+                if len(pages) > 1:
+                    array, axes = np.stack([array, *(page.asarray() for page in pages[1:])], axis=2), "YXS"
+        except (ImageError, Image.DecompressionBombError):
+            raise
         except Exception as error:
             advice = "convert it" if "not supported" in str(error) else "is the file complete?"
             advice = "pip install imagecodecs, or convert it" if "imagecodecs" in str(error) else advice
             raise ImageError(f"{_described(tags)}, and tifffile cannot decode it ({error}): {advice}") from error
-    if axes not in ("YX", "YXS", "SYX"):
-        raise ImageError(f"{_described(tags)} along the axes {axes}: expected height, width and bands, convert it")
     array = array[:, :, None] if axes == "YX" else np.moveaxis(array, 0, 2) if axes == "SYX" else array
     if turn := _UPRIGHT.get(tags.get(_ORIENTATION, 1)):
         array = (array.swapaxes(0, 1) if turn[0] else array)[:: turn[1], :: turn[2]]
-    return array.astype(array.dtype.newbyteorder("=")), max(tags.get(_BITS, (1,)))
+    return array.astype(array.dtype.newbyteorder("="), copy=False), max(tags.get(_BITS, (1,)))
 
 
 def read_by_opencv(source: ImageFile, tags: Mapping[int, Any]) -> np.ndarray:
@@ -134,7 +147,8 @@ def read_by_opencv(source: ImageFile, tags: Mapping[int, Any]) -> np.ndarray:
     """
     import cv2
 
-    _refuse_bombs(tags)
+    pixels = tags.get(256, 0) * tags.get(257, 0)
+    _refuse_bombs(pixels, pixels * tags.get(_BANDS, 1))
     array = None
     if tags.get(_COMPRESSION, 1) in _OPENCV_CODINGS:
         with opened(source) as file:
@@ -144,10 +158,11 @@ def read_by_opencv(source: ImageFile, tags: Mapping[int, Any]) -> np.ndarray:
     return np.ascontiguousarray(array[:, :, ::-1])
 
 
-def _refuse_bombs(tags: Mapping[int, Any]) -> None:
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit and tags.get(256, 0) * tags.get(257, 0) > 2 * limit:
-        raise Image.DecompressionBombError(f"{tags[256]} × {tags[257]} pixels, more than {2 * limit}")
+def _refuse_bombs(pixels: int, samples: int, bands: int = 0) -> None:
+    """Refuse more pixels than Pillow takes, or more samples than these have in four bands, or in those wanted."""
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or math.inf)
+    if pixels > limit or samples > limit * max(4, bands):
+        raise Image.DecompressionBombError(f"{pixels} pixels and {samples} samples, where {limit} pixels are the most")
 
 
 def _described(tags: Mapping[int, Any]) -> str:

@@ -85,12 +85,27 @@ class Transform(ABC):  # noqa: B024  a subclass may do with some of the methods
     __repr__ = with_attributes
 
 
+def _listed(given: Any) -> Iterable[Transform]:
+    """Return a list as it is, and anything else as the one thing in a list."""
+    return given if isinstance(given, (list, UserList)) else [given]
+
+
 class TransformList(Transform, UserList):
     """Transforms one after the other; lists within the list are joined. Any ``apply_…`` goes through all of them."""
 
     def __init__(self, transforms: Iterable[Transform] = ()) -> None:
         parts = [one.data if type(one) is TransformList else [one] for one in transforms]
         self.data = list(chain.from_iterable(parts))
+
+    def __add__(self, other: Any) -> TransformList:
+        return TransformList([*self.data, *_listed(other)])
+
+    def __radd__(self, other: Any) -> TransformList:
+        return TransformList([*_listed(other), *self.data])
+
+    def __iadd__(self, other: Any) -> TransformList:
+        self.data += TransformList(_listed(other)).data
+        return self
 
     @property
     def transforms(self) -> list[Transform]:

@@ -133,8 +133,10 @@ def shown_files(args: argparse.Namespace) -> Iterator[tuple[str, Path | ImageErr
     files = _input_files(args)  # mistakes are found before the model is loaded
     output = Path(args.output)
     kind = Image.registered_extensions().get(output.suffix.lower())
-    if kind is None:
-        raise LitepredError(f"--output {args.output!r} ends in {output.suffix!r}, which is no kind of image: try .png")
+    if kind is None or kind not in Image.SAVE:
+        raise LitepredError(
+            f"--output {args.output!r} ends in {output.suffix!r}, which is no kind of image that is written: try .png"
+        )
     from .vis import parse_names
 
     parse_names(args.visualizations)

@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms as _batched_nms
 
 from .. import model_zoo
 from ..checkpoint import DetectionCheckpointer
-from ..checkpoint.naming import by_suffix
+from ..checkpoint.naming import by_suffix, from_caffe2
 from ..layers import InferenceModule, roi_align_rotated
 from ..modeling.backbone.resnet import BottleneckBlock
 from ..modeling.backbone.transformer import from_windows, relative_positions, to_windows
@@ -186,9 +186,13 @@ def align_and_update_state_dicts(
 ) -> dict[str, Tensor]:
     """Return a checkpoint's weights under those names of the model that end with theirs.
 
+    With ``c2_conversion``, names of Caffe2, which have no dots, are brought to Detectron2's first.
+
     Raises:
         CheckpointError: a weight fits two names of the model.
     """
+    if c2_conversion and not any("." in name for name in ckpt_state_dict):
+        ckpt_state_dict = from_caffe2({name: torch.as_tensor(value) for name, value in ckpt_state_dict.items()})
     return by_suffix(ckpt_state_dict, model_state_dict)
 
 

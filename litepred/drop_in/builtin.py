@@ -48,11 +48,24 @@ def _get_coco_panoptic_separated_meta() -> dict[str, Any]:
     return _get_builtin_metadata("coco_panoptic_separated")
 
 
+class NoMetadataError(LitepredError, ValueError):
+    """Nothing is known of a data set's classes."""
+
+
 def get_lvis_instances_meta(dataset_name: str) -> dict[str, Any]:
-    """Return the class names of LVIS, as ``lvis_v1_…``, ``lvis_v0.5_…`` or with the classes of COCO (``…cocofied``)."""
+    """Return the class names of LVIS, as ``lvis_v1_…``, ``lvis_v0.5_…`` or with the classes of COCO (``…cocofied``).
+
+    Raises:
+        NoMetadataError: the name tells none of them.
+    """
     if "cocofied" in dataset_name:
         return _get_coco_instances_meta()
-    version = "v0.5" if "v0.5" in dataset_name else "v1"
+    version = next((one for one in ("v0.5", "v1") if one in dataset_name), None)
+    if version is None:
+        raise NoMetadataError(
+            f"{dataset_name!r} does not tell a version of LVIS: expected 'v0.5', 'v1' or 'cocofied' in the name, or a "
+            "load_lvis_json(json_file, image_root) without one"
+        )
     return {"thing_classes": builtin_facts(f"lvis_{version}_val")["thing_classes"]}
 
 

@@ -27,6 +27,9 @@ from .builtin import MetadataCatalog, get_lvis_instances_meta
 from .files import PathManager
 
 _logger = logging.getLogger("detectron2.data")
+_YUV = "YUV-BT.601"  # floats, Y from 0 to 1
+_YUV_OF_RGB = np.array([[0.299, 0.587, 0.114], [-0.14713, -0.28886, 0.436], [0.615, -0.51499, -0.10001]])
+_RGB_OF_YUV = np.array([[1.0, 0.0, 1.13983], [1.0, -0.39465, -0.5806], [1.0, 2.03211, 0.0]])
 
 
 class _NoRecordsError(LitepredError, KeyError):
@@ -326,20 +329,24 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
 
 
 def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
-    """Return a Pillow image as an array (H, W, C) in the order ``format``: "BGR" or a mode of Pillow."""
-    array = np.asarray(image if format is None else image.convert("RGB" if format == "BGR" else format))
+    """Return a Pillow image as an array (H, W, C) in the order ``format``: "BGR", "YUV-BT.601" or a mode of Pillow."""
+    array = np.asarray(image if format is None else image.convert("RGB" if format in ("BGR", _YUV) else format))
     if format == "BGR":
         return array[:, :, ::-1]
+    if format == _YUV:
+        return array / 255.0 @ _YUV_OF_RGB.T
     return array[:, :, None] if format == "L" else array
 
 
 def convert_image_to_rgb(image: np.ndarray | Tensor, format: str) -> np.ndarray:
-    """Return an image (H, W, C) in the order ``format`` as RGB (H, W, 3), 0 to 255."""
+    """Return an image (H, W, C) as RGB (H, W, 3), 0 to 255; ``format`` is what `convert_PIL_to_numpy` takes."""
     array = image.cpu().numpy() if isinstance(image, Tensor) else image
     if format == "BGR":
         return array[:, :, [2, 1, 0]]
-    array = array.astype(np.uint8)
-    return np.asarray(Image.fromarray(array[:, :, 0] if format == "L" else array).convert("RGB"))
+    if format == _YUV:
+        return array @ _RGB_OF_YUV.T * 255.0
+    pixels = np.ascontiguousarray(array, np.uint8)
+    return np.asarray(Image.frombytes(format, (pixels.shape[1], pixels.shape[0]), pixels.tobytes()).convert("RGB"))
 
 
 class SizeMismatchError(ImageError):

@@ -22,7 +22,7 @@ from ..config import CfgNode
 from ..data import dataset_ids
 from ..errors import LitepredError
 from ..evaluation.coco import figures_of, measure, tasks_of
-from ..files import whole_file
+from ..files import make_folder, whole_file
 from ..results import plain
 from ..structures import BoxMode
 from .annotations import polygon_area
@@ -210,12 +210,12 @@ class COCOEvaluator(DatasetEvaluator):
         path = metadata.get("json_file")
         if path is not None:
             path = PathManager.get_local_path(path)
-            self._measure = evaluation.COCOEvaluator(path, metadata, needs_annotations=False)
+            self._measure = evaluation.COCOEvaluator(path, metadata, tasks=self._tasks, needs_annotations=False)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 converted = Path(folder) / "annotations.json"
                 convert_to_coco_json(dataset_name, converted)
-                self._measure = evaluation.COCOEvaluator(converted, metadata)
+                self._measure = evaluation.COCOEvaluator(converted, metadata, tasks=self._tasks)
         self._coco_api, self._do_evaluation = self._measure.coco, self._measure.has_annotations
         self._number_of = self._measure.metadata.thing_dataset_id_to_contiguous_id
         self.reset()
@@ -341,7 +341,9 @@ class COCOPanopticEvaluator(DatasetEvaluator):
 def convert_to_coco_json(dataset_name: str, output_file: str | os.PathLike[str], allow_cached: bool = True) -> None:
     """Write the records of a registered data set as a file in COCO's format; one that is there is kept if allowed."""
     if allow_cached and os.path.exists(output_file):
+        logging.getLogger("detectron2.data.datasets.coco").warning("%s is there already, and is kept", output_file)
         return
+    make_folder(os.path.dirname(output_file) or ".")
     with whole_file(output_file) as file:
         file.write(json.dumps(convert_to_coco_dict(dataset_name)).encode())
 

@@ -190,6 +190,10 @@ class DatasetMapper:
         return {key: value for key, value in record.items() if key not in left_out}
 
 
+class NoRecordsError(LitepredError, AssertionError):
+    """There is no data set, or nothing in one."""
+
+
 def get_detection_dataset_dicts(
     names: str | Sequence[str],
     filter_empty: bool = True,
@@ -210,22 +214,29 @@ def get_detection_dataset_dicts(
         check_consistency: has no effect: Detectron2 checks the names of classes and prints their numbers.
 
     Raises:
-        LitepredError: ``proposal_files`` came.
+        LitepredError: ``proposal_files`` came; as an AssertionError, too: there are no records.
     """
     if proposal_files:
         raise LitepredError(
             f"proposal_files is {proposal_files!r:.100}, but litepred does not read them: leave it out, and put "
             "'proposals' into the model's inputs"
         )
-    found = [DatasetCatalog.get(name) for name in ([names] if isinstance(names, str) else names)]
-    if found and isinstance(found[0], Dataset):
+    names = [names] if isinstance(names, str) else names
+    if not names:
+        raise NoRecordsError("no data set came: name one, such as in cfg.DATASETS.TEST = ('my_val',)")
+    found = [DatasetCatalog.get(name) for name in names]
+    if isinstance(found[0], Dataset):
         return reduce(operator.add, found)
+    if empty := [name for name, records in zip(names, found) if not len(records)]:
+        raise NoRecordsError(f"the data set {empty[0]!r} has no records: the function registered for it returned none")
     records = [record for records in found for record in records]
     if records and "annotations" in records[0]:
         if filter_empty:
             records = [one for one in records if any(not a.get("iscrowd", 0) for a in one["annotations"])]
         if min_keypoints > 0:
             records = [one for one in records if _visible_keypoints(one) >= min_keypoints]
+    if not records:
+        raise NoRecordsError(f"no image of {', '.join(names)} has annotations that count: pass filter_empty=False")
     return records
 
 

@@ -118,5 +118,9 @@ def create_text_labels(
     is_crowd: Sequence[bool] | None = None,
 ) -> list[str] | None:
     """Return a label such as "person 98%" for each instance, ``None`` where neither classes nor scores are given."""
-    names = None if classes is None else [class_names[i] if class_names else str(i) for i in classes]
-    return text_labels(names, scores, is_crowd or ())
+    names = (
+        None
+        if classes is None
+        else [str(i) if class_names is None or not len(class_names) else class_names[i] for i in classes]
+    )
+    return text_labels(names, scores, () if is_crowd is None else is_crowd)

@@ -48,6 +48,7 @@ class COCOEvaluator:
             file's category ids; see `category_ids`.
         kpt_oks_sigmas: a sigma for each keypoint, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; with none, COCO's are taken.
         num_classes: the model's number of classes, to check the file's categories against; ``None`` checks nothing.
+        tasks: of ``bbox``, ``segm`` and ``keypoints``, those to measure; by default those that the predictions have.
         needs_annotations: whether a file is refused that lists images and categories alone, as those of test sets do.
 
     Attributes:
@@ -68,8 +69,10 @@ class COCOEvaluator:
         *,
         kpt_oks_sigmas: Sequence[float] = (),
         num_classes: int | None = None,
+        tasks: Sequence[str] | None = None,
         needs_annotations: bool = True,
     ) -> None:
+        self._tasks = tasks
         content = read_annotations(annotations, _RECORDS, () if needs_annotations else ("annotations",))
         self.has_annotations = "annotations" in content
         content.setdefault("annotations", [])
@@ -121,9 +124,10 @@ class COCOEvaluator:
                     f"{error}. The annotations have {len(self.metadata.thing_classes)} categories: are they of the "
                     "data set that the model was trained for?"
                 ) from error
-            if not self._masks_checked and any("segmentation" in one for one in found):
+            wanted = tasks_of(found, self._tasks)
+            if not self._masks_checked and "segm" in wanted:
                 self._check_masks()
-            if not self._keypoints_checked and any("keypoints" in one for one in found):
+            if not self._keypoints_checked and "keypoints" in wanted:
                 self._check_keypoints(len(found[0]["keypoints"]))
             self.predictions += found
             self._images.add(image_id)
@@ -168,13 +172,17 @@ class COCOEvaluator:
         names = dict(zip(self.metadata.thing_dataset_id_to_contiguous_id, self.metadata.thing_classes))
         return {
             task: figures_of(measure(self.coco, self.predictions, task, img_ids, self._sigmas), task, names)
-            for task in tasks_of(self.predictions)
+            for task in tasks_of(self.predictions, self._tasks)
         }
 
 
-def tasks_of(predictions: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the tasks that predictions can be measured on: ``bbox`` always, and those whose field one has."""
-    return ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in predictions))]
+def tasks_of(predictions: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None = None) -> list[str]:
+    """Return the tasks that predictions can be measured on: ``bbox`` always, and those whose field one has.
+
+    With ``wanted``, only those that are among them.
+    """
+    tasks = ["bbox", *(task for task, field in _FIELDS.items() if any(field in one for one in predictions))]
+    return tasks if wanted is None else [task for task in tasks if task in wanted]
 
 
 def measure(

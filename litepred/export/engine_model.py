@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import ConfigError, ImageError, WriteError, wording
-from ..files import cache_folder
+from ..files import cache_folder, make_folder, whole_file
 from ..layers import InferenceModule
 from ..modeling import GeneralizedRCNN
 from ..modeling.build import build_skeleton
@@ -139,13 +138,15 @@ def _cached_export(resolved: ResolvedModel) -> str:
     folder = cache_folder() / "exported"
     path = folder / f"{digest.hexdigest()}.onnx"
     if not path.exists():
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise WriteError(
-                f"the exported model cannot be kept in {folder} ({error.strerror}): set LITEPRED_CACHE to a folder "
-                "that can be written"
-            ) from error
         cfg.MODEL.WEIGHTS = resolved.cfg.MODEL.WEIGHTS
-        export_onnx(Predictor(cfg, weights=None if cfg.MODEL.WEIGHTS else resolved.checkpoint.model), path)
+        try:
+            with whole_file(make_folder(folder) / f"{path.stem}.tmp"):
+                pass  # told before the work, which takes half a minute
+            export_onnx(Predictor(cfg, weights=None if cfg.MODEL.WEIGHTS else resolved.checkpoint.model), path)
+        except WriteError as error:
+            if not path.is_file():  # as on Windows, where another process has put it there and reads it
+                raise WriteError(
+                    f"the exported model cannot be kept in the cache ({error}): set LITEPRED_CACHE to a folder that "
+                    "can be written"
+                ) from error
     return str(path)

@@ -174,7 +174,7 @@ def _pooled(train_size: Sequence[int] | None, stride: int) -> tuple[int, int] | 
     """Return the cells of a crop, height and width."""
     if train_size is None:
         return None
-    height, width = (whole_number("MODEL.INPUT.CROP.SIZE", side) for side in train_size)
+    height, width = (whole_number("INPUT.CROP.SIZE", side) for side in train_size)
     if height % stride or width % stride:
         raise ConfigError(f"INPUT.CROP.SIZE is {tuple(train_size)}: expected multiples of the map's stride, {stride}")
     return height // stride, width // stride

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import ipaddress
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -57,12 +59,15 @@ not 200 has a JSON object with the sentence `error`."""
 _router = APIRouter()
 
 
-def create_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
+def create_app(predictor: Predictor, limits: Limits | None = None, local: bool = False) -> FastAPI:
     """Make the application that ``litepred serve`` runs, for another ASGI server or within another application.
 
     Args:
         predictor: answers all requests. With ``mask_format="roi"`` masks take little memory while they wait.
         limits: what is taken from clients.
+        local: whether only programs and pages of this machine are answered: nothing that asks for a host by another
+            name than localhost or its address, as a foreign page does whose name was led here, and no page's requests
+            to another site.
     """
     service = Service(predictor, limits or Limits())
 
@@ -81,10 +86,38 @@ def create_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
     )
     app.state.service = service
     app.include_router(_router)
+    if local:
+        app.add_middleware(_Local)
     app.add_middleware(_SafeHeaders)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     return app
+
+
+class _Local:
+    """Refuses what a page of another site may have sent by the browser of whoever uses this machine."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            host = urlsplit(f"//{headers.get('host', 'localhost')}").hostname or ""
+            is_foreign = scope["method"] == "POST" and headers.get("sec-fetch-site") == "cross-site"
+            if is_foreign or not (host == "localhost" or _is_address(host)):
+                told = f"the request came for {host!r} or from another site: this service answers its own machine alone"
+                await JSONResponse({"error": told}, 403)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 class _SafeHeaders:

@@ -53,7 +53,14 @@ class Batcher:
                 raise RuntimeError("the service is shutting down")
             self._waiting.append(job)
             self._changed.notify()
+        job.answer.add_done_callback(self._drop_cancelled)
         return job.answer
+
+    def _drop_cancelled(self, answer: Future[Outputs]) -> None:
+        """Give the memory of an image back whose client has gone, instead of when its turn would come."""
+        if answer.cancelled():
+            with self._changed:
+                self._waiting = deque(job for job in self._waiting if job.answer is not answer)
 
     def close(self) -> None:
         """Finish what waits, and end the thread."""

@@ -130,6 +130,8 @@ class Service:
             body = await asyncio.wait_for(self._body(request), limits.timeout)
         except asyncio.TimeoutError:
             raise RefusalError(408, f"the request did not arrive within {limits.timeout:g} seconds") from None
+        if self._closed:
+            raise RefusalError(503, "the service is shutting down")
         if not self.is_ready:
             raise RefusalError(503, f"{self._pending} requests are worked on or wait already: try again")
         held = len(body)

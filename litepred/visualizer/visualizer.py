@@ -33,6 +33,7 @@ _RGB_ID = np.array([1, 256, 256 * 256])  # how COCO's panoptic PNG files write a
 _STUFF_OPACITY = 0.25  # behind instances
 _SEMANTIC_OPACITY = 0.5
 _PROPOSALS = 100
+_DRAWN = ("instances", "proposals", "sem_seg", "panoptic_seg")
 _NOTEBOOK_SIDE = 1600  # pixels
 
 
@@ -159,6 +160,12 @@ class Visualizer:
         segments = [(i, self._mask(classes == i)) for i in np.unique(classes).tolist() if 0 <= i < known]
         return self._draw_stuff(segments, draw_text, area_threshold=area_threshold, alpha=alpha, edge_color=edge_color)
 
+    def described_segments(self, ids: Any) -> list[dict[str, Any]]:
+        """Return what a panoptic map (H, W) tells of its segments, whose numbers are class · divisor + instance."""
+        divisor, known = self.metadata.label_divisor, dataset_ids(self.metadata)
+        numbers = [(number, number // divisor) for number in np.unique(as_numpy(ids)).tolist() if number != -1]
+        return [{"id": n, "category_id": label, "isthing": label in known} for n, label in numbers]
+
     def draw_panoptic_seg(
         self,
         panoptic_seg: Values,
@@ -180,9 +187,7 @@ class Visualizer:
         """
         ids = as_numpy(panoptic_seg)
         if segments_info is None:
-            divisor, known = self.metadata.label_divisor, dataset_ids(self.metadata)
-            numbers = [(number, number // divisor) for number in np.unique(ids).tolist() if number != -1]
-            segments_info = [{"id": n, "category_id": label, "isthing": label in known} for n, label in numbers]
+            segments_info = self.described_segments(ids)
         if self._instance_mode is ColorMode.IMAGE_BW:
             self._gray_outside([self._mask(np.isin(ids, [one["id"] for one in segments_info])).window])
         found = [(one, self._mask(ids == one["id"])) for one in segments_info]
@@ -568,7 +573,8 @@ def draw(
         if instances is None:
             visualizer.draw_panoptic_seg(ids, segments)
         elif options.get("instance_mode") is not ColorMode.IMAGE_BW:
-            stuff = [segment for segment in segments if not segment["isthing"]]
+            described = visualizer.described_segments(ids) if segments is None else segments
+            stuff = [segment for segment in described if not segment.get("isthing", True)]
             visualizer.draw_panoptic_seg(ids, stuff, alpha=_STUFF_OPACITY)
     elif "sem_seg" in outputs and instances is None:
         visualizer.draw_sem_seg(outputs["sem_seg"].max(dim=0).indices, alpha=_SEMANTIC_OPACITY)
@@ -581,7 +587,8 @@ def draw(
 
 def _check_sizes(outputs: Mapping[str, Any], size_hw: tuple[int, ...]) -> None:
     """Raise ImageError where a part of a prediction belongs to an image of another size than (H, W) ``size_hw``."""
-    for name, part in outputs.items():
+    parts = {name: outputs[name] for name in _DRAWN if name in outputs}  # a model may return more
+    for name, part in parts.items():
         own = part.image_size if isinstance(part, Instances) else np.shape(part[0] if name == "panoptic_seg" else part)
         if tuple(own[-2:]) != size_hw:
             raise ImageError(

@@ -399,6 +399,8 @@ def test_a_subclass_gets_the_plain_path(is_address: bool, tmp_path: Path, monkey
     loaded = nn.ModuleDict({"net": model()})
     Own(loaded).load(f"{'https://host' if is_address else tmp_path}/x.npz?matching_heuristics=True")
     assert same(loaded.net, model(2))
+    with pytest.raises(CheckpointError, match=r"no names that begin with 'typo\.'"):
+        Own(loaded).load(f"{tmp_path}/x.npz?prefix=typo")
 
 
 @pytest.mark.parametrize("reads_itself", [False, True])

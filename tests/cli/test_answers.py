@@ -93,12 +93,37 @@ def test_a_panoptic_model_writes_the_same_files(scans, one_thread):
 
 
 def test_a_model_that_cannot_be_loaded_is_told_once(scans, capsys):
-    Path("m.pth").write_bytes(b"PK\x03\x04 cut off")
-    assert main(["predict", "scans", "--weights", "m.pth", "--workers", "2"]) == 1
+    torch.save(tiny_model().state_dict(), "m.pth")
+    Path("m.yaml").write_text(tiny_cfg(ROI_HEADS__NUM_CLASSES=7).dump())
+    assert main(["predict", "scans", "--config", "m.yaml", "--weights", "m.pth", "--workers", "2"]) == 1
     told = capsys.readouterr().err
     assert told.count("error") == 1
     assert "m.pth" in told
+    assert "--infer-num-classes" in told
     assert not multiprocessing.active_children()
+
+
+def test_large_images_by_tiles(scans, one_thread):
+    found = []
+    for workers in ("1", "2"):
+        shutil.rmtree("out", ignore_errors=True)
+        options = ["--tile", "160", "--batch-size", "2", "--no-save-images", "--coco", "c.json", "--workers", workers]
+        assert main(["predict", "scans/0.png", "scans/1.png", *options]) == 0
+        found.append(Path("c.json").read_bytes())
+    assert found[0] == found[1]
+
+
+def test_an_error_ends_the_others_in_the_middle(scans):
+    """Nobody waits for what they are at, and nothing half-written stays."""
+    items = name_items([f"scans/{i}.png" for i in (0, 1, 3, 4)] * 20)
+    with pytest.raises(ZeroDivisionError), Workers(parsed("scans", "--output", "out"), {}, 2) as workers:
+        Path("out").mkdir()
+        next(iter(workers.answers(items)))
+        raise ZeroDivisionError
+    assert not multiprocessing.active_children()
+    written = list(Path("out").iterdir())
+    assert 0 < len(written) < len(items)
+    assert not [path for path in written if ".tmp" in path.name]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is of POSIX")

@@ -13,7 +13,7 @@ import pytest
 from data.test_image_table import png_of
 from PIL import Image
 
-from litepred.data import image_to_array, read_image
+from litepred.data import image_size, image_to_array, read_image
 from litepred.data.tiff import read_tags
 from litepred.errors import ImageError
 
@@ -253,6 +253,24 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(ImageError, match="too large"):
         image_to_array(tmp_path / "a.tif", channels=5)
+
+
+def test_many_bands_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    """Strips without a byte stand for zeros, so that a file of 1 kB may have gigabytes of samples."""
+    pytest.importorskip("tifffile")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 48)  # of which twice as many are taken, in four bands or the wanted
+    (tmp_path / "a.tif").write_bytes(tiff_of(np.dstack([G16] * 9), planes=2))
+    with pytest.raises(ImageError, match="too large"):
+        read_image(tmp_path / "a.tif")
+    assert image_to_array(tmp_path / "a.tif", channels=9).shape == (6, 8, 9)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_big_tiff(order, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "a.tif", RGB16, bigtiff=True, byteorder=order, photometric="rgb")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), (RGB16 >> 8).astype(np.uint8)[:, :, ::-1])
+    assert image_size(tmp_path / "a.tif") == (6, 8)
 
 
 @pytest.mark.parametrize("gray", [True, False])

@@ -78,6 +78,11 @@ class TestTransformList:
         assert TransformList([one]).__add__([two]).transforms == [one, two]
         assert TransformList([two]).__radd__([one]).transforms == [one, two]
         assert (len(joined), joined[1]) == (2, two)
+        assert (joined + one).transforms == [one, two, one]
+        assert (two + joined).transforms == [two, one, two]
+        joined += one
+        assert joined.transforms == [one, two, one]
+        assert type(NoOpTransform() + joined) is TransformList
 
     def test_types_of_data_of_its_own(self):
         class Shift(Transform):

@@ -55,6 +55,11 @@ def test_lvis(name, number):
     assert len(builtin.get_lvis_instances_meta(name)["thing_classes"]) == number
 
 
+def test_lvis_of_no_version():
+    with pytest.raises(ValueError, match="'my_tools' does not tell a version of LVIS"):
+        builtin.get_lvis_instances_meta("my_tools")
+
+
 @pytest.mark.parametrize(
     ("categories", "expected"),
     [(lvis.LVIS_V1_CATEGORIES, "781562e6d17219d9"), (lvis.LVIS_V0_5_CATEGORIES, "f4b44c4677686996")],

@@ -211,6 +211,28 @@ def test_records_of_other_types(name, tmp_path):
     assert (content["images"][0]["file_name"], content["images"][0]["width"]) == ("a.png", one["width"])
 
 
+def test_tasks_that_are_not_wanted_need_no_annotations(name):
+    """A model of keypoints and masks is measured by its boxes on annotations that have nothing else."""
+
+    class More(Oracle):
+        def forward(self, inputs):
+            found = super().forward(inputs)
+            for one in found:
+                one["instances"].pred_keypoints = torch.ones(len(one["instances"]), 17, 3)
+            return found
+
+    evaluator = evaluation.COCOEvaluator(name, ("bbox",))
+    assert evaluation.inference_on_dataset(More(), loader(), evaluator)["bbox"]["AP"] == 100
+    with pytest.raises(litepred.LitepredError, match="the model finds 17 keypoints, but"):
+        evaluation.inference_on_dataset(More(), loader(), evaluation.COCOEvaluator(name))
+
+
+def test_records_in_a_folder_that_is_not_there(name, tmp_path, caplog):
+    evaluation.convert_to_coco_json(name, tmp_path / "new" / "a.json")
+    evaluation.convert_to_coco_json(name, tmp_path / "new" / "a.json")
+    assert "a.json is there already, and is kept" in caplog.text
+
+
 def test_a_test_set_without_annotations(name, tmp_path, caplog):
     """Predictions are written for whoever has the annotations, and nothing is measured."""
     content = evaluation.convert_to_coco_dict(name)

@@ -198,6 +198,13 @@ def test_names_of_weights_by_their_ends():
     assert list(align_and_update_state_dicts(model, {"conv.weight": torch.ones(2)})) == ["module.backbone.conv.weight"]
 
 
+def test_names_of_caffe2():
+    model = {"backbone.bottom_up.res2.0.conv1.weight": torch.zeros(2)}
+    weights = {"res2_0_branch2a_w": np.ones(2, np.float32)}
+    assert align_and_update_state_dicts(model, weights).keys() == model.keys()
+    assert align_and_update_state_dicts(model, weights, c2_conversion=False).keys() == weights.keys()
+
+
 def test_proposals():
     boxes = torch.tensor([[[0.0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]]])
     (found,) = find_top_rpn_proposals([boxes], [torch.tensor([[1.0, 3, 2]])], [(40, 40)], 0.5, 2, 5, 0.0, False)

@@ -173,6 +173,22 @@ def test_images_that_do_not_count_for_training(options, expected):
         DatasetCatalog.remove("filtered")
 
 
+def test_no_records():
+    DatasetCatalog.register("empty", list)
+    DatasetCatalog.register("unannotated", lambda: [{"annotations": []}])
+    try:
+        for names, told in (
+            ((), "no data set came"),
+            ("empty", "'empty' has no records"),
+            ("unannotated", "no image of"),
+        ):
+            with pytest.raises(AssertionError, match=told):
+                get_detection_dataset_dicts(names)
+    finally:
+        DatasetCatalog.remove("empty")
+        DatasetCatalog.remove("unannotated")
+
+
 def test_records_that_are_data_sets_of_torch():
     registered = {"first": DatasetFromList([1]), "second": DatasetFromList([2, 3])}
     for name, dataset in registered.items():

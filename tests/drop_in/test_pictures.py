@@ -23,7 +23,7 @@ def test_a_subclass_that_draws_for_itself():
             masks = [GenericMask(one, *size) for one in np.asarray(predictions.pred_masks)]
             assert self._instance_mode is ColorMode.IMAGE_BW
             self.output.reset_image(self._create_grayscale_image((predictions.pred_masks.any(dim=0) > 0).numpy()))
-            labels = _create_text_labels(predictions.pred_classes, predictions.scores, ["cat", "dog"])
+            labels = _create_text_labels(predictions.pred_classes, predictions.scores, np.array(["cat", "dog"]))
             colors = [self._jitter(GREEN) for _ in masks]
             return self.overlay_instances(masks=masks, labels=labels, assigned_colors=colors, alpha=0.3)
 

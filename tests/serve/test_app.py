@@ -62,6 +62,36 @@ def assert_close(rows, expected):
         assert np.abs(found - expected[name]).max(initial=0) <= TOLERANCE[name]
 
 
+@pytest.mark.parametrize(
+    ("host", "site", "status"),
+    [
+        ("localhost:8000", "same-origin", 200),
+        ("127.0.0.1:8000", "none", 200),
+        ("[::1]:8000", None, 200),
+        ("evil.example:8000", "same-origin", 403),  # whose name was led to this machine
+        ("localhost:8000", "cross-site", 403),
+    ],
+)
+def test_a_local_service_answers_its_own_machine_alone(predictor, host, site, status):
+    headers = {"host": host} | ({} if site is None else {"sec-fetch-site": site})
+    with TestClient(create_app(predictor, LIMITS, local=True)) as client:
+        answer = client.post("/predict", content=PHOTO, headers=headers)
+        assert answer.status_code == status
+        assert status == 200 or "answers its own machine alone" in answer.json()["error"]
+        assert (
+            client.get("/", headers={"host": "localhost", "sec-fetch-site": "cross-site"}).status_code == 200
+        )  # a link
+
+
+def test_a_service_that_has_ended_says_so(predictor):
+    app = create_app(predictor, LIMITS)
+    with TestClient(app) as client:
+        everything(client)
+    with TestClient(app) as client:
+        answer = client.post("/predict", content=PHOTO)
+    assert (answer.status_code, answer.json()["error"]) == (503, "the service is shutting down")
+
+
 def test_eight_clients_get_the_serial_answers(client):
     serial = [answer(tiny_predictor()(image)) for image in images()]
     with ThreadPoolExecutor(8) as pool:

@@ -51,6 +51,16 @@ def batcher(predictor):
     batcher.close()
 
 
+def test_images_of_clients_that_have_gone_are_let_go(batcher, predictor):
+    running = first_of_all(batcher, predictor)
+    gone = batcher.submit(image(1))
+    kept = batcher.submit(image(2))
+    assert gone.cancel()
+    assert [job.answer for job in batcher._waiting] == [kept]
+    predictor.gate.set()
+    assert (running.result(20), kept.result(20)) == ({"number": 0}, {"number": 2})
+
+
 def first_of_all(batcher, predictor):
     """Let an image wait in the model, so that all later ones wait behind it."""
     answer = batcher.submit(image(0))

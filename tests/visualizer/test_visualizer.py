@@ -551,6 +551,17 @@ def test_draw(outputs, seen, mode):
     assert changed(picture, image()).any() == seen
 
 
+def test_what_else_a_model_returns_is_not_drawn():
+    """And a panoptic map may come without a list of its segments."""
+    outputs = {"instances": Instances((9, 9)), "caption": "a cat", "count": 3, "embeddings": torch.zeros(2, 256)}
+    image = np.full((9, 9, 3), 90, np.uint8)
+    assert draw(image, outputs).shape[2] == 3
+    ids = torch.zeros(9, 9, dtype=torch.int32)
+    metadata = Metadata(label_divisor=1000, thing_dataset_id_to_contiguous_id={}, stuff_classes=["sky"])
+    assert draw(image, {**outputs, "panoptic_seg": (ids, None)}, metadata).shape[2] == 3
+    assert draw(image, {**outputs, "panoptic_seg": (ids, [{"id": 1, "category_id": 0}])}, metadata).shape[2] == 3
+
+
 def test_stuff_is_tinted_behind_instances():
     outputs = {"instances": instances(), "sem_seg": LOGITS, "panoptic_seg": (FLOOR, FLOOR_SEGMENTS)}
     difference = changed(draw(image(), outputs), draw(image(), {"instances": instances()}))

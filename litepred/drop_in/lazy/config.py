@@ -33,13 +33,14 @@ class _ValueLoader(yaml.SafeLoader):
 
 
 _TAG = "tag:yaml.org,2002:"
-_OTHERWISE = {f"{_TAG}{kind}" for kind in ("bool", "float", "null", "timestamp")}
+_OTHERWISE = {f"{_TAG}{kind}" for kind in ("bool", "float", "int", "null", "timestamp")}
 _ValueLoader.yaml_implicit_resolvers = {
     first: [one for one in resolvers if one[0] not in _OTHERWISE]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _ValueLoader.add_implicit_resolver(f"{_TAG}bool", re.compile("(?i)(true|false)$"), list("tTfF"))
 _ValueLoader.add_implicit_resolver(f"{_TAG}null", re.compile("(?i)null$|$"), ["n", "N", ""])
+_ValueLoader.add_implicit_resolver(f"{_TAG}int", re.compile(r"[-+]?(0|[1-9][\d_]*)$"), list("-+0123456789"))
 _FLOAT = r"(?i)[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*|\d[\d_]*(?=e))(e[-+]?\d+)?$|[-+]?(inf|nan)$"
 _ValueLoader.add_implicit_resolver(f"{_TAG}float", re.compile(_FLOAT), list("-+.0123456789iInN"))
 

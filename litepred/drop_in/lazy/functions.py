@@ -39,7 +39,7 @@ def _of_plain(function: Callable[..., Any]) -> Callable[..., Any]:
     return called
 
 
-def _dict(scope: Scope, *pairs: Any, **values: Any) -> dict[Any, Any]:
+def _dict(scope: Scope, /, *pairs: Any, **values: Any) -> dict[Any, Any]:
     if len(pairs) == 1 and isinstance(pairs[0], MAPPINGS):
         return scope.mapping(pairs[0]) | values
     return {checked_key(key): value for key, value in _listed(scope, *pairs)} | values
@@ -83,7 +83,7 @@ def _get_config(scope: Scope, name: str) -> Any:
     return scope.files.get_config(name)
 
 
-def _partial(scope: Scope, target: Any, *args: Any, **kwargs: Any) -> functools.partial[Any]:
+def _partial(scope: Scope, target: Any, /, *args: Any, **kwargs: Any) -> functools.partial[Any]:
     if not isinstance(target, (Name, Function)):
         raise TypeError(f"partial got {shown(target)}: expected a class or function")
     scope.files.measure([args, kwargs])

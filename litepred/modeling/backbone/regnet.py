@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...config import CfgNode
+from ...errors import ConfigError
 from ...layers import InferenceModule, Norm, ShapeSpec, get_norm
 from ..build import BACKBONE_REGISTRY
 from .base import Stage, StagedBackbone
@@ -32,13 +33,19 @@ def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, gro
     return nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
 
 
+def _check_activation(activation_class: Any) -> None:
+    if activation_class not in (None, nn.ReLU):
+        raise ConfigError(f"a RegNet came with activation_class={activation_class}: expected torch.nn.ReLU")
+
+
 class SimpleStem(InferenceModule):
-    """One 3×3 convolution of stride 2, from ``w_in`` to ``w_out`` channels; ``activation_class`` is always ReLU."""
+    """One 3×3 convolution of stride 2, from ``w_in`` to ``w_out`` channels; ``activation_class`` must be ReLU."""
 
     norm_pairs = (("conv", "bn"),)
 
     def __init__(self, w_in: int, w_out: int, norm: Norm, activation_class: Any = None) -> None:
         super().__init__()
+        _check_activation(activation_class)
         self.conv = _conv(w_in, w_out, 3, stride=2)
         self.bn = _norm(norm, w_out)
 
@@ -93,8 +100,8 @@ class ResBottleneckBlock(InferenceModule):
         w_out: channels of the output.
         stride: of the 3×3 convolution.
         norm: as `get_norm` takes it.
-        activation_class: always ReLU.
-        params: ``group_w``, channels per group of the 3×3 convolution, and ``se_r``, see `RegNet`.
+        activation_class: must be ReLU.
+        params: ``group_w``, channels per group of the 3×3 convolution, and ``se_r``, see `RegNet`; ``bot_mul`` is 1.
     """
 
     norm_pairs = (("proj", "bn"),)
@@ -103,6 +110,7 @@ class ResBottleneckBlock(InferenceModule):
         self, w_in: int, w_out: int, stride: int, norm: Norm, activation_class: Any, params: Mapping[str, Any]
     ) -> None:
         super().__init__()
+        _check_activation(activation_class)
         self.proj = None
         if w_in != w_out or stride != 1:
             self.proj = _conv(w_in, w_out, 1, stride)
@@ -130,14 +138,17 @@ class RegNet(StagedBackbone):
         group_width: channels per group of the 3×3 convolutions.
         se_ratio: hidden channels of squeeze and excite, as a share of a block's input; 0 for none.
         norm: as `get_norm` takes it.
-        out_features: which of ``stem``, ``s1``, … are returned.
+        out_features: which of ``stem``, ``s1``, … are returned; by default the last stage.
         in_channels: of the image.
         stem_class: called as `SimpleStem` is.
         block_class: called as `ResBottleneckBlock` is.
         freeze_at: for training, and not looked at.
+        stride: of the first block of each stage, must be 2.
+        bottleneck_ratio: must be 1.
+        activation_class: must be ReLU.
 
     Raises:
-        ConfigError: when no feature is wanted, or one that does not exist.
+        ConfigError: when no feature is wanted, or one that does not exist; or for another stride, ratio or activation.
     """
 
     def __init__(
@@ -151,12 +162,18 @@ class RegNet(StagedBackbone):
         group_width: int,
         se_ratio: float = 0.0,
         norm: Norm = "BN",
-        out_features: Sequence[str] = ("s1", "s2", "s3", "s4"),
+        out_features: Sequence[str] | None = None,
         in_channels: int = 3,
         stem_class: Callable[..., nn.Module] = SimpleStem,
         block_class: Callable[..., nn.Module] = ResBottleneckBlock,
         freeze_at: int = 0,
+        stride: int = 2,
+        bottleneck_ratio: float = 1.0,
+        activation_class: Any = nn.ReLU,
     ) -> None:
+        if (stride, bottleneck_ratio) != (2, 1):
+            raise ConfigError(f"a RegNet came with {stride=} and {bottleneck_ratio=}: expected 2 and 1")
+        _check_activation(activation_class)
         steps = np.round(np.log(np.arange(depth) * w_a / w_0 + 1) / np.log(w_m))
         widths, depths = np.unique(np.round(w_0 * w_m**steps / 8).astype(int) * 8, return_counts=True)
         stages = {"stem": Stage(stem_class(in_channels, stem_width, norm, nn.ReLU), stem_width, stride=2)}
@@ -164,13 +181,13 @@ class RegNet(StagedBackbone):
         for i, (width, blocks) in enumerate(zip(widths.tolist(), depths.tolist()), 1):
             group = min(group_width, width)
             width = max(group, round(width / group) * group)
-            params = {"group_w": group, "se_r": se_ratio}
+            params = {"bot_mul": 1.0, "group_w": group, "se_r": se_ratio}
             stage = nn.Sequential()
             for j in range(1, blocks + 1):
                 stage.add_module(f"b{j}", block_class(channels, width, 2 if j == 1 else 1, norm, nn.ReLU, params))
                 channels = width
             stages[f"s{i}"] = Stage(stage, width, stride=2 ** (i + 1))
-        super().__init__(stages, out_features, "MODEL.FPN.IN_FEATURES")
+        super().__init__(stages, list(stages)[-1:] if out_features is None else out_features, "MODEL.FPN.IN_FEATURES")
 
 
 def _regnet_fpn(cfg: CfgNode, input_shape: ShapeSpec, **sizes: Any) -> FPN:

@@ -51,6 +51,9 @@ def test_load_rel_looks_beside_the_caller():
         ("a.b=", "a.b", None),
         ("a.b=2026-11-27", "a.b", "2026-11-27"),
         ("a.b=1.5.2", "a.b", "1.5.2"),
+        ("a.b=1:30", "a.b", "1:30"),
+        ("a.b=010", "a.b", "010"),
+        ("a.b=-1_000", "a.b", -1000),
     ],
 )
 def test_overrides(override, key, value):

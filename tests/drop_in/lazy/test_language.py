@@ -57,6 +57,7 @@ def test_an_empty_file_is_an_empty_config(tmp_path):
         ("{**{'a': 1}, 'b': [2]}", {"a": 1, "b": [2]}),
         ("{f'p{i}': 2**i for i in (2, 3)}", {"p2": 4, "p3": 8}),
         ("dict([('a', 1)], b=dict())", {"a": 1, "b": {}}),
+        ("dict(scope=1, value=2)", {"scope": 1, "value": 2}),
         ("sum(i for i in range(4)) + len('abc')", 9),
         ("sum([[1], [2]], [])", [1, 2]),
         ("[max(1, 3), min([2, 1]), abs(-2), round(2.6), int('4'), str(5)]", [3, 1, 2, 3, 4, "5"]),

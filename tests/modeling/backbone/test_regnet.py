@@ -74,6 +74,14 @@ def test_shapes():
     }
 
 
+def test_arguments_as_detectron2_has_them():
+    same = RegNet(**TINY, stride=2, bottleneck_ratio=1.0, activation_class=torch.nn.ReLU)
+    assert list(same.output_shape()) == list(RegNet(**TINY).output_shape()) == ["s2"]
+    for other in ({"stride": 1}, {"bottleneck_ratio": 0.5}, {"activation_class": torch.nn.SiLU}):
+        with pytest.raises(ConfigError, match=f"{next(iter(other))}.*expected"):
+            RegNet(**TINY, **other)
+
+
 def test_unknown_feature():
     with pytest.raises(
         ConfigError, match=r"IN_FEATURES is \['s1', 'res2'\]: expected one or more of \['stem', 's1', 's2'\]"
