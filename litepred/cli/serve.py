@@ -45,6 +45,8 @@ def add_options(parser: CommandParser) -> None:
     host = _setting("host", "127.0.0.1", _host)
     add(where, "--host HOST", "address to listen on, 0.0.0.0 for all of this machine", **host)
     add(where, "--port PORT", "0 for any that is free", **_setting("port", "8000", _port))
+    told = "besides localhost and addresses, as of a server in front of this one; default: any, or none on 127.0.0.1"
+    add(where, "--host-names NAMES", f"by which clients may ask for it, {told}", **_setting("host-names", None))
     add(where, "--access-log", "write a line for each request")
     limits = parser.add_argument_group("limits")
     for spec, kind, default, told in (
@@ -79,12 +81,14 @@ def _host(text: str) -> str:
     return text
 
 
-def _is_local(host: str) -> bool:
-    """Tell whether an address is one of this machine that no other can reach."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _host_names(arguments: argparse.Namespace) -> list[str] | None:
+    """Return the names that are answered: those that were given; none where no other machine reaches the service."""
+    if arguments.host_names is not None:
+        return [name.strip().lower() for name in arguments.host_names.split(",")]
+    with suppress(ValueError):
+        if arguments.host == "localhost" or ipaddress.ip_address(arguments.host).is_loopback:
+            return []
+    return None
 
 
 def _port(text: str) -> int:
@@ -118,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
         import uvicorn
 
         config = uvicorn.Config(
-            create_app(predictor, limits, local=_is_local(arguments.host)),
+            create_app(predictor, limits, _host_names(arguments)),
             http="h11",
             ws="none",
             lifespan="on",

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import ipaddress
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -59,15 +59,17 @@ not 200 has a JSON object with the sentence `error`."""
 _router = APIRouter()
 
 
-def create_app(predictor: Predictor, limits: Limits | None = None, local: bool = False) -> FastAPI:
+def create_app(
+    predictor: Predictor, limits: Limits | None = None, host_names: Collection[str] | None = None
+) -> FastAPI:
     """Make the application that ``litepred serve`` runs, for another ASGI server or within another application.
 
     Args:
         predictor: answers all requests. With ``mask_format="roi"`` masks take little memory while they wait.
         limits: what is taken from clients.
-        local: whether only programs and pages of this machine are answered: nothing that asks for a host by another
-            name than localhost or its address, as a foreign page does whose name was led here, and no page's requests
-            to another site.
+        host_names: by which names clients may ask for the service, besides localhost and addresses of numbers. Others
+            are refused then, as that of a foreign page whose name was led to this machine, and so is what pages of
+            other sites post. By default any name will do.
     """
     service = Service(predictor, limits or Limits())
 
@@ -86,27 +88,28 @@ def create_app(predictor: Predictor, limits: Limits | None = None, local: bool =
     )
     app.state.service = service
     app.include_router(_router)
-    if local:
-        app.add_middleware(_Local)
+    if host_names is not None:
+        app.add_middleware(_KnownHosts, names={"localhost", *host_names})
     app.add_middleware(_SafeHeaders)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     return app
 
 
-class _Local:
+class _KnownHosts:
     """Refuses what a page of another site may have sent by the browser of whoever uses this machine."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+        self.app, self.names = app, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
             host = urlsplit(f"//{headers.get('host', 'localhost')}").hostname or ""
             is_foreign = scope["method"] == "POST" and headers.get("sec-fetch-site") == "cross-site"
-            if is_foreign or not (host == "localhost" or _is_address(host)):
-                told = f"the request came for {host!r} or from another site: this service answers its own machine alone"
+            if is_foreign or not (host in self.names or _is_address(host)):
+                told = "a page of another site sent this" if is_foreign else f"{host!r} is no name of this service"
+                told += ": it answers its own machine, and who asks for the names of --host-names"
                 await JSONResponse({"error": told}, 403)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
