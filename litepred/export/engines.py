@@ -6,6 +6,7 @@ import os
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..errors import CheckpointError, ConfigError, package, wording
 
 __all__ = ["Engine", "OnnxRuntime", "OpenVino", "check_engine", "make_engine", "runs_on"]
 
+_first_runs = threading.Lock()  # OpenVINO's Python part may stand still where two threads come to it first at once
 _OPENVINO_TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -86,7 +88,8 @@ class OpenVino:
         except Exception as error:  # RuntimeError with a page of text, which begins with places in OpenVINO's code
             lines = [line for line in str(error).splitlines() if not line.startswith(("Exception from", "Check "))]
             raise CheckpointError(f"OpenVINO cannot load {os.fspath(path)!r}: {' '.join(lines):.300}") from error
-        self._of_thread = threading.local()  # a request computes for one thread at a time, and refuses others
+        self._request = self._model.create_infer_request()
+        self._lock, self._has_run = threading.Lock(), False  # a request computes for one thread at a time
         self._names = [output.any_name for output in self._model.outputs]
         shapes = {one.any_name: one.partial_shape for one in self._model.inputs}
         sides = [side.get_length() if side.is_static else None for side in shapes.get("image", ())]
@@ -97,10 +100,11 @@ class OpenVino:
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Compute all outputs for one image."""
-        if not hasattr(self._of_thread, "request"):
-            self._of_thread.request = self._model.create_infer_request()
-        found = self._of_thread.request.infer(dict(inputs))
-        return {name: np.array(found[name]) for name in self._names}
+        with self._lock:
+            with nullcontext() if self._has_run else _first_runs:
+                found = self._request.infer(dict(inputs))
+            self._has_run = True
+            return {name: np.array(found[name]) for name in self._names}
 
 
 Engine: TypeAlias = OnnxRuntime | OpenVino
