@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import ConfigError, ImageError, WriteError, wording
-from ..files import cache_folder, make_folder, whole_file
+from ..files import cache_folder, make_folder, naming
 from ..layers import InferenceModule
 from ..modeling import GeneralizedRCNN
 from ..modeling.build import build_skeleton
@@ -140,7 +141,7 @@ def _cached_export(resolved: ResolvedModel) -> str:
     if not path.exists():
         cfg.MODEL.WEIGHTS = resolved.cfg.MODEL.WEIGHTS
         try:
-            with whole_file(make_folder(folder) / f"{path.stem}.tmp"):
+            with naming(path), tempfile.TemporaryFile(dir=make_folder(folder)):
                 pass  # told before the work, which takes half a minute
             export_onnx(Predictor(cfg, weights=None if cfg.MODEL.WEIGHTS else resolved.checkpoint.model), path)
         except WriteError as error:
