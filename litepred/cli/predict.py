@@ -206,7 +206,9 @@ def _check(arguments: argparse.Namespace) -> None:
             f"--classes is {arguments.classes!r}, a file: expected names, as in --classes a,b photo.jpg"
         )
     if arguments.workers > 1 and arguments.batch_size is not None and arguments.tile is None:
-        raise LitepredError("--workers predict image by image, so --batch-size has no effect: drop one or the other")
+        raise LitepredError(
+            "with --workers images run one by one, so that --batch-size has no effect: drop one or the other"
+        )
     if not arguments.skip_existing:
         return
     whole = [f"--{name}" for name in ("coco", "csv", "panoptic", "labels") if getattr(arguments, name) is not None]

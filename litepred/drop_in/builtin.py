@@ -63,8 +63,8 @@ def get_lvis_instances_meta(dataset_name: str) -> dict[str, Any]:
     version = next((one for one in ("v0.5", "v1") if one in dataset_name), None)
     if version is None:
         raise NoMetadataError(
-            f"{dataset_name!r} does not tell a version of LVIS: expected 'v0.5', 'v1' or 'cocofied' in the name, or a "
-            "load_lvis_json(json_file, image_root) without one"
+            f"{dataset_name!r} does not tell a version of LVIS: expected 'v0.5', 'v1' or 'cocofied' in the name; "
+            "load_lvis_json(json_file, image_root) reads the records without names of classes"
         )
     return {"thing_classes": builtin_facts(f"lvis_{version}_val")["thing_classes"]}
 

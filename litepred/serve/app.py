@@ -105,7 +105,7 @@ class _KnownHosts:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            host = urlsplit(f"//{headers.get('host', 'localhost')}").hostname or ""
+            host = _name_of(headers.get("host", "localhost"))
             is_foreign = scope["method"] == "POST" and headers.get("sec-fetch-site") == "cross-site"
             if is_foreign or not (host in self.names or _is_address(host)):
                 told = "a page of another site sent this" if is_foreign else f"{host!r} is no name of this service"
@@ -113,6 +113,14 @@ class _KnownHosts:
                 await JSONResponse({"error": told}, 403)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def _name_of(host: str) -> str:
+    """Return the name in a header ``Host``, without its port; nothing where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # such as a bracket that does not close
+        return ""
 
 
 def _is_address(host: str) -> bool:

@@ -70,6 +70,7 @@ def assert_close(rows, expected):
         ("[::1]:8000", None, 200),
         ("Models.example", "same-origin", 200),
         ("evil.example:8000", "same-origin", 403),  # whose name was led to this machine
+        ("[::1", "same-origin", 403),
         ("localhost:8000", "cross-site", 403),
     ],
 )
