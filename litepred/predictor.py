@@ -389,8 +389,6 @@ class Predictor:
             tensor = tensor.pin_memory()
         return {"image": tensor, "height": array.shape[0], "width": array.shape[1]}
 
-    _model_input = prepare  # the name that it had before it was public
-
     @torch.no_grad()
     def run(self, inputs: Sequence[ModelInput], **choice: Unpack[Choice]) -> list[Outputs]:
         """Run the model on what `prepare` returned, all in one batch, and return what it finds in each image.

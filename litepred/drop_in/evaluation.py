@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -22,8 +21,8 @@ from ..config import CfgNode
 from ..data import dataset_ids
 from ..errors import LitepredError
 from ..evaluation.coco import figures_of, measure, tasks_of
-from ..files import make_folder, whole_file
-from ..results import plain
+from ..files import make_folder
+from ..results import plain, write_json
 from ..structures import BoxMode
 from .annotations import polygon_area
 from .builtin import MetadataCatalog
@@ -254,10 +253,7 @@ class COCOEvaluator(DatasetEvaluator):
         id_of = {number: one for one, number in self._number_of.items()}
         found = _with_categories([entry for one in predictions for entry in one["instances"]], id_of)
         if self._output_dir is not None:
-            target = Path(self._output_dir) / "coco_instances_results.json"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target) as file:
-                file.write(json.dumps(found).encode())
+            write_json(make_folder(self._output_dir) / "coco_instances_results.json", found)
         if not self._do_evaluation:
             self._logger.warning("the annotations list images alone, as a test set's do: nothing is measured")
             return
@@ -344,8 +340,7 @@ def convert_to_coco_json(dataset_name: str, output_file: str | os.PathLike[str],
         logging.getLogger("detectron2.data.datasets.coco").warning("%s is there already, and is kept", output_file)
         return
     make_folder(os.path.dirname(output_file) or ".")
-    with whole_file(output_file) as file:
-        file.write(json.dumps(convert_to_coco_dict(dataset_name)).encode())
+    write_json(output_file, convert_to_coco_dict(dataset_name))
 
 
 def convert_to_coco_dict(dataset_name: str) -> dict[str, Any]:

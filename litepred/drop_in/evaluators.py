@@ -5,13 +5,11 @@ H × W pixels, K classes.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,8 +19,8 @@ import torch
 
 from ..data import open_image
 from ..errors import LitepredError, package
-from ..files import whole_file
-from ..results import instances_to_coco_json
+from ..files import make_folder, whole_file
+from ..results import instances_to_coco_json, write_json
 from ..structures import mask_to_rle
 from .builtin import MetadataCatalog
 from .datasets import DatasetCatalog
@@ -159,10 +157,8 @@ class SemSegEvaluator(DatasetEvaluator):
         figures |= {f"ACC-{name}": 100 * one for name, one in zip(self._class_names, accuracy)}
         results = {"sem_seg": {name: float(value) for name, value in figures.items()}}
         if self._output_dir is not None:
-            folder = Path(self._output_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(folder / "sem_seg_predictions.json") as file:
-                file.write(json.dumps(self._predictions).encode())
+            folder = make_folder(self._output_dir)
+            write_json(folder / "sem_seg_predictions.json", self._predictions)
             with whole_file(folder / "sem_seg_evaluation.pth") as file:
                 torch.save(results["sem_seg"], file)
         _logger.info(results)
@@ -243,10 +239,7 @@ class LVISEvaluator(DatasetEvaluator):
         for one in found:
             one["category_id"] = id_of[one["category_id"]] if id_of else one["category_id"] + 1  # LVIS counts from 1
         if self._output_dir is not None:
-            target = Path(self._output_dir) / "lvis_instances_results.json"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target) as file:
-                file.write(json.dumps(found).encode())
+            write_json(make_folder(self._output_dir) / "lvis_instances_results.json", found)
         return {task: self._measure(found, task) for task in sorted(tasks)} if self._do_evaluation else {}
 
     def _measure(self, found: Sequence[Mapping[str, Any]], task: str) -> dict[str, float]:

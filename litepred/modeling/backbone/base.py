@@ -23,6 +23,7 @@ class Backbone(InferenceModule):
     _out_features: list[str]
     _out_feature_channels: dict[str, int]
     _out_feature_strides: dict[str, int]
+    _square_pad: int | None = None  # the side of the square that the input is padded to; 0 for none
 
     @abstractmethod
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -36,7 +37,7 @@ class Backbone(InferenceModule):
     @property
     def padding_constraints(self) -> dict[str, int]:
         """Further wishes about padding: ``square_size`` asks for a square of that side."""
-        return {}
+        return {} if self._square_pad is None else {"square_size": self._square_pad}
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         """Channels and stride of each feature map, by name."""

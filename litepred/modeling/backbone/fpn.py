@@ -135,11 +135,6 @@ class FPN(Backbone):
         """The stride of the coarsest map used."""
         return self._size_divisibility
 
-    @property
-    def padding_constraints(self) -> dict[str, int]:
-        """The square that the input is padded to, if any."""
-        return {"square_size": self._square_pad}
-
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map normalised images (N, C, H, W) to ``p2``, ``p3`` and so on."""
         maps = dict(self.bottom_up(x))

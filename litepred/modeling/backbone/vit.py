@@ -230,11 +230,6 @@ class SimpleFeaturePyramid(Backbone):
         self._out_feature_strides = {f"p{level}": 2**level for level in levels}
         self._out_feature_channels = dict.fromkeys(self._out_features, out_channels)
 
-    @property
-    def padding_constraints(self) -> dict[str, int]:
-        """The square that the input is padded to, if any."""
-        return {"square_size": self._square_pad}
-
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map normalised images (N, C, H, W) to ``p2``, ``p3`` and so on."""
         maps = self.net(x)
