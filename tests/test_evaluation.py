@@ -495,6 +495,10 @@ PANOPTIC = json.loads((ANNOTATED / "panoptic.json").read_text())
         ({"segments_info": [{"id": 1, "category_id": 99}]}, "the image 1 has the segment .*99}: expected a dict with"),
         ({"segments_info": [{"category_id": PANOPTIC["categories"][0]["id"]}]}, "expected a dict with an id"),
         ({"segments_info": [7]}, "the image 1 has the segment 7: expected a dict"),
+        ({"segments_info": [{"id": [1], "category_id": 1}]}, r"the segment \{'id': \[1\].*expected a dict with an id"),
+        ({"segments_info": [{"id": 1, "category_id": 1, "area": "9"}]}, "the segment .*expected a dict with an id"),
+        ({"segments_info": None}, "an annotation whose segments_info is None: expected a list"),
+        ({"file_name": 7}, "an annotation whose file_name is 7: expected a text"),
     ],
 )
 def test_panoptic_annotations_that_contradict_themselves(change, message, tmp_path):
@@ -502,6 +506,34 @@ def test_panoptic_annotations_that_contradict_themselves(change, message, tmp_pa
     (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "annotations": annotations}))
     with pytest.raises(LitepredError, match=message):
         PanopticEvaluator(tmp_path / "a.json", metadata=MetadataCatalog.get("page_layout_val"))
+
+
+def test_a_panoptic_image_whose_name_is_a_number(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "images": [{**PANOPTIC["images"][0], "file_name": 7}]}))
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(LitepredError, match="an image whose file_name is 7: expected a text"),
+    ):
+        PanopticEvaluator(tmp_path / "a.json", metadata=MetadataCatalog.get("page_layout_val"))
+
+
+def test_panoptic_annotations_of_images_that_are_not_listed(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "images": PANOPTIC["images"][:1]}))
+    with pytest.warns(UserWarning, match=r"3 of 4 annotations of .*a.json' are of images that it does not list"):
+        PanopticEvaluator(tmp_path / "a.json", metadata=MetadataCatalog.get("page_layout_val"))
+
+
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_panoptic_classes_are_one_in_either_form(form, other, tmp_path):
+    first, *rest = PANOPTIC["categories"]
+    categories = [{**first, "name": normalize(form, "é")}, *rest]
+    (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "categories": categories}))
+    facts = MetadataCatalog.get("page_layout_val").as_dict()
+    names = [normalize(other, "é"), *facts["thing_classes"][1:]]
+    metadata = Metadata(thing_classes=names, stuff_classes=facts["stuff_classes"])
+    evaluator = PanopticEvaluator(tmp_path / "a.json", ANNOTATED / "panoptic", metadata)
+    evaluator.process([{"image_id": 1}], [perfect(1)])
+    assert evaluator.evaluate()["panoptic_seg"]["PQ"] == 100
 
 
 def test_images_without_a_panoptic_annotation_do_not_count(tmp_path):
