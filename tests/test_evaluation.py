@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 import warnings
 from types import SimpleNamespace
 from unicodedata import normalize
@@ -143,6 +144,8 @@ def test_keypoints(tmp_path):
         ({"keypoints": [1, 2, 2]}, r"has \[1, 2, 2\] as its keypoints"),
         ({"keypoints": "x"}, "has 'x' as its keypoints"),
         ({"keypoints": [1, 2, 2, 1, 2, "x"]}, "as its keypoints: expected"),
+        ({"keypoints": [1, 2, 2, math.nan, 2, 2]}, r"nan, 2, 2\] as its keypoints: expected"),
+        ({"keypoints": [1, 2, 2, 1, math.inf, 2]}, r"inf, 2\] as its keypoints: expected"),
     ],
 )
 def test_annotations_without_keypoints_are_told_at_the_first_that_are_predicted(changes, told, tmp_path):
@@ -287,6 +290,67 @@ def test_categories_are_held_against_the_model(tmp_path):
         COCOEvaluator(ANNOTATIONS, num_classes=number + 2)
 
 
+NAMES = [one["name"] for one in CONTENT["categories"]]
+
+
+@pytest.mark.parametrize(
+    ("categories", "classes", "refused", "told"),
+    [
+        (NAMES, (), None, None),
+        (NAMES, NAMES, None, None),
+        (NAMES, [*NAMES, "formula"], None, None),
+        ([normalize("NFD", "é"), *NAMES[1:]], [normalize("NFC", "é"), *NAMES[1:]], None, None),
+        ([None] * 5, NAMES, None, None),
+        (NAMES, NAMES[::-1], "category 0 is 'text', but the model's class 0 is 'figure': list all of the", None),
+        (NAMES, [*NAMES[:3], "figure", "table"], "category 3 is 'table', but the model's class 3 is 'figure'", None),
+        (NAMES, ["formula", *NAMES], "category 0 is 'text', but the model's class 0 is 'formula'", None),
+        (NAMES, ["a", "b", "c", "d", "e"], None, "category 0 is 'text', but the model's class 0 is 'a': are the cat"),
+        (
+            NAMES,
+            [*NAMES[1:], "e"],
+            None,
+            "category 1 is 'title', but the model's class 1 is 'list': are the categories",
+        ),
+        (["x", "x", "list", "table", "figure"], (), None, "has several categories of one name, such as 'x'"),
+    ],
+)
+def test_names_of_categories_are_held_against_the_models(categories, classes, refused, told, tmp_path):
+    rows = [{**one, "name": name} for one, name in zip(CONTENT["categories"], categories)]
+    rows = [{key: value for key, value in one.items() if value is not None} for one in rows]
+    file, metadata = written(tmp_path, categories=rows[::-1]), Metadata(thing_classes=list(classes))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if refused:
+            with pytest.raises(LitepredError, match=refused):
+                COCOEvaluator(file, metadata)
+        else:
+            COCOEvaluator(file, metadata)
+    assert [told in str(one.message) for one in caught] == ([True] if told else [])
+
+
+def test_names_of_categories_that_the_data_set_numbers_are_its_own_matter():
+    ids = {one["id"]: 4 - label for label, one in enumerate(CONTENT["categories"])}
+    COCOEvaluator(ANNOTATIONS, Metadata(thing_classes=NAMES, thing_dataset_id_to_contiguous_id=ids))
+
+
+def test_annotations_that_share_ids(tmp_path):
+    """Those that were released do."""
+    annotations = [{**one, "id": 1} for one in CONTENT["annotations"]]
+    file = written(tmp_path, annotations=annotations).rename(tmp_path / "minival.json")
+    with pytest.warns(UserWarning, match=r"has 16 annotations with the id 1"):
+        evaluator = COCOEvaluator(file)
+    assert evaluate(evaluator)["bbox"]["AP"] == pytest.approx(100)
+
+
+def test_many_annotations_of_images_that_are_not_listed(tmp_path):
+    images = [{**CONTENT["images"][0], "id": number, "file_name": str(number)} for number in range(4000)]
+    annotations = [{**CONTENT["annotations"][0], "id": number, "image_id": number - 1} for number in range(1, 24000)]
+    file, start = written(tmp_path, images=images, annotations=annotations), time.process_time()
+    with pytest.warns(UserWarning, match="19999 of 23999 annotations"):
+        COCOEvaluator(file)
+    assert time.process_time() - start < 4
+
+
 def test_an_image_of_another_size(tmp_path):
     images = [{**one, "height": 2 * one["height"]} for one in CONTENT["images"]]
     evaluator = COCOEvaluator(written(tmp_path, images=images))
@@ -309,7 +373,19 @@ def test_ids_of_numpy_and_torch(image_id):
             one.process([{"image_id": torch.tensor([1, 2])}], [answer(1) | perfect(1)])
 
 
-@pytest.mark.parametrize("segmentation", [None, [], "x", [[1, 2, 3]], {"size": [9, 9]}])
+POLYGON = [1, 2, 30, 2, 30, 40]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        *(None, [], "x", [[1, 2, 3]], {"size": [9, 9]}),
+        *([[*POLYGON, value, 5]] for value in (math.nan, math.inf, 1e9, -1e9, "7", None)),
+        *([POLYGON, later] for later in (7, "x", None, [[1, 2]], [1, 2, 3, math.nan, 5, 6])),
+        *({"size": list(size), "counts": "PPYo1"} for size in (SIZE[::-1], (*SIZE, 1), "x")),
+        *({"size": list(SIZE), "counts": runs} for runs in (None, 7, ["x"], [540 * 420 + 1, -1], [540], [math.nan])),
+    ],
+)
 def test_annotations_without_masks_are_told_at_the_first_predicted_mask(segmentation, tmp_path):
     first = {**CONTENT["annotations"][0], "segmentation": segmentation}
     content = {**CONTENT, "annotations": [first, *CONTENT["annotations"][1:]]}
@@ -318,6 +394,24 @@ def test_annotations_without_masks_are_told_at_the_first_predicted_mask(segmenta
     evaluator.process([{"image_id": 1}], [answer(1, masks=False)])
     with pytest.raises(LitepredError, match="expected polygons or run lengths"):
         evaluator.process([{"image_id": 1}], [answer(1)])
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[*POLYGON, -40, 900]],
+        [POLYGON, [1, 2, 3, 4]],
+        {"size": list(SIZE), "counts": [540 * 420]},
+        {"size": list(SIZE), "counts": [9, 9, 540 * 420 - 18]},
+    ],
+)
+def test_masks_that_pycocotools_draws(segmentation, tmp_path):
+    first = {**CONTENT["annotations"][0], "segmentation": segmentation}
+    elsewhere = {**first, "id": 99, "image_id": 99, "segmentation": None}  # of an image that is not listed
+    with pytest.warns(UserWarning, match="1 of 17 annotations"):
+        evaluator = COCOEvaluator(written(tmp_path, annotations=[first, *CONTENT["annotations"][1:], elsewhere]))
+    evaluator.process([{"image_id": 1}], [answer(1)])
+    assert evaluator.evaluate()["segm"]["AP"] > 0
 
 
 @pytest.mark.parametrize(
@@ -495,6 +589,10 @@ PANOPTIC = json.loads((ANNOTATED / "panoptic.json").read_text())
         ({"segments_info": [{"id": 1, "category_id": 99}]}, "the image 1 has the segment .*99}: expected a dict with"),
         ({"segments_info": [{"category_id": PANOPTIC["categories"][0]["id"]}]}, "expected a dict with an id"),
         ({"segments_info": [7]}, "the image 1 has the segment 7: expected a dict"),
+        ({"segments_info": [{"id": [1], "category_id": 1}]}, r"the segment \{'id': \[1\].*expected a dict with an id"),
+        ({"segments_info": [{"id": 1, "category_id": 1, "area": "9"}]}, "the segment .*expected a dict with an id"),
+        ({"segments_info": None}, "an annotation whose segments_info is None: expected a list"),
+        ({"file_name": 7}, "an annotation whose file_name is 7: expected a text"),
     ],
 )
 def test_panoptic_annotations_that_contradict_themselves(change, message, tmp_path):
@@ -502,6 +600,34 @@ def test_panoptic_annotations_that_contradict_themselves(change, message, tmp_pa
     (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "annotations": annotations}))
     with pytest.raises(LitepredError, match=message):
         PanopticEvaluator(tmp_path / "a.json", metadata=MetadataCatalog.get("page_layout_val"))
+
+
+def test_a_panoptic_image_whose_name_is_a_number(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "images": [{**PANOPTIC["images"][0], "file_name": 7}]}))
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(LitepredError, match="an image whose file_name is 7: expected a text"),
+    ):
+        PanopticEvaluator(tmp_path / "a.json", metadata=MetadataCatalog.get("page_layout_val"))
+
+
+def test_panoptic_annotations_of_images_that_are_not_listed(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "images": PANOPTIC["images"][:1]}))
+    with pytest.warns(UserWarning, match=r"3 of 4 annotations of .*a.json' are of images that it does not list"):
+        PanopticEvaluator(tmp_path / "a.json", metadata=MetadataCatalog.get("page_layout_val"))
+
+
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_panoptic_classes_are_one_in_either_form(form, other, tmp_path):
+    first, *rest = PANOPTIC["categories"]
+    categories = [{**first, "name": normalize(form, "é")}, *rest]
+    (tmp_path / "a.json").write_text(json.dumps({**PANOPTIC, "categories": categories}))
+    facts = MetadataCatalog.get("page_layout_val").as_dict()
+    names = [normalize(other, "é"), *facts["thing_classes"][1:]]
+    metadata = Metadata(thing_classes=names, stuff_classes=facts["stuff_classes"])
+    evaluator = PanopticEvaluator(tmp_path / "a.json", ANNOTATED / "panoptic", metadata)
+    evaluator.process([{"image_id": 1}], [perfect(1)])
+    assert evaluator.evaluate()["panoptic_seg"]["PQ"] == 100
 
 
 def test_images_without_a_panoptic_annotation_do_not_count(tmp_path):

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from ..errors import ConfigError, ImageError, LitepredError
 from ..files import as_stored
@@ -128,8 +129,8 @@ def _is_whole(config: str) -> bool:
 def _names(predictors: Sequence[Predictor]) -> list[Metadata]:
     """Return by whose names the classes of A and of B are compared; where they share none, it is their numbers."""
     known = [predictor.metadata for predictor in predictors]
-    one, other = (metadata.get("thing_classes") or () for metadata in known)
-    if set(one) & set(other):
+    one, other = ({normalize("NFC", name) for name in metadata.get("thing_classes") or ()} for metadata in known)
+    if one & other:
         return known
     if one and other:
         say("warning: A and B have no name of a class in common: classes of one number are taken for the same")
@@ -143,7 +144,7 @@ def _named(outputs: Outputs, metadata: Metadata) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     if "instances" in outputs:
         answer["instances"] = found = outputs["instances"].to("cpu")
-        answer["categories"] = [class_name(metadata, label) for label in found.pred_classes.tolist()]
+        answer["categories"] = [normalize("NFC", class_name(metadata, label)) for label in found.pred_classes.tolist()]
     if "sem_seg" in outputs:
         answer["labels"] = outputs["sem_seg"].argmax(dim=0).cpu()
     return answer

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import LitepredError, package, wording
 from .metadata import MetadataCatalog
 
-__all__ = ["check_references", "check_unique", "is_number", "load_coco_json", "read_annotations"]
+__all__ = ["check_known", "check_references", "check_unique", "is_number", "load_coco_json", "read_annotations"]
 
 # By a key that an annotation has: a key that tells its kind of file from the other, and who takes such a file.
 _OTHER_FILES = {
@@ -70,7 +70,8 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
     """Check that ids are unique and lead to something, and that the rest can be; ``name`` is the file's.
 
     What may be meant, but makes annotations count for nothing, is told in warnings: images that the file does not list,
-    as files of a part of a data set have them; boxes that are empty or leave their image; crowds alone.
+    as files of a part of a data set have them; boxes that are empty or leave their image; crowds alone. So are images
+    of one file, and categories of one name.
 
     Raises:
         LitepredError: an id stands twice or leads nowhere, there are no categories, or a name, box or area is none.
@@ -87,21 +88,21 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
     for one in images.values():
         if not isinstance(one["file_name"], str):
             raise LitepredError(f"{name} has an image whose file_name is {one['file_name']!r:.100}: expected a text")
-    shared = next(
-        (one for one, number in Counter(one["file_name"] for one in images.values()).items() if number > 1), ""
-    )
-    if shared:
-        warnings.warn(f"{name} has several images of one file, such as {shared!r}", stacklevel=4)
+    for told, values in (
+        ("images of one file", [one["file_name"] for one in images.values()]),
+        ("categories of one name", [one["name"] for one in content["categories"] if "name" in one]),
+    ):
+        shared = next((one for one, number in Counter(map(str, values)).items() if number > 1), None)
+        if shared is not None:
+            warnings.warn(f"{name} has several {told}, such as {shared!r}", stacklevel=4)
+    texts = set(map(str, images))
     counts: Counter[str] = Counter()
     for one in content["annotations"]:
         who = f"the annotation {one['id']!r} of {name} has the"
-        if _hashable(one["category_id"], f"{who} category_id") not in categories:
-            raise LitepredError(
-                f"{who} category_id {one['category_id']!r}, {_not_among(one['category_id'], categories)}"
-            )
+        check_known(one["category_id"], categories, f"{who} category_id")
         if _hashable(one["image_id"], f"{who} image_id") not in images:
-            if str(one["image_id"]) in set(map(str, images)):
-                raise LitepredError(f"{who} image_id {one['image_id']!r}, {_not_among(one['image_id'], images)}")
+            if str(one["image_id"]) in texts:
+                check_known(one["image_id"], images, f"{who} image_id")
             counts["elsewhere"] += 1
         box = one["bbox"]
         if not isinstance(box, list) or len(box) not in (4, 5) or not all(map(is_number, box)):
@@ -139,15 +140,28 @@ def _tell(counts: Mapping[str, int], number: int, name: str) -> None:
 
 
 def check_unique(records: Iterable[Mapping[str, Any]], key: str, kind: str, name: str) -> None:
-    """Check that no two records have one id.
+    """Check that no two records have one id; of annotations of a COCO minival, which are known to, it is only told.
 
     Raises:
         LitepredError: two have, or one is neither number nor text.
     """
     ids = Counter(_hashable(one[key], f"{name} has among its {kind} the {key}") for one in records)
-    for one, number in ids.items():
-        if number > 1:
-            raise LitepredError(f"{name} has {number} {kind} with the {key} {one!r}: expected one of its own for each")
+    one, number = max(ids.items(), key=itemgetter(1), default=(None, 1))
+    told = f"{name} has {number} {kind} with the {key} {one!r}: expected one of its own for each"
+    if number > 1 and (kind, key) == ("annotations", "id") and "minival" in name:
+        warnings.warn(told, stacklevel=4)
+    elif number > 1:
+        raise LitepredError(told)
+
+
+def check_known(value: Any, ids: Collection[Any], who: str) -> None:
+    """Check that an id is one of those that the file has; ``who`` is how the message begins.
+
+    Raises:
+        LitepredError: it is not.
+    """
+    if _hashable(value, who) not in ids:
+        raise LitepredError(f"{who} {value!r}, {_not_among(value, ids)}")
 
 
 def is_number(value: Any) -> bool:
@@ -211,22 +225,25 @@ def load_coco_json(
         }
         check_unique(content["images"], "id", "images", name)
         check_unique([one for one in content.get("annotations", ()) if "id" in one], "id", "annotations", name)
+        texts = set(map(str, records))
         dropped = 0
         for annotation in content.get("annotations", ()):
+            who = f"an annotation of {name}"
             if annotation["image_id"] not in records:
-                if any(str(one) == str(annotation["image_id"]) for one in records):
-                    told = _not_among(annotation["image_id"], records)
-                    raise LitepredError(f"an annotation of {name} has image_id {annotation['image_id']!r}, {told}")
+                if str(annotation["image_id"]) in texts:
+                    check_known(annotation["image_id"], records, f"{who} has image_id")
                 continue
+            if "bbox" in annotation and not annotation["bbox"]:
+                raise LitepredError(f"{who} has the bbox {annotation['bbox']!r}: expected x, y, width, height")
+            if annotation.get("ignore", 0) != 0:
+                raise LitepredError(f"{who} has ignore {annotation['ignore']!r}: expected 0, and iscrowd of crowds")
             kept = _annotation(annotation, keys)
             if kept is None:
                 dropped += 1
                 continue
             category = annotation["category_id"]
             if dataset_name is not None:
-                if category not in number_of:
-                    told = _not_among(category, number_of)
-                    raise LitepredError(f"an annotation of {name} is of the category {category!r}, {told}")
+                check_known(category, number_of, f"{who} is of the category")
                 kept["category_id"] = number_of[category]
             records[annotation["image_id"]]["annotations"].append(kept)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

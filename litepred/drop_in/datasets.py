@@ -263,6 +263,9 @@ def load_lvis_json(
 
     Returns:
         A record per image, ordered by ``image_id``, with ``neg_category_ids`` and ``not_exhaustive_category_ids``.
+
+    Raises:
+        LitepredError: the file cannot be read, is not of this format, or contradicts itself.
     """
     content = coco.read_annotations(
         PathManager.get_local_path(json_file),
@@ -289,7 +292,15 @@ def load_lvis_json(
         }
         for image in sorted(content["images"], key=itemgetter("id"))
     }
+    texts = set(map(str, records))
     for one in content["annotations"]:
+        who = f"an annotation of {os.fspath(json_file)}"
+        if one["image_id"] not in records:
+            if str(one["image_id"]) in texts:
+                coco.check_known(one["image_id"], records, f"{who} has image_id")
+            continue
+        if number_of is not None:
+            coco.check_known(one["category_id"], number_of, f"{who} is of the category")
         number = one["category_id"] - 1 if number_of is None else number_of[one["category_id"]]
         kept = {key: one[key] for key in ("bbox", "segmentation", *(extra_annotation_keys or ()))}
         records[one["image_id"]]["annotations"].append({**kept, "bbox_mode": BoxMode.XYWH_ABS, "category_id": number})

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import torch
 
 from ..data import Metadata
 from ..data.coco import check_references, is_number, read_annotations
-from ..errors import LitepredError, package
+from ..errors import LitepredError, package, wording
 from ..layers import pairwise_iou_rotated
 from ..results import instances_to_coco_json
 from ..results.files import plain_id
@@ -45,7 +48,7 @@ class COCOEvaluator:
     Args:
         annotations: path of a COCO file with ``images``, ``categories`` and ``annotations``.
         metadata: the data set's metadata. It is needed where the order of the model's classes is not that of the
-            file's category ids; see `category_ids`.
+            file's category ids; see `category_ids`. If it has names of classes, the categories' are held against them.
         kpt_oks_sigmas: a sigma for each keypoint, as in ``cfg.TEST.KEYPOINT_OKS_SIGMAS``; with none, COCO's are taken.
         num_classes: the model's number of classes, to check the file's categories against; ``None`` checks nothing.
         tasks: of ``bbox``, ``segm`` and ``keypoints``, those to measure; by default those that the predictions have.
@@ -58,8 +61,8 @@ class COCOEvaluator:
         predictions: what was found so far, in the format of COCO's results.
 
     Raises:
-        LitepredError: The file cannot be read, is no file of COCO's, contradicts itself or has more categories than the
-            model has classes; or pycocotools is missing.
+        LitepredError: The file cannot be read, is no file of COCO's, contradicts itself, has more categories than the
+            model has classes, or these in another order; or pycocotools is missing.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class COCOEvaluator:
         ids = category_ids(content["categories"], metadata)
         if num_classes is not None:
             _compare_classes(content["categories"], ids, num_classes)
+        _compare_names(content["categories"], ids, metadata)
         names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}
         self.metadata = Metadata(
             thing_dataset_id_to_contiguous_id=ids, thing_classes=[names.get(one, str(one)) for one in ids]
@@ -134,20 +138,19 @@ class COCOEvaluator:
 
     def _check_masks(self) -> None:
         for one in self.coco.anns.values():
-            shape, image = one.get("segmentation"), self.coco.imgs.get(one["image_id"], {"height": 0, "width": 0})
-            is_runs = isinstance(shape, dict) and "size" in shape and "counts" in shape
-            is_polygons = isinstance(shape, list) and shape and isinstance(shape[0], list) and len(shape[0]) > 4
-            if not (is_runs or is_polygons) or "height" not in image or "width" not in image:
+            shape, image = one.get("segmentation"), self.coco.imgs.get(one["image_id"])
+            if image is not None and not _is_mask(shape, size := [image.get("height"), image.get("width")]):
                 raise LitepredError(
-                    f"the model finds masks, but the annotation {one['id']!r} has {shape!r:.100} as its segmentation: "
-                    "expected polygons or run lengths, and images with height and width"
+                    f"the model finds masks, but an annotation of the image {one['image_id']!r} has {shape!r:.100} as "
+                    f"its segmentation: expected polygons or run lengths that fit the image's height and width, {size}"
                 )
         self._masks_checked = True
 
     def _check_keypoints(self, length: int) -> None:
         for one in self.coco.anns.values():
             points = one.get("keypoints")
-            if not isinstance(points, list) or len(points) != length or not all(map(is_number, points)):
+            is_whole = isinstance(points, list) and len(points) == length
+            if not is_whole or not all(is_number(value) and math.isfinite(value) for value in points):
                 raise LitepredError(
                     f"the model finds {length // 3} keypoints, but an annotation of the image {one['image_id']!r} has "
                     f"{points!r:.100} as its keypoints: expected x, y and visibility of each"
@@ -292,6 +295,40 @@ def _compare_classes(categories: Sequence[Mapping[str, Any]], ids: Mapping[int, 
         warnings.warn(
             f"{told}: the categories are taken for the first of them, in the order of their ids", stacklevel=3
         )
+
+
+def _compare_names(categories: Sequence[Mapping[str, Any]], ids: Mapping[int, int], metadata: Metadata | None) -> None:
+    """Where ids are numbered by their order, refuse the model's classes in another one, and tell of other classes."""
+    listed = [one.get("name", "") for one in sorted(categories, key=itemgetter("id"))]
+    known = metadata.get("thing_classes") if metadata is not None else None
+    theirs, ours = ([normalize("NFC", str(name)) for name in names] for names in (listed, known or ()))
+    shared = set(theirs) & set(ours)
+    unlike = (i for i, pair in enumerate(zip(theirs, ours)) if pair[0] != pair[1] and (not shared or pair[0] in shared))
+    place = next(unlike, None)
+    if place is None or not any(theirs) or ids != category_ids(categories, None):
+        return
+    told = (
+        f"in the order of ids, the annotations' category {place} is {theirs[place]!r}, but the model's class {place} "
+    )
+    told += f"is {ours[place]!r}"
+    if shared == set(theirs):
+        name = wording("give the predictor its class_names", "give the model's names by --class-names")
+        raise LitepredError(f"{told}: list all of the model's classes as categories, in its order, or {name}")
+    warnings.warn(f"{told}: are the categories the model's classes, in its order?", stacklevel=3)
+
+
+def _is_mask(shape: Any, size: list[Any]) -> bool:
+    """Tell whether pycocotools can draw an annotation's segmentation on an image of this height and width."""
+    if not all(map(is_number, size)):
+        return False
+    if isinstance(shape, dict):
+        runs: Any = shape.get("counts")
+        are_numbers = isinstance(runs, list) and all(is_number(run) and run >= 0 and run % 1 == 0 for run in runs)
+        return shape.get("size") == size and (isinstance(runs, str) or (are_numbers and sum(runs) == size[0] * size[1]))
+    if not isinstance(shape, list) or not shape or not all(isinstance(one, list) for one in shape):
+        return False
+    # It allocates by the length of edges, and waits for ever for runs that end before their image does.
+    return len(shape[0]) > 4 and all(is_number(one) and abs(one) <= 10 * max(size) for some in shape for one in some)
 
 
 def category_ids(categories: Sequence[Mapping[str, Any]], metadata: Metadata | None = None) -> dict[int, int]:

@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
 from ..data import Metadata, dataset_ids, open_image
-from ..data.coco import check_unique, read_annotations
+from ..data.coco import check_unique, is_number, read_annotations
 from ..errors import LitepredError
 from ..files import as_stored
 from ..results import rgb_to_id
@@ -156,17 +157,32 @@ class PanopticEvaluator:
             if not self.images:
                 raise LitepredError(f"{told}: do the image_ids belong to another file?")
             warnings.warn(f"{told}, and do not count", stacklevel=2)
+        if elsewhere := len(self._annotations) - len(self.images):
+            told = f"{elsewhere} of {len(self._annotations)} annotations of {str(path)!r}"
+            warnings.warn(f"{told} are of images that it does not list", stacklevel=2)
         self._categories = content["categories"]
         self._check_segments()
         self._of_class = {kind: self._class_map(metadata or Metadata(), kind) for kind in ("thing", "stuff")}
         self.reset()
 
     def _check_segments(self) -> None:
-        known = {one["id"] for one in self._categories}
+        known, annotations = {one["id"] for one in self._categories}, self._annotations.values()
+        for kind, records, key, type_ in (
+            ("image", self.images, "file_name", str),
+            ("annotation", annotations, "file_name", str),
+            ("annotation", annotations, "segments_info", list),
+        ):
+            for one in records:
+                if not isinstance(one[key], type_):
+                    raise LitepredError(
+                        f"the panoptic annotations have an {kind} whose {key} is {one[key]!r:.100}: expected a "
+                        f"{'text' if type_ is str else 'list'}"
+                    )
         for image_id, one in self._annotations.items():
             for segment in one["segments_info"]:
                 number = segment.get("category_id") if isinstance(segment, dict) else None
-                if not isinstance(number, (int, str)) or number not in known or "id" not in segment:
+                is_known = isinstance(number, (int, str)) and number in known
+                if not is_known or not is_number(segment.get("id")) or not is_number(segment.get("area", 0)):
                     raise LitepredError(
                         f"the panoptic annotation of the image {image_id!r} has the segment {segment!r:.100}: expected "
                         "a dict with an id, and a category_id that is among the categories"
@@ -178,13 +194,14 @@ class PanopticEvaluator:
         if ids & set(known.values()):
             return known
         is_thing = kind == "thing"
-        here = {one["name"]: one["id"] for one in self._categories if bool(one.get("isthing", 1)) is is_thing}
-        names = metadata.get(f"{kind}_classes") or ()
+        some = [one for one in self._categories if bool(one.get("isthing", 1)) is is_thing]
+        here = {normalize("NFC", str(one["name"])): one["id"] for one in some}
+        names = [normalize("NFC", str(name)) for name in metadata.get(f"{kind}_classes") or ()]
         mapped = {label: here[name] for label, name in enumerate(names) if name in here}
         if here and not mapped:
             raise LitepredError(
                 f"the panoptic annotations have the {kind} categories {', '.join(list(here)[:8])}, the model "
-                f"{', '.join(list(names)[:8]) or 'no names'}: expected the same names, or metadata with "
+                f"{', '.join(names[:8]) or 'no names'}: expected the same names, or metadata with "
                 f"{kind}_dataset_id_to_contiguous_id"
             )
         return mapped

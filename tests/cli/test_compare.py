@@ -103,6 +103,8 @@ def test_rotated_boxes(one, other, ious):
         (("cat", "dog"), ("cat", "dog"), [0, 1], False),
         (("cat", "dog"), ("dog", "cat"), [1, 0], False),
         (("cat", "dog"), ("dog", "cow"), [None, 0], False),
+        (("cat", normalize("NFC", "é")), (normalize("NFD", "é"), "cat"), [1, 0], False),
+        (("cat", normalize("NFC", "é")), (normalize("NFD", "é"), "dog"), [None, 0], False),
         (("cat", "dog"), ("Katze", "Hund"), [0, 1], True),
     ],
 )

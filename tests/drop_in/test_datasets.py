@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from litepred.drop_in.datasets import (
     check_image_size,
     load_coco_json,
     load_coco_panoptic_json,
+    load_lvis_json,
     register_coco_instances,
     register_coco_panoptic,
     register_coco_panoptic_separated,
@@ -146,11 +148,35 @@ def forgotten():
         ({"category_id": 2}, "is of the category 2, which the file does not have: it has 4; correct it"),
         ({"category_id": "4"}, "is of the category '4', which .*; write ids as numbers everywhere"),
         ({"image_id": "3"}, "has image_id '3', which the file does not have: it has 3; write ids as numbers"),
+        ({"bbox": []}, r"has the bbox \[\]: expected x, y, width, height"),
+        ({"ignore": 1}, "has ignore 1: expected 0, and iscrowd of crowds"),
     ],
 )
-def test_ids_that_lead_nowhere(changes, message, tmp_path, forgotten):
+def test_annotations_that_are_refused(changes, message, tmp_path, forgotten):
     with pytest.raises(LitepredError, match=message):
         load_coco_json(one_annotation(tmp_path, **changes), "", forgotten)
+
+
+@pytest.mark.parametrize("name", ["set.json", "minival.json"])
+def test_annotations_that_share_ids(name, tmp_path):
+    content = {**CONTENT, "annotations": [{**one, "id": 1} for one in CONTENT["annotations"]]}
+    (tmp_path / name).write_text(json.dumps(content))
+    if name == "set.json":
+        with pytest.raises(LitepredError, match="has 2 annotations with the id 1: expected one of its own for each"):
+            load_coco_json(tmp_path / name, "")
+        return
+    with pytest.warns(UserWarning, match="has 2 annotations with the id 1"):
+        records = load_coco_json(tmp_path / name, "")
+    assert [len(one["annotations"]) for one in records] == [0, 2]
+
+
+def test_many_annotations_of_images_that_are_not_listed(tmp_path):
+    images = [{**CONTENT["images"][0], "id": number} for number in range(4000)]
+    annotations = [{**CONTENT["annotations"][1], "id": number, "image_id": number} for number in range(24000)]
+    (tmp_path / "set.json").write_text(json.dumps({**CONTENT, "images": images, "annotations": annotations}))
+    start = time.process_time()
+    assert len(load_coco_json(tmp_path / "set.json", "")) == 4000
+    assert time.process_time() - start < 4
 
 
 def test_polygons_that_enclose_nothing(tmp_path):
@@ -294,3 +320,23 @@ def test_records_of_lvis(tmp_path, forget, name, number):
     (annotation,) = record["annotations"]
     assert annotation["category_id"] == number
     assert len(MetadataCatalog.get(name).thing_classes) == (80 if "cocofied" in name else 1203)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"image_id": 2}, None),  # LVIS's own reader leaves out what is of images that are not listed
+        ({"image_id": "1"}, "has image_id '1', which the file does not have: it has 1; write ids as numbers"),
+        ({"category_id": 12}, r"is of the category 12, which the file does not have: it has 1, 2, .*; correct it"),
+    ],
+)
+def test_ids_of_lvis_that_lead_nowhere(changes, told, tmp_path):
+    image = {"id": 1, "height": 2, "width": 3, "coco_url": "http://x/val2017/a.jpg"}
+    one = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [0, 0, 1, 1], "segmentation": [], **changes}
+    (tmp_path / "lvis.json").write_text(json.dumps({"images": [image], "annotations": [one], "categories": []}))
+    if told is None:
+        (record,) = load_lvis_json(tmp_path / "lvis.json", "coco/", "lvis_v1_cocofied")
+        assert record["annotations"] == []
+        return
+    with pytest.raises(LitepredError, match=told):
+        load_lvis_json(tmp_path / "lvis.json", "coco/", "lvis_v1_cocofied")
