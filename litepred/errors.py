@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "is_out_of_memory",
     "number",
     "package",
+    "plain",
     "score",
     "switch",
     "whole_number",
@@ -121,16 +122,24 @@ def package(name: str, user: str, install: str, error: type[LitepredError] | Non
         raise (error or LitepredError)(f"{user} needs {reason}: pip install {install}") from cause
 
 
+def plain(value: Any) -> Any:
+    """Return a value as Python has it, where it came as the one number of an array or tensor."""
+    with suppress(ValueError, RuntimeError):  # it has several elements
+        return value.item() if hasattr(value, "item") else value
+    return value
+
+
 def whole_number(name: str, value: Any, least: int | None = 1) -> int:
     """Return ``value``, which a config or a caller gave as ``name``.
 
     Raises:
         ConfigError: when it is not a whole number, or below ``least``.
     """
-    if not isinstance(value, int) or (least is not None and value < least):
+    found = plain(value)
+    if not isinstance(found, int) or (least is not None and found < least):
         range_of_it = "" if least is None else f", {least} or more"
-        raise ConfigError(f"{name} is {value!r}: expected a whole number{range_of_it}")
-    return value
+        raise ConfigError(f"{name} is {found!r:.100}: expected a whole number{range_of_it}")
+    return found
 
 
 def number(name: str, value: Any) -> float:
@@ -139,9 +148,10 @@ def number(name: str, value: Any) -> float:
     Raises:
         ConfigError: when it is not a number, or NaN.
     """
-    if not isinstance(value, (int, float)) or value != value:
-        raise ConfigError(f"{name} is {value!r}: expected a number")
-    return value
+    found = plain(value)
+    if not isinstance(found, (int, float)) or found != found:
+        raise ConfigError(f"{name} is {found!r:.100}: expected a number")
+    return found
 
 
 def score(name: str, value: Any) -> float:
@@ -150,9 +160,10 @@ def score(name: str, value: Any) -> float:
     Raises:
         ConfigError: when it is not a number from 0 to 1.
     """
-    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ConfigError(f"{name} is {value!r}: expected a number from 0 to 1")
-    return value
+    found = plain(value)
+    if not isinstance(found, (int, float)) or not 0 <= found <= 1:
+        raise ConfigError(f"{name} is {found!r:.100}: expected a number from 0 to 1")
+    return found
 
 
 def switch(name: str, value: Any) -> bool:

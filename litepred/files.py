@@ -46,8 +46,9 @@ __all__ = [
 _SUFFIXES = ".mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv .flv .ts .3gp .asf"
 VIDEO_SUFFIXES = tuple(_SUFFIXES.split())
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9_+.-]+://")  # C:// is a drive of Windows
-_STREAM = re.compile(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms|https?)://", re.IGNORECASE)
-_CAMERA = re.compile(r"camera:(\d{1,3})")
+_STREAM = re.compile(r"(rtsps?|rtmp[ste]*|udp|rtp|tcp|srt|mms[ht]?|https?)://", re.IGNORECASE)
+_CAMERA = re.compile(r"(?:camera:|/dev/video)(\d{1,3})")
+_STREAM_SUFFIXES = (*VIDEO_SUFFIXES, ".m3u8", ".mpd", ".mjpg", ".mjpeg", ".cgi", "")  # of cameras many have none
 
 
 def is_address(name: str) -> bool:
@@ -61,11 +62,11 @@ def is_stream_address(source: Any) -> bool:
 
 
 def is_video_address(source: Any) -> bool:
-    """Tell the address of a stream, or of a file whose name is a video's, from other names."""
+    """Tell the address of a stream, or of a file whose name is a video's or has no ending, from other names."""
     if not is_stream_address(source):
         return False
     path = re.split("[?#]", source.lower())[0].partition("://")[2].partition("/")[2]
-    return not source.lower().startswith("http") or path.endswith((*VIDEO_SUFFIXES, ".m3u8", ".mpd", ".mjpg", ".mjpeg"))
+    return not source.lower().startswith("http") or os.path.splitext(path)[1] in _STREAM_SUFFIXES
 
 
 def without_password(address: str) -> str:
@@ -74,10 +75,10 @@ def without_password(address: str) -> str:
 
 
 def camera_number(source: Any) -> int | None:
-    """Return the number of the camera that is meant by ``camera:0`` or a plain int, ``None`` for anything else."""
+    """Return the number of the camera that ``camera:0``, ``/dev/video0`` or an int means, ``None`` for all else."""
     if isinstance(source, Integral) and not isinstance(source, bool):
         return int(source)
-    match = _CAMERA.fullmatch(source) if isinstance(source, str) else None
+    match = _CAMERA.fullmatch(str(source)) if isinstance(source, (str, os.PathLike)) else None
     return int(match[1]) if match else None
 
 
@@ -128,7 +129,10 @@ def cache_folder() -> Path:
 def address_advice(name: str) -> str:
     """Say what to do about an address in the place of a file; nothing where a name is none."""
     if is_video_address(name):
-        return "streams are no images, " + wording("give it to predictor.stream", "give it to litepred predict")
+        advice = wording("give it to predictor.stream", "give it to litepred predict")
+        if name.lower().startswith("http"):
+            advice += ", or download it first if it is an image"
+        return f"streams are no images, {advice}"
     if name == "-":
         return "standard input is not read, write the image to a file first"
     if name.lower().startswith("file://"):

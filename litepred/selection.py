@@ -15,8 +15,8 @@ from unicodedata import normalize
 import torch
 from torch import Tensor, nn
 
-from .data import Metadata, as_metadata
-from .errors import ConfigError, score, wording
+from .data import Metadata, as_list, as_metadata
+from .errors import ConfigError, plain, score, wording
 from .layers import batched_nms
 from .structures import Instances
 
@@ -102,7 +102,8 @@ class Selection:
             by_class = {number: score("threshold", threshold[one]) for number, one in numbers.items()}
             threshold = None
         elif threshold is not None:
-            score("threshold", threshold)
+            threshold = score("threshold", threshold)
+        max_detections, classes = plain(max_detections), plain(classes)
         if max_detections is not None and (type(max_detections) is not int or max_detections < 0):
             raise ConfigError(f"max_detections is {max_detections!r}: expected a whole number, 0 or more")
         kept = None
@@ -197,7 +198,9 @@ def class_number(
         ConfigError: the model has no such class; ``option`` is what the message calls its place, and ``number``
             how many classes there are, where the metadata have no names.
     """
-    names = [normalize("NFC", name) for name in as_metadata(metadata).get("thing_classes") or ()]  # macOS writes others
+    given = plain(given)
+    known_names = as_list(as_metadata(metadata).get("thing_classes"))
+    names = [normalize("NFC", name) for name in known_names]  # macOS writes others
     text = normalize("NFC", str(given).strip())
     if isinstance(given, str) and text in names:
         return names.index(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import golden, tiny_cfg, tiny_image
@@ -136,6 +137,18 @@ def test_augmented_images():
 
 
 @pytest.mark.parametrize("predictor", ["fpn"], indirect=True)
+@pytest.mark.parametrize("number", [np.array, torch.tensor, lambda value: np.array(value)[()]])
+def test_numbers_of_numpy_and_torch(predictor, number):
+    plain = {"threshold": 0.125, "classes": 1, "max_detections": 3}
+    expected = predictor(image(), **plain)
+    assert len(expected["instances"])
+    for name, value in plain.items():
+        assert_same(predictor(image(), **{**plain, name: number(value)}), expected)
+    assert_same(predictor(image(), **{**plain, "classes": [number(1)], "threshold": {1: number(0.125)}}), expected)
+    assert_same(predictor(image(), **{**plain, "classes": number([1, 1])}), expected)
+
+
+@pytest.mark.parametrize("predictor", ["fpn"], indirect=True)
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
@@ -147,6 +160,8 @@ def test_augmented_images():
         ({"classes": [-1]}, "classes has -1"),
         ({"max_detections": -1}, "max_detections is -1: expected a whole number, 0 or more"),
         ({"max_detections": 2.0}, "max_detections is 2.0"),
+        ({"threshold": np.float32(2)}, r"threshold is 2\.0: expected a number from 0 to 1"),
+        ({"threshold": np.array([0.5, 0.5])}, "threshold is array"),
     ],
 )
 def test_what_is_refused_at_once(predictor, choice, message):

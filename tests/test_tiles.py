@@ -199,7 +199,9 @@ def test_files_of_four_bands_are_read_as_the_predictor_reads_them(input_format, 
 
 
 def test_a_number_of_numpy_is_a_side():
-    assert len(tiles.predict_tiled(Seeing(), scene(), np.int64(100), 0.2, {})["instances"]) == len(OBJECTS)
+    for overlap in (0.2, np.float32(0.2), torch.tensor(0.2)):
+        found = tiles.predict_tiled(Seeing(), scene(), np.int64(100), overlap, {})
+        assert len(found["instances"]) == len(OBJECTS)
 
 
 def test_only_windows_are_read():

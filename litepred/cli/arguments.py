@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from ..files import as_stored
 
-__all__ = ["CommandParser", "add", "add_old_name", "kind_advice", "positive", "score"]
+__all__ = ["LISTS", "CommandParser", "add", "add_old_name", "kind_advice", "positive", "score"]
 
 # What other programs call a command, and what it is here.
 _COMMANDS = (
@@ -59,6 +59,7 @@ _KINDS = {  # what is no image, by its ending
     (".py",): "a program is run by litepred run",
 }
 
+LISTS = ("--ways", "--classes", "--class-names", "--format")  # options that take several values
 _PATHS = ("DIR", "FILE", "IMAGE", "IN", "MODEL", "YAML")  # what --help calls the name of something on the disk
 
 
@@ -87,9 +88,7 @@ class CommandParser(argparse.ArgumentParser):
             names = " ".join(str(one.metavar or one.dest) for one in self._get_positional_actions())
             taken = [kind_advice(one) for one in args]
             advice = next((one for one in taken if one and one.split()[-1] in self._option_string_actions), "")
-            if lists := [
-                one for one in args if one in self._option_string_actions and one in ("--ways", "--classes", "--format")
-            ]:
+            if lists := [one for one in args if one in self._option_string_actions and one in LISTS]:
                 advice = f"what {lists[0]} takes has commas between, as in a,b"
             self.error(f"{left[0]!r} is one too many: expected {names or 'no names'}{advice and '; '}{advice}")
         return found, []

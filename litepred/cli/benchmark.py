@@ -47,7 +47,13 @@ def add_options(parser: CommandParser) -> None:
     add_model_arguments(parser, ways=False)
     how = parser.add_argument_group("how it is measured")
     told = "default: exact,float32, and onnxruntime for a file of litepred export"
-    add(how, "--ways WAYS", f"ways of making the predictor: a,b,c of {', '.join(WAYS)}; {told}", type=ways)
+    add(
+        how,
+        "--ways WAYS",
+        f"ways of making the predictor: a,b,c of {', '.join(WAYS)}; {told}",
+        type=ways,
+        action="extend",
+    )
     add(how, "--runs N", "measurements of each way", type=positive, default=5)
     add(how, "--threads N", "threads of the processor to use; default: one per core", type=positive)
     written = parser.add_argument_group("what is written")

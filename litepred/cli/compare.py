@@ -26,7 +26,7 @@ from ..errors import ConfigError, ImageError, LitepredError
 from ..files import as_stored
 from .arguments import CommandParser, add, score
 from .common import WAYS, add_class_names, check_model_arguments, make_predictor, print_json, progress_bar, say, ways
-from .inputs import expand, images_or_page, is_video, predict_files
+from .inputs import expand, images_or_page, is_video, predict_files, say_left_out
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +65,9 @@ def add_options(parser: CommandParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     chosen = _choices(arguments)
-    found = list(expand(images_or_page(arguments.images)))
+    left_out: list[str] = []
+    found = list(expand(images_or_page(arguments.images), left_out))
+    say_left_out(left_out)
     for one in found:
         if isinstance(one, ImageError):
             raise one

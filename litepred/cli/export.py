@@ -22,7 +22,7 @@ from ..files import check_targets
 from .arguments import CommandParser, add, positive
 from .common import add_class_names, check_file, check_model_arguments, check_output, make_predictor
 from .evaluate import average_precision
-from .inputs import expand, is_video
+from .inputs import expand, is_video, say_left_out
 
 if TYPE_CHECKING:
     from ..evaluation import COCOEvaluator
@@ -113,7 +113,12 @@ def _calibration_images(arguments: argparse.Namespace) -> list[str]:
 
         evaluator = COCOEvaluator(arguments.annotations)
         return [str(Path(arguments.calibrate) / one["file_name"]) for one in evaluator.images]
-    images = [one for one in expand([arguments.calibrate]) if isinstance(one, str) and not is_video(one)]
+    images: list[str] = []
+    left_out: list[str] = []
+    for one in expand([arguments.calibrate], left_out):
+        if isinstance(one, str):
+            (left_out if is_video(one) else images).append(one)
+    say_left_out(left_out, are_patterns_taken=False)
     if not images:
         raise LitepredError(f"the folder {arguments.calibrate!r} has no image in it to quantise on")
     return images

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..errors import ImageError
 from ..files import address_advice, as_stored, camera_number, is_video_address
 from .arguments import kind_advice
+from .common import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from ..selection import Way
     from ..structures import Outputs
 
-__all__ = ["IMAGE_SUFFIXES", "expand", "images_or_page", "is_video", "missing_file", "predict_files"]
+__all__ = ["IMAGE_SUFFIXES", "expand", "images_or_page", "is_video", "missing_file", "predict_files", "say_left_out"]
 
 T = TypeVar("T")
 _SUFFIXES = ".png .jpg .jpeg .jpe .jfif .tif .tiff .bmp .webp .gif .jp2 .avif .ppm .pgm .pbm .pnm"
 IMAGE_SUFFIXES = tuple(_SUFFIXES.split())
 _HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+_NAMED = 20  # of the files that are left out
 
 
 def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[str | ImageError]:
@@ -74,6 +76,25 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
             yield ImageError(missing)
 
 
+def say_left_out(left_out: Sequence[str], are_patterns_taken: bool = True) -> None:
+    """Tell what `expand` has left out."""
+    folders = [one for one in left_out if one.endswith("/")]
+    files = [one for one in left_out if not one.endswith("/")]
+    if files:
+        advice = "; HEIC needs pip install 'litepred[heif]'"
+        is_lacked = any(one.lower().endswith(_HEIF_SUFFIXES) for one in files)
+        say(f"{len(files)} files of folders are not read: {_listed(files)}{advice * is_lacked}")
+    if folders:
+        pattern = os.path.join(os.path.dirname(folders[0][:-1]), "**", "*.jpg")
+        advice = f"; {pattern!r} reads what is in them" if are_patterns_taken else ""
+        say(f"subfolders are not read: {_listed(folders)}{advice}")
+
+
+def _listed(paths: Sequence[str]) -> str:
+    names = [os.path.basename(path.rstrip("/")) for path in paths[:_NAMED]]
+    return ", ".join(names) + (" …" if len(paths) > _NAMED else "")
+
+
 def images_or_page(names: Sequence[str]) -> Sequence[str]:
     """Return the images that were given, or the example page that comes with litepred."""
     if names:
@@ -114,7 +135,7 @@ def is_video(name: str) -> bool:
     from ..data.video import is_video_file
 
     is_live = camera_number(name) is not None or is_video_address(name)
-    return is_video_file(name) or (is_live and not os.path.exists(name))
+    return is_video_file(name) or (is_live and not os.path.isfile(name))  # /dev/video0 exists, and is no file
 
 
 def predict_files(

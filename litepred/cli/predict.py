@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -23,9 +24,9 @@ from typing import TYPE_CHECKING, cast
 from ..errors import ImageError, LitepredError
 from ..files import check_targets
 from .answers import Answer, Workers, answers, unnamed_classes
-from .arguments import CommandParser, add, add_old_name, positive, score
+from .arguments import LISTS, CommandParser, add, add_old_name, positive, score
 from .common import add_model_arguments, check_model_arguments, fitting_metadata, make_predictor, progress_bar, say
-from .inputs import IMAGE_SUFFIXES, expand, images_or_page
+from .inputs import IMAGE_SUFFIXES, expand, images_or_page, say_left_out
 from .outputs import Item, RunFiles, all_files, check_needs, format_files, item_files, name_items
 
 if TYPE_CHECKING:
@@ -64,7 +65,6 @@ same name."""
 
 _FORMATS = ("yolo", "labelme", "cvat", "label-studio", "geojson")
 _FOR_EACH = ("labelme", "geojson")  # those that have a file for each image and none of the whole run
-_NAMED = 20  # of the files that are left out
 _ENDINGS = {"output": "", "panoptic": "", "labels": "", "coco": ".json", "csv": ".csv"}
 _FILES = (*IMAGE_SUFFIXES, ".mp4", ".json", ".csv", ".yaml", ".pth", ".pkl")
 
@@ -82,7 +82,8 @@ def add_options(parser: CommandParser) -> None:
     choice = parser.add_argument_group("what counts")
     told = "leave out instances that do not score more; 0: the config's own threshold"
     add(choice, "--threshold SCORE", told, type=score, default=0.5)
-    add(choice, "--classes NAMES", "keep only these classes: a,b,c, or their numbers from 0")
+    told = "keep only these classes: a,b,c, or their numbers from 0"
+    add(choice, "--classes NAMES", told, type=lambda text: text.split(","), action="extend")
     add(choice, "--agnostic-nms", "of instances that overlap, keep the best, of whatever class")
     add(choice, "--max-detections N", "keep the best N instances of an image", type=positive)
     add(choice, "--tile PX", "predict larger images by tiles of this side, and join what they cut", type=positive)
@@ -135,7 +136,11 @@ def run(arguments: argparse.Namespace) -> int:
     unreadable = [one for one in found if isinstance(one, ImageError)]
     for error in unreadable:
         say(f"error: {error}")
+    lists = [one for one in LISTS if vars(arguments).get(one[2:].replace("-", "_"))]
+    if lists and any(re.match("there is no file '[^./]+'", str(error)) for error in unreadable):
+        say(f"values of {' and '.join(lists)} have commas between, as in a,b")
     if len(unreadable) == len(found):
+        say_left_out(left_out)
         return 1
     items = name_items([name for name in found if isinstance(name, str)], in_parts=arguments.part is not None)
     if arguments.track and not any(item.is_video for item in items):
@@ -179,19 +184,8 @@ def run(arguments: argparse.Namespace) -> int:
         if skipped:
             told.append(f"{skipped} skipped")
         say(", ".join(told))
-    folders = [one for one in left_out if one.endswith("/")]
-    files = [one for one in left_out if not one.endswith("/")]
-    if files:
-        say(f"{len(files)} files of folders are not read: {_listed(files)}")
-    if folders:
-        pattern = os.path.join(os.path.dirname(folders[0][:-1]), "**", "*.jpg")
-        say(f"subfolders are not read: {_listed(folders)}; {pattern!r} reads what is in them")
+    say_left_out(left_out)
     return 1 if work.failed else 0
-
-
-def _listed(paths: list[str]) -> str:
-    names = [os.path.basename(path.rstrip("/")) for path in paths[:_NAMED]]
-    return ", ".join(names) + (" …" if len(paths) > _NAMED else "")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -201,10 +195,8 @@ def _check(arguments: argparse.Namespace) -> None:
         if path is not None and path.suffix.lower() in {*_FILES} - {ending} and not path.is_dir():
             wanted = f"a name that ends in {ending}" if ending else "a folder, in which each picture is named"
             raise LitepredError(f"--{option} is {str(path)!r}: expected {wanted}")
-    if arguments.classes is not None and os.path.isfile(arguments.classes):
-        raise LitepredError(
-            f"--classes is {arguments.classes!r}, a file: expected names, as in --classes a,b photo.jpg"
-        )
+    if arguments.classes is not None and os.path.isfile(file := ",".join(arguments.classes)):
+        raise LitepredError(f"--classes is {file!r}, a file: expected names, as in --classes a,b photo.jpg")
     if arguments.workers > 1 and arguments.batch_size is not None and arguments.tile is None:
         raise LitepredError(
             "with --workers images run one by one, so that --batch-size has no effect: drop one or the other"
@@ -223,7 +215,7 @@ def _way(arguments: argparse.Namespace) -> Way:
     """Return how the predictor is called."""
     given = {
         "threshold": arguments.threshold or None,
-        "classes": arguments.classes and arguments.classes.split(","),
+        "classes": arguments.classes,
         "agnostic_nms": arguments.agnostic_nms or None,
         "max_detections": arguments.max_detections,
         "tile": arguments.tile,

@@ -2,7 +2,7 @@
 
 from .decoders import DECODERS, IMAGE_FORMATS, is_old, open_image
 from .images import ImageLike, bands_for_array, image_size, image_to_array, read_image
-from .metadata import Metadata, MetadataCatalog, as_metadata, class_name, dataset_ids
+from .metadata import Metadata, MetadataCatalog, as_list, as_metadata, class_name, dataset_ids
 from .resize import ResizeShortestEdge, ResizeTransform
 from .video import VideoReader, video_file
 
@@ -15,6 +15,7 @@ __all__ = [
     "ResizeShortestEdge",
     "ResizeTransform",
     "VideoReader",
+    "as_list",
     "as_metadata",
     "bands_for_array",
     "class_name",

@@ -5,16 +5,15 @@ from __future__ import annotations
 import threading
 from collections import UserDict
 from collections.abc import Iterable, KeysView, Mapping, Set
-from contextlib import suppress
 from enum import Enum
 from numbers import Number
 from types import SimpleNamespace
 from typing import Any
 
-from ..errors import ConfigError, LitepredError
+from ..errors import ConfigError, LitepredError, plain
 from .datasets import BUILTIN_NAMES, builtin_facts
 
-__all__ = ["Catalog", "Metadata", "MetadataCatalog", "as_metadata", "as_names", "class_name", "dataset_ids"]
+__all__ = ["Catalog", "Metadata", "MetadataCatalog", "as_list", "as_metadata", "as_names", "class_name", "dataset_ids"]
 
 _OLD_NAMES = {
     "class_names": "thing_classes",
@@ -52,7 +51,7 @@ class Metadata(SimpleNamespace):
         key = _OLD_NAMES.get(key, key)
         if key in ("thing_classes", "stuff_classes") and value is not None:
             value = as_names(value, key)
-        if key in self.__dict__ and self.__dict__[key] != value:
+        if key in self.__dict__ and _bare(self.__dict__[key]) != _bare(value):
             raise AssertionError(
                 f"{key!r} of the metadata of {self.name!r} is already {self.__dict__[key]!r} and cannot become "
                 f"{value!r}: use another name, or MetadataCatalog.remove({self.name!r}) first"
@@ -148,24 +147,35 @@ def as_names(names: Any, what: str) -> list[str]:
     if isinstance(names, list) and all(type(name) is str for name in names):
         return names
     names = list(names)
-    plain = [_plain(name) for name in names]
-    if not all(isinstance(name, (str, Number)) and name == name for name in plain):
+    bare = [_plain(name) for name in names]
+    if not all(isinstance(name, (str, Number)) and name == name for name in bare):
         raise ConfigError(f"{what} is {names!r:.100}: expected a text or a number for each class")
-    return [str(name) for name in plain]
+    return [str(name) for name in bare]
 
 
 def _plain(name: Any) -> Any:
     """Return a name or number as Python has it, where it came as NumPy's or torch's, as bytes or of an enumeration."""
     if isinstance(name, Enum):
         name = name.value
-    with suppress(ValueError, RuntimeError):  # it has several elements
-        name = name.item() if hasattr(name, "item") else name
+    name = plain(name)
     return name.decode(errors="replace") if isinstance(name, bytes) else name
+
+
+def as_list(values: Any) -> list[Any]:
+    """Return values, which may have come as an array, tensor or column of a table, as a list: none for ``None``."""
+    return [] if values is None else values.tolist() if hasattr(values, "tolist") else [*values]
+
+
+def _bare(value: Any) -> Any:
+    """Return a value with lists in the place of arrays, so that it can be compared."""
+    if type(value) in (list, tuple):
+        return type(value)(map(_bare, value))
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def class_name(metadata: Metadata | None, index: int, kind: str = "thing") -> str:
     """Return the name of a class, ``class_3`` where it is not known; ``kind`` is "thing" or "stuff"."""
-    names = as_metadata(metadata).get(f"{kind}_classes") or ()
+    names = as_list(as_metadata(metadata).get(f"{kind}_classes"))
     return names[index] if 0 <= index < len(names) else f"class_{index}"
 
 
@@ -175,4 +185,4 @@ def dataset_ids(metadata: Metadata | None, kind: str = "thing") -> dict[int, int
     This is the inverse of ``thing_dataset_id_to_contiguous_id``; ``kind`` is "thing" or "stuff".
     """
     known = as_metadata(metadata).get(f"{kind}_dataset_id_to_contiguous_id")
-    return {label: dataset_id for dataset_id, label in (known or {}).items()}
+    return {} if known is None else {plain(label): plain(dataset_id) for dataset_id, label in known.items()}

@@ -46,7 +46,7 @@ def point_sample(input: Tensor, point_coords: Tensor, **kwargs: Any) -> Tensor:
 
 def generate_regular_grid_point_coords(R: int, side_size: int, device: Any) -> Tensor:
     """Return the centres of a grid of ``side_size`` squared cells for each of R regions, (R, side², 2)."""
-    theta = torch.tensor([[[0.5, 0, 0.5], [0, 0.5, 0.5]]], device=device)
+    theta = torch.tensor([[[0.5, 0, 0.5], [0, 0.5, 0.5]]], dtype=torch.float32, device=device)
     grid = F.affine_grid(theta, [1, 1, side_size, side_size], align_corners=False)
     return grid.view(1, -1, 2).expand(R, -1, -1)
 
@@ -99,7 +99,7 @@ def point_sample_fine_grained_features(
     for i, points in enumerate(in_image.split([len(of_image) for of_image in boxes])):
         maps = []
         for feature, scale in zip(features_list, feature_scales):
-            size_xy = torch.stack([torch.as_tensor(side) for side in feature.shape[:-3:-1]]) / scale  # pixels
+            size_xy = torch.stack([torch.as_tensor(side) for side in feature.shape[:-3:-1]]).float() / scale  # pixels
             grid = points[None] / size_xy.to(feature.device)
             maps.append(point_sample(feature[i][None], grid, align_corners=False)[0].transpose(1, 0))
         sampled.append(torch.cat(maps, dim=1))

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data import Metadata, as_metadata, class_name, dataset_ids
+from ..data import Metadata, as_list, as_metadata, class_name, dataset_ids
 from ..files import whole_file
 from ..structures import Outputs
 from .files import plain_id
@@ -59,13 +59,13 @@ def panoptic_categories(metadata: Metadata | None) -> list[dict[str, Any]]:
     return [
         {"id": _category_id(metadata, kind, i), "name": class_name(metadata, i, kind), "isthing": int(kind == "thing")}
         for kind in ("thing", "stuff")
-        for i in dataset_ids(metadata, kind) or range(len(metadata.get(f"{kind}_classes") or ()))
+        for i in dataset_ids(metadata, kind) or range(len(as_list(metadata.get(f"{kind}_classes"))))
     ]
 
 
 def _category_id(metadata: Metadata, kind: str, label: int) -> int:
     """Return the data set's id of a class, else a number that no other class of the model has."""
-    first = 0 if kind == "thing" else len(metadata.get("thing_classes") or ()) or _MANY
+    first = 0 if kind == "thing" else len(as_list(metadata.get("thing_classes"))) or _MANY
     return category_id(label, dataset_ids(metadata, kind), kind, first + label)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import Metadata, as_metadata, class_name
+from ..data import Metadata, as_list, as_metadata, class_name
 from ..errors import LitepredError
 from ..structures import Instances, Outputs, instance_mask, mask_to_polygons
 from .convert import rotated_corners, upright
@@ -75,14 +75,14 @@ class Classes:
     def things(self, instances: Instances | Outputs, masks: bool) -> Iterator[Thing]:
         """Yield instances one by one, and note their classes."""
         known = as_metadata(named(found_in(instances, "instances"), self.metadata))
-        self.names.update(enumerate(known.get("thing_classes") or ()))
+        self.names.update(enumerate(as_list(known.get("thing_classes"))))
         for thing in things(instances, known, masks):
             self.names.setdefault(thing.label, thing.name)
             yield thing
 
     def all(self) -> list[str]:
         """Return the names in order, also of classes between them that were not found."""
-        names = self.names or dict(enumerate(as_metadata(self.metadata).get("thing_classes") or ()))
+        names = self.names or dict(enumerate(as_list(as_metadata(self.metadata).get("thing_classes"))))
         return [names.get(i, class_name(None, i)) for i in range(max(names, default=-1) + 1)]
 
 
@@ -107,7 +107,7 @@ def things(instances: Instances | Outputs, metadata: Metadata | None = None, mas
     around = upright(found).clamp(min=0)
     height, width = found.image_size
     corners = (rotated_corners(boxes) if boxes.shape[1] == 5 else boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]]).reshape(-1, 4, 2)
-    names = as_metadata(named(found, metadata)).get("keypoint_names") or ()
+    names = as_list(as_metadata(named(found, metadata)).get("keypoint_names"))
     for i, row in enumerate(rows):
         mask = instance_mask(found, i).numpy() if masks and found.has("pred_masks") else None
         x1, y1, x2, y2 = around[i].tolist()

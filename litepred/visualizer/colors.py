@@ -5,11 +5,12 @@ from __future__ import annotations
 import colorsys
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 from PIL import ImageColor
 
-from ..data import Metadata
+from ..data import Metadata, as_list
 
 __all__ = ["class_color", "colormap", "palette_color", "random_color", "random_colors", "shades", "to_rgb", "unit"]
 
@@ -31,12 +32,15 @@ def palette_color(index: int, turn: float = 0.0) -> RGB:
 def class_color(metadata: Metadata, index: int, kind: str = "thing") -> RGB:
     """Return the colour of a class: that of its data set, else one that follows from its number, any integer.
 
-    The data set's colours are ``thing_colors`` and ``stuff_colors`` of its metadata, RGB from 0 to 255; ``kind`` is
-    "thing" or "stuff".
+    The data set's colours are ``thing_colors`` and ``stuff_colors`` of its metadata, RGB from 0 to 255 or what `to_rgb`
+    reads; ``kind`` is "thing" or "stuff".
     """
-    colors = metadata.get(f"{kind}_colors") or ()
+    colors = as_list(metadata.get(f"{kind}_colors"))
     if 0 <= index < len(colors):
-        red, green, blue = colors[index]
+        color = colors[index]
+        if isinstance(color, str) or (max(color) <= 1 and not all(isinstance(part, Integral) for part in color)):
+            return to_rgb(color)
+        red, green, blue = color[:3]
         return int(red), int(green), int(blue)
     return palette_color(index, 0.0 if kind == "thing" else 0.5)
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from ..data import ImageLike, Metadata, as_metadata, class_name, dataset_ids, image_to_array, open_image
+from ..data import ImageLike, Metadata, as_list, as_metadata, class_name, dataset_ids, image_to_array, open_image
 from ..errors import ImageError, LitepredError, score
 from ..structures import BoxMode, Instances, Outputs
 from . import paint
@@ -156,7 +156,7 @@ class Visualizer:
         ``draw_text`` says whether to write the names of the classes.
         """
         classes = as_numpy(sem_seg)
-        known = len(self.metadata.get("stuff_classes") or ()) or self.metadata.get("ignore_label", 255)
+        known = len(as_list(self.metadata.get("stuff_classes"))) or self.metadata.get("ignore_label", 255)
         segments = [(i, self._mask(classes == i)) for i in np.unique(classes).tolist() if 0 <= i < known]
         return self._draw_stuff(segments, draw_text, area_threshold=area_threshold, alpha=alpha, edge_color=edge_color)
 
@@ -260,7 +260,7 @@ class Visualizer:
         boxes = None if boxes is None else as_numpy(boxes)
         masks = None if masks is None else as_masks(masks, self.img.shape[:2], boxes)
         keypoints = None if keypoints is None else as_numpy(keypoints)
-        labels = labels if self._with_labels else None
+        labels = as_list(labels) if labels is not None and self._with_labels else None
         parts = {"boxes": boxes, "masks": masks, "keypoints": keypoints, "labels": labels, "colors": assigned_colors}
         counts = {name: len(part) for name, part in parts.items() if part is not None}
         if len(set(counts.values())) > 1:
@@ -306,8 +306,9 @@ class Visualizer:
         boxes = np.zeros((0, 5)) if boxes is None else as_numpy(boxes)
         if boxes.ndim != 2 or boxes.shape[1] != 5:
             raise ValueError(f"boxes came with shape {boxes.shape}: expected (N, 4), or (N, 5) for rotated ones")
+        labels, colors = as_list(labels), as_list(assigned_colors)
         for i in np.argsort(-boxes[:, 2] * boxes[:, 3], kind="stable").tolist():
-            color = unit(palette_color(i)) if assigned_colors is None else assigned_colors[i]
+            color = colors[i] if colors else unit(palette_color(i))
             label = labels[i] if labels and self._with_labels else None
             self.draw_rotated_box_with_label(boxes[i], edge_color=color, label=label)
         self._labels.repaint()
@@ -315,7 +316,7 @@ class Visualizer:
 
     def draw_and_connect_keypoints(self, keypoints: Values) -> VisImage:
         """Draw the keypoints of one instance, (K, 3) x, y and score or visibility, and the lines of the metadata."""
-        names = self.metadata.get("keypoint_names") or ()
+        names = as_list(self.metadata.get("keypoint_names"))
         points = enumerate(as_numpy(keypoints).tolist())
         shown = {i: np.array([x, y]) for i, (x, y, score) in points if score > self.keypoint_threshold}
         ends = {names[i]: point for i, point in shown.items() if i < len(names)}
@@ -325,7 +326,7 @@ class Visualizer:
                 ends[f"between {part}s"] = (left + right) / 2
         lines = [(part, "between shoulders", (255, 0, 0)) for part in ("nose", "between hips")]
         width = self._line_width / self._scale
-        for start, end, color in [*(self.metadata.get("keypoint_connection_rules") or ()), *lines]:
+        for start, end, color in [*as_list(self.metadata.get("keypoint_connection_rules")), *lines]:
             if start in ends and end in ends:
                 (x0, y0), (x1, y1) = ends[start], ends[end]
                 self.draw_line([x0, x1], [y0, y1], unit(color), linewidth=width * 1.5)
@@ -558,7 +559,7 @@ def draw(
             f"draw() got {type(image).__name__} and {type(outputs).__name__}: expected an image, and the dict that "
             "predictor(image) returned"
         )
-    score("threshold", threshold)
+    threshold = score("threshold", threshold)
     array = image if isinstance(image, np.ndarray) else image_to_array(image)
     picture = as_rgb(array, "BGR")
     _check_sizes(outputs, picture.shape[:2])

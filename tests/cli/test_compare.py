@@ -190,6 +190,13 @@ def test_json(models, monkeypatch, capsys):
     assert len(figures["iou"]) == len(figures["score"]) > 0
 
 
+def test_files_of_a_folder_that_are_not_read_are_named(models, monkeypatch, capsys, tmp_path):
+    (tmp_path / "a.tga").write_bytes(b"")
+    monkeypatch.chdir(models)
+    assert compare(str(tmp_path), "--ways", "exact,float32") == 1
+    assert "1 files of folders are not read: a.tga" in capsys.readouterr().err
+
+
 def test_an_image_that_cannot_be_read_is_told_and_the_rest_goes_on(models, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(models)
     (tmp_path / "bad.png").write_text("no picture")

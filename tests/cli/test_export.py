@@ -26,6 +26,10 @@ PAGE = Path(__file__).parent.parent.parent / "weights" / "example_page.png"
         (["export", "model.onnx", "--int8"], "expected a folder with some ten to a hundred images"),
         (["export", "model.onnx", "--calibrate", "."], "are for --int8"),
         (["export", "model.onnx", "--int8", "--calibrate", "empty"], "has no image in it to quantise on"),
+        (
+            ["export", "model.onnx", "--int8", "--calibrate", "empty"],
+            "litepred: 1 files of folders are not read: a.tga\nlitepred: subfolders are not read: more\n",
+        ),
         (["export", "model.onnx", "--size", "0", "5"], "expected a whole number, 1 or more"),
         (["export", "nothere.yaml", "model.onnx"], "there is no file 'nothere.yaml'"),
     ],
@@ -33,7 +37,8 @@ PAGE = Path(__file__).parent.parent.parent / "weights" / "example_page.png"
 def test_mistakes(typed, told, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.onnx").write_bytes(b"")
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "more").mkdir(parents=True)
+    (tmp_path / "empty" / "a.tga").write_bytes(b"")
     try:
         assert main(typed) == 1
     except SystemExit as error:

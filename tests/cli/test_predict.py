@@ -213,6 +213,7 @@ class TestInputs:
             (["pages/[ab].*"], ["a.png", "b.jpg"]),
             (["**/c.PNG", "pages/notes.txt"], ["c.PNG", "notes.txt"]),
             (["camera:0"], ["camera:0"]),
+            (["http://192.168.0.5:8080/video"], ["video"]),
         ],
     )
     def test_what_names_stand_for(self, arguments, expected, pages):
@@ -727,10 +728,46 @@ def test_files_of_a_folder_that_are_not_read_are_named(tmp_path, capsys, monkeyp
     assert [os.path.basename(name) for name in left_out] == ["b.tga", "c.HEIC", "", "notes.txt"]
     assert main(["predict", "scans", "--no-save-images"]) == 0
     told = capsys.readouterr().err
-    assert "3 files of folders are not read: b.tga, c.HEIC, notes.txt" in told
+    assert "3 files of folders are not read: b.tga, c.HEIC, notes.txt; HEIC needs pip install 'litepred[heif]'" in told
     assert f"subfolders are not read: more; {os.path.join('scans', '**', '*.jpg')!r} reads" in told
+    os.remove(tmp_path / "scans" / "a.png")
+    assert main(["predict", "scans"]) == 1
+    told = capsys.readouterr().err
+    assert "3 files of folders are not read: b.tga, c.HEIC, notes.txt; HEIC needs" in told
+    assert "subfolders are not read: more" in told
     monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
     assert os.path.join("scans", "c.HEIC") in list(inputs.expand(["scans"]))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no files of other kinds")
+def test_a_device_is_a_camera(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "video0")
+    monkeypatch.setattr("litepred.files._CAMERA", re.compile(rf"{tmp_path}/video(\d)"))
+    assert [item.is_video for item in name_items([str(tmp_path / "video0")])] == [True]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ([], None),
+        (["--classes", "text", "title"], "values of --classes have commas between, as in a,b"),
+        (["--classes", "text", "--format", "yolo", "cvat"], "values of --classes and --format have commas between"),
+        (["--class-names", "a", "b"], "values of --class-names have commas between"),
+        (["--classes", "text", "nowhere.png"], None),
+        (["title"], None),
+    ],
+)
+def test_values_with_spaces_between(typed, told, tmp_path, capsys):
+    assert main(["predict", str(tmp_path), *typed]) == 1
+    err = capsys.readouterr().err
+    assert told in err if told else "commas" not in err
+
+
+@pytest.mark.parametrize("typed", [["--classes", "a,b"], ["--classes", "a", "--classes", "b"]])
+def test_an_option_that_comes_twice_has_both_values(typed):
+    parser = CommandParser()
+    predict.add_options(parser)
+    assert parser.parse_args(typed).classes == ["a", "b"]
 
 
 def test_videos_of_a_folder_are_told_by_content(tmp_path):
@@ -796,9 +833,16 @@ def test_accents_are_one_letter_or_two(form, other, tmp_path):
     assert image_to_array(tmp_path / normalize(other, "Größe.png")).shape[2] == 3
 
 
-@pytest.mark.parametrize("address", ["rtsp://h/x", "RTSP://h/x", "rtmp://h/x", "udp://1:2", "https://h/a.m3u8?b=1"])
-def test_streams_are_not_called_images(address):
-    with pytest.raises(ImageError, match=r"streams are no images, give it to predictor\.stream"):
+@pytest.mark.parametrize(
+    ("address", "rest"),
+    [
+        *((address, "$") for address in ("rtsp://h/x", "RTSP://h/x", "rtmp://h/x", "rtmpt://h/x", "udp://1:2")),
+        ("https://h/a.m3u8?b=1", ""),
+        ("http://192.168.0.5:8080/video", ", or download it first if it is an image$"),
+    ],
+)
+def test_streams_are_not_called_images(address, rest):
+    with pytest.raises(ImageError, match=rf"streams are no images, give it to predictor\.stream{rest}"):
         image_to_array(address)
     with pytest.raises(ImageError, match="addresses are not opened, download the file first"):
         image_to_array("https://h/a.png")

@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -223,6 +224,15 @@ def test_conflicts(metadata_catalog):
         metadata_catalog.get("coco_2017_val").thing_classes = ["mine"]
 
 
+@pytest.mark.parametrize("colors", [np.eye(3), [np.eye(3)[0], (0, 1, 0)], torch.eye(3)])
+def test_arrays_are_kept_and_compared(colors):
+    metadata = Metadata(thing_colors=colors)
+    metadata.thing_colors = copy.deepcopy(colors)
+    assert metadata.thing_colors is not None and type(metadata.thing_colors) is type(colors)
+    with pytest.raises(AssertionError, match="is already"):
+        metadata.thing_colors = [*colors[:1]]
+
+
 @pytest.mark.parametrize(
     "old, new",
     [
@@ -263,6 +273,7 @@ def test_copies(metadata):
         (Metadata(thing_classes=["a", "b"]), -1, "thing", "class_-1"),
         (Metadata(thing_classes=["a"], stuff_classes=["sky"]), 0, "stuff", "sky"),
         (Metadata(thing_classes=["a"]), 0, "stuff", "class_0"),
+        (SimpleNamespace(get={"thing_classes": np.array(["a", "b"])}.get), 1, "thing", "b"),  # another package's
     ],
 )
 def test_class_name(metadata, index, kind, expected):
@@ -278,10 +289,13 @@ def test_class_name(metadata, index, kind, expected):
         (Metadata(thing_dataset_id_to_contiguous_id={7: 0, 3: 1}), "thing", {0: 7, 1: 3}),
         (Metadata(thing_dataset_id_to_contiguous_id={7: 0}), "stuff", {}),
         (Metadata(stuff_dataset_id_to_contiguous_id={92: 5}), "stuff", {5: 92}),
+        (Metadata(thing_dataset_id_to_contiguous_id={np.int64(7): np.int64(0)}), "thing", {0: 7}),
     ],
 )
 def test_dataset_ids(metadata, kind, expected):
-    assert dataset_ids(metadata, kind) == expected
+    found = dataset_ids(metadata, kind)
+    assert found == expected
+    assert {type(one) for pair in found.items() for one in pair} <= {int}
 
 
 def test_exports():

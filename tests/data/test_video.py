@@ -9,7 +9,7 @@ import warnings
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
 import cv2
@@ -231,6 +231,7 @@ def test_a_size_that_cannot_be_written(tmp_path):
         (".", "'.' is a folder: expected one video, such as each of "),
         ("text.mp4", "cannot be opened as a video: expected MP4"),
         ("camera:999", "camera 999 cannot be opened as a video: is it connected"),
+        ("/dev/video999", "camera 999 cannot be opened as a video: is it connected"),
         (-1, "-1 is no video: expected a file's path, or camera:0"),  # OpenCV would crash
         (2**40, "1099511627776 is no video: expected a file's path"),
         (None, "None is no video: expected a file's path"),
@@ -252,6 +253,9 @@ def test_what_is_no_video(source, message, tmp_path, monkeypatch):
         (3, 3),
         ("camera:0", 0),
         ("camera:12", 12),
+        ("/dev/video2", 2),
+        (PurePosixPath("/dev/video2"), 2),
+        ("/dev/video", None),
         ("camera:", None),
         ("a.mp4", None),
         (True, None),
@@ -273,6 +277,13 @@ class TestAddresses:
             ("UDP://1:2", True),
             ("https://h/a.MP4?x=1", True),
             ("http://h/live.m3u8", True),
+            ("rtmpte://h/x", True),
+            ("mmsh://h/x", True),
+            ("http://192.168.0.5:8080", True),
+            ("http://192.168.0.5:8080/video", True),
+            ("http://192.168.0.5/v1.2/stream?x=a.png", True),
+            ("http://h/axis-cgi/mjpg/video.cgi", True),
+            ("https://h/model.pth", False),
             ("https://h/a.png", False),
             ("ftp://h/a.mp4", False),
         ],

@@ -33,9 +33,11 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from litepred import ImageError, LitepredError, WriteError
 from litepred.cli import predict
+from litepred.data import Metadata
 from litepred.results import FORMATS as TABLE
 from litepred.results import to_fiftyone, write_geojson, write_label_studio, write_labelme, write_yolo
 from litepred.results.geojson import place_in_world, polygons_of
+from litepred.results.things import things
 from litepred.structures import Boxes, Instances, ROIMasks, mask_to_polygons, mask_to_rle
 
 every_format = pytest.mark.parametrize("name", FORMATS)
@@ -128,6 +130,8 @@ def test_keypoints(name, tmp_path):
     (image,) = written(name, tmp_path, [("a.png", found("keypoints"))])
     np.testing.assert_allclose([box_of(place) for _, place, _ in image], BOXES[:2], atol=1e-3)
     np.testing.assert_allclose([points for *_, points in image], np.array(POINTS)[:, :, :2], atol=1e-3)
+    names = Metadata(keypoint_names=np.array(["nose", "tail"]))
+    assert [name for name, *_ in next(things(found("keypoints"), names)).points[:2]] == ["nose", "tail"]
 
 
 @every_format

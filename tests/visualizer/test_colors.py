@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from litepred.data import Metadata, MetadataCatalog
 from litepred.visualizer import class_color, colormap, random_color, random_colors
@@ -32,10 +33,28 @@ def test_to_rgb_of_no_colour(color):
         to_rgb(color)
 
 
-def test_class_color_is_the_data_set_s_own_first():
-    metadata = Metadata(thing_colors=[(1, 2, 3)], stuff_colors=[[4, 5, 6]])
-    assert class_color(metadata, 0) == (1, 2, 3)
-    assert class_color(metadata, 0, "stuff") == (4, 5, 6)
+@pytest.mark.parametrize(
+    ("colors", "expected"),
+    [
+        ([(1, 2, 3)], (1, 2, 3)),
+        ([[1, 1, 0]], (1, 1, 0)),
+        ([(255.0, 2.0, 0.0, 1.0)], (255, 2, 0)),
+        (np.array([[1, 2, 3], [4, 5, 6]]), (1, 2, 3)),
+        (np.array([[255, 2, 3]], np.float32), (255, 2, 3)),
+        (torch.tensor([[1, 2, 3]]), (1, 2, 3)),
+        ([np.array([1, 1, 0])], (1, 1, 0)),
+        (["#ff8000"], (255, 128, 0)),
+        (["red", (1, 2, 3)], (255, 0, 0)),
+        ([(1.0, 0.5, 0.0)], (255, 128, 0)),
+        (np.array([[1, 0.5, 0]], np.float32), (255, 128, 0)),
+        ([np.array([1, 0.5, 0], np.float32)], (255, 128, 0)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["thing", "stuff"])
+def test_class_color_is_the_data_set_s_own_first(colors, expected, kind):
+    color = class_color(Metadata(**{f"{kind}_colors": colors}), 0, kind)
+    assert color == expected
+    assert {type(part) for part in color} == {int}
 
 
 @pytest.mark.parametrize("index", [0, 1, 80, 1203, 10**9, -1])

@@ -274,8 +274,10 @@ def test_later_masks_do_not_hide_earlier_labels():
         {"keypoints": np.ones((3, 17, 3)), "labels": ["a", "b", "c"]},
         {"boxes": Rotated(torch.tensor([[50.0, 50, 40, 20, 30], [500, 50, 40, 20, 30], [5, 5, 9, 9, -1800]]))},
         {"boxes": np.full((2, 5), np.nan), "labels": ["a", "b"]},
+        {"boxes": BOXES, "labels": np.array(["a", "b", "c"]), "assigned_colors": np.eye(3)},
+        {"boxes": np.ones((2, 5)), "labels": np.array(["a", "b"]), "assigned_colors": torch.eye(3)[:2]},
     ],
-    ids=range(12),
+    ids=range(14),
 )
 def test_overlay_instances(given):
     picture = visualizer().overlay_instances(**given).get_image()
@@ -322,6 +324,13 @@ def drawn(points, metadata):
         (Metadata(keypoint_names=["a", "b"]), False),
         (Metadata(keypoint_names=["a", "b"], keypoint_connection_rules=[("a", "b", (0, 255, 0))]), True),
         (Metadata(keypoint_names=["a", "b"], keypoint_connection_rules=[("a", "c", (0, 255, 0))]), False),
+        (
+            Metadata(
+                keypoint_names=np.array(["a", "b"]),
+                keypoint_connection_rules=np.array([("a", "b", (0, 255, 0))], object),
+            ),
+            True,
+        ),
     ],
 )
 def test_a_skeleton_where_the_metadata_name_one(metadata, line):
