@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = [
+    "MJPEG_SUFFIXES",
     "VIDEO_SUFFIXES",
     "address_advice",
     "as_stored",
@@ -44,7 +45,8 @@ __all__ = [
 ]
 
 _SUFFIXES = ".mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv .flv .ts .3gp .asf"
-VIDEO_SUFFIXES = tuple(_SUFFIXES.split())
+MJPEG_SUFFIXES = (".mjpg", ".mjpeg")  # of JPEGs one after another, so that the content is that of an image
+VIDEO_SUFFIXES = (*_SUFFIXES.split(), *MJPEG_SUFFIXES)
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9_+.-]+://")  # C:// is a drive of Windows
 _STREAM = re.compile(r"(rtsps?|rtmps?|udp|rtp|tcp|srt|mms|https?)://", re.IGNORECASE)
 _CAMERA = re.compile(r"camera:(\d{1,3})")
@@ -65,7 +67,7 @@ def is_video_address(source: Any) -> bool:
     if not is_stream_address(source):
         return False
     path = re.split("[?#]", source.lower())[0].partition("://")[2].partition("/")[2]
-    return not source.lower().startswith("http") or path.endswith((*VIDEO_SUFFIXES, ".m3u8", ".mpd", ".mjpg", ".mjpeg"))
+    return not source.lower().startswith("http") or path.endswith((*VIDEO_SUFFIXES, ".m3u8", ".mpd"))
 
 
 def without_password(address: str) -> str:
