@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 __all__ = [
+    "MJPEG_SUFFIXES",
     "VIDEO_SUFFIXES",
     "address_advice",
     "as_stored",
@@ -44,11 +45,12 @@ __all__ = [
 ]
 
 _SUFFIXES = ".mp4 .avi .mov .mkv .webm .m4v .mpg .mpeg .wmv .flv .ts .3gp .asf"
-VIDEO_SUFFIXES = tuple(_SUFFIXES.split())
+MJPEG_SUFFIXES = (".mjpg", ".mjpeg")  # of JPEGs one after another, so that the content is that of an image
+VIDEO_SUFFIXES = (*_SUFFIXES.split(), *MJPEG_SUFFIXES)
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9_+.-]+://")  # C:// is a drive of Windows
 _STREAM = re.compile(r"(rtsps?|rtmp[ste]*|udp|rtp|tcp|srt|mms[ht]?|https?)://", re.IGNORECASE)
 _CAMERA = re.compile(r"(?:camera:|/dev/video)(\d{1,3})")
-_STREAM_SUFFIXES = (*VIDEO_SUFFIXES, ".m3u8", ".mpd", ".mjpg", ".mjpeg", ".cgi", "")  # of cameras many have none
+_STREAM_SUFFIXES = (*VIDEO_SUFFIXES, ".m3u8", ".mpd", ".cgi", "")  # of cameras many have none
 
 
 def is_address(name: str) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import ImageError, wording
-from ..files import address_advice, as_stored
+from ..files import MJPEG_SUFFIXES, address_advice, as_stored
 from . import tiff
 from .decoders import IMAGE_FORMATS, ImageFile, format_of, open_image, opened
 from .video import is_video_file
@@ -89,6 +89,10 @@ def _named(path: ImageFile) -> tuple[ImageFile, str]:
     if isinstance(path, (str, os.PathLike)):
         path = _existing(path)
         return path, repr(path)
+    if hasattr(path, "count"):  # of its bands
+        raise ImageError(
+            f"{type(path).__name__} is no open file: predictor(image, tile=1024) takes a handle of rasterio, by windows"
+        )
     return path, f"the {type(path).__name__}"
 
 
@@ -100,15 +104,24 @@ def _read(path: ImageFile, format: str, bands: int = 0) -> np.ndarray:
         try:
             if not tiff.is_deep_in_planes(tags) and not (tags and bands and tiff.has_tifffile()):
                 with _open(path) as image:
-                    if bands and (_is_deep(image) or (image.format == "JPEG2000" and _is_deep_jp2(path))):
+                    number = len(image.getbands())
+                    if bands and tags and tags.get(277, 1) != number:
+                        raise Image.UnidentifiedImageError  # Pillow would leave some of them out
+                    bits = _bits_of_jp2(path) if image.format == "JPEG2000" else 16 * _is_deep(image)
+                    is_rounded = image.format in ("JPEG2000", "PPM") and image.mode in ("LA", "RGB", "RGBA")
+                    if bits > 8 and bands and number != 3:
                         array = _deep_bands(path, image.format, bands)
+                    elif bits > 8 and not bands and is_rounded:
+                        # by Pillow, which turns the brightest samples of a JPEG 2000 black
+                        pixels = np.ascontiguousarray(_by_opencv(path)[:, :, ::-1])
+                        if bits == 16:
+                            _warn_if_dark(pixels, name)
+                        array = _in_order(Image.fromarray(pixels), format)
                     else:
-                        if image.format == "JPEG2000" and image.mode == "RGB" and _is_deep_jp2(path):
-                            # Pillow's rounding turns the brightest samples of such a file black
-                            image = Image.fromarray(np.ascontiguousarray(_by_opencv(path)[:, :, ::-1]))
                         array = _pil_to_array(image, format, name, bands)
                     # the other pictures of an MPO are views of the same, those of HEIF often smaller ones
-                    several = image.format not in ("MPO", "HEIF") and getattr(image, "is_animated", False)
+                    if not tags and image.format not in ("MPO", "HEIF"):
+                        several = getattr(image, "is_animated", False)
             else:
                 array = _tiff_to_array(path, tags, format, name, bands)
         except Exception as error:
@@ -117,14 +130,19 @@ def _read(path: ImageFile, format: str, bands: int = 0) -> np.ndarray:
             array = _tiff_to_array(path, tags, format, name, bands)
     except Exception as error:  # Pillow's decoders raise all sorts on damaged files
         raise ImageError(f"{name} {_reason(error, path)}") from error
-    if several and not tiff.has_bands_in_pages(tags, bands):
-        parts = "pages" if tags else "frames"
-        told = f"{name} has several {parts}, and the first is taken: pass each as a Pillow image"
-        warnings.warn(told, stacklevel=3)
+    told = ""
+    if tiff.is_preview(tags):
+        told = "begins with a preview, which is taken: develop the raw image behind it into TIFF or JPEG first"
+    elif several and not tiff.has_bands_in_pages(tags, bands):
+        told = f"has several {'pages' if tags else 'frames'}, and the first is taken: pass each as a Pillow image"
+    if told:
+        warnings.warn(f"{name} {told}", stacklevel=3)
     return array
 
 
 def _open(path: ImageFile) -> Image.Image:
+    if str(path).lower().endswith(MJPEG_SUFFIXES):  # of which the first frame would be taken for all
+        raise Image.UnidentifiedImageError
     try:
         return open_image(path)
     except Image.UnidentifiedImageError:
@@ -143,15 +161,16 @@ def _head(source: ImageFile, size: int = 16) -> bytes:
         return file.read(size)
 
 
-def _is_deep_jp2(source: ImageFile) -> bool:
-    """Tell whether a JPEG 2000 has more than 8 bits per sample; a byte of its header holds their number less one."""
+def _bits_of_jp2(source: ImageFile) -> int:
+    """Return how many bits a sample of a JPEG 2000 has: a byte of its header holds their number less one."""
     header = _head(source, 1 << 16).partition(b"\xff\x4f\xff\x51")[2]
-    return len(header) > 38 and header[38] & 127 > 7
+    return (header[38] & 127) + 1 if len(header) > 38 else 8
 
 
 def _is_deep(image: Image.Image) -> bool:
     """Tell whether an image that is not loaded yet has 16 bits per sample, of which Pillow will keep 8."""
-    return ";16" in str(getattr(image, "tile", ""))
+    tile = str(getattr(image, "tile", ""))
+    return ";16" in tile or "('RGB', 65535)" in tile  # the second of PPM
 
 
 def _by_opencv(source: ImageFile, unchanged: bool = False) -> np.ndarray:
@@ -159,7 +178,8 @@ def _by_opencv(source: ImageFile, unchanged: bool = False) -> np.ndarray:
     import cv2
 
     flags = cv2.IMREAD_UNCHANGED if unchanged else cv2.IMREAD_COLOR
-    array = cv2.imdecode(np.frombuffer(_head(source, -1), np.uint8), flags)
+    content = _head(source, -1) + b"\n"  # which OpenCV wants after the last number of a plain PPM
+    array = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if array is None:
         raise ImageError("cannot be read as an image by OpenCV: is the file complete?")
     return array
@@ -247,7 +267,7 @@ def _pil_to_array(image: Image.Image, format: str, name: str, bands: int = 0) ->
             values = values.view(np.uint32)
         image = Image.fromarray(_deep_to_8_bits(values, bits, tags, name))
     elif is_deep:
-        _warn_if_dark(int(np.asarray(image).max(initial=0)) << 8 | 255, name)
+        _warn_if_dark(_in_order(image, "RGB"), name)
     return _in_order(image, format)
 
 
@@ -255,12 +275,12 @@ def _tiff_to_array(path: ImageFile, tags: Mapping[int, Any], format: str, name: 
     if not bands and not tiff.has_tifffile():
         array = tiff.read_by_opencv(path, tags)
         if max(tags.get(258, (8,))) == 16:
-            _warn_if_dark(int(array.max()) << 8 | 255, name)
+            _warn_if_dark(array, name)
         return _in_order(Image.fromarray(array), format)
     values, bits = tiff.read_bands(path, tags, bands)
     if bands:
         return _as_bands(values, bands)
-    seen = tiff.colours(_deep_to_8_bits(values, bits, tags, name), tags)
+    seen = _deep_to_8_bits(tiff.colours(values, tags), bits, tags, name)
     return _in_order(Image.fromarray(seen if seen.shape[2] == 3 else seen[:, :, 0]), format)
 
 
@@ -291,12 +311,14 @@ def _deep_to_8_bits(values: np.ndarray, bits: int, tags: Mapping[int, Any], name
         told = f"{name} has negative values, which count as 32768 and more: scale them to 0…255 as uint8 yourself"
         warnings.warn(told, stacklevel=6)
     elif bits == 16:
-        _warn_if_dark(int(values.max(initial=0)), name)
+        _warn_if_dark(values, name)
     return array
 
 
-def _warn_if_dark(brightest: int, name: str) -> None:
-    """Tell of samples of 16 bits, of which a camera of 14 bits or less has used the lower ones alone."""
+def _warn_if_dark(colours: np.ndarray, name: str) -> None:
+    """Tell of samples of 16 bits, or their upper 8, of which a camera of 14 bits or less has used the lower alone."""
+    brightest = int(colours.max(initial=0))
+    brightest = brightest << 8 | 255 if colours.dtype == np.uint8 else brightest
     if 0 < brightest < 1 << 14:
         warnings.warn(
             f"{name} has 16 bits per sample, but none above {brightest}, and is nearly black as 8 bits: if its camera "
@@ -349,6 +371,7 @@ def image_to_array(image: ImageLike, channels: int = 3, format: str = "BGR") -> 
     """
     pillow_format, bands = format if channels == 3 else "L", 0 if channels in (1, 3) else channels
     came_as_array = isinstance(image, np.ndarray)
+    name = ""
     if isinstance(image, Image.Image):
         name = f"the Pillow image {image!r}"
         try:
@@ -356,13 +379,14 @@ def image_to_array(image: ImageLike, channels: int = 3, format: str = "BGR") -> 
         except Exception as error:  # an image that is opened lazily is decoded here
             raise ImageError(f"{name} {_reason(error)}") from error
     elif not isinstance(image, np.ndarray) and (isinstance(image, (str, os.PathLike)) or hasattr(image, "read")):
+        name = _named(image)[1]
         image = _read(image, pillow_format, bands)
     if not isinstance(image, np.ndarray):
         raise ImageError(f"{type(image).__name__} is not an image: {_instead_of(image)}")
     image = np.asarray(image)  # a subclass, such as a matrix, has ways of its own
     order = " in BGR order, (H, W) or (H, W, 4)" if channels == 3 else ""
     expected = f"expected uint8 (H, W, {channels}){order}, or floats in the range that the model was trained on"
-    came = f"an array of shape {image.shape} and dtype {image.dtype}"
+    came = name or f"an array of shape {image.shape} and dtype {image.dtype}"
     if image.dtype.kind == "f":
         image = image.astype(np.float64 if image.dtype.itemsize == 8 else np.float32, copy=False)
     if image.dtype not in (np.uint8, np.float32, np.float64):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
@@ -22,6 +22,7 @@ __all__ = [
     "has_tifffile",
     "is_deep_in_planes",
     "is_lacked",
+    "is_preview",
     "read_bands",
     "read_by_opencv",
     "read_tags",
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _BANDS, _PLANES, _KIND = 258, 259, 262, 274, 277, 284, 339
+_PAGE_KIND, _INNER_PAGES, _DNG = 254, 330, 50706
+_SMALLER, _MASK = 1, 4  # bits of the page's kind
 _INSTALL = "pip install 'litepred[tiff]', or convert it"
 _KINDS = {1: "unsigned integers", 2: "signed integers", 3: "floats"}
 _OPENCV_CODINGS = (1, 5, 8, 32773, 32946)  # of others OpenCV 5 returns black pixels and no error
@@ -46,7 +49,7 @@ _UPRIGHT = {  # by orientation: whether rows and columns change places, and then
 def read_tags(source: ImageFile) -> tuple[dict[int, Any], bool]:
     """Return the tags of a TIFF file's first page by number, and whether there are more pages.
 
-    There are no tags where the file is no TIFF or is damaged.
+    Smaller copies of a page, and its mask, are no pages. There are no tags where the file is no TIFF or is damaged.
     """
     with contextlib.suppress(Exception), opened(source) as file:  # it is damaged in as many ways as there are
         head = file.read(4)
@@ -58,8 +61,25 @@ def read_tags(source: ImageFile) -> tuple[dict[int, Any], bool]:
                 directory = TiffImagePlugin.ImageFileDirectory_v2(head + file.read(4))
             file.seek(directory.next)
             directory.load(file)
-            return dict(directory), bool(directory.next)
+            return dict(directory), _has_more_pages(directory, file)
     return {}, False
+
+
+def _has_more_pages(directory: TiffImagePlugin.ImageFileDirectory_v2, file: BinaryIO) -> bool:
+    seen: set[int] = set()
+    with contextlib.suppress(Exception):
+        while directory.next and directory.next not in seen and len(seen) < 100:  # they may lead round in a circle
+            seen.add(directory.next)
+            file.seek(directory.next)
+            directory.load(file)
+            if not directory.get(_PAGE_KIND, 0) & (_SMALLER | _MASK):
+                return True
+    return False
+
+
+def is_preview(tags: Mapping[int, Any]) -> bool:
+    """Tell whether the first page is a smaller copy of one that is inside it, as in raw files of cameras."""
+    return tags.get(_PAGE_KIND) == _SMALLER and (_INNER_PAGES in tags or _DNG in tags)
 
 
 def is_lacked(error: Exception, tags: Mapping[int, Any]) -> bool:

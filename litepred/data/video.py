@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import ImageError, LitepredError
 from ..files import (
+    MJPEG_SUFFIXES,
     VIDEO_SUFFIXES,
     as_stored,
     camera_number,
@@ -59,7 +60,8 @@ def is_video_file(path: str | os.PathLike[str]) -> bool:
     name, found = os.fspath(path).lower(), _MAGIC.match(head)
     if found and int.from_bytes(found["size"] or b"", "big") <= length:  # four letters of a text would be far larger
         return not name.endswith(_SOUND_SUFFIXES)
-    return name.endswith(VIDEO_SUFFIXES) and not head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8"))
+    is_image = head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8"))
+    return name.endswith(MJPEG_SUFFIXES if is_image else VIDEO_SUFFIXES)
 
 
 class VideoReader:
@@ -111,7 +113,8 @@ class VideoReader:
             self._capture: Any = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG, patience)
             self._name = without_password(self._name)
         else:
-            self._capture = cv2.VideoCapture(self._name if number is None else number)
+            # FFmpeg takes what stands before the first colon of a relative path for a protocol
+            self._capture = cv2.VideoCapture(os.path.abspath(self._name) if number is None else number)
         if not self._capture.isOpened():
             expected = "expected MP4, AVI, MOV, MKV … that is complete, in a coding that this build of OpenCV knows"
             if self.is_camera:
@@ -201,7 +204,7 @@ def video_file(
     with whole_file(path) as file:
         file.close()  # it is opened by its name
         writer = _h264 if writes_h264() and min(height, width) else _mpeg4
-        with writer(file.name, fps, size_hw, str(path)) as write:
+        with writer(os.path.abspath(file.name), fps, size_hw, str(path)) as write:
             yield add
         if added:
             try:  # OpenCV does not tell that the disk is full

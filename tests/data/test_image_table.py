@@ -148,6 +148,15 @@ def saved_array(array: np.ndarray) -> Any:
     return saved("array.png", Image.fromarray(array))
 
 
+class Handle:
+    """Has what a data set of rasterio has."""
+
+    count, height, width = 3, 24, 40
+
+    def read(self) -> np.ndarray:
+        raise AssertionError("it would be read whole")
+
+
 JPEG = encoded("JPEG", quality=95)
 VIDEO = struct.pack(">I", 24) + b"ftypisom\0\0\2\0isomiso2" + bytes(200)
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
@@ -199,6 +208,11 @@ ROWS = [
     Row("tensor", lambda _: torch.from_numpy(BGR.copy()), r"Tensor is not an image.*\.numpy\(\)"),
     Row("nothing", lambda _: None, r"NoneType is not an image: cv2\.imread\(\) returns None"),
     Row("bytes of a JPEG", lambda _: JPEG, r"bytes is not an image: put the bytes of a file into io\.BytesIO"),
+    Row(
+        "handle of rasterio",
+        lambda _: Handle(),
+        r"Handle is no open file: predictor\(image, tile=1024\) takes a handle",
+    ),
     Row("list of lists", lambda _: GRAY.tolist(), r"list is not an image: .*predictor\.batch\(images\) takes several"),
     # Pillow images of every mode
     *(in_mode(mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "HSV", "LAB")),
@@ -212,7 +226,7 @@ ROWS = [
     Row("Pillow F with NaN", lambda _: Image.fromarray(np.full((4, 4), np.nan, np.float32)), "float pixels from nan"),
     Row("Pillow La", lambda _: PLAIN.convert("LA").convert("La"), repeated(GRAY)),
     Row("Pillow, transparent", lambda _: Image.fromarray(HIDDEN), BGR),
-    Row("Pillow, zero-sized", lambda _: Image.new("RGB", (0, 5)), "height and width at least 1"),
+    Row("Pillow, zero-sized", lambda _: Image.new("RGB", (0, 5)), "the Pillow image .*height and width at least 1"),
     Row("Pillow, opened and not yet read", opened("lazy.png", encoded("PNG")), BGR),
     Row("Pillow, closed", closed, "closed image"),
     Row("Pillow, of a truncated file", opened("cut.jpg", JPEG[:-60]), "is the file complete"),
@@ -278,6 +292,7 @@ ROWS = [
     ),
     Row("text named .jpg", content("page.jpg", b"<html></html>"), "is a web page: download the image itself"),
     Row("video named .png", content("video.png", VIDEO), "is a video: expected an image"),
+    Row("JPEGs one after another", content("cam.MJPEG", 2 * JPEG), "is a video: expected an image; predictor.stream"),
     Row("PDF", content("page.pdf", b"%PDF-1.7\n"), "is a PDF: write its pages as images first"),
     Row("PostScript", content("a.eps", EPS), "is EPS, which is drawn by running a program"),
     Row("NumPy's file", content("a.npy", b"\x93NUMPY\1\0v\0{}"), "in NumPy's format: pass what numpy.load gives"),

@@ -20,6 +20,8 @@ from litepred.errors import ImageError
 G8 = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 RGB8 = np.dstack([G8, G8[::-1], G8[:, ::-1]])
 G16, RGB16 = G8.astype(np.uint16) * 257 + 3, RGB8.astype(np.uint16) * 257 + 3
+OPAQUE = np.full((6, 8), 65535, np.uint16)
+FINE = RGB8.astype(np.uint16) << 8 | 200  # in which cutting off differs from rounding
 BANDS5 = np.dstack([G8 + i for i in range(5)])
 
 
@@ -43,7 +45,7 @@ def tiff_of(array, photometric=1, planes=1, order="<", orientation=1, bits=None,
         278: [height],
         279: [len(data) // count] * count,
         284: [planes],
-        338: [alpha] * max(0, number - (3 if photometric == 2 else 1)),
+        338: [*np.resize(alpha, max(0, number - (3 if photometric == 2 else 1)))],
         339: [kind] * number,
     }
     entries, extra = b"", b""
@@ -56,6 +58,20 @@ def tiff_of(array, photometric=1, planes=1, order="<", orientation=1, bits=None,
         entries += struct.pack(f"{order}HHI", tag, 4, len(values)) + place
     head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(data))
     return head + data + struct.pack(f"{order}H", len(fields)) + entries + bytes(4) + extra
+
+
+def png_of_16_bits(*bands):
+    samples = np.dstack(bands).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in samples)
+    return png_of(8, 6, 16, {2: 4, 3: 2, 4: 6}[samples.shape[2]], rows)
+
+
+def ppm_of_16_bits(colours):
+    return b"P6 8 6 65535\n" + colours.astype(">u2").tobytes()
+
+
+def jp2_of(*bands):
+    return cv2.imencode(".jp2", np.tile(np.dstack(bands), (6, 6, 1)))[1].tobytes()
 
 
 def repeated(gray):
@@ -162,6 +178,69 @@ def test_bands_of_16_bits_in_a_png(bands, tmp_path):
     np.testing.assert_array_equal(image_to_array(tmp_path / "a.png", bands), image[:, :, -bands:].astype(np.float32))
 
 
+@pytest.mark.parametrize("alpha", [0, (1, 0), (2, 0), 2])
+def test_bands_that_pillow_leaves_out(alpha, tmp_path, monkeypatch):
+    """It opens the first three or four of five where they are called colours and alpha."""
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    (tmp_path / "a.tif").write_bytes(tiff_of(BANDS5, 2, alpha=alpha))
+    for channels in (4, 5):
+        with pytest.raises(ImageError, match=r"a TIFF of 5 bands of 8-bit .*pip install 'litepred\[tiff\]'"):
+            image_to_array(tmp_path / "a.tif", channels)
+
+
+def test_a_band_with_nan_is_told_with_the_name_of_the_file(tmp_path):
+    pytest.importorskip("tifffile")
+    (tmp_path / "a.tif").write_bytes(tiff_of(np.where(BANDS5 == 15, np.nan, BANDS5).astype(np.float32)))
+    with pytest.raises(ImageError, match=r"a\.tif' has NaN or infinite values"):
+        image_to_array(tmp_path / "a.tif", 5)
+
+
+def chained(*kinds, **tags):
+    """A TIFF of a page for each kind, which is the value of its tag 254; the first has further tags."""
+    content, place = b"II*\0\x08\0\0\0", 8
+    for i, kind in enumerate(kinds):
+        fields = {254: kind, 256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 1}
+        fields |= {int(name[1:]): value for name, value in tags.items()} if i == 0 else {}
+        place += 2 + 12 * len(fields) + 4
+        content += struct.pack("<H", len(fields))
+        content += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields.items())
+        content += struct.pack("<I", place if i < len(kinds) - 1 else 0)
+    return content
+
+
+CIRCLE = chained(0, 1)[:-4] + chained(0, 1)[:134][-4:]  # the second page is followed by itself
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (chained(0), None),
+        (chained(0, 0), "has several pages"),
+        (chained(0, 2), "has several pages"),
+        (chained(0, 1, 1), None),
+        (chained(0, 4, 1, 5), None),
+        (chained(0, 1, 0), "has several pages"),
+        (chained(1, 0), "has several pages"),
+        (chained(0, t330=8), None),
+        (chained(1), None),
+        (chained(1, t330=8), "begins with a preview, which is taken: develop the raw image"),
+        (chained(1, 0, t50706=1025), "begins with a preview, which is taken: develop the raw image"),
+        (CIRCLE, None),
+    ],
+)
+@pytest.mark.parametrize("decoder", ["tifffile", "OpenCV"])
+def test_smaller_copies_and_masks_are_no_pages(content, told, decoder, tmp_path, monkeypatch):
+    if decoder == "OpenCV":
+        monkeypatch.setitem(sys.modules, "tifffile", None)
+    (tmp_path / "a.tif").write_bytes(content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert read_image(tmp_path / "a.tif").shape == (1, 1, 3)
+    assert len(caught) == (told is not None)
+    if told:
+        assert told in str(caught[0].message)
+
+
 def test_a_palette_of_16_bits(tmp_path):
     pytest.importorskip("tifffile")
     (tmp_path / "a.tif").write_bytes(tiff_of(G16, 3))
@@ -171,7 +250,7 @@ def test_a_palette_of_16_bits(tmp_path):
 
 def test_bands_of_16_bits_where_nothing_keeps_them(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tifffile", None)
-    (tmp_path / "a.tif").write_bytes(tiff_of(np.dstack([RGB16, G16]), 2))
+    (tmp_path / "a.tif").write_bytes(tiff_of(np.dstack([RGB16, G16]), 2, alpha=2))
     cv2.imwrite(str(tmp_path / "a.jp2"), np.tile(np.dstack([RGB16, G16]), (6, 6, 1)))
     for name in ("a.tif", "a.jp2"):
         with pytest.raises(ImageError, match=r"more than 8 bits per sample, .*pip install 'litepred\[tiff\]'"):
@@ -204,6 +283,15 @@ def test_pgm_has_the_range_that_it_says(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content", [ppm_of_16_bits(FINE), b"P3 8 6 65535 " + b" ".join(b"%d" % one for one in FINE.ravel())]
+)
+def test_ppm_of_16_bits(content, tmp_path):
+    """Pillow alone would round, and OpenCV alone cannot read the second, which has no end of line."""
+    (tmp_path / "a.ppm").write_bytes(content)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.ppm"), RGB8[:, :, ::-1])
+
+
+@pytest.mark.parametrize(
     ("content", "told"),
     [
         (tiff_of(G16 >> 4), "16 bits per sample, but none above 3[0-9]{3}, and is nearly black"),
@@ -213,8 +301,38 @@ def test_pgm_has_the_range_that_it_says(tmp_path):
         (tiff_of(G8.astype(np.int16) - 99), "has negative values, which count as 32768 and more"),
         (tiff_of(np.zeros((6, 8), np.uint16)), None),
         (tiff_of(G16 >> 1), None),
+        (tiff_of(np.dstack([G16 >> 4, OPAQUE]), alpha=2), "none above 3[0-9]{3}, and is nearly black"),
+        (tiff_of(np.dstack([RGB16 >> 4, OPAQUE]), 2, alpha=2), "is nearly black"),
+        (tiff_of(np.dstack([RGB16 >> 4, OPAQUE]), 2, planes=2, alpha=2), "is nearly black"),
+        (png_of_16_bits(G16 >> 4, OPAQUE), "is nearly black"),
+        (png_of_16_bits(RGB16 >> 4, OPAQUE), "is nearly black"),
+        (ppm_of_16_bits(RGB16 >> 4), "is nearly black"),
+        (jp2_of(RGB16 >> 4), "is nearly black"),
+        (jp2_of(RGB16 >> 4, OPAQUE), "is nearly black"),
+        (png_of_16_bits(RGB16, OPAQUE), None),
+        (ppm_of_16_bits(RGB16), None),
+        (jp2_of(RGB16, OPAQUE), None),
     ],
-    ids=["12 bits", "8 bits", "12 bits, colour", "14 bits, planes", "negative", "black", "15 bits"],
+    ids=[
+        "12 bits",
+        "8 bits",
+        "12 bits, colour",
+        "14 bits, planes",
+        "negative",
+        "black",
+        "15 bits",
+        "12 bits, gray and alpha",
+        "12 bits, colour and alpha",
+        "12 bits, colour and alpha, planes",
+        "12 bits, PNG of gray and alpha",
+        "12 bits, PNG of colour and alpha",
+        "12 bits, PPM",
+        "12 bits, JPEG 2000",
+        "12 bits, JPEG 2000 with alpha",
+        "16 bits, PNG of colour and alpha",
+        "16 bits, PPM",
+        "16 bits, JPEG 2000 with alpha",
+    ],
 )
 def test_what_may_be_wrong_is_told(content, told, tmp_path):
     (tmp_path / "a.tif").write_bytes(content)
@@ -273,12 +391,12 @@ def test_big_tiff(order, tmp_path):
     assert image_size(tmp_path / "a.tif") == (6, 8)
 
 
-@pytest.mark.parametrize("gray", [True, False])
-def test_jpeg_2000_of_16_bits(gray, tmp_path):
+@pytest.mark.parametrize("bands", [1, 3, 4])
+def test_jpeg_2000_of_16_bits(bands, tmp_path):
     """In colours Pillow's rounding makes the brightest samples black."""
-    image = np.full((32, 48, 3), 65535, np.uint16)
+    image = np.full((32, 48, bands), 65535, np.uint16)
     image[8:16] = 40000
-    cv2.imwrite(str(tmp_path / "a.jp2"), image[:, :, 0] if gray else image)
+    cv2.imwrite(str(tmp_path / "a.jp2"), image)
     np.testing.assert_array_equal(read_image(tmp_path / "a.jp2"), cv2.imread(str(tmp_path / "a.jp2")))
     with open(tmp_path / "a.jp2", "rb") as file:
         assert read_image(file).min() > 150

@@ -48,6 +48,30 @@ def test_a_name_in_the_other_form(form, other, tmp_path):
         assert len(list(reader)) == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no colons in names")
+@pytest.mark.parametrize("name", ["2024-01-01T12:30:00.mp4", "rtsp:a/b.mp4"])
+@pytest.mark.parametrize("writer", ["PyAV", "OpenCV"])
+@pytest.mark.filterwarnings("ignore:.*MPEG-4 part 2")
+def test_a_name_with_a_colon(name, writer, tmp_path, monkeypatch):
+    """FFmpeg takes what stands before it for a protocol."""
+    if writer == "OpenCV":
+        monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    write(name, 2)
+    with VideoReader(name) as reader:
+        assert len(list(reader)) == 2
+
+
+def test_jpegs_one_after_another(tmp_path):
+    """The beginning of such a file is that of a JPEG."""
+    frames = [np.full((48, 64, 3), 40 * i, np.uint8) for i in range(3)]
+    content = b"".join(cv2.imencode(".jpg", frame)[1].tobytes() for frame in frames)
+    (tmp_path / "cam.mjpeg").write_bytes(content)
+    with VideoReader(tmp_path / "cam.mjpeg") as reader:
+        assert [round(frame.mean() / 40) for _, _, frame in reader] == [0, 1, 2]
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_video_that_breaks_off_is_not_there(error, tmp_path):
     with pytest.raises(error), video_file(tmp_path / "a.mp4", 10, (48, 64)) as add_frame:
@@ -186,6 +210,9 @@ def test_videos_are_told_by_content(format, tmp_path):
         ("a.mka", b"\x1aE\xdf\xa3", False),
         ("a.mp4", b"", True),  # so that what reads videos says what is wrong
         ("a.MP4", b"text", True),
+        ("a.mjpeg", b"\xff\xd8\xff\xe0", True),
+        ("a.MJPG", b"\xff\xd8\xff\xdb", True),
+        ("a.mjpeg", b"", True),
     ],
 )
 def test_what_is_a_video(name, content, expected, tmp_path):
@@ -284,6 +311,7 @@ class TestAddresses:
             ("http://192.168.0.5/v1.2/stream?x=a.png", True),
             ("http://h/axis-cgi/mjpg/video.cgi", True),
             ("https://h/model.pth", False),
+            ("http://h/cam.MJPG?x=1", True),
             ("https://h/a.png", False),
             ("ftp://h/a.mp4", False),
         ],
