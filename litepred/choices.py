@@ -211,7 +211,7 @@ def _write(name: str) -> None:
 
 def has_vnni() -> bool:
     """Whether the system, or a torch of late, says that the processor adds products of eight bits in 32."""
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return "vnni" in processor() or any(known.get(name) for name in ("avx_vnni", "avx512_vnni"))
 
 
