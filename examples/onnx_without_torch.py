@@ -160,7 +160,11 @@ class OnnxModel:
             pixels = pixels[:, :, ::-1]
         arrays = {"image": np.ascontiguousarray(pixels.transpose(2, 0, 1))}  # (C, H, W)
         wanted = [name for name in ("boxes", "scores", "classes", "masks") if name in self.outputs]
-        found = dict(zip(wanted, self.session.run(wanted, arrays)))
+        try:
+            found = dict(zip(wanted, self.session.run(wanted, arrays)))
+        except Exception as error:  # of ONNX Runtime's own kinds
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"ONNX Runtime cannot run the model on it ({reason:.200}): export it anew") from error
         scales = np.array([image.width / width, image.height / height] * 2, np.float32)
         boxes = found["boxes"] * scales
         finite = np.isfinite(boxes).all(axis=1)
@@ -210,6 +214,10 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # names may have letters that the console has not
     arguments = parse_arguments()
+    target = Path(arguments.output)
+    if target.is_dir():
+        print(f"--output is the folder {str(target)!r}: expected the name of a file to write", file=sys.stderr)
+        return 2
     try:
         model = OnnxModel(arguments.model, arguments.threads)
     except ImportError as error:
@@ -228,13 +236,14 @@ def main() -> int:
             continue
         print(f"{path}: {len(found)} instances")
         entries += found
-    target = Path(arguments.output)
     beside = target.with_name(f".{target.name}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         beside.write_text(json.dumps(entries, indent=1), encoding="utf-8")
         os.replace(beside, target)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
         print(f"cannot write {str(target)!r}: {error.strerror}", file=sys.stderr)
         return 2
     print("written:", target)

@@ -209,6 +209,12 @@ def _write(name: str) -> None:
             file.write(json.dumps(rows, ensure_ascii=False, indent=1).encode())
 
 
+def has_vnni() -> bool:
+    """Whether the system, or a torch of late, says that the processor adds products of eight bits in 32."""
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "vnni" in processor() or any(known.get(name) for name in ("avx_vnni", "avx512_vnni"))
+
+
 @functools.cache
 def processor() -> str:
     """Return what the system says of the processor's make and instructions, which stays the same from day to day."""

@@ -31,6 +31,7 @@ __all__ = [
     "class_kind",
     "class_metadata",
     "embedded_config",
+    "known_names",
     "named_config",
     "resolve_model",
     "set_class_counts",
@@ -242,6 +243,13 @@ def class_kind(cfg: CfgNode) -> tuple[str, int]:
         return "stuff_classes", model.SEM_SEG_HEAD.NUM_CLASSES
     section = model.RETINANET if model.META_ARCHITECTURE == "RetinaNet" else model.ROI_HEADS
     return "thing_classes", section.NUM_CLASSES
+
+
+def known_names(cfg: CfgNode, metadata: Metadata) -> list[str] | None:
+    """Return the class names in a data set's metadata, if there is one for each class of the config's model."""
+    kind, number = class_kind(cfg)
+    names = metadata.get(kind, ())
+    return list(names) if len(names) == number else None
 
 
 def class_metadata(cfg: CfgNode, class_names: Sequence[str] | None) -> Metadata:

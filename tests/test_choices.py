@@ -217,6 +217,26 @@ def test_the_automatic_precision(fast, faster, precision, monkeypatch):
     assert optimize(torch.nn.Sequential(Conv2d(3, 3, 1)).eval(), "auto") == precision
 
 
+@pytest.mark.parametrize(
+    ("told", "capabilities", "expected"),
+    [
+        ("", None, False),
+        ("", {}, False),
+        ("flags: avx2", {"avx2": True, "avx512_vnni": False}, False),
+        ("flags: avx2 avx512_vnni", None, True),
+        ("flags: avx2 avx_vnni", {}, True),
+        ("Intel64 Family 6", {"avx512_vnni": True}, True),
+        ("Intel64 Family 6", {"avx_vnni": True, "avx512_vnni": False}, True),
+    ],
+)
+def test_products_of_eight_bits(told, capabilities, expected, monkeypatch):
+    monkeypatch.setattr(choices, "processor", lambda: told)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    if capabilities is None:  # as in older versions
+        monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert choices.has_vnni() is expected
+
+
 def test_another_process_chooses_the_same(tmp_path):
     program = """
 import torch

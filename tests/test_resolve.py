@@ -12,7 +12,7 @@ from litepred import CheckpointError, ConfigError, Predictor
 from litepred.checkpoint import readers
 from litepred.checkpoint.bundle import bundle_texts
 from litepred.checkpoint.writers import write_checkpoint
-from litepred.resolve import class_kind, class_metadata, resolve_model
+from litepred.resolve import class_kind, class_metadata, known_names, resolve_model
 
 NAMES = ["a", "b", "c"]
 
@@ -148,3 +148,22 @@ def test_class_kind(family, key, expected):
     cfg = tiny_cfg(family)
     cfg.merge_from_list([key, 7])
     assert class_kind(cfg) == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "key", "data_set", "number", "expected"),
+    [
+        ("fpn", "MODEL.ROI_HEADS.NUM_CLASSES", "coco_2017_val", 5, None),
+        ("fpn", "MODEL.ROI_HEADS.NUM_CLASSES", "coco_2017_val", 80, "person"),
+        ("fpn", "MODEL.ROI_HEADS.NUM_CLASSES", "never_seen", 80, None),
+        ("semantic", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "coco_2017_val_panoptic_stuffonly", 54, "things"),
+        ("semantic", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "coco_2017_val_panoptic_stuffonly", 80, None),
+        ("semantic", "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "cityscapes_fine_sem_seg_val", 19, "road"),
+    ],
+)
+def test_known_names(family, key, data_set, number, expected):
+    cfg = tiny_cfg(family)
+    cfg.merge_from_list([key, number])
+    cfg.DATASETS.TEST = (data_set,)
+    names = known_names(cfg, class_metadata(cfg, None))
+    assert names is None if expected is None else (len(names), names[0]) == (number, expected)

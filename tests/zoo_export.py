@@ -86,8 +86,9 @@ def main() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         predictor = Predictor(cfg, weights=trained_like(cfg))
-    opset = 19 if any(cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE) else 18
-    print(export_onnx(predictor, path, opset=opset, check=IMAGES[:1]))
+    report = export_onnx(predictor, path, check=IMAGES[:1])
+    assert Predictor(path).engine == "onnxruntime"
+    print(report)
 
 
 if __name__ == "__main__":

@@ -158,22 +158,18 @@ def _half(key: str, value: Tensor) -> Tensor:
 
 def _class_names(given: str | None, checkpoint: Checkpoint, cfg: CfgNode | None) -> list[str] | None:
     from ..checkpoint.bundle import read_class_names
-    from ..data import MetadataCatalog
-    from ..resolve import class_kind
+    from ..resolve import class_kind, class_metadata, known_names
 
     names = read_class_names(checkpoint) if given is None else class_names(given)
     if cfg is None or cfg.MODEL.META_ARCHITECTURE == "ProposalNetwork":
         return names
-    kind, number = class_kind(cfg)
+    number = class_kind(cfg)[1]
     if names is not None and len(names) != number:
         raise ConfigError(
             f"there are {len(names)} class names ({', '.join(names)[:60]}), but the config's model has {number} "
             "classes: pass a name for each with --class-names"
         )
-    if names is None and len(cfg.DATASETS.TEST):
-        known = MetadataCatalog.get(cfg.DATASETS.TEST[0]).get(kind, ())
-        names = list(known) if len(known) == number else None
-    return names
+    return known_names(cfg, class_metadata(cfg, None)) if names is None else names
 
 
 def _portable(cfg: CfgNode) -> str:

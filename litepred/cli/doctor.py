@@ -102,14 +102,14 @@ def _installed(name: str) -> str:
 def _devices() -> Iterator[tuple[str, str]]:
     import torch
 
-    from ..choices import processor
+    from ..choices import has_vnni
     from ..optimize import is_fast
 
     def paths(device: torch.device) -> str:
         fast = [precision for precision in _PRECISIONS if is_fast(precision, device)]
         return f"fast in float32{''.join(f', {one}' for one in fast)}"
 
-    bits = ", int8 (VNNI)" if "vnni" in processor() else ""
+    bits = ", int8 (VNNI)" if has_vnni() else ""
     level = torch.backends.cpu.get_cpu_capability()
     told = f"{os.cpu_count()} cores, torch takes {torch.get_num_threads()}; {level}; {paths(torch.device('cpu'))}{bits}"
     yield "cpu", told

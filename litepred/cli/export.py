@@ -51,7 +51,8 @@ def add_options(parser: CommandParser) -> None:
     told = "take images of this size alone, in pixels after resizing; default: any size"
     add(written, "--size", told, action="store", metavar=("HEIGHT", "WIDTH"), nargs=2, type=positive)
     add(written, "--half", "store the weights in float16: half the size, and rounded")
-    add(written, "--opset N", "version of ONNX's operators", type=positive, default=18)
+    told = "version of ONNX's operators, from 18 on; default: the oldest that has all that the model needs"
+    add(written, "--opset N", told, type=positive)
     told = "image to compare on, once for each; default: an example page, a part of it, and an empty image"
     add(written, "--check IMAGE", told, action="append")
     add(written, "--force", "replace OUT.onnx if it is there")
@@ -74,11 +75,16 @@ def run(arguments: argparse.Namespace) -> int:
     sources = [one for one in (arguments.model, arguments.weights) if one is not None and Path(one).is_file()]
     check_targets([*sources, *calibration], [target])
     from ..export import export_onnx, quantize_onnx
+    from ..export.onnx_file import graph_image
     from ..predictor import Predictor
 
     predictor = make_predictor(arguments, device="cpu")
-    evaluator = average_precision(arguments.annotations, predictor) if arguments.annotations is not None else None
     size_hw = None if arguments.size is None else (arguments.size[0], arguments.size[1])
+    for image in calibration:
+        graph_image(predictor, image, size_hw)
+    evaluator = average_precision(arguments.annotations, predictor) if arguments.annotations is not None else None
+    if evaluator is not None:  # first, since it is here that annotations prove to be of another kind of model
+        print(f"AP before: {_figures(evaluator, predictor, Path(arguments.calibrate))}")
     with tempfile.TemporaryDirectory() as folder:
         written = str(Path(folder) / "model.onnx") if arguments.int8 else str(target)
         report = export_onnx(
@@ -88,8 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.int8:
             print(quantize_onnx(written, target, calibration))
             if evaluator is not None:
-                for told, file in (("before", written), ("after", str(target))):
-                    print(f"AP {told}: {_figures(evaluator, Predictor(file), Path(arguments.calibrate))}")
+                print(f"AP after: {_figures(evaluator, Predictor(str(target)), Path(arguments.calibrate))}")
     return 0
 
 
@@ -103,6 +108,8 @@ def _calibration_images(arguments: argparse.Namespace) -> list[str]:
         if arguments.calibrate is not None or arguments.annotations is not None:
             raise LitepredError("--calibrate and --annotations are for --int8: pass it too, or leave them out")
         return []
+    if arguments.half:
+        raise LitepredError("--half and --int8 were given: choose one, what is stored in float16 is not quantised")
     if arguments.calibrate is None or not Path(arguments.calibrate).is_dir():
         raise LitepredError(
             f"--int8 came with --calibrate {arguments.calibrate}: expected a folder with some ten to a hundred images "

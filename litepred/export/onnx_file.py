@@ -19,17 +19,20 @@ from torch import Tensor
 
 from ..data import ImageLike
 from ..default_model import example_page
-from ..errors import ConfigError, LitepredError, package
+from ..errors import ConfigError, ImageError, LitepredError, package
 from ..files import whole_file
+from ..layers import DeformConv
 from ..modeling.rcnn import MetaArch
 from ..predictor import Predictor
+from ..resolve import known_names
 from .engines import OnnxRuntime
 from .graph import ImageGraph, plain_model
 from .metadata import header_texts, onnx_module
 
-__all__ = ["ExportReport", "export_onnx"]
+__all__ = ["ExportReport", "export_onnx", "graph_image"]
 
 _LEAST_TORCH = (2, 14)
+_LEAST_OPSET, _DEFORM_OPSET = 18, 19  # which torch's exporter writes, and in which deformable convolutions came
 _MOST_BYTES = 2**31 - 2**24  # protobuf holds 2 GB; the graph itself takes some of it
 _HALF_FROM = 256  # smaller tensors stay in float32: constants of boxes and anchors, and biases
 _LARGEST_HALF = 65504
@@ -82,7 +85,7 @@ def export_onnx(
     *,
     size_hw: tuple[int, int] | None = None,
     half: bool = False,
-    opset: int = 18,
+    opset: int | None = None,
     check: Iterable[ImageLike] | None = None,
 ) -> ExportReport:
     """Write a model as an ONNX file of one piece, which takes images of any size.
@@ -99,14 +102,15 @@ def export_onnx(
     Args:
         predictor: whose model is exported; it must compute in float32, on whatever device.
         path: where the ONNX file is written; a file that is there is replaced.
-        size_hw: height and width in pixels, when images of that size alone are to be taken.
+        size_hw: height and width in pixels after resizing, when images of that size alone are to be taken.
         half: store the weights in float16, in half the space. They are still multiplied in float32. The differences
             that their rounding makes are told and not limited; that the same instances are found is.
-        opset: version of ONNX's operators.
+        opset: version of ONNX's operators; by default 18, and 19 for deformable convolutions, which are in it first.
         check: images to compare on; by default the example page, a part of it, and an empty image.
 
     Raises:
         ConfigError: when this model cannot be exported, or an argument makes no sense.
+        ImageError: when an image to compare on cannot be read, or is of floats that the file does not take.
         LitepredError: when the file's answers differ from the predictor's. Nothing is written then.
         WriteError: when the file cannot be written.
     """
@@ -119,15 +123,19 @@ def export_onnx(
     for name in ("onnxscript", "onnxruntime"):  # of which the first translates, and the second compares at the end
         package(name, "writing an ONNX file", "'litepred[onnx]'", ConfigError)
     model = _exportable(predictor, half)
+    least = _DEFORM_OPSET if any(isinstance(part, DeformConv) for part in model.modules()) else _LEAST_OPSET
+    most = onnx.defs.onnx_opset_version()
+    opset = least if opset is None else opset
+    if not least <= opset <= most:
+        raise ConfigError(f"opset (--opset) is {opset}: expected {least} to {most} for this model, or leave it out")
+    bands = len(model.pixel_mean)
+    if size_hw is not None:
+        graph_image(predictor, np.zeros((*size_hw, bands), np.uint8), size_hw)
     if model.device.type != "cpu":
         model = copy.deepcopy(model).cpu()
     graph = ImageGraph(cast(MetaArch, plain_model(model))).eval()
     reference = ImageGraph(model)
-    images = [
-        predictor.prepare(image)["image"] for image in (_examples(len(model.pixel_mean)) if check is None else check)
-    ]
-    if model.resizes_itself:
-        images = [model.resize(image.float()) for image in images]
+    images = [graph_image(predictor, image) for image in (_examples(bands) if check is None else check)]
     if size_hw is not None:
         images = [_resized(image, size_hw) for image in images]
     if not images:
@@ -136,8 +144,7 @@ def export_onnx(
     _tidy(proto.graph)
     if half:
         _store_in_half(proto, onnx)
-    names = predictor.metadata.get("thing_classes") or predictor.metadata.get("stuff_classes")
-    for key, text in header_texts(predictor.cfg, names).items():
+    for key, text in header_texts(predictor.cfg, known_names(predictor.cfg, predictor.metadata)).items():
         proto.metadata_props.add(key=key, value=text)
     with whole_file(path) as file:
         file.write(proto.SerializeToString())
@@ -156,6 +163,30 @@ def export_onnx(
         num_bytes,
         time.perf_counter() - started,
     )
+
+
+def graph_image(predictor: Predictor, image: ImageLike, size_hw: tuple[int, int] | None = None) -> Tensor:
+    """Return an image (C, H, W) as the exported graph of a predictor's model takes it.
+
+    Raises:
+        ConfigError: when the graph is to take images of ``size_hw`` alone, and this one becomes of another size.
+        ImageError: when it cannot be read, or is of floats that the graph does not take.
+    """
+    prepared = predictor.prepare(image)
+    pixels: Tensor = prepared["image"]
+    told = repr(os.fspath(image)) if isinstance(image, (str, os.PathLike)) else "an image"
+    told = f"{told} of {prepared['height']} × {prepared['width']} pixels (height × width)"
+    if getattr(predictor.model, "resizes_itself", False):
+        pixels = predictor.model.resize(pixels.float())
+    elif pixels.dtype != torch.uint8:
+        raise ImageError(f"{told} has floats, but the exported model takes uint8 alone: convert it to that")
+    height, width = pixels.shape[1:]
+    if size_hw is not None and tuple(size_hw) != (height, width):
+        raise ConfigError(
+            f"{told} is resized to {height} × {width}, but the file is to take {size_hw[0]} × {size_hw[1]} alone: "
+            "leave size_hw (--size) out, or change it or the config's INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST"
+        )
+    return pixels
 
 
 def _exportable(predictor: Predictor, half: bool) -> MetaArch:
@@ -244,7 +275,13 @@ def _traced(graph: ImageGraph, predictor: Predictor, size_hw: tuple[int, int] | 
         except Exception as error:  # of many kinds, from the depths of torch
             reason = str(error).strip().split("\n")[0]
             raise ConfigError(f"{type(model).__name__} cannot be exported: {reason:.300}") from error
-    return program.model_proto  # type: ignore[union-attr]
+    proto = program.model_proto  # type: ignore[union-attr]
+    found = [one.version for one in proto.opset_import if not one.domain]
+    if found != [opset]:  # which is torch's answer where it cannot translate
+        raise ConfigError(
+            f"torch's exporter wrote operators of version {found}, and {opset} was asked for: leave opset (--opset) out"
+        )
+    return proto
 
 
 @contextmanager
@@ -312,6 +349,13 @@ def _compare(graph: ImageGraph, engine: Any, image: Tensor, half: bool) -> tuple
     with torch.no_grad():
         expected = {name: value.numpy() for name, value in graph.raw(**arguments).items()}
     found = engine.run({name: value.numpy() for name, value in arguments.items()})
+    place = f"on an image of {image.shape[1]} × {image.shape[2]} pixels"
+    for name, value in expected.items():
+        for whose, values in (("predictor", value), ("exported model", found[name])):
+            if not np.isfinite(values).all():
+                raise LitepredError(
+                    f"the {whose}'s {name} have NaN or infinity in them {place}: nothing was written. Check the weights"
+                )
     rows = _rows_in_common(expected, found)
     differences = {}
     for name, value in expected.items():
@@ -322,9 +366,8 @@ def _compare(graph: ImageGraph, engine: Any, image: Tensor, half: bool) -> tuple
         limit = _TOLERANCES.get(name, _RELATIVE * max(1.0, float(np.abs(value).max()) if value.size else 0.0))
         if differences[name] > limit and not half:
             raise LitepredError(
-                f"the exported model's {name} differ from the predictor's by {differences[name]:.3g} on an image of "
-                f"{image.shape[1]} × {image.shape[2]} pixels, expected {limit:.3g} at most: nothing was written. "
-                "Please report this with the model's config."
+                f"the exported model's {name} differ from the predictor's by {differences[name]:.3g} {place}, expected "
+                f"{limit:.3g} at most: nothing was written. Please report this with the model's config."
             )
     return differences, 0 if rows is None else len(rows[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import statistics
 import tempfile
 import time
@@ -13,19 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ..choices import processor
+from ..choices import has_vnni
 from ..data import ImageLike
 from ..errors import ConfigError, LitepredError, package
 from ..files import whole_file
 from ..predictor import Predictor
 from ..structures import Instances, pairwise_iou
-from .metadata import read_onnx
+from .metadata import onnx_module, read_onnx
 
 __all__ = ["QuantizationReport", "quantize_onnx"]
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
 # The last layers, whose results are scores and coordinates; see `quantize_onnx`.
 _IN_FLOAT = ("predictor", "cls_score", "bbox_pred", "objectness_logits", "anchor_deltas", "lowres", "mask_head.deconv")
+_X86 = ("x86_64", "amd64")
 _COUNTED_FROM = 0.5  # the score of an instance that is looked for again
 _SAME_FROM = 0.5  # the IoU of its two boxes
 
@@ -57,11 +59,12 @@ class QuantizationReport:
     seconds: float
 
     def __str__(self) -> str:
-        share = f"{self.kept / self.instances:.1%}" if self.instances else "none of none"
+        told = f"{self.path}: {self.num_bytes / 1e6:,.1f} MB in int8, {self.seconds:.0f} s; on {self.images} images "
+        if not self.instances:
+            return f"{told}nothing was compared: the model in float finds no instances (score 0.5 or more)"
         return (
-            f"{self.path}: {self.num_bytes / 1e6:,.1f} MB in int8, {self.seconds:.0f} s; on {self.images} images "
-            f"{share} of {self.instances} instances (score 0.5 or more) are kept, their corners moved by "
-            f"{self.moved:.2f} px (median) and {self.moved_most:.2f} px (95th percentile)"
+            f"{told}{self.kept / self.instances:.1%} of {self.instances} instances (score 0.5 or more) are kept, their "
+            f"corners moved by {self.moved:.2f} px (median) and {self.moved_most:.2f} px (95th percentile)"
         )
 
 
@@ -79,7 +82,8 @@ def quantize_onnx(
         images: some ten to a hundred, of the kind that the model will see. All of them are read twice.
 
     Raises:
-        ConfigError: there is no image, or ONNX Runtime is missing or cannot quantise the file.
+        ConfigError: there is no image, the weights are in float16, or ONNX Runtime is missing or cannot quantise the
+            file.
         CheckpointError: ``source`` is no file of litepred's.
         WriteError: ``target`` cannot be written.
     """
@@ -91,7 +95,12 @@ def quantize_onnx(
     exact = Predictor(str(source))
     if exact.cfg.MODEL.PROPOSAL_GENERATOR.NAME == "PrecomputedProposals":
         raise ConfigError("the model takes proposals with each image, so that images alone do not calibrate it")
-    layers = [node.name for node in read_onnx(source).graph.node if node.op_type in _LAYERS]
+    graph = read_onnx(source).graph
+    if any(tensor.data_type == onnx_module().TensorProto.FLOAT16 for tensor in graph.initializer):
+        raise ConfigError(
+            f"{os.fspath(source)!r} has weights in float16, which are not quantised: export it without half=True"
+        )
+    layers = [node.name for node in graph.node if node.op_type in _LAYERS]
     in_float = tuple(name for name in layers if any(part in name.rpartition("/")[0] for part in _IN_FLOAT))
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
@@ -118,7 +127,7 @@ def quantize_onnx(
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
                 # An x86 processor without VNNI adds two products of eight bits in sixteen, which overflow.
-                reduce_range="avx2" in processor() and "vnni" not in processor(),
+                reduce_range=platform.machine().lower() in _X86 and not has_vnni(),
             )
         except LitepredError:
             raise

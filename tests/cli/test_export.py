@@ -25,6 +25,7 @@ PAGE = Path(__file__).parent.parent.parent / "weights" / "example_page.png"
         (["export", "there.onnx"], "which is there already: choose another name, or replace it with --force"),
         (["export", "model.onnx", "--int8"], "expected a folder with some ten to a hundred images"),
         (["export", "model.onnx", "--calibrate", "."], "are for --int8"),
+        (["export", "model.onnx", "--int8", "--half", "--calibrate", "."], "--half and --int8 were given: choose one"),
         (["export", "model.onnx", "--int8", "--calibrate", "empty"], "has no image in it to quantise on"),
         (
             ["export", "model.onnx", "--int8", "--calibrate", "empty"],
@@ -47,19 +48,38 @@ def test_mistakes(typed, told, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "model.onnx").exists()
 
 
-def test_annotations_are_held_against_the_model_before_it_is_exported(tmp_path, monkeypatch, capsys):
+_BOX = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0}
+
+
+@pytest.mark.parametrize(
+    ("family", "record", "options", "told"),
+    [
+        ("retinanet", {}, [], "the annotations have 4 categories"),
+        ("retinanet", {"file_name": "missing.png"}, [], "missing.png"),
+        ("retinanet", {"file_name": "damaged.png"}, [], "damaged.png"),
+        ("retinanet", {}, ["--size", "64", "64"], "is resized to 800 × 1000, but the file is to take 64 × 64 alone"),
+        ("four classes", {"height": 12, "width": 15}, [], "the annotations say 12 × 15 (height × width): correct them"),
+        ("four classes", {}, [], "the model finds masks, but the annotation 1 has None as its segmentation"),
+        ("semantic", {}, [], "measured on instances, but this model finds sem_seg"),
+    ],
+)
+def test_images_and_annotations_are_held_against_the_model_before_it_is_exported(
+    family, record, options, told, tmp_path, monkeypatch, capsys
+):
     pytest.importorskip("pycocotools")
     monkeypatch.chdir(tmp_path)
-    Path("config.yaml").write_text(tiny_cfg("retinanet").dump())
+    changes = {"MASK_ON": True, "ROI_HEADS__NUM_CLASSES": 4, "ROI_HEADS__SCORE_THRESH_TEST": 0.0}
+    cfg = tiny_cfg("fpn", **changes) if family == "four classes" else tiny_cfg(family)
+    Path("config.yaml").write_text(cfg.dump())
     Path("images").mkdir()
     cv2.imwrite("images/0.png", IMAGES[0])
-    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0}
-    images, categories = [{"id": 0, "file_name": "0.png"}], [{"id": i} for i in range(4)]
-    Path("boxes.json").write_text(json.dumps({"images": images, "annotations": [box], "categories": categories}))
+    Path("images/damaged.png").write_bytes(Path("images/0.png").read_bytes()[:200])
+    images, categories = [{"id": 0, "file_name": "0.png", **record}], [{"id": i} for i in range(4)]
+    Path("boxes.json").write_text(json.dumps({"images": images, "annotations": [_BOX], "categories": categories}))
     typed = ["export", "config.yaml", "out.onnx", "--int8", "--calibrate", "images", "--annotations", "boxes.json"]
     monkeypatch.setattr("litepred.export.export_onnx", lambda *_, **__: pytest.fail("it is exported"))
-    assert main(typed) == 1
-    assert "the annotations have 4 categories" in capsys.readouterr().err
+    assert main([*typed, *options]) == 1
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.long
@@ -78,13 +98,12 @@ def test_from_checkpoint_to_int8(tmp_path, monkeypatch, capsys):
     for i, image in enumerate(IMAGES):
         cv2.imwrite(f"images/{i}.png", image)
         images.append({"id": i, "file_name": f"{i}.png", "height": image.shape[0], "width": image.shape[1]})
-    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 50, 40], "area": 2000, "iscrowd": 0}
     categories = [{"id": i, "name": str(i)} for i in (1, 2, 3)]
-    Path("boxes.json").write_text(json.dumps({"images": images, "annotations": [box], "categories": categories}))
+    Path("boxes.json").write_text(json.dumps({"images": images, "annotations": [_BOX], "categories": categories}))
     typed = ["export", "config.yaml", "out.onnx", "--weights", "model.pth", "--int8", "--calibrate", "images"]
     assert main([*typed, "--annotations", "boxes.json", "--check", "images/0.png"]) == 0
     told = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in told] == ["in float", "out.onnx", "AP before", "AP after"]
+    assert [line.split(":")[0] for line in told] == ["AP before", "in float", "out.onnx", "AP after"]
     assert Predictor("out.onnx").engine == "onnxruntime"
     assert main(["predict", "images", "--config", "out.onnx", "--output", "pictures"]) == 0
     assert len(list(Path("pictures").iterdir())) == 3

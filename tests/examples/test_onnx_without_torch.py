@@ -13,6 +13,7 @@ import venv
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -250,6 +251,39 @@ class TestErrors:
         done = run(stand_in(tmp_path / "model.onnx"), ANNOTATED / "page1.png", "--output", target)
         assert done.returncode == 2
         assert done.stderr.startswith(f"cannot write {str(target)!r}: ")
+
+    def test_the_output_is_a_folder(self, tmp_path):
+        done = run(tmp_path / "none.onnx", "none.png", "--output", tmp_path)
+        assert (done.returncode, list(tmp_path.iterdir())) == (2, [])
+        assert done.stderr == f"--output is the folder {str(tmp_path)!r}: expected the name of a file to write\n"
+
+    def test_nothing_is_left_of_what_cannot_be_written(self, example, tmp_path, monkeypatch, capsys):
+        model = stand_in(tmp_path / "model.onnx")
+        monkeypatch.setattr("os.replace", Mock(side_effect=PermissionError(13, "in use")))
+        typed = [EXAMPLE, model, ANNOTATED / "page1.png", "--output", tmp_path / "new" / "results.json"]
+        monkeypatch.setattr(sys, "argv", list(map(str, typed)))
+        assert example.main() == 2
+        assert capsys.readouterr().err == f"cannot write {str(typed[-1])!r}: in use\n"
+        assert not list((tmp_path / "new").iterdir())
+
+    def test_the_model_cannot_be_run_on_an_image(self, example, tmp_path, monkeypatch, capsys):
+        model = stand_in(tmp_path / "model.onnx")
+        session = Mock(side_effect=[RuntimeError("no memory\nfor it"), *[[np.zeros((0, 4)), *[np.zeros(0)] * 3]]])
+        original = example.OnnxModel.__init__
+
+        def failing(self, *arguments):
+            original(self, *arguments)
+            self.session = Mock(run=session)
+
+        monkeypatch.setattr(example.OnnxModel, "__init__", failing)
+        page = ANNOTATED / "page1.png"
+        typed = [EXAMPLE, model, page, page, "--output", tmp_path / "results.json"]
+        monkeypatch.setattr(sys, "argv", list(map(str, typed)))
+        assert example.main() == 1
+        assert (
+            f"left out: {str(page)!r}: ONNX Runtime cannot run the model on it (no memory)" in capsys.readouterr().err
+        )
+        assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == []
 
 
 def test_sizes_are_litepreds(example):

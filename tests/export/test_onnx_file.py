@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from exported_families import IMAGES, MORE_FAMILIES, assert_the_same, check_family, predictor_of
 from tiny_models import golden, tiny_cfg
 
-from litepred import ConfigError, LitepredError, Predictor, extensions, model_zoo
+from litepred import ConfigError, ImageError, LitepredError, Predictor, extensions, model_zoo
 from litepred.layers import Conv2d, WinogradConv2d
+from litepred.resolve import resolve_model
 from litepred.structures import Boxes, Instances
 
 onnx = pytest.importorskip("onnx")
@@ -29,7 +32,7 @@ def test_panoptic_fpn(tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("family", MORE_FAMILIES)
 def test_more_families(family, tmp_path):
-    check_family(family, tmp_path, opset=19 if "deform" in family else 18)
+    check_family(family, tmp_path)
 
 
 @pytest.mark.long
@@ -87,6 +90,55 @@ def test_an_engine_for_any_model_exports_it_once(tmp_path, monkeypatch):
     assert [path.suffix for path in (tmp_path / "exported").iterdir()] == [".onnx"]
 
 
+@pytest.mark.parametrize(("family", "opset"), [("RetinaNet", 18), ("deformable", 19), ("modulated deformable", 19)])
+def test_the_version_of_the_operators_by_default(family, opset, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(onnx_file, "_traced", lambda *arguments: found.append(arguments[-1]) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_onnx(predictor_of(family), tmp_path / "model.onnx", check=IMAGES[:1])
+    assert found == [opset]
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "data_set", "number"),
+    [
+        ("retinanet", {}, "coco_2017_val", 0),
+        ("retinanet", {"RETINANET__NUM_CLASSES": 80}, "coco_2017_val", 80),
+        ("semantic", {"SEM_SEG_HEAD__NUM_CLASSES": 54}, "coco_2017_val_panoptic_stuffonly", 54),
+        ("deeplab v3+", {"SEM_SEG_HEAD__NUM_CLASSES": 19}, "cityscapes_fine_sem_seg_val", 19),
+    ],
+)
+def test_the_names_in_a_file_are_those_that_it_is_opened_with(
+    family, changes, data_set, number, retinanet, tmp_path, monkeypatch
+):
+    def traced(graph, *_):
+        graph.names = ()
+        model = onnx.load(retinanet[1])
+        del model.metadata_props[:]
+        return model
+
+    monkeypatch.setattr(onnx_file, "_traced", traced)  # which takes its time
+    monkeypatch.setattr(onnx_file, "_compare", lambda *_: ({}, 0))
+    cfg = tiny_cfg(family, **changes)
+    cfg.DATASETS.TEST = (data_set,)
+    cfg.INPUT.CROP.ENABLED = False
+    export_onnx(Predictor(cfg, weights=golden(cfg).state_dict()), tmp_path / "model.onnx", check=IMAGES[:1])
+    facts = {entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props}
+    assert facts.get("litepred.class_names", "").count('"') == 2 * number
+    assert resolve_model(str(tmp_path / "model.onnx"), None, "cpu", None, False).is_exported
+
+
+@pytest.mark.parametrize(
+    ("short", "most", "size_hw"),
+    [(160, 256, (160, 256)), (160, 256, (170, 160)), (160, 256, (90, 256)), (0, 9, (5, 77))],
+)
+def test_sizes_that_an_image_can_have(short, most, size_hw):
+    cfg = tiny_cfg("retinanet")
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = short, most
+    predictor = Predictor(cfg, weights=golden(cfg).state_dict())
+    assert onnx_file.graph_image(predictor, np.zeros((*size_hw, 3), np.uint8), size_hw).shape == (3, *size_hw)
+
+
 @pytest.mark.long
 def test_of_one_size_and_in_half(retinanet, tmp_path):
     predictor, _ = retinanet
@@ -101,6 +153,60 @@ class TestRefused:
         with pytest.raises(ConfigError, match="check has no images"):
             export_onnx(retinanet[0], tmp_path / "model.onnx", check=[])
         assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        ("family", "options", "error", "told"),
+        [
+            ("RetinaNet", {"opset": 17}, ConfigError, r"is 17: expected 18 to \d+ for this model"),
+            ("RetinaNet", {"opset": 99}, ConfigError, r"is 99: expected 18 to \d+ for this model"),
+            ("deformable", {"opset": 18}, ConfigError, r"is 18: expected 19 to \d+ for this model"),
+            ("RetinaNet", {"size_hw": (64, 64)}, ConfigError, "is resized to 160 × 160, but the file is to take 64 ×"),
+            ("RetinaNet", {"size_hw": (320, 160)}, ConfigError, "is resized to 256 × 128"),
+            (
+                "RetinaNet",
+                {"check": [IMAGES[0] / np.float32(1)]},
+                ImageError,
+                "120 × 150 .* has floats, .* uint8 alone",
+            ),
+        ],
+    )
+    def test_before_any_work(self, family, options, error, told, tmp_path, monkeypatch):
+        monkeypatch.setattr(onnx_file, "_traced", lambda *_: pytest.fail("it is traced"))
+        with pytest.raises(error, match=told):
+            export_onnx(predictor_of(family), tmp_path / "model.onnx", **options)
+
+    def test_operators_of_another_version_than_was_asked_for(self, retinanet, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch.export, "export", lambda *_, **__: None)
+        program = SimpleNamespace(model_proto=onnx.load(retinanet[1]))
+        monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: program)
+        with pytest.raises(ConfigError, match=r"operators of version \[18\], and 20 was asked for"):
+            export_onnx(retinanet[0], tmp_path / "model.onnx", opset=20)
+
+    @pytest.mark.parametrize("half", [False, True])
+    @pytest.mark.parametrize(
+        ("whose", "name", "value"),
+        [
+            ("predictor", "scores", np.nan),
+            ("exported model", "scores", np.nan),
+            ("exported model", "boxes", np.nan),
+            ("exported model", "boxes", np.inf),
+            ("exported model", "masks", np.nan),
+        ],
+    )
+    def test_what_is_no_number(self, half, whose, name, value):
+        rows = np.random.default_rng(0).random
+        expected = {"boxes": rows((60, 4)), "scores": rows(60), "masks": rows((60, 2, 2))}
+        found = {key: one.copy() for key, one in expected.items()}
+        answers = {key: torch.from_numpy(one) for key, one in expected.items()}
+        graph = SimpleNamespace(model=None, raw=lambda image: answers)
+        graph.model = SimpleNamespace(proposal_generator=graph)
+        engine = SimpleNamespace(run=lambda arrays: found)
+        assert onnx_file._compare(graph, engine, torch.zeros(3, 8, 9), half)[1] == 60
+        (expected if whose == "predictor" else found)[name][3] = value  # which answers shares
+        with pytest.raises(
+            LitepredError, match=f"the {whose}'s {name} have NaN or infinity in them on an image of 8 × 9"
+        ):
+            onnx_file._compare(graph, engine, torch.zeros(3, 8, 9), half)
 
     def test_another_kind_of_model(self, retinanet, tmp_path):
         with pytest.raises(ConfigError, match="EngineModel cannot be exported"):

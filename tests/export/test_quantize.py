@@ -9,7 +9,7 @@ from litepred import CheckpointError, ConfigError, Predictor
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from litepred.export import quantize_onnx  # noqa: E402
+from litepred.export import onnx_file, quantize, quantize_onnx  # noqa: E402
 
 
 def test_it_is_smaller_and_finds_nearly_the_same(retinanet, tmp_path):
@@ -56,3 +56,35 @@ def test_models_that_take_proposals_are_refused(retinanet, tmp_path, monkeypatch
     monkeypatch.setattr(Predictor, "__init__", with_proposals)
     with pytest.raises(ConfigError, match="takes proposals"):
         quantize_onnx(retinanet[1], tmp_path / "int8.onnx", IMAGES)
+
+
+def test_weights_in_half_are_refused(retinanet, tmp_path):
+    model = onnx.load(retinanet[1])
+    onnx_file._store_in_half(model, onnx)
+    onnx.save(model, tmp_path / "half.onnx")
+    with pytest.raises(ConfigError, match=r"half\.onnx' has weights in float16"):
+        quantize_onnx(tmp_path / "half.onnx", tmp_path / "int8.onnx", IMAGES)
+    assert not (tmp_path / "int8.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("machine", "vnni", "seven"),
+    [("x86_64", True, False), ("x86_64", False, True), ("AMD64", False, True), ("arm64", False, False)],
+)
+def test_seven_bits_where_eight_may_overflow(machine, vnni, seven, retinanet, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(quantize, "has_vnni", lambda: vnni)
+    monkeypatch.setattr(
+        "onnxruntime.quantization.quantize_static", lambda *_, **options: found.append(options["reduce_range"]) or 1 / 0
+    )
+    with pytest.raises(ConfigError, match="cannot quantise"):
+        quantize_onnx(retinanet[1], tmp_path / "int8.onnx", IMAGES)
+    assert found == [seven]
+
+
+def test_nothing_to_compare():
+    report = quantize.QuantizationReport("int8.onnx", 3, 0, 0, 0.0, 0.0, (), 1_000_000, 2.0)
+    assert str(report).endswith(
+        "on 3 images nothing was compared: the model in float finds no instances (score 0.5 or more)"
+    )

@@ -14,6 +14,7 @@ from litepred import model_zoo
 from litepred.config import CfgNode
 from litepred.data import MetadataCatalog
 from litepred.errors import ConfigError
+from litepred.resolve import class_metadata, known_names
 
 # Those of other tests: tests/test_torchvision.py, tests/densepose/test_zoo.py, test_transformers.py, test_projects.py
 OTHERS = ("torchvision/", "DensePose/", "ViTDet/", "MViTv2/", "PointRend/", "DeepLab/")
@@ -333,8 +334,12 @@ def test_the_catalog_needs_no_torch():
 @pytest.mark.parametrize("name", model_zoo.list())
 def test_both_data_sets_are_known(name):
     """Scripts take the names of the classes from either, the one for training or the one for testing."""
-    datasets = model_zoo.get_config(name).DATASETS
+    cfg = model_zoo.get_config(name)
+    datasets = cfg.DATASETS
     for one in (*datasets.TRAIN, *datasets.TEST):
         assert one in MetadataCatalog.list() or one == "densepose_chimps"  # whose names are in its annotations
     assert len(datasets.TRAIN)
     assert len(datasets.TEST)
+    names = known_names(cfg, class_metadata(cfg, None))
+    assert (names is None) == (datasets.TEST == ("densepose_chimps",))
+    class_metadata(cfg, names)  # which a file with these names is read with
