@@ -112,6 +112,7 @@ IN_OTHER_FILES = {
     "training": lambda: training(graph_of(initializers=[elsewhere()])),
 }
 FOREIGN = make.make_node("Run", ["x"], ["z"], domain="com.stranger")
+COMPILED = make.make_node("EPContext", [], ["z"], domain="com.microsoft")
 FOREIGN_OPERATORS = {
     "graph": lambda: model_of(FOREIGN),
     "subgraph": lambda: model_of(branch(FOREIGN)),
@@ -121,7 +122,14 @@ FOREIGN_OPERATORS = {
         FOREIGN, functions=[function(domain="com.stranger", name="Other")]
     ),
     "extensions": lambda: model_of(make.make_node("PyOp", ["x"], ["z"], domain="ai.onnx.contrib")),
-    "compiled code": lambda: model_of(make.make_node("EPContext", [], ["z"], domain="com.microsoft")),
+    "compiled code": lambda: model_of(COMPILED),
+    "compiled code in a function": lambda: model_of(functions=[function(COMPILED)]),
+    "compiled code that a function stands for": lambda: model_of(
+        COMPILED, functions=[function(name="EPContext", domain="com.microsoft")]
+    ),
+    "compiled code of another domain": lambda: model_of(
+        make.make_node("EPContext", [], ["z"], domain="local"), functions=[function(name="EPContext")]
+    ),
 }
 
 
