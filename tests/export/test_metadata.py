@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import random
+import re
 import sys
 import zipfile
 
@@ -171,7 +172,7 @@ def refused(tmp_path, monkeypatch, opened):
     """Return a function that has a file refused everywhere: no engine sees it, no other file is opened."""
     (tmp_path / "secret.txt").write_text(SECRET)
     opened.clear()
-    monkeypatch.setattr(engine_model, "make_engine", lambda *_: pytest.fail("an engine got the file"))
+    monkeypatch.setattr(engine_model, "make_engine", lambda *_, **__: pytest.fail("an engine got the file"))
 
     def refuse(content, match, error=LitepredError):
         path = written(tmp_path, content)
@@ -382,8 +383,11 @@ def test_a_config_cannot_name_the_weights(tmp_path, monkeypatch):
     texts = {**header_texts(cfg, None)}
     cfg.MODEL.WEIGHTS = "https://example.com/model.pth"
     texts["litepred.config"] = cfg.dump()
-    seen = []
-    monkeypatch.setattr(engine_model, "make_engine", lambda *arguments: seen.append(arguments))
     path = written(tmp_path, model_of(texts=texts))
-    assert path == Predictor(path).cfg.MODEL.WEIGHTS
-    assert [one[1] for one in seen] == [path]
+
+    def make_engine(name, seen, **options):
+        raise CheckpointError(f"the engine gets {seen}")
+
+    monkeypatch.setattr(engine_model, "make_engine", make_engine)
+    with pytest.raises(CheckpointError, match=f"the engine gets {re.escape(path)}$"):
+        Predictor(path)
