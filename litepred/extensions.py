@@ -70,7 +70,8 @@ def announce(
             path and returns a `Checkpoint` whose header has the texts of `litepred.checkpoint.bundle`.
         engines: for the name of each engine besides torch, the function that builds a model for `Predictor` on it, as
             "package.module:function". It is called with the `ResolvedModel`, the engine's name, the precision, and the
-            number of threads or ``None``.
+            number of threads or ``None``. The model's attribute ``precision`` says which one came to be used, where it
+            may be another.
         addresses: for the beginning of an address, such as "hf" of "hf://owner/model", the function that fetches a
             model from there, as "package.module:function". It takes the address and returns a `ModelPlace`.
         satellites: for each thing that the rooms which predict leave to others, the function that does it, as

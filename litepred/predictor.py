@@ -37,7 +37,7 @@ from .tta import GeneralizedRCNNWithTTA
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame"]
+__all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame", "parts_of_others"]
 
 _Source: TypeAlias = "ImageLike | Callable[[], ImageLike]"
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
@@ -122,7 +122,8 @@ class Predictor:
         exact: run the model as Detectron2 does, for the same bits. By default a faster form of it runs, whose answers
             differ by rounding (see `litepred.optimize`).
         precision: of convolutions and matrix products: "float32", "bfloat16" or "float16". Where the hardware is not
-            faster with the last two, a warning says so and float32 is used. "auto" takes the fastest, without a word.
+            faster with the last two, a warning says so and float32 is used. "auto" takes the fastest, without a word,
+            which is OpenVINO's own choice there, and float32 on ONNX Runtime.
         compile: compile the parts that get faster by it with ``torch.compile``. That takes a while, and a progress bar
             on standard error shows it.
         mask_format: what ``pred_masks`` are: "bitmask", (N, H, W) bool; or smaller: "roi", `ROIMasks` to be pasted when
@@ -199,6 +200,8 @@ class Predictor:
                 self.model.set_mask_format(mask_format)
             if self.engine == "torch" and not exact:
                 precision = optimize(self.model, precision, compile)
+            elif self.engine != "torch":
+                precision = getattr(self.model, "precision", precision)
             self.precision = precision
         if compile:
             self._warm_up()
@@ -230,7 +233,7 @@ class Predictor:
         else:
             with without_random_init() if checkpoint else nullcontext():
                 self.model = build_model(self.cfg)
-            if all(type(part).__module__.startswith(_OURS) for part in self.model.modules()):
+            if not parts_of_others(self.model):
                 for told in unknown_settings(self.cfg):
                     warnings.warn(told, stacklevel=3)
         short_edge = 0 if getattr(self.model, "resizes_itself", False) else self.cfg.INPUT.MIN_SIZE_TEST
@@ -581,6 +584,12 @@ class Predictor:
             for outputs in answers:
                 index, time_s, frame = waiting.popleft()
                 yield StreamedFrame(frame, index, time_s, outputs)
+
+
+def parts_of_others(model: torch.nn.Module) -> list[str]:
+    """Return the names of the classes in a model that are neither litepred's nor torch's."""
+    kinds = {type(part) for part in model.modules()}
+    return sorted(kind.__qualname__ for kind in kinds if not kind.__module__.startswith(_OURS))
 
 
 def _check_engine(engine: str, resolved: ResolvedModel, exact: bool, compile: bool, tta: bool) -> None:

@@ -5,18 +5,40 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..errors import CheckpointError, ConfigError, package, wording
 
-__all__ = ["Engine", "OnnxRuntime", "OpenVino", "check_engine", "make_engine", "runs_on"]
+__all__ = ["Engine", "Input", "OnnxRuntime", "OpenVino", "check_engine", "make_engine", "runs_on"]
 
 _first_runs = threading.Lock()  # OpenVINO's Python part may stand still where two threads come to it first at once
 _OPENVINO_TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+_INPUT_TYPES = {"tensor(uint8)": "uint8", "u8": "uint8", "tensor(float)": "float32", "f32": "float32"}
+
+
+class Input(NamedTuple):
+    """What a file takes by one name.
+
+    Attributes:
+        kind: such as "uint8" or "float32"; the engine's own word for other types.
+        shape: ``None`` in the place of a free length.
+    """
+
+    kind: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({', '.join('any' if side is None else str(side) for side in self.shape)})"
+
+    def fits(self, other: Input) -> bool:
+        """Whether there may be arrays that are both."""
+        sides = zip(self.shape, other.shape)
+        same_rank = len(self.shape) == len(other.shape)
+        return self.kind == other.kind and same_rank and all(None in pair or pair[0] == pair[1] for pair in sides)
 
 
 class OnnxRuntime:
@@ -28,11 +50,15 @@ class OnnxRuntime:
         threads: to compute with; by default one per core.
 
     Attributes:
-        image_size: the (height, width) that the file takes; ``None`` in the place of a free one.
+        inputs: what the file takes, by name: see `Input`.
+        outputs: the names of what it returns.
+        device: where it computes: the CPU, with a warning, where ONNX Runtime cannot use another one after all.
+        precision: "float32": the types are the file's own.
     """
 
+    precision = "float32"
+
     def __init__(self, path: str | os.PathLike[str], device: str = "cpu", threads: int | None = None) -> None:
-        self._made_of = (os.path.abspath(path), device, threads)
         onnxruntime = package("onnxruntime", "the engine 'onnxruntime'", "'litepred[onnx]'", ConfigError)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -46,16 +72,19 @@ class OnnxRuntime:
             self._session = onnxruntime.InferenceSession(os.fspath(path), options, providers)
         except Exception as error:  # its own kinds, which derive from nothing but Exception
             raise CheckpointError(f"ONNX Runtime cannot load {os.fspath(path)!r}: {error}") from error
-        self._names = [output.name for output in self._session.get_outputs()]
-        shape = next((one.shape for one in self._session.get_inputs() if one.name == "image"), ())
-        self.image_size = _fixed([side if isinstance(side, int) else None for side in shape])
+        self.inputs = {one.name: _input(one.type, one.shape) for one in self._session.get_inputs()}
+        self.outputs = [output.name for output in self._session.get_outputs()]
+        if kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
+            device = _cpu_instead_of(device, "ONNX Runtime cannot load its part for CUDA, which needs CUDA and cuDNN")
+        self.device = device
+        self._made_of = (os.path.abspath(path), device, threads)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OnnxRuntime, self._made_of
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Compute all outputs for one image."""
-        return dict(zip(self._names, self._session.run(self._names, dict(inputs))))
+        return dict(zip(self.outputs, self._session.run(self.outputs, dict(inputs))))
 
 
 class OpenVino:
@@ -64,11 +93,17 @@ class OpenVino:
     Args:
         path: of the ONNX file.
         threads: to compute with; by default one per core.
-        precision: "float32", or "bfloat16" or "float16" where the processor computes in it.
+        precision: "float32", or "bfloat16" or "float16" where the processor computes in it; "auto" leaves the choice to
+            OpenVINO, which takes what it knows to be fastest.
 
     Attributes:
-        image_size: the (height, width) that the file takes; ``None`` in the place of a free one.
+        inputs: what the file takes, by name: see `Input`.
+        outputs: the names of what it returns.
+        device: "cpu".
+        precision: that in use; a warning says so where it is not the one asked for.
     """
+
+    device = "cpu"
 
     def __init__(
         self,
@@ -76,24 +111,36 @@ class OpenVino:
         threads: int | None = None,
         precision: str = "float32",
     ) -> None:
-        self._made_of = (os.path.abspath(path), threads, precision)
         openvino = package("openvino", "the engine 'openvino'", "'litepred[openvino]'", ConfigError)
-        hint = getattr(openvino.Type, _OPENVINO_TYPES[precision])
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if precision != "auto":
+            options["INFERENCE_PRECISION_HINT"] = getattr(openvino.Type, _OPENVINO_TYPES[precision])
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
             core = openvino.Core()
             self._model = core.compile_model(os.fspath(path), "CPU", options)
+            used = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         except Exception as error:  # RuntimeError with a page of text, which begins with places in OpenVINO's code
             lines = [line for line in str(error).splitlines() if not line.startswith(("Exception from", "Check "))]
             raise CheckpointError(f"OpenVINO cannot load {os.fspath(path)!r}: {' '.join(lines):.300}") from error
         self._request = self._model.create_infer_request()
         self._lock, self._has_run = threading.Lock(), False  # a request computes for one thread at a time
-        self._names = [output.any_name for output in self._model.outputs]
-        shapes = {one.any_name: one.partial_shape for one in self._model.inputs}
-        sides = [side.get_length() if side.is_static else None for side in shapes.get("image", ())]
-        self.image_size = _fixed(sides)
+        self.outputs = [output.any_name for output in self._model.outputs]
+        self.inputs = {}
+        for one in self._model.inputs:
+            shape = one.partial_shape if one.partial_shape.rank.is_static else ()
+            sides = [side.get_length() if side.is_static else None for side in shape]
+            self.inputs[one.any_name] = _input(one.element_type.get_type_name(), sides)
+        self.precision = next((name for name, kind in _OPENVINO_TYPES.items() if kind == used), used)
+        if precision not in ("auto", self.precision):
+            instead = wording(f"precision={self.precision!r}", f"--precision {self.precision}")
+            warnings.warn(
+                f"precision is {precision!r}, but OpenVINO computes in {self.precision} on this processor: {instead} "
+                "says so",
+                stacklevel=2,
+            )
+        self._made_of = (os.path.abspath(path), threads, self.precision)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OpenVino, self._made_of
@@ -104,15 +151,20 @@ class OpenVino:
             with nullcontext() if self._has_run else _first_runs:
                 found = self._request.infer(dict(inputs))
             self._has_run = True
-            return {name: np.array(found[name]) for name in self._names}
+            return {name: np.array(found[name]) for name in self.outputs}
 
 
 Engine: TypeAlias = OnnxRuntime | OpenVino
 
 
-def _fixed(shape: Sequence[int | None]) -> tuple[int | None, int | None]:
-    """Return height and width of a shape (C, H, W)."""
-    return (shape[1], shape[2]) if len(shape) == 3 else (None, None)
+def _input(kind: str, shape: Iterable[Any]) -> Input:
+    return Input(_INPUT_TYPES.get(kind, kind), tuple(side if isinstance(side, int) else None for side in shape))
+
+
+def _cpu_instead_of(device: str, why: str) -> str:
+    instead = wording("device='cpu'", "--device cpu")
+    warnings.warn(f"the model is on {device}, but {why}: it computes on the CPU; {instead} says so", stacklevel=3)
+    return "cpu"
 
 
 def runs_on(name: str, device: str) -> str:
@@ -130,9 +182,7 @@ def runs_on(name: str, device: str) -> str:
         if kind == "cuda" and "CUDAExecutionProvider" in providers.get_available_providers():
             return device
         why = "the installed ONNX Runtime does not, as onnxruntime-gpu does on CUDA"
-    instead = wording("device='cpu'", "--device cpu")
-    warnings.warn(f"the model is on {device}, but {why}: it computes on the CPU; {instead} says so", stacklevel=2)
-    return "cpu"
+    return _cpu_instead_of(device, why)
 
 
 def check_engine(name: str, precision: str) -> None:
@@ -142,11 +192,11 @@ def check_engine(name: str, precision: str) -> None:
         ConfigError: it is not, or does not.
     """
     if name == "openvino":
-        if precision not in _OPENVINO_TYPES:
-            raise ConfigError(f"precision is {precision!r}: expected one of {', '.join(_OPENVINO_TYPES)}")
+        if precision not in (*_OPENVINO_TYPES, "auto"):
+            raise ConfigError(f"precision is {precision!r}: expected one of {', '.join(_OPENVINO_TYPES)}, auto")
         package("openvino", "the engine 'openvino'", "'litepred[openvino]'", ConfigError)
         return
-    if precision != "float32":
+    if precision not in ("float32", "auto"):
         raise ConfigError(
             f"precision is {precision!r}, but ONNX Runtime computes in the types of its file: leave it out, or take "
             + wording("engine='openvino'", "--engine openvino")

@@ -18,7 +18,7 @@ __all__ = ["EXPORTED_BY", "RESIZING", "header_texts", "onnx_module", "read_heade
 RESIZING = "litepred.resizing"  # a JSON dict, for programs that have no litepred
 EXPORTED_BY = "litepred.version"
 _DOMAINS = {"", "ai.onnx", "com.microsoft"}  # of ONNX itself, and of ONNX Runtime's own operators
-_PROGRAMS = {"EPContext"}  # an operator of ONNX Runtime that loads compiled code, from another file perhaps
+_PROGRAMS = {"EPContext"}  # ONNX Runtime's operator that loads compiled code, perhaps of a file; of no domain
 _MOST_TEXT = 10_000_000  # bytes of metadata
 _MOST_BYTES = 2**31  # what protobuf holds, and so a file without external data
 
@@ -90,8 +90,8 @@ def _check_alone(model: Any, name: str, onnx: Any) -> None:
                     "read any file: expected a file of one piece, as litepred export makes it"
                 )
         elif isinstance(part, onnx.NodeProto):
-            is_onnx = part.domain in _DOMAINS and part.op_type not in _PROGRAMS
-            if not is_onnx and (part.domain, part.op_type) not in own:
+            is_known = part.domain in _DOMAINS or (part.domain, part.op_type) in own
+            if part.op_type in _PROGRAMS or not is_known:
                 raise CheckpointError(
                     f"{name} needs the operator {part.op_type!r} of {part.domain!r}, which would be code of its own: "
                     "expected ONNX's operators alone, as litepred export writes them"

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from exported_families import FAMILIES, IMAGES, MORE_FAMILIES, predictor_of
 from tiny_models import golden, tiny_cfg
 
-from litepred import CheckpointError, ConfigError, DetectionCheckpointer, ImageError, Predictor
+from litepred import CheckpointError, ConfigError, DetectionCheckpointer, ImageError, LitepredError, Predictor
 from litepred.checkpoint import read_checkpoint
 from litepred.cli import main
 from litepred.default_model import default_config
 from litepred.errors import WriteError
+from litepred.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 from litepred.export import engine_model, export_onnx, onnx_file  # noqa: E402
+from litepred.export.engines import Input  # noqa: E402
+from litepred.export.graph import ImageGraph  # noqa: E402
 from litepred.export.metadata import header_texts  # noqa: E402
 
 
@@ -162,6 +168,13 @@ class TestEngines:
         with pytest.raises(ConfigError, match=rf"engine='onnxruntime' came with .*{option}=True.*drop one"):
             Predictor(model, **{option: True})
 
+    @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+    def test_the_fastest_precision(self, model, engine):
+        pytest.importorskip(engine)
+        predictor = Predictor(model, engine=engine, precision="auto")
+        assert predictor.precision == predictor.model.engine.precision
+        assert predictor.precision in ("float32", "bfloat16", "float16")[: 1 if engine == "onnxruntime" else 3]
+
     @pytest.mark.parametrize("precision", ["bfloat16", "float16", "int8", "", None])
     def test_precision(self, model, cfg, weights, precision, no_export):
         for arguments in ({"cfg": model}, {"cfg": cfg, "weights": weights, "engine": "onnxruntime"}):
@@ -189,6 +202,107 @@ class TestEngines:
         onnx.save(proto, tmp_path / "model.onnx")
         with pytest.raises(CheckpointError, match=r"(ONNX Runtime|OpenVINO) cannot load .*model\.onnx.*NoSuchOperator"):
             Predictor(tmp_path / "model.onnx", engine=engine)
+
+
+def renamed(proto):
+    proto.graph.input[0].name = "picture"
+
+
+def of_floats(proto):
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+
+
+def of_four_channels(proto):
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+
+
+def with_another_input(proto):
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("proposals", onnx.TensorProto.FLOAT, ["number", 4]))
+
+
+def without_scores(proto):
+    del proto.graph.output[1], proto.graph.node[1]
+
+
+def of_masks(proto):
+    """The config is that of a model of masks, which the file does not return."""
+    for entry in proto.metadata_props:
+        entry.value = entry.value.replace("MASK_ON: false", "MASK_ON: true")
+
+
+def with_more_scores_than_boxes(proto):
+    proto.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.zeros(1, np.float32), "no_scores"))
+    proto.graph.output[1].type.tensor_type.shape.dim[0].dim_param = "more"
+
+
+def that_cannot_be_computed(proto):
+    """A square image of one size is needed inside, which nothing outside says."""
+    make = onnx.helper
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([3, 7, 7]), "size"))
+    proto.graph.node.append(make.make_node("Reshape", ["image", "size"], ["reshaped"]))
+    proto.graph.output.append(make.make_tensor_value_info("reshaped", onnx.TensorProto.UINT8, [3, 7, 7]))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+class TestAFileThatIsNotOfItsConfigsModel:
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            (renamed, r"takes 'picture' of uint8 \(3, any, any\), but its config's model takes 'image' of uint8 \(3,"),
+            (of_floats, r"takes 'image' of float32 \(3, any, any\), but its config's model takes 'image' of uint8"),
+            (of_four_channels, r"takes 'image' of uint8 \(4, any, any\), but .* 'image' of uint8 \(3, any, any\): exp"),
+            (with_another_input, r"takes 'image' of .* and 'proposals' of float32 \(any, 4\), but"),
+            (without_scores, r"returns boxes, classes, but its config's model also scores: expected a file that"),
+            (of_masks, r"returns boxes, scores, classes, but its config's model also masks: expected"),
+        ],
+    )
+    def test_when_it_is_loaded(self, model, tmp_path, engine, change, match):
+        pytest.importorskip(engine)
+        with pytest.raises(CheckpointError, match=r"model\.onnx " + match):
+            Predictor(changed(model, tmp_path, change), engine=engine)
+
+    @pytest.mark.parametrize(
+        ("change", "match"),
+        [
+            (with_more_scores_than_boxes, r"came with (length 1: expected 0|shape \(\): expected \(N, 4\))"),
+            (that_cannot_be_computed, "[Rr]eshape"),
+        ],
+    )
+    def test_when_it_runs(self, model, tmp_path, engine, change, match):
+        pytest.importorskip(engine)
+        predictor = Predictor(changed(model, tmp_path, change), engine=engine)
+        with pytest.raises(LitepredError, match=rf"fails on an image of 800 × 1000 pixels \(.*{match}.*\): expected a"):
+            predictor(np.zeros((80, 100, 3), np.uint8))
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, *MORE_FAMILIES])
+def test_every_familys_own_graph_fits(family):
+    predictor = predictor_of(family)
+    inputs = {"image": Input("uint8", (3, None, None))}
+    proposals = None
+    if family == "Fast R-CNN with given proposals":
+        inputs["proposals"], proposals = Input("float32", (None, 4)), torch.tensor([[4.0, 4, 60, 50]])
+    with torch.no_grad():
+        outputs = ImageGraph(predictor.model).raw(predictor.prepare(IMAGES[1])["image"], proposals)
+    engine_model._check_fit(predictor.model, SimpleNamespace(inputs=inputs, outputs=list(outputs)), "model.onnx")
+
+
+def changed(model, folder, change):
+    proto = onnx.load(model)
+    change(proto)
+    onnx.save(proto, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def test_memory_that_onnx_runtime_does_not_get(model, monkeypatch):
+    predictor = Predictor(model)
+
+    def run(arrays):
+        raise Exception("[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 123")
+
+    monkeypatch.setattr(predictor.model.engine, "run", run)
+    with pytest.raises(MemoryError, match="Failed to allocate memory"):
+        predictor(np.zeros((80, 100, 3), np.uint8))
 
 
 class TestMissingPackages:
@@ -241,7 +355,8 @@ class TestMissingPackages:
 
 def test_an_image_of_another_type_than_the_graph_takes(retinanet):
     model = Predictor(retinanet[1]).model
-    with pytest.raises(ImageError, match=r"image of torch\.float32: expected uint8"):
+    match = r"image of torch\.float32, and takes uint8 alone: pass the image as uint8, or run the model with torch"
+    with pytest.raises(ImageError, match=match):
         model([{"image": torch.zeros(3, 64, 80)}])
 
 
@@ -250,3 +365,51 @@ def test_a_cache_that_cannot_be_written(cfg, weights, tmp_path, monkeypatch, no_
     monkeypatch.setenv("LITEPRED_CACHE", str(tmp_path / "file"))
     with pytest.raises(WriteError, match=r"cannot be kept in .*file.exported.*LITEPRED_CACHE"):
         Predictor(cfg, weights=weights, engine="onnxruntime")
+
+
+@META_ARCH_REGISTRY.register()
+class RCNNOfSomebody(GeneralizedRCNN):
+    """Not litepred's, though all is inherited."""
+
+
+@pytest.fixture
+def exports(model, tmp_path, monkeypatch):
+    """The paths to which models were exported; each got the file that finds nothing."""
+    made: list[Path] = []
+    monkeypatch.setenv("LITEPRED_CACHE", str(tmp_path))
+    monkeypatch.setattr(onnx_file, "export_onnx", lambda _, path, **__: made.append(Path(shutil.copy(model, path))))
+    return made
+
+
+class TestExportedIntoTheCache:
+    @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+    @pytest.mark.parametrize("frozen", [False, True])
+    def test_a_frozen_config(self, cfg, weights, exports, engine, frozen):
+        pytest.importorskip(engine)
+        given = cfg.clone()
+        if frozen:
+            given.freeze()
+        predictor = Predictor(given, weights=weights, engine=engine)
+        assert predictor.cfg.is_frozen() == frozen and len(exports) == 1
+
+    @pytest.mark.parametrize("content", [b"", bytes(1000), None])
+    def test_what_cannot_be_loaded_is_made_anew(self, cfg, weights, exports, content):
+        for _ in range(2):
+            Predictor(cfg, weights=weights, engine="onnxruntime")
+        assert len(exports) == 1
+        exports[0].write_bytes(exports[0].read_bytes()[:-300] if content is None else content)
+        for _ in range(2):
+            Predictor(cfg, weights=weights, engine="onnxruntime")
+        assert len(exports) == 2
+
+    def test_parts_of_others(self, cfg, weights, exports, tmp_path):
+        """Their code may be another one by now, which neither config nor weights tell."""
+        own = cfg.clone()
+        own.MODEL.META_ARCHITECTURE = "RCNNOfSomebody"
+        match = "the model has RCNNOfSomebody, which .*: it is exported for this process alone"
+        for _ in range(2):
+            with pytest.warns(UserWarning, match=match):
+                predictor = Predictor(own, weights=weights, engine="onnxruntime")
+            assert len(predictor(np.zeros((40, 50, 3), np.uint8))["instances"]) == 0
+        assert len(set(exports)) == 2
+        assert not [path for path in exports if tmp_path in path.parents]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pickle
 import sys
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -64,8 +66,10 @@ def test_an_engine_is_pickled(engine):
 
 
 @pytest.mark.parametrize(("size", "known"), [(("h", "w"), (None, None)), ((40, 50), (40, 50)), (("h", 50), (None, 50))])
-def test_the_size_that_a_file_takes(name, size, known, tmp_path):
-    assert make_engine(name, mean_of_image(tmp_path / "m.onnx", *size), "cpu", 1, "float32").image_size == known
+def test_what_a_file_takes_and_returns(name, size, known, tmp_path):
+    engine = make_engine(name, mean_of_image(tmp_path / "m.onnx", *size), "cpu", 1, "float32")
+    assert (engine.inputs, engine.outputs) == ({"image": ("uint8", (3, *known))}, ["mean"])
+    assert (engine.device, engine.precision) == ("cpu", "float32")
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
@@ -80,3 +84,35 @@ def test_devices_that_it_does_not_run_on(name, device):
 def test_onnx_runtime_on_cuda(monkeypatch):
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
     assert runs_on("onnxruntime", "cuda:1") == "cuda:1"
+
+
+def test_cuda_that_onnx_runtime_cannot_use(tmp_path):
+    """The package may have its part for CUDA, and CUDA or cuDNN be missing: its session is one for the CPU then."""
+    path = mean_of_image(tmp_path / "m.onnx", "height", "width")
+    match = "the model is on cuda:1, but ONNX Runtime cannot load its part for CUDA.*: it computes on the CPU"
+    with pytest.warns(UserWarning, match=match), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Specified provider")  # of ONNX Runtime, whose package here is without CUDA
+        engine = make_engine("onnxruntime", path, "cuda:1", 1, "float32")
+    assert engine.device == "cpu"
+    assert pickle.loads(pickle.dumps(engine)).device == "cpu"  # without another warning
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "told"),
+    [
+        ("bfloat16", "bfloat16", None),
+        ("bfloat16", "float32", "precision is 'bfloat16', but OpenVINO computes in float32 .*: precision='float32'"),
+        ("float16", "bfloat16", "precision is 'float16', but OpenVINO computes in bfloat16 .*: precision='bfloat16'"),
+        ("auto", "bfloat16", None),
+        ("auto", "float32", None),
+    ],
+)
+def test_the_precision_that_openvino_takes(asked, used, told, tmp_path, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    kind = getattr(openvino.Type, {"float32": "f32", "bfloat16": "bf16"}[used])
+    monkeypatch.setattr(openvino.CompiledModel, "get_property", lambda *_: kind)  # as on a processor that has only that
+    path = mean_of_image(tmp_path / "m.onnx", "height", "width")
+    with pytest.warns(UserWarning, match=told) if told else nullcontext():
+        engine = make_engine("openvino", path, "cpu", 1, asked)
+    assert engine.precision == used
+    assert pickle.loads(pickle.dumps(engine)).precision == used  # without another warning

@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import random
+import re
 import sys
 import zipfile
 
@@ -112,6 +113,7 @@ IN_OTHER_FILES = {
     "training": lambda: training(graph_of(initializers=[elsewhere()])),
 }
 FOREIGN = make.make_node("Run", ["x"], ["z"], domain="com.stranger")
+COMPILED = make.make_node("EPContext", [], ["z"], domain="com.microsoft")
 FOREIGN_OPERATORS = {
     "graph": lambda: model_of(FOREIGN),
     "subgraph": lambda: model_of(branch(FOREIGN)),
@@ -121,7 +123,14 @@ FOREIGN_OPERATORS = {
         FOREIGN, functions=[function(domain="com.stranger", name="Other")]
     ),
     "extensions": lambda: model_of(make.make_node("PyOp", ["x"], ["z"], domain="ai.onnx.contrib")),
-    "compiled code": lambda: model_of(make.make_node("EPContext", [], ["z"], domain="com.microsoft")),
+    "compiled code": lambda: model_of(COMPILED),
+    "compiled code in a function": lambda: model_of(functions=[function(COMPILED)]),
+    "compiled code that a function stands for": lambda: model_of(
+        COMPILED, functions=[function(name="EPContext", domain="com.microsoft")]
+    ),
+    "compiled code of another domain": lambda: model_of(
+        make.make_node("EPContext", [], ["z"], domain="local"), functions=[function(name="EPContext")]
+    ),
 }
 
 
@@ -163,7 +172,7 @@ def refused(tmp_path, monkeypatch, opened):
     """Return a function that has a file refused everywhere: no engine sees it, no other file is opened."""
     (tmp_path / "secret.txt").write_text(SECRET)
     opened.clear()
-    monkeypatch.setattr(engine_model, "make_engine", lambda *_: pytest.fail("an engine got the file"))
+    monkeypatch.setattr(engine_model, "make_engine", lambda *_, **__: pytest.fail("an engine got the file"))
 
     def refuse(content, match, error=LitepredError):
         path = written(tmp_path, content)
@@ -374,8 +383,11 @@ def test_a_config_cannot_name_the_weights(tmp_path, monkeypatch):
     texts = {**header_texts(cfg, None)}
     cfg.MODEL.WEIGHTS = "https://example.com/model.pth"
     texts["litepred.config"] = cfg.dump()
-    seen = []
-    monkeypatch.setattr(engine_model, "make_engine", lambda *arguments: seen.append(arguments))
     path = written(tmp_path, model_of(texts=texts))
-    assert path == Predictor(path).cfg.MODEL.WEIGHTS
-    assert [one[1] for one in seen] == [path]
+
+    def make_engine(name, seen, **options):
+        raise CheckpointError(f"the engine gets {seen}")
+
+    monkeypatch.setattr(engine_model, "make_engine", make_engine)
+    with pytest.raises(CheckpointError, match=f"the engine gets {re.escape(path)}$"):
+        Predictor(path)
