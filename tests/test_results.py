@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from litepred.data import Metadata
+from litepred.drop_in.annotations import PolygonMasks
 from litepred.errors import ConfigError, LitepredError
 from litepred.results import (
     CSV_COLUMNS,
@@ -30,7 +31,16 @@ from litepred.results import (
     write_labels,
     write_panoptic,
 )
-from litepred.structures import Boxes, Instances, ROIMasks, RotatedBoxes, mask_to_polygons, mask_to_rle, rle_to_mask
+from litepred.structures import (
+    BitMasks,
+    Boxes,
+    Instances,
+    ROIMasks,
+    RotatedBoxes,
+    mask_to_polygons,
+    mask_to_rle,
+    rle_to_mask,
+)
 
 coco_mask = pytest.importorskip("pycocotools.mask")
 SIZE = (20, 30)
@@ -51,6 +61,8 @@ MASK_FORMATS = {
     "rle, uncompressed": lambda: [{"size": list(SIZE), "counts": runs(mask)} for mask in BITMASKS],
     "polygon": lambda: [mask_to_polygons(mask) for mask in BITMASKS],
     "roi": lambda: ROIMasks(torch.ones(2, 28, 28)),
+    "bitmasks": lambda: BitMasks(BITMASKS),
+    "polygon masks": lambda: PolygonMasks([[[2.0, 3, 10, 3, 10, 12, 2, 12]], [[0.0, 0, 30, 0, 30, 20, 0, 20]]]),
 }
 
 

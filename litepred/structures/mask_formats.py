@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import package
 from .instances import Instances
-from .masks import ROIMasks
+from .masks import ROIMasks, polygons_to_bitmask
 
 __all__ = ["instance_mask", "mask_to_polygons", "mask_to_rle", "polygons_to_mask", "rle_to_mask"]
 
@@ -118,8 +118,8 @@ def polygons_to_mask(polygons: Sequence[Sequence[float]], image_size: tuple[int,
 def instance_mask(instances: Instances, index: int) -> Tensor:
     """Return the full-size mask of one instance, (H, W) bool, whichever format ``pred_masks`` has.
 
-    That is a tensor (N, H, W), `ROIMasks` (which need ``pred_boxes``), a list of COCO's run lengths, or a list of
-    polygon lists.
+    That is a tensor or array (N, H, W), `BitMasks`, `ROIMasks` (which need ``pred_boxes``), a list of COCO's run
+    lengths, a list of polygon lists, or Detectron2's ``PolygonMasks``, whose polygons are joined.
     """
     masks = instances.pred_masks
     if isinstance(masks, ROIMasks):
@@ -129,4 +129,6 @@ def instance_mask(instances: Instances, index: int) -> Tensor:
         mask = masks[index]
         decoded = rle_to_mask(mask) if isinstance(mask, dict) else polygons_to_mask(mask, instances.image_size)
         return torch.from_numpy(decoded)
-    return masks[index].bool()
+    if hasattr(masks, "polygons"):
+        return torch.from_numpy(polygons_to_bitmask(masks.polygons[index], *instances.image_size))
+    return torch.as_tensor(getattr(masks, "tensor", masks)[index]).bool()

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from litepred import ConfigError, ImageError, LitepredError
+from litepred.drop_in.annotations import PolygonMasks
 from litepred.results import crops, filter, to_coco, to_dataframe, to_dicts, to_supervision
 from litepred.structures import (
+    BitMasks,
     Boxes,
     Instances,
     Origin,
@@ -31,6 +33,8 @@ FORMATS = {
     "rle": lambda: [mask_to_rle(mask) for mask in MASKS],
     "polygon": lambda: [mask_to_polygons(mask) for mask in MASKS],
     "roi": lambda: ROIMasks(torch.ones(2, 28, 28)),
+    "bitmasks": lambda: BitMasks(MASKS),
+    "polygon masks": lambda: PolygonMasks([[[2.0, 3, 10, 3, 10, 12, 2, 12]], [[0.0, 0, 30, 0, 30, 20, 0, 20]]]),
 }
 every_format = pytest.mark.parametrize("masks", FORMATS.values(), ids=FORMATS)
 

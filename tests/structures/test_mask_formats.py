@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from litepred import Boxes, Instances, LitepredError
-from litepred.structures import ROIMasks, instance_mask, mask_to_polygons, mask_to_rle, polygons_to_mask, rle_to_mask
+from litepred.drop_in.annotations import PolygonMasks
+from litepred.structures import (
+    BitMasks,
+    ROIMasks,
+    instance_mask,
+    mask_to_polygons,
+    mask_to_rle,
+    polygons_to_mask,
+    rle_to_mask,
+)
 
 SMALL_MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
 
@@ -77,6 +86,8 @@ def test_the_mask_of_an_instance_in_every_format():
     soft = torch.nn.functional.interpolate(mask[None, None, 10:51, 5:46].float(), (28, 28), mode="bilinear")[0]
     for masks, wrong in (
         (torch.stack([~mask, mask]), 0),
+        (np.stack([~mask, mask]), 0),
+        (BitMasks(torch.stack([~mask, mask])), 0),
         ([mask_to_rle(~mask), mask_to_rle(mask)], 0),
         ([mask_to_polygons(~mask), mask_to_polygons(mask)], 0),
         (ROIMasks(soft.repeat(2, 1, 1)), 60),
@@ -84,3 +95,10 @@ def test_the_mask_of_an_instance_in_every_format():
         found = instance_mask(Instances((60, 50), pred_boxes=boxes, pred_masks=masks), 1)
         assert found.dtype == torch.bool
         assert int((found != mask).sum()) <= wrong
+
+
+def test_polygons_of_annotations_are_joined():
+    large, small = [1.0, 1, 9, 1, 9, 7, 1, 7], [3.0, 3, 5, 3, 5, 5, 3, 5]
+    found = instance_mask(Instances((8, 10), pred_masks=PolygonMasks([[small], [large, small]])), 1)
+    assert found.nonzero().min(dim=0).values.tolist() == [1, 1]
+    assert int(found.sum()) == 6 * 8
