@@ -7,7 +7,7 @@ import base64
 import hashlib
 import ipaddress
 import re
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -167,8 +167,8 @@ async def predict(
     ] = "json",
     threshold: Annotated[float, Query(ge=0, le=1, description="That scores must exceed")] = 0.5,
     classes: Annotated[
-        str, Query(description="Keep only these classes: names or numbers, with commas between them")
-    ] = "",
+        Sequence[str], Query(description="Keep only these classes: names or numbers, with commas between them")
+    ] = (),
     image_id: Annotated[int, Query(description="For COCO's results")] = 1,
     mask_format: Annotated[
         Literal["polygon", "rle", "none"], Query(description="How masks are written as JSON")
@@ -178,7 +178,9 @@ async def predict(
     known = [one.name for one in fields(Wanted)]
     if unknown := [name for name in request.query_params if name not in known]:
         raise HTTPException(422, f"{unknown[0]!r:.60} is no query of /predict: expected {', '.join(known)}")
-    kept = [one.strip() for one in classes.split(",")] if classes else []
+    if repeated := [name for name in known if name != "classes" and len(request.query_params.getlist(name)) > 1]:
+        raise HTTPException(422, f"{repeated[0]} came more than once: expected one value of it")
+    kept = [one.strip() for text in classes if text for one in text.split(",")]
     return await _service(request).answer(request, Wanted(format, threshold, kept, image_id, mask_format))
 
 

@@ -168,7 +168,9 @@ def test_fewer_instances(client, three_classes):
     kept = everything(client, threshold=least).json()["instances"]
     assert 0 < len(kept) < len(rows)
     assert kept == [row for row in rows if row["score"] > least]
-    assert everything(client, classes="2, 0").json()["instances"] == [row for row in rows if row["category_id"] != 1]
+    for classes in ("2, 0", ["2", "0"], ["2,0", ""]):
+        answer = everything(client, classes=classes).json()["instances"]
+        assert answer == [row for row in rows if row["category_id"] != 1]
 
 
 def test_classes_by_name(three_classes):
@@ -225,6 +227,8 @@ REFUSED = [
         422,
         "'thresold' is no query of /predict: expected format",
     ),
+    ({"content": PHOTO, "params": {"threshold": ["0.5", "0.7"]}}, 422, "threshold came more than once: expected one"),
+    ({"content": PHOTO, "params": {"classes": ["0", "x"]}}, 422, "classes has 'x', which is no class of this model"),
     ({"content": PHOTO, "params": {"classes": "x"}}, 422, "classes has 'x', which is no class of this model"),
 ]
 
