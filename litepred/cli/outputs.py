@@ -266,7 +266,8 @@ class RunFiles:
                         add_picture = stack.enter_context(video_file(paths[".mp4"], reader.fps, one.frame.shape[:2]))
                     if "instances" in outputs:
                         found = outputs["instances"].to("cpu")
-                        drawn = visualizer.draw_instance_predictions(one.frame[:, :, ::-1], found)
+                        behind = self.own.draw(one.frame, {**outputs, "instances": found[:0]}, 1)  # stuff, if any
+                        drawn = visualizer.draw_instance_predictions(behind[:, :, ::-1], found)
                         picture = drawn.get_image()[:, :, ::-1]
                     else:
                         picture = self.own.draw(one.frame, outputs, 1)

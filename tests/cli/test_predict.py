@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from unicodedata import normalize
 
@@ -502,6 +502,23 @@ class TestFormats:
         assert names(folder / "labelme") == ["v-000000.json", "v-000001.json"]
         assert json.loads((folder / "labelme" / "v-000001.json").read_text())["imagePath"] == "../../pages/v-000001.png"
         assert [one["frame"] for one in json.loads((folder / "v.json").read_text())] == [0, 1]
+
+    def test_stuff_is_in_the_pictures_of_a_video(self, tmp_path, monkeypatch):
+        shown = []
+        monkeypatch.setattr("litepred.data.video_file", lambda *_: nullcontext(shown.append))
+        options = argparse.Namespace(save_images=True, save_json=False, output=tmp_path, mask_format=None, track=False)
+        options.coco = options.csv = options.panoptic = options.labels = options.format = None
+        item = Item("street.mp4", "street.mp4", "street", None, True)
+        ids = torch.zeros(64, 96, dtype=torch.int32)
+        ids[32:] = 1
+        stuff = {"panoptic_seg": (ids, [{"id": 1, "isthing": False, "category_id": 0}])}
+        with ExitStack() as stack:
+            files = RunFiles(options, Metadata(), stack)
+            with files.video(item, argparse.Namespace(fps=1.0, is_camera=True)) as add:
+                one = argparse.Namespace(frame=np.full((64, 96, 3), 90, np.uint8), index=0, time_s=0.0)
+                add(one, {"instances": Instances((64, 96)), **stuff})
+        (picture,) = shown
+        assert (picture[:30] == 90).all() and (picture[34:] != 90).any(axis=2).all()
 
     def test_passwords_of_addresses_stay_out(self, tmp_path):
         options = argparse.Namespace(save_images=False, save_json=False, output=tmp_path, mask_format=None, track=False)
