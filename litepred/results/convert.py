@@ -16,11 +16,14 @@ from ..data import ImageLike, Metadata, class_name, image_to_array
 from ..errors import ImageError, LitepredError, package
 from ..selection import Selection
 from ..structures import Boxes, BoxMode, Instances, Outputs, SegmentInfo, instance_mask
-from .instances import found_in, named, to_dicts
+from ..structures.boxes import as_numpy
+from .instances import columns_of, found_in, named
 
 __all__ = ["crops", "filter", "to_dataframe", "to_supervision"]
 
 Found = TypeVar("Found", Instances, Outputs)
+
+_TYPES = {"category_id": np.int64, "score": np.float64, "objectness_logit": np.float64}  # of columns
 
 
 def filter(
@@ -138,11 +141,11 @@ def to_supervision(instances: Instances | Outputs, metadata: Metadata | None = N
     data: dict[str, Any] = {"class_name": np.array([class_name(known, i) for i in found.pred_classes.tolist()], str)}
     boxes = found.pred_boxes.tensor
     if boxes.shape[1] == 5:
-        data[supervision.config.ORIENTED_BOX_COORDINATES] = rotated_corners(boxes).numpy()
+        data[supervision.config.ORIENTED_BOX_COORDINATES] = as_numpy(rotated_corners(boxes))
     return supervision.Detections(
-        xyxy=upright(found).numpy(),
+        xyxy=as_numpy(upright(found)),
         mask=masks,
-        confidence=found.scores.numpy(),
+        confidence=as_numpy(found.scores),
         class_id=found.pred_classes.numpy(),
         tracker_id=found.track_ids.numpy() if found.has("track_ids") else None,
         data=data,
@@ -161,8 +164,9 @@ def rotated_corners(boxes: torch.Tensor) -> torch.Tensor:
 def to_dataframe(instances: Instances | Outputs, metadata: Metadata | None = None, mask_format: str = "none") -> Any:
     """Return a pandas ``DataFrame`` with a row per instance or proposal.
 
-    Its columns are those of `to_dicts`, but the box is ``x1``, ``y1``, ``x2`` and ``y2``, or ``x``, ``y``, ``width``,
-    ``height`` and ``angle`` of rotated ones. Masks are left out, unless ``mask_format`` is "polygon" or "rle".
+    Its columns are those of `to_dicts`, also where nothing was found, but the box is ``x1``, ``y1``, ``x2`` and ``y2``,
+    or ``x``, ``y``, ``width``, ``height`` and ``angle`` of rotated ones. Masks are left out, unless ``mask_format`` is
+    "polygon" or "rle".
 
     Raises:
         LitepredError: pandas is missing.
@@ -170,13 +174,12 @@ def to_dataframe(instances: Instances | Outputs, metadata: Metadata | None = Non
     """
     pandas = package("pandas", "to_dataframe()", "pandas")
     found: Instances = found_in(instances, "instances", "proposals").to("cpu")
-    frame = pandas.DataFrame(to_dicts(found, metadata, mask_format))
-    boxes = next(found.get(name).tensor for name in ("pred_boxes", "proposal_boxes") if found.has(name))
-    titles = ("x1", "y1", "x2", "y2") if boxes.shape[1] == 4 else ("x", "y", "width", "height", "angle")
-    if not len(frame):
-        names = ("category_id", "category", "score") if found.has("scores") else ("objectness_logit",)
-        return pandas.DataFrame(columns=[*names, *titles])
-    place = list(frame.columns).index("box")
-    for i, title in enumerate(titles):
-        frame.insert(place + i, title, boxes[:, i].numpy())
-    return frame.drop(columns="box")
+    columns: dict[str, Any] = {}
+    for key, values in columns_of(found, metadata, mask_format).items():
+        if key == "box":
+            boxes = as_numpy(found.pred_boxes if found.has("pred_boxes") else found.proposal_boxes)
+            titles = ("x1", "y1", "x2", "y2") if boxes.shape[1] == 4 else ("x", "y", "width", "height", "angle")
+            columns.update(zip(titles, boxes.T))
+        else:
+            columns[key] = np.array(values, _TYPES[key]) if key in _TYPES else values
+    return pandas.DataFrame(columns)

@@ -21,6 +21,7 @@ from .files import CSV_COLUMNS, TRACKED_COLUMNS, csv_table, json_list, plain_id
 
 __all__ = [
     "category_id",
+    "columns_of",
     "csv_rows",
     "describe",
     "found_in",
@@ -176,8 +177,15 @@ def to_dicts(
         ValueError: for another ``mask_format``.
     """
     found: Instances = found_in(instances, "instances", "proposals").to("cpu")
+    columns = columns_of(found, metadata, mask_format)
+    number = len(found) if found.get_fields() else 0
+    return [{key: column[i] for key, column in columns.items()} for i in range(number)]
+
+
+def columns_of(found: Instances, metadata: Metadata | None, mask_format: str) -> dict[str, list[Any]]:
+    """Return what `to_dicts` does of instances on the CPU, as a list for each key, empty ones of no instances."""
     written = _write_masks(found, mask_format)
-    columns: dict[str, Any] = {}
+    columns: dict[str, list[Any]] = {}
     if found.has("pred_classes"):
         columns["category_id"] = found.pred_classes.tolist()
         known = named(found, metadata)
@@ -194,8 +202,7 @@ def to_dicts(
         columns["keypoints"] = found.pred_keypoints.tolist()
     if found.has("track_ids"):
         columns["track_id"] = [None if i < 0 else i for i in found.track_ids.tolist()]
-    number = len(found) if found.get_fields() else 0
-    return [{key: column[i] for key, column in columns.items()} for i in range(number)]
+    return columns
 
 
 def describe(outputs: Outputs, metadata: Metadata | None = None, mask_format: str = "polygon") -> dict[str, Any]:

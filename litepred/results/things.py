@@ -14,6 +14,7 @@ import numpy as np
 from ..data import Metadata, as_list, as_metadata, class_name
 from ..errors import LitepredError
 from ..structures import Instances, Outputs, instance_mask, mask_to_polygons
+from ..structures.boxes import as_numpy
 from .convert import rotated_corners, upright
 from .instances import found_in, named, to_dicts
 
@@ -118,7 +119,7 @@ def things(instances: Instances | Outputs, metadata: Metadata | None = None, mas
             name=row["category"],
             box=(min(x1, width), min(y1, height), min(x2, width), min(y2, height)),
             turned=tuple(row["box"]) if len(row["box"]) == 5 else (),
-            corners=corners[i].numpy().astype(np.float64),
+            corners=as_numpy(corners[i]).astype(np.float64),
             mask=mask if mask is not None and mask.any() else None,
             points=[(names[k] if k < len(names) else f"keypoint_{k}", *point) for k, point in enumerate(points)],
             facts={key: row[key] for key in ("score", "track_id") if row.get(key) is not None},

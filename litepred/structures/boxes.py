@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import absent
 from ..layers import clip_boxes_to_image
 
-__all__ = ["BoxMode", "Boxes", "Rows", "as_index", "pairwise_intersection", "pairwise_ioa", "pairwise_iou"]
+__all__ = ["BoxMode", "Boxes", "Rows", "as_index", "as_numpy", "pairwise_intersection", "pairwise_ioa", "pairwise_iou"]
 
 _Self = TypeVar("_Self", bound="Rows")
 _Boxes = TypeVar("_Boxes", bound="Boxes")
@@ -105,6 +105,18 @@ def _convert(box: Tensor, source: BoxMode, target: BoxMode) -> Tensor:
         x1, y1 = x - width / 2.0, y - height / 2.0
         return torch.stack((x1, y1, x1 + width, y1 + height), dim=-1).to(box.dtype)
     raise NotImplementedError(f"no conversion from {source.name} to {target.name}: go through XYWH_ABS or XYXY_ABS")
+
+
+def as_numpy(values: Any) -> np.ndarray:
+    """Return a NumPy array of a tensor on any device, of an object that holds one as ``tensor``, or of a sequence.
+
+    Numbers of 16 bits, of which NumPy lacks some, become float32.
+    """
+    values = values if isinstance(values, Tensor) else getattr(values, "tensor", values)
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
+    return np.asarray(values)
 
 
 def as_index(item: Any) -> Any:

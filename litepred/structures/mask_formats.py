@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import package
+from .boxes import as_numpy
 from .instances import Instances
 from .masks import ROIMasks, polygons_to_bitmask
 
@@ -21,7 +22,7 @@ def _coco() -> Any:
 
 
 def _array(mask: Tensor | np.ndarray) -> np.ndarray:
-    array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    array = as_numpy(mask)
     if array.ndim != 2:
         raise ValueError(f"a mask came with shape {array.shape}: expected (height, width)")
     return array.astype(bool, copy=False)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..layers.paste import mask_windows
 from ..structures import BitMasks, ROIMasks, mask_to_polygons, polygons_to_bitmask, polygons_to_mask, rle_to_mask
+from ..structures.boxes import as_numpy
 
 __all__ = ["GenericMask", "Mask", "Masks", "Values", "Window", "as_masks", "as_numpy", "scaled", "without_small_parts"]
 
@@ -146,15 +147,6 @@ def without_small_parts(window: Window, least_area: int | None) -> Window:
     is_large = stats[:, cv2.CC_STAT_AREA] >= least_area
     is_large[0] = False  # what is outside
     return x, y, is_large[parts].view(np.uint8)
-
-
-def as_numpy(values: Values) -> np.ndarray:
-    """Return a NumPy array of a tensor on any device, of an object that holds one as ``tensor``, or of a sequence."""
-    values = values if isinstance(values, Tensor) else getattr(values, "tensor", values)
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
-    return np.asarray(values)
 
 
 def _crop(x: int, y: int, mask: np.ndarray) -> Window:

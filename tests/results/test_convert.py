@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from litepred import ConfigError, ImageError, LitepredError
 from litepred.drop_in.annotations import PolygonMasks
 from litepred.results import crops, filter, to_coco, to_dataframe, to_dicts, to_supervision
+from litepred.results.things import things
 from litepred.structures import (
     BitMasks,
     Boxes,
@@ -182,18 +184,34 @@ class TestSupervision:
         np.testing.assert_allclose(corners[0], [[13, 14], [13, 6], [17, 6], [17, 14]], atol=1e-4)
 
 
+def test_numbers_that_numpy_lacks():
+    """Boxes and scores of bfloat16, here those that it holds exactly."""
+    given = found()
+    given.pred_boxes.tensor = given.pred_boxes.tensor.bfloat16()
+    given.scores = torch.tensor([0.75, 0.5]).bfloat16()
+    assert [one.corners[2].tolist() for one in things(given)] == [[10, 12], [30, 20]]
+    if importlib.util.find_spec("pandas"):
+        assert to_dataframe(given)[["score", "x2"]].to_numpy().tolist() == [[0.75, 10], [0.5, 30]]
+    if importlib.util.find_spec("supervision"):
+        assert to_supervision(given).confidence.tolist() == [0.75, 0.5]
+
+
 class TestDataframe:
     @pytest.mark.parametrize("number", [0, 2])
     def test_columns(self, number):
         pytest.importorskip("pandas")
         frame = to_dataframe(found()[:number])
         assert list(frame.columns) == ["category_id", "category", "score", "x1", "y1", "x2", "y2"]
+        assert [frame[name].dtype for name in ("category_id", "score", "x1")] == ["int64", "float64", "float32"]
         assert list(frame.category) == ["dog", "cat"][:number]
         assert list(frame.x2) == [10, 30][:number]
 
     @every_format
     def test_masks(self, masks):
         pytest.importorskip("pandas")
+        for number in (0, 2):
+            given = found(masks(), pred_keypoints=torch.ones(2, 1, 3), track_ids=torch.ones(2))[:number]
+            assert list(to_dataframe(given, mask_format="rle").columns)[-3:] == ["mask", "keypoints", "track_id"]
         assert "mask" not in to_dataframe(found(masks()))
         assert [one["size"] for one in to_dataframe(found(masks()), mask_format="rle")["mask"]] == [[20, 30]] * 2
 
