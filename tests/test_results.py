@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from litepred import PolygonMasks
 from litepred.data import Metadata
-from litepred.drop_in.annotations import PolygonMasks
 from litepred.errors import ConfigError, LitepredError
 from litepred.results import (
     CSV_COLUMNS,

@@ -76,6 +76,7 @@ class Visualizer:
 
     Raises:
         ImageError: when ``image_rgb`` is not an image.
+        LitepredError: when ``font`` is not a font.
     """
 
     def __init__(
@@ -103,6 +104,11 @@ class Visualizer:
         self._line_width = line_width or max(1, round(min(height, width) / 400 + 0.5))
         self._outline_width = max(1, self._line_width // 2)
         self._font = None if font is None else os.fspath(font)
+        try:
+            if font is not None:
+                paint.text_pixels("", SMALLEST_FONT, self._font)
+        except OSError as error:
+            raise LitepredError(f"font={self._font!r} cannot be read ({error}): give a TrueType font's path") from error
         self._font_size = max((height * width) ** 0.5 / 72, SMALLEST_FONT) * font_size_scale
         self._labels = Labels(self._canvas, self._font)
 
@@ -550,7 +556,7 @@ def draw(
     Raises:
         ImageError: ``image`` is no image, or not of the prediction's size.
         ConfigError: ``threshold`` is no score.
-        LitepredError: ``outputs`` is not what a predictor returns.
+        LitepredError: ``outputs`` is not what a predictor returns, or ``font`` is not a font.
     """
     if isinstance(outputs, Instances):
         outputs = {"instances": outputs}

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from litepred import ConfigError, ImageError, LitepredError
-from litepred.drop_in.annotations import PolygonMasks
+from litepred import ConfigError, ImageError, LitepredError, PolygonMasks
 from litepred.results import crops, filter, to_coco, to_dataframe, to_dicts, to_supervision
 from litepred.results.things import things
 from litepred.structures import (

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from litepred import Boxes, Instances, LitepredError
-from litepred.drop_in.annotations import PolygonMasks
+from litepred import Boxes, Instances, LitepredError, PolygonMasks
 from litepred.structures import (
     BitMasks,
     ROIMasks,

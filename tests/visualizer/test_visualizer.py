@@ -1,5 +1,7 @@
 import builtins
+import re
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -515,6 +517,13 @@ def test_marks_return_the_picture(call):
 @pytest.mark.parametrize("mask", [np.zeros((HEIGHT, WIDTH), np.float32), np.full((HEIGHT, WIDTH), np.nan)])
 def test_an_empty_soft_mask(mask):
     np.testing.assert_array_equal(visualizer().draw_soft_mask(mask, "red", text="none").get_image(), image())
+
+
+@pytest.mark.parametrize("name", ["absent.ttf", "test_visualizer.py", "."])
+def test_what_is_no_font(name):
+    path = Path(__file__).parent / name
+    with pytest.raises(LitepredError, match=f"font={re.escape(repr(str(path)))} cannot be read .*TrueType"):
+        visualizer(font=path)
 
 
 @pytest.mark.parametrize("font_size_scale", [0.5, 1.0, 3.0])
