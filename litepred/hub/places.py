@@ -106,8 +106,15 @@ def from_hub(address: str) -> ModelPlace:
     repo, revision, path = parse(address)
     api = hub()
     try:
-        names, cached = _names(api, repo, revision)
-        chosen = _choose(address, path, names)
+        names, away = _names(api, repo, revision)
+        try:
+            chosen = _choose(address, path, names)
+        except CheckpointError:
+            if away is None:
+                raise
+            has = ", ".join(names[:20]) or "nothing"
+            raise CheckpointError(f"{address} cannot be had: {reason(away)}; of it the cache has {has}") from away
+        cached = away is not None
         local = [
             name and api.hf_hub_download(repo, name, revision=revision, local_files_only=cached) for name in chosen
         ]
@@ -135,13 +142,13 @@ def from_layoutparser(address: str) -> ModelPlace:
     return from_hub(f"hf://{_LAYOUTPARSER}/{name}")
 
 
-def _names(api: HfApi, repo: str, revision: str | None) -> tuple[list[str], bool]:
-    """Return the paths of a repository's files; where the hub is busy or out of reach, of those cached, and True."""
+def _names(api: HfApi, repo: str, revision: str | None) -> tuple[list[str], Exception | None]:
+    """Return the paths of a repository's files; where the hub is busy or out of reach, of those cached, and why."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         found = api.model_info(repo, revision=revision, timeout=_TIMEOUT_S)
-        return sorted(one.rfilename for one in found.siblings or ()), False
+        return sorted(one.rfilename for one in found.siblings or ()), None
     except Exception as error:
         status = getattr(getattr(error, "response", None), "status_code", 408)
         if isinstance(error, HfHubHTTPError) and status < 500 and status not in (408, 429):  # it says no
@@ -152,7 +159,7 @@ def _names(api: HfApi, repo: str, revision: str | None) -> tuple[list[str], bool
             if (part := getattr(missing, "snapshot_path", None)) is None:
                 raise error from None
             folder = Path(part)
-        return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()), True
+        return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()), error
 
 
 def _choose(address: str, path: str, names: list[str]) -> tuple[str | None, str | None]:

@@ -96,8 +96,9 @@ def test_the_cache_serves_when_the_hub_is_out_of_reach(repo, server, monkeypatch
     else:
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert torch.equal(boxes(Predictor("hf://me/models/tiny")), online)
-    with pytest.raises(CheckpointError, match="hf://me/others cannot be had"):
-        Predictor("hf://me/others")
+    for address, told in (("me/others", ""), ("me/models/none.pth", ".*; of it the cache has .*tiny/config.yml")):
+        with pytest.raises(CheckpointError, match=f"hf://{address} cannot be had: {told}"):
+            Predictor(f"hf://{address}")
 
 
 def test_a_part_of_a_repository_in_the_cache_is_enough(repo, server, monkeypatch):
