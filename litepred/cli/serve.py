@@ -31,11 +31,11 @@ examples:
   curl -F image=@page.png 'http://127.0.0.1:8000/predict?format=png' -o seen.png
 
 /health, /ready, /metrics (for Prometheus) and /openapi.json are there, too.
-Those of the last two groups can also come from the environment, as
-LITEPRED_SERVE_QUEUE for --queue. The service has no passwords and no TLS: to let others than this
-machine reach it, put a server in front of it that has them."""
+All of the last two groups but --access-log can also come from the environment,
+as LITEPRED_SERVE_QUEUE for --queue. The service has no passwords and no TLS: to
+let others than this machine reach it, put a server in front of it that has them."""
 
-_MOST_CONNECTIONS = 512  # which have to wait for their turn here; more are answered with 503
+_MOST_CONNECTIONS = 512  # which have to wait for their turn here; more are answered with 503 in plain text
 
 
 def add_options(parser: CommandParser) -> None:
@@ -143,7 +143,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """Return a socket that has its address, which is to be told before the model is loaded, and does not listen yet.
+    """Return a socket that has its address, so that a second service is told before its model is loaded.
+
+    It listens, as two sockets may have one address until one of them does: clients wait for the model.
 
     Raises:
         LitepredError: the port is taken, or the host is none of this machine.
@@ -153,6 +155,7 @@ def _bound(host: str, port: int) -> socket.socket:
         if os.name == "posix":  # elsewhere it would let two programs have one port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen()
     except OSError as error:
         listener.close()
         raise LitepredError(

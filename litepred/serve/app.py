@@ -54,7 +54,7 @@ _HEADERS = {
 }
 _DESCRIPTION = """\
 `POST /predict` takes an image and tells what a model finds in it. `GET /` is a page to try it on. Every answer that is
-not 200 has a JSON object with the sentence `error`."""
+not 200 has a JSON object with the sentence `error`, except 503 where too many connections are open."""
 
 _router = APIRouter()
 
@@ -150,12 +150,14 @@ class _SafeHeaders:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    _count(request, 422)
     told = [f"{one['loc'][-1]} is {str(one.get('input'))!r:.60}: {one['msg']}" for one in error.errors()]
     return JSONResponse({"error": "; ".join(told)}, 422)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    _count(request, error.status_code)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
@@ -208,6 +210,12 @@ async def metrics(request: Request) -> Response:
 async def page() -> Response:
     """Return the page to try it on."""
     return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _PAGE_POLICY})
+
+
+def _count(request: Request, status: int) -> None:
+    """Let the counters have a request to /predict that is refused before it is read."""
+    if request.scope.get("endpoint") is predict:
+        _service(request).metrics.request(status, 0.0)
 
 
 def _service(request: Request) -> Service:

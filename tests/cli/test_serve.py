@@ -62,6 +62,12 @@ def test_limits_that_are_none(typed, environment, told, monkeypatch, capsys):
     assert told in capsys.readouterr().err
 
 
+def test_the_help_names_what_the_environment_does_not_give(monkeypatch):
+    monkeypatch.setenv("LITEPRED_SERVE_ACCESS_LOG", "1")
+    assert not options().access_log
+    assert "All of the last two groups but --access-log can also come from the environment" in serve.EPILOG
+
+
 def test_an_address_that_is_taken(capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -69,6 +75,14 @@ def test_an_address_that_is_taken(capsys):
     assert f"cannot listen on 127.0.0.1 port {port} (" in capsys.readouterr().err
     assert main(["serve", "--host", "no.such.host.invalid"]) == 1
     assert "or a --host of this machine" in capsys.readouterr().err
+
+
+def test_a_port_on_which_another_service_loads_its_model(monkeypatch, capsys):
+    with serve._bound("127.0.0.1", 0) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(serve, "make_predictor", lambda arguments: pytest.fail("a model is loaded"))
+        assert main(["serve", "--port", str(port)]) == 1
+    assert f"cannot listen on 127.0.0.1 port {port} (" in capsys.readouterr().err
 
 
 def test_without_the_extra(monkeypatch, capsys):

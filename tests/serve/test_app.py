@@ -303,6 +303,9 @@ def test_metrics_count():
     with TestClient(create_app(tiny_predictor(), LIMITS)) as client:
         for content in (PHOTO, PHOTO, b"no image"):
             client.post("/predict", content=content)
+        for query in ("threshold=2", "thresold=0.7"):
+            client.post(f"/predict?{query}", content=PHOTO)
+        client.post("/no/predict", content=PHOTO)
         text = client.get("/metrics").text
     values = {
         (sample.name, *sample.labels.values()): sample.value
@@ -311,7 +314,9 @@ def test_metrics_count():
     }
     assert values["litepred_requests_total", "200"] == 2
     assert values["litepred_requests_total", "400"] == 1
-    assert values["litepred_request_seconds_count",] == 3
+    assert values["litepred_requests_total", "422"] == 2
+    assert ("litepred_requests_total", "404") not in values
+    assert values["litepred_request_seconds_count",] == 5
     assert values["litepred_model_seconds_count",] == values["litepred_batch_images_count",] == 2
     assert values["litepred_pending",] == 0
 
