@@ -157,6 +157,19 @@ def test_all_that_was_found():
     assert told == {"segments": [{**segments[0], "category": "cat"}, {**segments[1], "category": "sea"}]}
 
 
+def test_a_panoptic_map_without_a_list():
+    ids = torch.tensor([[-1, 0, 1001]])
+    metadata = Metadata(label_divisor=1000, thing_dataset_id_to_contiguous_id={7: 1}, thing_classes=["-", "cat"])
+    found = [{"id": 0, "category_id": 0, "isthing": False}, {"id": 1001, "category_id": 1, "isthing": True}]
+    told = describe({"panoptic_seg": (ids, None)}, metadata)["segments"]
+    assert told == [one | {"category": name} for one, name in zip(found, ("class_0", "cat"))]
+    infos = panoptic_annotation((ids, None), 5, "a.png", metadata)["segments_info"]
+    assert infos == panoptic_annotation((ids, found), 5, "a.png", metadata)["segments_info"]
+    assert [(one["category_id"], one["area"]) for one in infos] == [(2, 1), (7, 1)]
+    with pytest.raises(AttributeError, match="have no 'label_divisor'"):
+        describe({"panoptic_seg": (ids, None)})
+
+
 def test_plain_dicts():
     instances = detections(pred_masks=BITMASKS, pred_keypoints=torch.ones(2, 1, 3))
     first, _ = to_dicts(instances, Metadata(thing_classes=["cat", "dog"]), mask_format="rle")

@@ -2,7 +2,7 @@
 
 from .decoders import DECODERS, IMAGE_FORMATS, is_old, open_image
 from .images import ImageLike, bands_for_array, image_size, image_to_array, read_image
-from .metadata import Metadata, MetadataCatalog, as_list, as_metadata, class_name, dataset_ids
+from .metadata import Metadata, MetadataCatalog, as_list, as_metadata, class_name, dataset_ids, segments_of
 from .resize import ResizeShortestEdge, ResizeTransform
 from .video import VideoReader, video_file
 
@@ -25,5 +25,6 @@ __all__ = [
     "is_old",
     "open_image",
     "read_image",
+    "segments_of",
     "video_file",
 ]

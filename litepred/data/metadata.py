@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections import UserDict
-from collections.abc import Iterable, KeysView, Mapping, Set
+from collections.abc import Iterable, KeysView, Mapping, Sequence, Set
 from enum import Enum
 from numbers import Number
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from ..errors import ConfigError, LitepredError, plain
 from .datasets import BUILTIN_NAMES, builtin_facts
 
-__all__ = ["Catalog", "Metadata", "MetadataCatalog", "as_list", "as_metadata", "as_names", "class_name", "dataset_ids"]
+__all__ = [
+    "Catalog",
+    "Metadata",
+    "MetadataCatalog",
+    "as_list",
+    "as_metadata",
+    "as_names",
+    "class_name",
+    "dataset_ids",
+    "segments_of",
+]
 
 _OLD_NAMES = {
     "class_names": "thing_classes",
@@ -186,3 +198,17 @@ def dataset_ids(metadata: Metadata | None, kind: str = "thing") -> dict[int, int
     """
     known = as_metadata(metadata).get(f"{kind}_dataset_id_to_contiguous_id")
     return {} if known is None else {plain(label): plain(dataset_id) for dataset_id, label in known.items()}
+
+
+def segments_of(
+    ids: np.ndarray, segments: Sequence[Mapping[str, Any]] | None, metadata: Metadata | None
+) -> Sequence[Mapping[str, Any]]:
+    """Return the segments of a panoptic map (H, W), where no list of them came those that its numbers tell.
+
+    These are class · ``metadata.label_divisor`` + instance, or -1 where nothing is.
+    """
+    if segments is not None:
+        return segments
+    divisor, things = as_metadata(metadata).label_divisor, dataset_ids(metadata)
+    numbers = [(number, number // divisor) for number in np.unique(ids).tolist() if number != -1]
+    return [{"id": number, "category_id": label, "isthing": label in things} for number, label in numbers]

@@ -56,7 +56,7 @@ def filter(
     if not isinstance(instances, Mapping):
         return found[rows]
     answer: Any = {**instances, "instances": found[rows]}
-    if "panoptic_seg" in answer:
+    if "panoptic_seg" in answer and answer["panoptic_seg"][1] is not None:
         answer["panoptic_seg"] = _segments_of(answer["panoptic_seg"], rows.tolist())
     return cast(Found, answer)
 

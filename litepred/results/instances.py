@@ -14,9 +14,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from ..data import Metadata, class_name, dataset_ids
+from ..data import Metadata, class_name, dataset_ids, segments_of
 from ..errors import ConfigError, LitepredError
 from ..structures import Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle, origin_of
+from ..structures.boxes import as_numpy
 from .files import CSV_COLUMNS, TRACKED_COLUMNS, csv_table, json_list, plain_id
 
 __all__ = [
@@ -226,9 +227,10 @@ def describe(outputs: Outputs, metadata: Metadata | None = None, mask_format: st
         if key in outputs:
             facts[key] = to_dicts(outputs[key], metadata, mask_format)
     if "panoptic_seg" in outputs:
+        ids, segments = outputs["panoptic_seg"]
         facts["segments"] = [
             {**one, "category": class_name(metadata, one["category_id"], "thing" if one["isthing"] else "stuff")}
-            for one in outputs["panoptic_seg"][1]
+            for one in segments_of(as_numpy(ids), segments, metadata)
         ]
     elif "sem_seg" in outputs and "instances" not in outputs:
         labels, areas = outputs["sem_seg"].max(dim=0).indices.unique(return_counts=True)

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data import Metadata, as_list, as_metadata, class_name, dataset_ids
+from ..data import Metadata, as_list, as_metadata, class_name, dataset_ids, segments_of
 from ..files import whole_file
 from ..structures import Outputs
+from ..structures.boxes import as_numpy
 from .files import plain_id
 from .instances import category_id, found_in
 
@@ -70,7 +71,7 @@ def _category_id(metadata: Metadata, kind: str, label: int) -> int:
 
 
 def panoptic_annotation(
-    panoptic_seg: tuple[Tensor, Sequence[Mapping[str, Any]]] | Outputs,
+    panoptic_seg: tuple[Tensor, Sequence[Mapping[str, Any]] | None] | Outputs,
     image_id: int | str,
     file_name: str,
     metadata: Metadata | None = None,
@@ -79,7 +80,7 @@ def panoptic_annotation(
 
     Args:
         panoptic_seg: segment ids (H, W), 0 being nothing, and a dict for each segment with ``id``, ``isthing`` and
-            ``category_id``.
+            ``category_id``; without that list the numbers are class · ``metadata.label_divisor`` + instance, or -1.
         image_id: id of the image.
         file_name: name of the PNG.
         metadata: gives the categories their ids; see `panoptic_categories`.
@@ -95,9 +96,9 @@ def panoptic_annotation(
     import cv2
 
     ids, segments = found_in(panoptic_seg, "panoptic_seg")
-    array = ids.cpu().numpy()
+    array = as_numpy(ids)
     infos = []
-    for segment in segments:
+    for segment in segments_of(array, segments, metadata):
         inside = array == segment["id"]
         kind = "thing" if segment["isthing"] else "stuff"
         info = {

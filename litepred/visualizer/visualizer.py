@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from ..data import ImageLike, Metadata, as_list, as_metadata, class_name, dataset_ids, image_to_array, open_image
+from ..data import ImageLike, Metadata, as_list, as_metadata, class_name, image_to_array, open_image, segments_of
 from ..errors import ImageError, LitepredError, score
 from ..structures import BoxMode, Instances, Outputs
 from . import paint
@@ -166,12 +166,6 @@ class Visualizer:
         segments = [(i, self._mask(classes == i)) for i in np.unique(classes).tolist() if 0 <= i < known]
         return self._draw_stuff(segments, draw_text, area_threshold=area_threshold, alpha=alpha, edge_color=edge_color)
 
-    def described_segments(self, ids: Any) -> list[dict[str, Any]]:
-        """Return what a panoptic map (H, W) tells of its segments, whose numbers are class · divisor + instance."""
-        divisor, known = self.metadata.label_divisor, dataset_ids(self.metadata)
-        numbers = [(number, number // divisor) for number in np.unique(as_numpy(ids)).tolist() if number != -1]
-        return [{"id": n, "category_id": label, "isthing": label in known} for n, label in numbers]
-
     def draw_panoptic_seg(
         self,
         panoptic_seg: Values,
@@ -192,8 +186,7 @@ class Visualizer:
             thing_colors: a function that chooses the colours of things from their classes and masks.
         """
         ids = as_numpy(panoptic_seg)
-        if segments_info is None:
-            segments_info = self.described_segments(ids)
+        segments_info = segments_of(ids, segments_info, self.metadata)
         if self._instance_mode is ColorMode.IMAGE_BW:
             self._gray_outside([self._mask(np.isin(ids, [one["id"] for one in segments_info])).window])
         found = [(one, self._mask(ids == one["id"])) for one in segments_info]
@@ -580,7 +573,7 @@ def draw(
         if instances is None:
             visualizer.draw_panoptic_seg(ids, segments)
         elif options.get("instance_mode") is not ColorMode.IMAGE_BW:
-            described = visualizer.described_segments(ids) if segments is None else segments
+            described = segments_of(as_numpy(ids), segments, metadata)
             stuff = [segment for segment in described if not segment.get("isthing", True)]
             visualizer.draw_panoptic_seg(ids, stuff, alpha=_STUFF_OPACITY)
     elif "sem_seg" in outputs and instances is None:

@@ -79,6 +79,10 @@ class TestFilter:
             assert torch.equal(instance_mask(chosen["instances"], i), MASKS[k])
         assert torch.equal(filter(whole, **arguments).scores, whole.scores[kept])
 
+    def test_a_panoptic_map_without_a_list_stays(self):
+        outputs = {"instances": found(), "panoptic_seg": (torch.zeros(SIZE), None)}
+        assert filter(outputs, score=0.7)["panoptic_seg"] is outputs["panoptic_seg"]
+
     def test_panoptic_segments_go_with_their_instances(self):
         ids = torch.zeros(SIZE, dtype=torch.int32)
         ids[3:12, 2:10], ids[12:], ids[0] = 1, 2, 3
