@@ -19,6 +19,7 @@ from torch import nn
 from .. import evaluation
 from ..config import CfgNode
 from ..data import dataset_ids
+from ..data.coco import read_annotations
 from ..errors import LitepredError
 from ..evaluation.coco import figures_of, measure, tasks_of
 from ..files import make_folder
@@ -311,26 +312,35 @@ class COCOPanopticEvaluator(DatasetEvaluator):
 
     Args:
         dataset_name: its metadata have ``panoptic_json`` and ``panoptic_root``.
-        output_dir: must be ``None``: predictions are measured at once and not kept.
+        output_dir: folder for ``predictions.json``, the annotations' file with the segments that were found, without
+            their pictures; ``None`` writes none.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
-        if output_dir is not None:
-            raise LitepredError(f"output_dir is {output_dir!r}, but panoptic predictions are not written: leave it out")
+    def __init__(self, dataset_name: str, output_dir: str | os.PathLike[str] | None = None) -> None:
         metadata = MetadataCatalog.get(dataset_name)
         file, folder = (PathManager.get_local_path(path) for path in (metadata.panoptic_json, metadata.panoptic_root))
         self._measure = evaluation.PanopticEvaluator(file, folder, metadata)
+        self._file, self._output_dir = file, output_dir
+        self.reset()
 
     def reset(self) -> None:
         """Forget what was processed."""
+        self._predictions: list[dict[str, Any]] = []
         self._measure.reset()
 
     def process(self, inputs: Any, outputs: Any) -> None:
-        """Take in a model's outputs for inputs that have an ``image_id``."""
+        """Take in a model's outputs for inputs that have an ``image_id`` and a ``file_name``."""
         self._measure.process(inputs, outputs)
+        for one, output in zip(inputs if self._output_dir is not None else (), outputs):
+            name, (_, segments) = Path(one["file_name"]), self._measure.segments(*output["panoptic_seg"])
+            facts = {"image_id": one["image_id"], "file_name": f"{name.stem}.png", "segments_info": segments}
+            self._predictions.append(facts)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return the figures, 0 to 100."""
+        """Write the predictions where they are wanted, and return the figures, 0 to 100."""
+        if self._output_dir is not None:
+            content = read_annotations(self._file, {"annotations": ()}) | {"annotations": self._predictions}
+            write_json(make_folder(self._output_dir) / "predictions.json", content)
         return self._measure.evaluate()
 
 

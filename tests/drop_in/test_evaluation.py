@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_answers import ASSETS
+from PIL import Image
 
 import litepred
 from litepred import Boxes, Instances, get_cfg
@@ -17,7 +19,7 @@ from litepred.drop_in import evaluation
 from litepred.drop_in.datasets import DatasetCatalog, register_coco_instances
 from litepred.drop_in.files import PathHandler, PathManager
 from litepred.drop_in.trainer import DefaultTrainer
-from litepred.results import instances_to_coco_json
+from litepred.results import instances_to_coco_json, rgb_to_id
 from litepred.structures import BoxMode, RotatedBoxes
 
 pytest.importorskip("pycocotools")
@@ -250,6 +252,38 @@ def test_a_test_set_without_annotations(name, tmp_path, caplog):
         del PathManager._handlers["there://"]
     assert len(json.loads((tmp_path / "coco_instances_results.json").read_text())) == 3
     assert "nothing is measured" in caplog.text
+
+
+def test_panoptic_predictions_are_written(tmp_path):
+    """Only where they are wanted, with the categories of the annotations' file."""
+    given = ASSETS / "annotated" / "panoptic.json"
+    content = json.loads(given.read_text())
+    things = {i + 1: i for i in range(5)}
+    MetadataCatalog.get("panoptic").set(
+        panoptic_json=str(given),
+        panoptic_root=str(given.with_suffix("")),
+        thing_dataset_id_to_contiguous_id=things,
+        stuff_dataset_id_to_contiguous_id={7: 1},
+    )
+    try:
+        evaluator = evaluation.COCOPanopticEvaluator("panoptic", tmp_path / "out")
+        silent = evaluation.COCOPanopticEvaluator("panoptic")
+    finally:
+        MetadataCatalog.remove("panoptic")
+    (entry,) = (one for one in content["annotations"] if one["image_id"] == 1)
+    with Image.open(given.with_suffix("") / entry["file_name"]) as picture:
+        ids = torch.from_numpy(rgb_to_id(np.asarray(picture)))
+    segments = [{"id": one["id"], "category_id": one["category_id"]} for one in entry["segments_info"]]
+    described = [
+        {"id": one["id"], "category_id": things.get(one["category_id"], 1), "isthing": one["category_id"] in things}
+        for one in segments
+    ]
+    silent.process([{"image_id": 1}], [{"panoptic_seg": (ids, described)}])
+    evaluator.process([{"image_id": 1, "file_name": "a/page1.jpg"}], [{"panoptic_seg": (ids, described)}])
+    assert evaluator.evaluate() == silent.evaluate()
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    found = {"image_id": 1, "file_name": "page1.png", "segments_info": segments}
+    assert written == {**content, "annotations": [found]}
 
 
 class There(PathHandler):
