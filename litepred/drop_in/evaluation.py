@@ -22,7 +22,7 @@ from ..data import dataset_ids
 from ..data.coco import read_annotations
 from ..errors import LitepredError
 from ..evaluation.coco import figures_of, measure, tasks_of
-from ..files import make_folder
+from ..files import make_folder, whole_file
 from ..results import plain, write_json
 from ..structures import BoxMode
 from .annotations import polygon_area
@@ -175,7 +175,8 @@ class COCOEvaluator(DatasetEvaluator):
         dataset_name: its metadata have ``json_file``; without one, the records of the catalog are the annotations.
         tasks: which of "bbox", "segm" and "keypoints" to report; by default those that the predictions have.
         distributed: has no effect, as there is one process.
-        output_dir: folder for ``coco_instances_results.json``, the predictions; ``None`` writes none.
+        output_dir: folder for the predictions, ``coco_instances_results.json`` and ``instances_predictions.pth``, which
+            is ``_predictions``; ``None`` writes none.
         max_dets_per_image: 100 or ``None``.
         use_fast_impl: has no effect.
         kpt_oks_sigmas: a sigma for each keypoint; with none, COCO's.
@@ -242,6 +243,8 @@ class COCOEvaluator(DatasetEvaluator):
         if not self._predictions:
             self._logger.warning("there is nothing to measure, as no image was processed")
             return {}
+        if self._output_dir is not None:
+            save_predictions(self._output_dir, self._predictions)
         self._results = {}
         self._eval_predictions(self._predictions, img_ids=img_ids)
         return deepcopy(self._results)
@@ -258,17 +261,25 @@ class COCOEvaluator(DatasetEvaluator):
         if not self._do_evaluation:
             self._logger.warning("the annotations list images alone, as a test set's do: nothing is measured")
             return
-        for task in self._tasks_from_predictions(found):
-            if self._tasks is None or task in self._tasks:
-                measured = measure(self._coco_api, found, task, img_ids, self._kpt_oks_sigmas)
-                names = self._measure.metadata.thing_classes
-                self._results[task] = self._derive_coco_results(measured, task, class_names=names)
+        tasks = self._tasks_from_predictions(found)
+        if self._tasks is not None:  # where nothing is found, nothing tells which tasks there are
+            tasks = [task for task in tasks if task in self._tasks] if found else list(self._tasks)
+        for task in tasks:
+            measured = measure(self._coco_api, found, task, img_ids, self._kpt_oks_sigmas)
+            names = self._measure.metadata.thing_classes
+            self._results[task] = self._derive_coco_results(measured, task, class_names=names)
 
     def _derive_coco_results(
         self, coco_eval: Any, iou_type: str, class_names: Sequence[str] | None = None
     ) -> dict[str, float]:
         """Return the figures of a ``COCOeval`` by name, NaN of ``None``; those of classes where names come for them."""
         return figures_of(coco_eval, iou_type, dict(zip(self._number_of, class_names or ())))
+
+
+def save_predictions(folder: str | os.PathLike[str], predictions: Sequence[Mapping[str, Any]]) -> None:
+    """Write the predictions on each image as ``instances_predictions.pth``, for ``torch.load``."""
+    with whole_file(make_folder(folder) / "instances_predictions.pth") as file:
+        torch.save(predictions, file)
 
 
 def _with_categories(entries: Sequence[Mapping[str, Any]], numbers: Mapping[int, int]) -> list[dict[str, Any]]:

@@ -102,6 +102,10 @@ def test_right_answers_are_worth_100(name, tmp_path, caplog):
     results = evaluation.inference_on_dataset(Oracle(), loader(), evaluator, {"on_end": lambda: called.append(1)})
     assert (results["bbox"]["AP"], results["bbox"]["AP-dog"], called) == (100.0, 100.0, [1])
     assert len(json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())) == 3
+    saved = torch.load(tmp_path / "out" / "instances_predictions.pth", weights_only=True)
+    assert [(one["image_id"], [found["category_id"] for found in one["instances"]]) for one in saved] == [
+        (image_id, CLASSES[image_id]) for image_id in CLASSES
+    ]
     assert evaluation.inference_on_dataset(Oracle(shift=30.0), loader(), [evaluator])["bbox"]["AP"] < 1
     assert evaluation.inference_on_dataset(Oracle(), loader(), None) == {}
 
@@ -116,6 +120,17 @@ def test_only_the_wanted_tasks(name):
     assert evaluation.inference_on_dataset(Oracle(), loader(), evaluator) == {}
     with pytest.raises(litepred.LitepredError, match="max_dets_per_image is 300: litepred counts 100"):
         evaluation.COCOEvaluator(name, max_dets_per_image=300)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"), [(None, ["bbox"]), (("bbox", "segm"), ["bbox", "segm"]), (("keypoints",), ["keypoints"])]
+)
+def test_the_wanted_tasks_where_nothing_is_found(name, tasks, expected):
+    evaluator = evaluation.COCOEvaluator(name, tasks)
+    evaluator.process([{"image_id": 1}], [{"instances": Oracle()([{"image_id": 1}])[0]["instances"][:0]}])
+    results = evaluator.evaluate()
+    assert list(results) == expected
+    assert all(np.isnan(value) for figures in results.values() for value in figures.values())
 
 
 class Halved(evaluation.COCOEvaluator):
