@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Protocol, TypeAlias, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypedDict, overload
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from . import extensions
 from .checkpoint import load_into, named_for, read_checkpoint
 from .config import unknown_settings
-from .data import ImageLike, ResizeShortestEdge, VideoReader, bands_for_array, image_to_array
+from .data import ImageLike, Metadata, ResizeShortestEdge, VideoReader, bands_for_array, image_to_array
 from .environment import prepare_process
 from .errors import CheckpointError, ConfigError, ImageError, absent, wording
 from .modeling import GeneralizedRCNN, build_model, without_random_init
@@ -153,6 +153,7 @@ class Predictor:
     """
 
     model: Any
+    engine, precision, _weights = "torch", "float32", "unknown"  # of a subclass with an ``__init__`` of its own
 
     def __init__(
         self,
@@ -217,7 +218,10 @@ class Predictor:
 
     if not TYPE_CHECKING:  # which could check no attribute otherwise
 
-        def __getattr__(self, name: str) -> NoReturn:
+        def __getattr__(self, name: str) -> Any:
+            if name == "metadata":  # as for ``engine``; each predictor has its own
+                self.metadata = Metadata()
+                return self.metadata
             raise absent(self, name, _INSTEAD)
 
     def _build(self, resolved: ResolvedModel, precision: str, threads: int | None, exact: bool) -> None:
@@ -407,11 +411,14 @@ class Predictor:
         model = selection.limited(self.model) if self.engine == "torch" else self.model
         answers: list[Outputs] = model([{**one, "select": select} for one in inputs])
         for one in answers:
-            if "instances" in one:
+            fields = list(one) if isinstance(one, Mapping) else [f"a {type(one).__name__}"]
+            if "instances" in fields:
                 one["instances"] = select(one["instances"])
             elif others := choice.keys() - {"threshold"}:  # below which nothing of such a model is
                 names = ", ".join(wording(name, f"--{name.replace('_', '-')}") for name in sorted(others))
-                raise ConfigError(f"{names} came, but this model finds {', '.join(one)} and no instances: leave it out")
+                raise ConfigError(
+                    f"{names} came, but this model finds {', '.join(fields)} and no instances: leave it out"
+                )
         return self._known(answers)
 
     def _selection(self, choice: Choice) -> Selection | None:
@@ -429,6 +436,8 @@ class Predictor:
             known = os.fspath(image)
         origin = Origin(self.metadata.get("thing_classes") or (), known)
         for one in answers:
+            if not isinstance(one, Mapping):  # of a model of somebody else's
+                continue
             for found in (one.get("instances"), one.get("proposals")):
                 if isinstance(found, Instances):
                     set_origin(found, origin)

@@ -550,6 +550,39 @@ def test_perfect_panoptic_answers():
     assert len(evaluator.evaluate()["panoptic_seg"]) == 9
 
 
+def by_divisor(image_id: int) -> dict:
+    """The perfect answer as a model gives it that describes no segments: class · 1000 + instance, -1 for void."""
+    ids, described = perfect(image_id)["panoptic_seg"]
+    found = torch.full_like(ids, -1)
+    for one in described:
+        found[ids == one["id"]] = one["category_id"] * 1000 + one["id"] if one["isthing"] else 6000
+    return {"panoptic_seg": (found, None)}
+
+
+def by_category(image_id: int) -> dict:
+    """The perfect answer with the file's own categories, and without ``isthing``."""
+    ids, _ = perfect(image_id)["panoptic_seg"]
+    entry = next(one for one in PANOPTIC["annotations"] if one["image_id"] == image_id)
+    return {
+        "panoptic_seg": (ids, [{"id": one["id"], "category_id": one["category_id"]} for one in entry["segments_info"]])
+    }
+
+
+@pytest.mark.parametrize("answer", [perfect, by_divisor, by_category])
+def test_the_forms_of_panoptic_answers(answer):
+    ids = {
+        "thing_dataset_id_to_contiguous_id": {i + 1: i for i in range(5)},
+        "stuff_dataset_id_to_contiguous_id": {7: 6 if answer is by_divisor else 1},
+    }
+    metadata = Metadata(label_divisor=1000, **ids)
+    evaluator = PanopticEvaluator(ANNOTATED / "panoptic.json", metadata=metadata)
+    outputs = answer(1)
+    before = outputs["panoptic_seg"][0].clone()
+    evaluator.process([{"image_id": 1}], [outputs])
+    assert torch.equal(outputs["panoptic_seg"][0], before)
+    assert evaluator.evaluate()["panoptic_seg"]["PQ"] == 100
+
+
 def test_classes_by_the_data_sets_ids():
     ids = {
         "thing_dataset_id_to_contiguous_id": {i + 1: i for i in range(5)},
@@ -573,6 +606,8 @@ def test_what_does_not_fit(tmp_path):
         evaluator.process([{"image_id": 99}], [perfect(1)])
     with pytest.raises(LitepredError, match="this model finds instances"):
         evaluator.process([{"image_id": 1}], [{"instances": None}])
+    with pytest.raises(LitepredError, match="without segments_info, which needs metadata with label_divisor"):
+        evaluator.process([{"image_id": 1}], [by_divisor(1)])
     outputs = perfect(1)
     outputs["panoptic_seg"][1][0].update(isthing=False, category_id=0)
     with pytest.raises(LitepredError, match="found stuff of class 0, which the panoptic annotations do not have"):

@@ -35,6 +35,7 @@ from litepred import (
 )
 from litepred.data import ResizeShortestEdge
 from litepred.default_model import default_config, example_page
+from litepred.modeling import META_ARCH_REGISTRY
 from litepred.structures import Boxes, Instances
 
 PAGES = sorted(path for path in (ASSETS / "page_layout").iterdir() if path.suffix in (".png", ".jpg"))
@@ -426,6 +427,49 @@ class TestConstruction:
         with pytest.raises(litepred.CheckpointError, match="system"):
             Predictor(weights=tmp_path / "model.pkl")
         assert not marker.exists()
+
+
+class TestPredictorsOfProjects:
+    """A model whose answers are no dicts, and a subclass that sets what Detectron2's predictor has, and no more."""
+
+    class Numbers(torch.nn.Module):
+        def __init__(self, cfg):
+            super().__init__()
+
+        def forward(self, inputs):
+            return [torch.tensor([float(one["height"])]) for one in inputs]
+
+    class Own(DefaultPredictor):
+        def __init__(self, cfg, model):
+            self.cfg, self.model, self.input_format = cfg, model, "BGR"
+            self.aug = ResizeShortestEdge(32, 64)
+
+    @pytest.fixture
+    def numbers(self, monkeypatch):
+        components = {**META_ARCH_REGISTRY._components, "Numbers": self.Numbers}
+        monkeypatch.setattr(META_ARCH_REGISTRY, "_components", components)
+        cfg = tiny_cfg("semantic")
+        cfg.MODEL.META_ARCHITECTURE = "Numbers"
+        return cfg
+
+    def test_answers_that_are_no_dicts(self, numbers):
+        predictor = Predictor(numbers, weights={})
+        image = np.zeros((40, 30, 3), np.uint8)
+        assert predictor(image).item() == predictor(image, threshold=0.5).item() == 40
+        assert [one.item() for one in predictor.batch([image, image])] == [40, 40]
+        with pytest.raises(ConfigError, match="classes came, but this model finds a Tensor and no instances"):
+            predictor(image, classes=[0])
+
+    def test_an_init_of_its_own(self):
+        cfg = tiny_cfg("c4")
+        own, other = (self.Own(cfg, build_model(cfg)) for _ in range(2))
+        image = np.zeros((40, 30, 3), np.uint8)
+        assert own(image)["instances"].image_size == (40, 30)
+        assert len(own(image, threshold=1.0)["instances"]) == 0
+        own.metadata.set(thing_classes=["cat"])
+        assert own.metadata.thing_classes == ["cat"]
+        assert other.metadata.get("thing_classes") is None
+        assert repr(other).startswith("Own(GeneralizedRCNN, weights='unknown'")
 
 
 class TestNames:

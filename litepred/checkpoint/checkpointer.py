@@ -99,6 +99,7 @@ class DetectionCheckpointer:
     """
 
     path_manager: Any = None
+    _loading: tuple[Checkpoint, bool]  # what `_load_model` loads, and whether it is to fit
     _choice = ""  # the query that chooses one of several models in the file that is loaded
 
     def __init__(
@@ -154,9 +155,31 @@ class DetectionCheckpointer:
                 tensors = from_caffe2(tensors)  # unless this class's `_load_file` has done so
             heuristics = heuristics or found.matching_heuristics
             checkpoint = replace(found, model=tensors, name=str(file), matching_heuristics=heuristics)
+        if type(self)._load_model is DetectionCheckpointer._load_model:
+            self._load(checkpoint, strict)
+        else:
+            self._loading = checkpoint, strict
+            known = {"model": dict(checkpoint.model), HEURISTICS: checkpoint.matching_heuristics}
+            try:
+                self._load_model({**checkpoint.extra, **known})
+            finally:
+                del self._loading
+        return dict(checkpoint.extra)
+
+    def _load(self, checkpoint: Checkpoint, strict: bool) -> None:
         state = named_for(self.model, checkpoint)
         self.last_report = load_into(self.model, state, strict=strict, source=checkpoint.name)
-        return dict(checkpoint.extra)
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> LoadReport:
+        """Load the weights ``model``, whose names are short where ``matching_heuristics`` is true.
+
+        It returns how they fit. `load` calls it where a subclass overrides it, which may change what this one gets.
+        """
+        loading, strict = self._loading
+        tensors = {key: torch.as_tensor(value) for key, value in checkpoint["model"].items()}
+        heuristics = bool(checkpoint.get(HEURISTICS))
+        self._load(replace(loading, model=tensors, matching_heuristics=heuristics), strict)
+        return self.last_report
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         """Read a local file: its weights are ``model``, and names are short where ``matching_heuristics`` is true.

@@ -19,9 +19,10 @@ from torch import nn
 from .. import evaluation
 from ..config import CfgNode
 from ..data import dataset_ids
+from ..data.coco import read_annotations
 from ..errors import LitepredError
 from ..evaluation.coco import figures_of, measure, tasks_of
-from ..files import make_folder
+from ..files import make_folder, whole_file
 from ..results import plain, write_json
 from ..structures import BoxMode
 from .annotations import polygon_area
@@ -174,7 +175,8 @@ class COCOEvaluator(DatasetEvaluator):
         dataset_name: its metadata have ``json_file``; without one, the records of the catalog are the annotations.
         tasks: which of "bbox", "segm" and "keypoints" to report; by default those that the predictions have.
         distributed: has no effect, as there is one process.
-        output_dir: folder for ``coco_instances_results.json``, the predictions; ``None`` writes none.
+        output_dir: folder for the predictions, ``coco_instances_results.json`` and ``instances_predictions.pth``, which
+            is ``_predictions``; ``None`` writes none.
         max_dets_per_image: 100 or ``None``.
         use_fast_impl: has no effect.
         kpt_oks_sigmas: a sigma for each keypoint; with none, COCO's.
@@ -241,6 +243,8 @@ class COCOEvaluator(DatasetEvaluator):
         if not self._predictions:
             self._logger.warning("there is nothing to measure, as no image was processed")
             return {}
+        if self._output_dir is not None:
+            save_predictions(self._output_dir, self._predictions)
         self._results = {}
         self._eval_predictions(self._predictions, img_ids=img_ids)
         return deepcopy(self._results)
@@ -257,17 +261,25 @@ class COCOEvaluator(DatasetEvaluator):
         if not self._do_evaluation:
             self._logger.warning("the annotations list images alone, as a test set's do: nothing is measured")
             return
-        for task in self._tasks_from_predictions(found):
-            if self._tasks is None or task in self._tasks:
-                measured = measure(self._coco_api, found, task, img_ids, self._kpt_oks_sigmas)
-                names = self._measure.metadata.thing_classes
-                self._results[task] = self._derive_coco_results(measured, task, class_names=names)
+        tasks = self._tasks_from_predictions(found)
+        if self._tasks is not None:  # where nothing is found, nothing tells which tasks there are
+            tasks = [task for task in tasks if task in self._tasks] if found else list(self._tasks)
+        for task in tasks:
+            measured = measure(self._coco_api, found, task, img_ids, self._kpt_oks_sigmas)
+            names = self._measure.metadata.thing_classes
+            self._results[task] = self._derive_coco_results(measured, task, class_names=names)
 
     def _derive_coco_results(
         self, coco_eval: Any, iou_type: str, class_names: Sequence[str] | None = None
     ) -> dict[str, float]:
         """Return the figures of a ``COCOeval`` by name, NaN of ``None``; those of classes where names come for them."""
         return figures_of(coco_eval, iou_type, dict(zip(self._number_of, class_names or ())))
+
+
+def save_predictions(folder: str | os.PathLike[str], predictions: Sequence[Mapping[str, Any]]) -> None:
+    """Write the predictions on each image as ``instances_predictions.pth``, for ``torch.load``."""
+    with whole_file(make_folder(folder) / "instances_predictions.pth") as file:
+        torch.save(predictions, file)
 
 
 def _with_categories(entries: Sequence[Mapping[str, Any]], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
@@ -311,26 +323,35 @@ class COCOPanopticEvaluator(DatasetEvaluator):
 
     Args:
         dataset_name: its metadata have ``panoptic_json`` and ``panoptic_root``.
-        output_dir: must be ``None``: predictions are measured at once and not kept.
+        output_dir: folder for ``predictions.json``, the annotations' file with the segments that were found, without
+            their pictures; ``None`` writes none.
     """
 
-    def __init__(self, dataset_name: str, output_dir: str | None = None) -> None:
-        if output_dir is not None:
-            raise LitepredError(f"output_dir is {output_dir!r}, but panoptic predictions are not written: leave it out")
+    def __init__(self, dataset_name: str, output_dir: str | os.PathLike[str] | None = None) -> None:
         metadata = MetadataCatalog.get(dataset_name)
         file, folder = (PathManager.get_local_path(path) for path in (metadata.panoptic_json, metadata.panoptic_root))
         self._measure = evaluation.PanopticEvaluator(file, folder, metadata)
+        self._file, self._output_dir = file, output_dir
+        self.reset()
 
     def reset(self) -> None:
         """Forget what was processed."""
+        self._predictions: list[dict[str, Any]] = []
         self._measure.reset()
 
     def process(self, inputs: Any, outputs: Any) -> None:
-        """Take in a model's outputs for inputs that have an ``image_id``."""
+        """Take in a model's outputs for inputs that have an ``image_id`` and a ``file_name``."""
         self._measure.process(inputs, outputs)
+        for one, output in zip(inputs if self._output_dir is not None else (), outputs):
+            name, (_, segments) = Path(one["file_name"]), self._measure.segments(*output["panoptic_seg"])
+            facts = {"image_id": one["image_id"], "file_name": f"{name.stem}.png", "segments_info": segments}
+            self._predictions.append(facts)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return the figures, 0 to 100."""
+        """Write the predictions where they are wanted, and return the figures, 0 to 100."""
+        if self._output_dir is not None:
+            content = read_annotations(self._file, {"annotations": ()}) | {"annotations": self._predictions}
+            write_json(make_folder(self._output_dir) / "predictions.json", content)
         return self._measure.evaluate()
 
 

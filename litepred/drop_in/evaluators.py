@@ -24,7 +24,7 @@ from ..results import instances_to_coco_json, write_json
 from ..structures import mask_to_rle
 from .builtin import MetadataCatalog
 from .datasets import DatasetCatalog
-from .evaluation import DatasetEvaluator
+from .evaluation import DatasetEvaluator, save_predictions
 from .files import PathManager
 
 _BOUNDARY_OF_DIAGONAL = 0.02  # how thick a boundary is
@@ -185,7 +185,8 @@ class LVISEvaluator(DatasetEvaluator):
         dataset_name: its metadata have ``json_file``.
         tasks: which of "bbox" and "segm" to report; by default those that the predictions have.
         distributed: has no effect, as there is one process.
-        output_dir: folder for ``lvis_instances_results.json``, the predictions; ``None`` writes none.
+        output_dir: folder for the predictions, ``lvis_instances_results.json`` and ``instances_predictions.pth``;
+            ``None`` writes none.
         max_dets_per_image: how many instances of an image count, by default 300.
 
     Raises:
@@ -232,6 +233,8 @@ class LVISEvaluator(DatasetEvaluator):
         """
         if not self._predictions:
             return {}
+        if self._output_dir is not None:
+            save_predictions(self._output_dir, self._predictions)
         found = deepcopy([entry for one in self._predictions for entry in one["instances"]])
         tasks = self._tasks or ("bbox", "segm")[: 2 if any("segmentation" in one for one in found) else 1]
         numbers = self._metadata.get("thing_dataset_id_to_contiguous_id")

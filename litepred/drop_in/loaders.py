@@ -153,7 +153,7 @@ class InferenceSampler(Sampler):
 
 
 class DatasetMapper:
-    """A record of a data set to a model's input: the image is read and resized, annotations are left out.
+    """A record of a data set to a model's input: image and labels are read and resized, annotations are left out.
 
     Args:
         is_train: changes nothing.
@@ -177,17 +177,22 @@ class DatasetMapper:
     def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
         """Return the record with ``image``, (C, H, W) in the type of the file, and without annotations.
 
+        Where it has ``sem_seg_file_name``, ``sem_seg`` comes in its place: the labels, (H, W) int64.
+
         Raises:
-            ImageError: the image cannot be read, or has another size than the record says.
+            ImageError: the image or the file of the labels cannot be read, or has another size than the record says.
         """
         record = deepcopy(dataset_dict)
         image = read_image(record["file_name"], self.image_format)
         check_image_size(record, image)
-        inputs = AugInput(image)
+        labels = record.pop("sem_seg_file_name", None)
+        inputs = AugInput(image, sem_seg=None if labels is None else read_image(labels, "L")[:, :, 0])
         self.augmentations(inputs)
         record["image"] = torch.as_tensor(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
-        left_out = {"annotations", "sem_seg_file_name", "pan_seg_file_name"}
-        return {key: value for key, value in record.items() if key not in left_out}
+        if inputs.sem_seg is not None:
+            record["sem_seg"] = torch.as_tensor(inputs.sem_seg.astype(np.int64))
+        record.pop("annotations", None)
+        return record
 
 
 class NoRecordsError(LitepredError, AssertionError):
@@ -218,8 +223,8 @@ def get_detection_dataset_dicts(
     """
     if proposal_files:
         raise LitepredError(
-            f"proposal_files is {proposal_files!r:.100}, but litepred does not read them: leave it out, and put "
-            "'proposals' into the model's inputs"
+            f"proposal_files is {proposal_files!r:.100}, but litepred does not read them: leave it out, in "
+            "the config cfg.DATASETS.PROPOSAL_FILES_TEST, and put 'proposals' into the model's inputs"
         )
     names = [names] if isinstance(names, str) else names
     if not names:
@@ -248,9 +253,10 @@ def _visible_keypoints(record: dict[str, Any]) -> int:
 def build_detection_test_loader(
     cfg_or_dataset: Any = None,
     dataset_name: str | Sequence[str] | None = None,
+    mapper: Callable[[Any], Any] | None = None,
     *,
     dataset: Any = None,
-    mapper: Callable[[Any], Any] | None = None,
+    cfg: Any = None,
     **options: Any,
 ) -> DataLoader:
     """Return a loader of lists of model inputs, in order.
@@ -258,18 +264,23 @@ def build_detection_test_loader(
     Args:
         cfg_or_dataset: a config, or the records themselves.
         dataset_name: the registered data sets, by default ``cfg.DATASETS.TEST``.
-        dataset: the records, where there is no config.
         mapper: from record to input; a `DatasetMapper` of the config by default, and records need one.
+        dataset: the records, by this name; with a config, instead of the registered ones.
+        cfg: the config, by this name.
         **options: of torch's ``DataLoader``, such as ``sampler``, ``batch_size`` (1) and ``num_workers`` (0).
 
     Raises:
-        LitepredError: there are no records, or no mapper for them.
+        LitepredError: there are no records, no mapper for them, or the config names files of proposals.
     """
-    records = dataset if cfg_or_dataset is None else cfg_or_dataset
-    if hasattr(cfg_or_dataset, "DATASETS"):
-        names = cfg_or_dataset.DATASETS.TEST if dataset_name is None else dataset_name
-        records = get_detection_dataset_dicts(names, filter_empty=False)
-        mapper = mapper or DatasetMapper(cfg_or_dataset, False)
+    records, source = dataset, cfg_or_dataset if cfg is None else cfg
+    if not hasattr(source, "DATASETS"):
+        records = dataset if source is None else source
+    else:
+        mapper = mapper or DatasetMapper(source, False)
+        if dataset is None:
+            names = source.DATASETS.TEST if dataset_name is None else dataset_name
+            proposals = source.DATASETS.PROPOSAL_FILES_TEST if source.MODEL.LOAD_PROPOSALS else None
+            records = get_detection_dataset_dicts(names, filter_empty=False, proposal_files=proposals)
     if records is None or mapper is None:
         raise LitepredError("build_detection_test_loader takes a config, or records with mapper=DatasetMapper(cfg)")
     if isinstance(records, list):

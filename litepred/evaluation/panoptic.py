@@ -17,6 +17,7 @@ from typing import Any
 from unicodedata import normalize
 
 import numpy as np
+from torch import Tensor
 
 from ..data import Metadata, dataset_ids, open_image
 from ..data.coco import check_unique, is_number, read_annotations
@@ -162,7 +163,8 @@ class PanopticEvaluator:
             warnings.warn(f"{told} are of images that it does not list", stacklevel=2)
         self._categories = content["categories"]
         self._check_segments()
-        self._of_class = {kind: self._class_map(metadata or Metadata(), kind) for kind in ("thing", "stuff")}
+        self._metadata = metadata or Metadata()
+        self._of_class = {kind: self._class_map(self._metadata, kind) for kind in ("thing", "stuff")}
         self.reset()
 
     def _check_segments(self) -> None:
@@ -226,19 +228,45 @@ class PanopticEvaluator:
             if image_id not in self._annotations:
                 raise LitepredError(f"the panoptic annotations have no image {image_id!r}")
             annotation = self._annotations[image_id]
-            ids, segments = output["panoptic_seg"]
-            described = [{"id": segment["id"], "category_id": self._category(segment)} for segment in segments]
+            ids, described = self.segments(*output["panoptic_seg"])
             path = as_stored(str(self._folder / annotation["file_name"]))
             try:
                 with open_image(path) as image:
                     truth = rgb_to_id(np.asarray(image.convert("RGB")))
             except OSError as error:
                 raise LitepredError(f"the panoptic annotation {path!r} cannot be read: {error}") from error
-            compare_segments(truth, annotation["segments_info"], ids.cpu().numpy(), described, self._counts)
+            compare_segments(truth, annotation["segments_info"], ids, described, self._counts)
             self._seen.add(image_id)
 
+    def segments(
+        self, panoptic_seg: Tensor, segments_info: Iterable[Mapping[str, Any]] | None
+    ) -> tuple[np.ndarray, list[dict[str, int]]]:
+        """Return a model's ``panoptic_seg`` as `compare_segments` takes it: ids, 0 being void, and facts of segments.
+
+        Args:
+            panoptic_seg: (H, W), the segment of each pixel.
+            segments_info: dicts with ``id`` and ``category_id``, the class where there is ``isthing``, else the file's
+                category. Without it, a pixel is class · ``metadata.label_divisor`` + instance, or -1 where it is void.
+
+        Raises:
+            LitepredError: A class is not among the file's categories, or the metadata have no ``label_divisor``.
+        """
+        ids = panoptic_seg.cpu().numpy()
+        if segments_info is None:
+            divisor = self._metadata.get("label_divisor")
+            if not divisor:
+                raise LitepredError("panoptic_seg came without segments_info, which needs metadata with label_divisor")
+            ids = ids + 1  # the copy's void is 0
+            found = [(number, (number - 1) // divisor) for number in np.unique(ids).tolist() if number != _VOID]
+            things = self._of_class["thing"]
+            segments_info = [{"id": n, "category_id": label, "isthing": label in things} for n, label in found]
+        return ids, [{"id": one["id"], "category_id": self._category(one)} for one in segments_info]
+
     def _category(self, segment: Mapping[str, Any]) -> int:
-        kind, label = "thing" if segment["isthing"] else "stuff", segment["category_id"]
+        is_thing, label = segment.get("isthing"), segment["category_id"]
+        if is_thing is None:
+            return int(label)
+        kind = "thing" if is_thing else "stuff"
         if label not in self._of_class[kind]:
             raise LitepredError(f"the model found {kind} of class {label}, which the panoptic annotations do not have")
         return self._of_class[kind][label]

@@ -78,17 +78,17 @@ class PanopticFPN(GeneralizedRCNN):
         raw = self.network(images, self.given_proposals(batched_inputs, images.image_sizes))
         if do_postprocess:
             return self.postprocess(raw, batched_inputs, images.image_sizes)
-        return raw["instances"], padded_logits(self.sem_seg_head, raw["sem_seg"])
+        return raw["instances"], padded_logits(self.sem_seg_head, raw, raw["sem_seg"])
 
     def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
         """Find instances and semantic logits in normalised, padded images; see `MetaArch.network`."""
         features = self.backbone(images.tensor)
         instances = self._detect(images, features, proposals)
-        return {"instances": instances, "sem_seg": semantic_logits(self.sem_seg_head, features)}
+        return {"instances": instances, **semantic_logits(self.sem_seg_head, features)}
 
     def postprocess(self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sizes) -> list[dict[str, Any]]:
         """Return the three answers of `inference` for each image; see `MetaArch.postprocess`."""
-        semantic = enlarged_logits(self.sem_seg_head, raw["sem_seg"], batched_inputs, image_sizes)
+        semantic = enlarged_logits(self.sem_seg_head, raw, batched_inputs, image_sizes)
         results = []
         found = super().postprocess(raw, batched_inputs, image_sizes)
         for sem_seg, detected, inputs in zip(semantic, found, batched_inputs):

@@ -32,7 +32,8 @@ def detector_postprocess(
 
     Args:
         results: what a model found, in pixels of its unpadded input, whose size is ``results.image_size``; it has
-            ``pred_boxes`` or ``proposal_boxes``, and perhaps ``pred_masks`` (N, 1, M, M) and ``pred_keypoints``.
+            ``pred_boxes`` or ``proposal_boxes``, and perhaps ``pred_masks``, (N, 1, M, M) or `ROIMasks`, and
+            ``pred_keypoints``.
         output_height: in pixels.
         output_width: in pixels.
         mask_threshold: a pixel belongs to a mask when its probability is at least this.
@@ -59,7 +60,8 @@ def detector_postprocess(
     fields[name] = boxes = boxes.clipped(size_hw)
     scaled = Instances(size_hw, **fields)[torch.nonzero(boxes.nonempty() & finite)[:, 0]]
     if scaled.has("pred_masks"):
-        masks, boxes_xyxy = scaled.pred_masks[:, 0], scaled.get(name).tensor
+        masks, boxes_xyxy = scaled.pred_masks, scaled.get(name).tensor
+        masks = masks.tensor if isinstance(masks, ROIMasks) else masks[:, 0]
         scaled.pred_masks = write_masks(masks, boxes_xyxy, size_hw, mask_threshold, mask_format, windows)
     if scaled.has("pred_keypoints"):  # indexing has copied them
         scaled.pred_keypoints[:, :, 0] *= scale_x

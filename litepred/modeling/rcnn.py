@@ -34,11 +34,13 @@ class RawOutputs(TypedDict, total=False):
         instances: of each image.
         proposals: of each image, where the network only proposes.
         sem_seg: logits (N, K, H, W), at the resolution at which the semantic head predicts.
+        sem_seg_is_padded: true where they are at the padded input's size, although the head can leave that to others.
     """
 
     instances: list[Instances]
     proposals: list[Instances]
     sem_seg: Tensor
+    sem_seg_is_padded: bool
 
 
 class MetaArch(InferenceModule):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -157,45 +158,51 @@ class SemanticSegmentor(MetaArch):
 
     def network(self, images: ImageList, proposals: list[Instances] | None = None) -> RawOutputs:
         """Compute the semantic logits of normalised, padded images; see `MetaArch.network`."""
-        return {"sem_seg": semantic_logits(self.sem_seg_head, self.backbone(images.tensor))}
+        return semantic_logits(self.sem_seg_head, self.backbone(images.tensor))
 
     def postprocess(self, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sizes) -> list[dict[str, Any]]:
         """Return ``{"sem_seg": logits}`` per image, (K, H, W) float in the wanted size."""
-        logits = enlarged_logits(self.sem_seg_head, raw["sem_seg"], batched_inputs, image_sizes)
+        logits = enlarged_logits(self.sem_seg_head, raw, batched_inputs, image_sizes)
         return [{"sem_seg": one} for one in logits]
 
 
-def semantic_logits(head: nn.Module, features: Mapping[str, Tensor]) -> Tensor:
-    """Run a semantic head; returns (N, K, H, W) float.
+def semantic_logits(head: nn.Module, features: Mapping[str, Tensor]) -> RawOutputs:
+    """Run a semantic head; returns its logits as ``sem_seg``, (N, K, H, W) float.
 
     Of a `StridedHead` they come as it predicts them, before it enlarges them; a head of another kind returns them at
-    the padded size.
+    the padded size. So does one that is to be called itself, since it has hooks or a ``forward`` of its own.
     """
-    return head.layers(features).float() if _is_strided(head) else head(features, None)[0]
+    if not is_strided(head):
+        return {"sem_seg": head(features, None)[0]}
+    is_changed = head._forward_hooks or head._forward_pre_hooks or "forward" in head.__dict__
+    if not is_changed or torch.compiler.is_compiling():
+        return {"sem_seg": head.layers(features).float()}
+    return {"sem_seg": head(features, None)[0], "sem_seg_is_padded": True}
 
 
-def enlarged_logits(head: nn.Module, logits: Tensor, batched_inputs: Inputs, image_sizes: Sizes) -> list[Tensor]:
+def enlarged_logits(head: nn.Module, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sizes) -> list[Tensor]:
     """Bring what `semantic_logits` returned to the size that each input wants: (K, H, W) float per image.
 
     They are enlarged a few classes at a time, so that only the results exist in full size.
     """
     results = []
-    for one, inputs, size in zip(logits.contiguous(), batched_inputs, image_sizes):
+    for one, inputs, size in zip(raw["sem_seg"].contiguous(), batched_inputs, image_sizes):
         size_hw = output_size(inputs, size)
         result = one.new_empty(len(one), *size_hw)
         # What is left joins the last ones: torch rounds otherwise where a map has three channels.
         starts = range(0, max(1, len(one) - _CLASSES_AT_ONCE + 1), _CLASSES_AT_ONCE)
         for k, end in zip(starts, [*starts[1:], len(one)]):
             some = slice(k, end)
-            result[some] = sem_seg_postprocess(padded_logits(head, one[None, some])[0], size, *size_hw)
+            result[some] = sem_seg_postprocess(padded_logits(head, raw, one[None, some])[0], size, *size_hw)
         results.append(result)
     return results
 
 
-def padded_logits(head: nn.Module, logits: Tensor) -> Tensor:
-    """Bring what `semantic_logits` returned, (N, K, h, w), to the padded input's size."""
-    return head.enlarge(logits) if _is_strided(head) else logits
+def padded_logits(head: nn.Module, raw: RawOutputs, logits: Tensor) -> Tensor:
+    """Bring ``logits``, (N, K, h, w), which are some of what `semantic_logits` returned, to the padded input's size."""
+    return head.enlarge(logits) if is_strided(head) and not raw.get("sem_seg_is_padded") else logits
 
 
-def _is_strided(head: nn.Module) -> TypeGuard[StridedHead]:
+def is_strided(head: nn.Module) -> TypeGuard[StridedHead]:
+    """Whether the logits of a head are its `StridedHead.layers`, enlarged."""
     return type(head).forward is StridedHead.forward

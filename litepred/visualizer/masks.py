@@ -86,6 +86,15 @@ class GenericMask:
         _, hierarchy = cv2.findContours(self.window[2], cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         return bool((hierarchy[0, :, 3] >= 0).any())
 
+    def mask_to_polygons(self, mask: np.ndarray) -> tuple[list[np.ndarray], bool]:
+        """Return the outlines of any mask, (H, W), as flat vectors, and whether it has a hole."""
+        other = GenericMask(mask, *mask.shape)
+        return other.polygons, other.has_holes
+
+    def polygons_to_mask(self, polygons: Sequence[ArrayLike]) -> np.ndarray:
+        """Return (height, width) uint8, 1 inside one of the polygons, flat vectors x0 y0 x1 y1 …."""
+        return GenericMask(list(polygons), self.height, self.width).mask
+
     def area(self) -> int:
         """Return the number of pixels."""
         return int(np.count_nonzero(self.window[2]))

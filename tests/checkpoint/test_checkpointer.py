@@ -403,6 +403,32 @@ def test_a_subclass_gets_the_plain_path(is_address: bool, tmp_path: Path, monkey
         Own(loaded).load(f"{tmp_path}/x.npz?prefix=typo")
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_subclass_that_loads_the_model(strict: bool, tmp_path: Path) -> None:
+    """It changes what is loaded, and is told how that fits; what is strict stays so."""
+
+    class Own(DetectionCheckpointer):
+        def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+            weights = {key.removeprefix("teacher."): value.numpy() for key, value in checkpoint["model"].items()}
+            weights.pop("weight")
+            self.seen = checkpoint["iteration"], super()._load_model({**checkpoint, "model": weights}).missing
+            return self.last_report
+
+    state = {f"teacher.{key}": value for key, value in nn.Linear(2, 3).state_dict().items()}
+    torch.save({"model": state, "iteration": 9}, tmp_path / "x.pth")
+    loaded = nn.Linear(2, 3)
+    checkpointer = Own(loaded)
+    if strict:
+        with pytest.raises(CheckpointError, match="weight"):
+            checkpointer.load(tmp_path / "x.pth")
+    else:
+        with pytest.warns(UserWarning, match="only in part"):
+            assert checkpointer.load(tmp_path / "x.pth", strict=False)["iteration"] == 9
+        assert checkpointer.seen == (9, ("weight",))
+        assert torch.equal(loaded.bias, state["teacher.bias"])
+    assert not hasattr(checkpointer, "_loading")
+
+
 @pytest.mark.parametrize("reads_itself", [False, True])
 def test_names_of_caffe2_from_a_subclass(reads_itself: bool, tmp_path: Path) -> None:
     class Own(DetectionCheckpointer):

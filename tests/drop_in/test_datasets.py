@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_models import tiny_cfg
 
@@ -216,6 +217,38 @@ def test_a_loader(registered):
     assert [(one["height"], one["width"]) for one in inputs] == [(10, 12), (20, 30)]
     assert "annotations" not in inputs[0]
     assert inputs[0]["image"][:, 0, 0].tolist() == [7, 8, 9]  # BGR
+
+
+@pytest.mark.parametrize(
+    ("args", "by_name"), [((), ("cfg", "dataset_name", "mapper")), (("cfg", "dataset_name", "mapper"), ())]
+)
+def test_a_loader_with_a_mapper(registered, args, by_name):
+    given = {"cfg": tiny_cfg(), "dataset_name": "coco_test", "mapper": lambda record: record["image_id"]}
+    made = loader(*(given[name] for name in args), **{name: given[name] for name in by_name})
+    assert list(made) == [[3], [7]]
+    assert list(loader(given["cfg"], dataset=[5], mapper=str)) == [["5"]]
+
+
+def test_a_loader_of_proposals(registered):
+    cfg = tiny_cfg()
+    cfg.DATASETS.TEST, cfg.DATASETS.PROPOSAL_FILES_TEST = ("coco_test",), ("p.pkl",)
+    assert len(loader(cfg)) == 2
+    cfg.MODEL.LOAD_PROPOSALS = True
+    with pytest.raises(LitepredError, match=r"proposal_files is .*p.pkl.* does not read them"):
+        loader(cfg)
+
+
+def test_labels_are_read_and_resized_with_their_image(folder):
+    labels = np.repeat(np.arange(10, dtype=np.uint8)[:, None], 12, axis=1)
+    Image.fromarray(labels).save(folder / "labels.png")
+    record = {"file_name": str(folder / "a.png"), "pan_seg_file_name": "pan.png", "annotations": []}
+    cfg = tiny_cfg()
+    cfg.INPUT.MIN_SIZE_TEST = 20
+    found = DatasetMapper(cfg)({**record, "sem_seg_file_name": str(folder / "labels.png")})
+    assert found["sem_seg"].tolist() == labels.repeat(2, axis=0).repeat(2, axis=1).tolist()
+    assert (found["sem_seg"].dtype, found["image"].shape) == (torch.int64, (3, 20, 24))
+    assert found.keys() == {"file_name", "pan_seg_file_name", "height", "width", "image", "sem_seg"}
+    assert DatasetMapper(cfg)(record).keys() == found.keys() - {"sem_seg"}
 
 
 def test_an_image_of_another_size(folder):

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_answers import ASSETS
+from PIL import Image
 
 import litepred
 from litepred import Boxes, Instances, get_cfg
@@ -17,7 +19,7 @@ from litepred.drop_in import evaluation
 from litepred.drop_in.datasets import DatasetCatalog, register_coco_instances
 from litepred.drop_in.files import PathHandler, PathManager
 from litepred.drop_in.trainer import DefaultTrainer
-from litepred.results import instances_to_coco_json
+from litepred.results import instances_to_coco_json, rgb_to_id
 from litepred.structures import BoxMode, RotatedBoxes
 
 pytest.importorskip("pycocotools")
@@ -100,6 +102,10 @@ def test_right_answers_are_worth_100(name, tmp_path, caplog):
     results = evaluation.inference_on_dataset(Oracle(), loader(), evaluator, {"on_end": lambda: called.append(1)})
     assert (results["bbox"]["AP"], results["bbox"]["AP-dog"], called) == (100.0, 100.0, [1])
     assert len(json.loads((tmp_path / "out" / "coco_instances_results.json").read_text())) == 3
+    saved = torch.load(tmp_path / "out" / "instances_predictions.pth", weights_only=True)
+    assert [(one["image_id"], [found["category_id"] for found in one["instances"]]) for one in saved] == [
+        (image_id, CLASSES[image_id]) for image_id in CLASSES
+    ]
     assert evaluation.inference_on_dataset(Oracle(shift=30.0), loader(), [evaluator])["bbox"]["AP"] < 1
     assert evaluation.inference_on_dataset(Oracle(), loader(), None) == {}
 
@@ -114,6 +120,17 @@ def test_only_the_wanted_tasks(name):
     assert evaluation.inference_on_dataset(Oracle(), loader(), evaluator) == {}
     with pytest.raises(litepred.LitepredError, match="max_dets_per_image is 300: litepred counts 100"):
         evaluation.COCOEvaluator(name, max_dets_per_image=300)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"), [(None, ["bbox"]), (("bbox", "segm"), ["bbox", "segm"]), (("keypoints",), ["keypoints"])]
+)
+def test_the_wanted_tasks_where_nothing_is_found(name, tasks, expected):
+    evaluator = evaluation.COCOEvaluator(name, tasks)
+    evaluator.process([{"image_id": 1}], [{"instances": Oracle()([{"image_id": 1}])[0]["instances"][:0]}])
+    results = evaluator.evaluate()
+    assert list(results) == expected
+    assert all(np.isnan(value) for figures in results.values() for value in figures.values())
 
 
 class Halved(evaluation.COCOEvaluator):
@@ -250,6 +267,38 @@ def test_a_test_set_without_annotations(name, tmp_path, caplog):
         del PathManager._handlers["there://"]
     assert len(json.loads((tmp_path / "coco_instances_results.json").read_text())) == 3
     assert "nothing is measured" in caplog.text
+
+
+def test_panoptic_predictions_are_written(tmp_path):
+    """Only where they are wanted, with the categories of the annotations' file."""
+    given = ASSETS / "annotated" / "panoptic.json"
+    content = json.loads(given.read_text())
+    things = {i + 1: i for i in range(5)}
+    MetadataCatalog.get("panoptic").set(
+        panoptic_json=str(given),
+        panoptic_root=str(given.with_suffix("")),
+        thing_dataset_id_to_contiguous_id=things,
+        stuff_dataset_id_to_contiguous_id={7: 1},
+    )
+    try:
+        evaluator = evaluation.COCOPanopticEvaluator("panoptic", tmp_path / "out")
+        silent = evaluation.COCOPanopticEvaluator("panoptic")
+    finally:
+        MetadataCatalog.remove("panoptic")
+    (entry,) = (one for one in content["annotations"] if one["image_id"] == 1)
+    with Image.open(given.with_suffix("") / entry["file_name"]) as picture:
+        ids = torch.from_numpy(rgb_to_id(np.asarray(picture)))
+    segments = [{"id": one["id"], "category_id": one["category_id"]} for one in entry["segments_info"]]
+    described = [
+        {"id": one["id"], "category_id": things.get(one["category_id"], 1), "isthing": one["category_id"] in things}
+        for one in segments
+    ]
+    silent.process([{"image_id": 1}], [{"panoptic_seg": (ids, described)}])
+    evaluator.process([{"image_id": 1, "file_name": "a/page1.jpg"}], [{"panoptic_seg": (ids, described)}])
+    assert evaluator.evaluate() == silent.evaluate()
+    written = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    found = {"image_id": 1, "file_name": "page1.png", "segments_info": segments}
+    assert written == {**content, "annotations": [found]}
 
 
 class There(PathHandler):

@@ -201,6 +201,7 @@ class TestLVIS:
             evaluator.process([{"image_id": i}], [{"instances": instances(i)}])
         results = evaluator.evaluate()
         assert results.keys() == LVIS.keys()
+        assert torch.load(tmp_path / "out" / "instances_predictions.pth", weights_only=True) == evaluator._predictions
         for task, figures in results.items():
             assert figures == pytest.approx(LVIS[task])
         written = json.loads((tmp_path / "out" / "lvis_instances_results.json").read_text())

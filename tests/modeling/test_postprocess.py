@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from litepred.errors import LitepredError
 from litepred.modeling import detector_postprocess, sem_seg_postprocess
 from litepred.modeling.postprocess import MASK_FORMATS
-from litepred.structures import Boxes, Instances, instance_mask
+from litepred.structures import Boxes, Instances, ROIMasks, instance_mask
 
 
 def results(boxes, size=(10, 20), **fields):
@@ -57,9 +57,10 @@ def test_boxes(field, size, box, expected):
     assert scaled.scores.tolist() == ([0.25, 0.5] if expected else [0.25])
 
 
-def test_masks_are_pasted_into_the_scaled_and_clipped_box():
+@pytest.mark.parametrize("form", [lambda masks: masks, lambda masks: ROIMasks(masks[:, 0])])
+def test_masks_are_pasted_into_the_scaled_and_clipped_box(form):
     left_half = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    raw = results([[4, 0, 12, 10], [3, 3, 3, 3], [16, 5, 24, 10]], pred_masks=left_half.expand(3, 1, 2, 2))
+    raw = results([[4, 0, 12, 10], [3, 3, 3, 3], [16, 5, 24, 10]], pred_masks=form(left_half.expand(3, 1, 2, 2)))
     scaled = detector_postprocess(raw, 20, 40)  # boxes 8…24 × 0…20 and, clipped, 32…40 × 10…20
     assert (scaled.pred_masks.shape, scaled.pred_masks.dtype) == ((2, 20, 40), torch.bool)
     # The mask falls from 1 to 0 between a quarter and three quarters of the box, past 1/2 in its middle.

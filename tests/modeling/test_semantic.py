@@ -12,6 +12,7 @@ from litepred.errors import ConfigError
 from litepred.layers import ShapeSpec
 from litepred.modeling import SemSegFPNHead, build_model, build_sem_seg_head, sem_seg_postprocess
 from litepred.modeling.semantic import enlarged_logits
+from litepred.optimize import optimize
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
 
@@ -105,10 +106,45 @@ def test_images_of_different_size():
     torch.testing.assert_close(results[0]["sem_seg"], model([{"image": images[0]}])[0]["sem_seg"])
 
 
+def hooked(head, change):
+    def hook(module, inputs, output):
+        handle.remove()  # the logits are enlarged afterwards
+        return change(output[0]), {}
+
+    handle = head.register_forward_hook(hook)
+
+
+def patched(head, change):
+    head.forward = lambda features, targets=None: (change(type(head).forward(head, features)[0]), {})
+
+
+@pytest.mark.parametrize("family", ["semantic", "panoptic"])
+@pytest.mark.parametrize("way", [hooked, patched])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_head_that_is_hooked_or_patched_is_called(family, way, precision, monkeypatch):
+    monkeypatch.setattr("litepred.optimize.is_fast", lambda *_: True)
+    model = tiny_model(family)
+    optimize(model, precision)
+    inputs = [{"image": tiny_image(40, 70), "height": 33, "width": 21}]
+    (before,) = model(inputs)
+    way(model.sem_seg_head, torch.neg)
+    (after,) = model(inputs)
+    torch.testing.assert_close(after["sem_seg"], -before["sem_seg"])
+
+
+def test_a_hook_before_a_head_is_called():
+    model, seen = tiny_model("semantic"), []
+    model.sem_seg_head.register_forward_pre_hook(lambda module, inputs: seen.append(sorted(inputs[0])))
+    (before,) = tiny_model("semantic")([{"image": tiny_image(40, 70)}])
+    (after,) = model([{"image": tiny_image(40, 70)}])
+    assert seen == [["p2", "p3", "p4", "p5", "p6"]]
+    torch.testing.assert_close(after, before)
+
+
 @pytest.mark.parametrize("number", [1, 3, 7, 8, 9, 11, 16, 19])
 def test_classes_are_enlarged_a_few_at_a_time_to_the_same_bits(number):
     logits = torch.randn(2, number, 24, 32, generator=torch.Generator().manual_seed(0))
     inputs = [{"height": 61, "width": 90}, {"height": 200, "width": 150}]
-    found = enlarged_logits(torch.nn.Identity(), logits, inputs, [(24, 30), (20, 32)])
+    found = enlarged_logits(torch.nn.Identity(), {"sem_seg": logits}, inputs, [(24, 30), (20, 32)])
     for one, result, asked, size in zip(logits, found, inputs, [(24, 30), (20, 32)]):
         assert torch.equal(result, sem_seg_postprocess(one, size, asked["height"], asked["width"]))

@@ -63,6 +63,19 @@ def test_formats(masks):
     assert mask.polygons
 
 
+@pytest.mark.parametrize(
+    ("mask", "polygons", "has_holes"), [(MASK, 1, False), (HOLED.astype(np.uint8), 2, True), (MASK & False, 0, False)]
+)
+def test_a_mask_of_the_image_turns_others_to_polygons_and_back(mask, polygons, has_holes):
+    of_image = GenericMask([], HEIGHT, WIDTH)
+    found, holes = of_image.mask_to_polygons(mask)
+    assert ([len(one) % 2 for one in found], holes) == ([0] * polygons, has_holes)
+    assert of_image.mask_to_polygons(np.pad(mask, 3))[1] is has_holes
+    filled = of_image.polygons_to_mask([SQUARE] * polygons)
+    assert (filled.dtype, filled.tolist()) == (np.uint8, (MASK & bool(polygons)).astype(int).tolist())
+    assert of_image.area() == 0
+
+
 @pytest.mark.parametrize("even_odd", [True, False])
 def test_a_polygon_in_another_is_a_hole_or_not(even_odd):
     mask = GenericMask(mask_to_polygons(HOLED), HEIGHT, WIDTH, even_odd=even_odd)

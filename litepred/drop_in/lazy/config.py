@@ -29,7 +29,17 @@ _CONFIGS = Path(__file__).parent / "configs"
 
 
 class _ValueLoader(yaml.SafeLoader):
-    """Reads the value of an override."""
+    """Reads the value of an override; in ``{a:1}`` the key ends at the colon, as Hydra has it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for i, (key, value) in enumerate(node.value):
+            # YAML reads a word with nothing after it.
+            is_word = value.value == "" and all(getattr(one, "style", "") is None for one in (key, value))
+            if node.flow_style and is_word and key.value.find(":") > 0:
+                name, _, text = key.value.partition(":")
+                whole = yaml.ScalarNode("tag:yaml.org,2002:str", text)  # what begins with # is no comment
+                node.value[i] = yaml.compose(name, type(self)), yaml.compose(text, type(self)) or whole
+        return super().construct_mapping(node, deep)
 
 
 _TAG = "tag:yaml.org,2002:"
