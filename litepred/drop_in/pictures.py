@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..data import Metadata, dataset_ids
+from ..data import Metadata, segments_of
 from ..visualizer import GenericMask
 from ..visualizer import Visualizer as _Visualizer
 from ..visualizer.colors import Color, to_rgb, unit
@@ -85,12 +85,8 @@ class PanopticPrediction:
         self._seg = as_numpy(panoptic_seg)
         numbers, areas = np.unique(self._seg, return_counts=True)
         self._areas = dict(zip(numbers.tolist(), areas.tolist()))
-        if segments_info is None:
-            assert metadata is not None
-            divisor, things = metadata.label_divisor, dataset_ids(metadata)
-            classes = [(number, number // divisor) for number in self._areas if number != -1]
-            segments_info = [{"id": n, "category_id": label, "isthing": label in things} for n, label in classes]
-        self._segments = {segment["id"]: segment for segment in segments_info}
+        assert segments_info is not None or metadata is not None
+        self._segments = {segment["id"]: segment for segment in segments_of(self._seg, segments_info, metadata)}
 
     def non_empty_mask(self) -> np.ndarray:
         """Return (H, W) bool, true where there is a segment."""
