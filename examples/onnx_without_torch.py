@@ -115,7 +115,7 @@ class OnnxModel:
         try:
             self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # of ONNX Runtime's own kinds
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(
                 f"{path!r} is no ONNX model that ONNX Runtime can load ({reason:.200}): expected a file that litepred "
                 "export wrote"
@@ -163,7 +163,7 @@ class OnnxModel:
         try:
             found = dict(zip(wanted, self.session.run(wanted, arrays)))
         except Exception as error:  # of ONNX Runtime's own kinds
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"ONNX Runtime cannot run the model on it ({reason:.200}): export it anew") from error
         scales = np.array([image.width / width, image.height / height] * 2, np.float32)
         boxes = found["boxes"] * scales

@@ -26,7 +26,7 @@ from .layers.norm import ChannelsLastGroupNorm
 from .modeling.roi_heads import FastRCNNConvFCHead, MaskRCNNConvUpsampleHead
 from .modeling.roi_heads.mask_head import BaseMaskRCNNHead, mask_rcnn_inference
 from .modeling.rpn import StandardRPNHead
-from .modeling.semantic import is_strided
+from .modeling.semantic import is_called, is_strided
 from .structures import Instances
 
 __all__ = ["is_fast", "optimize"]
@@ -283,7 +283,7 @@ def _reduce(model: nn.Module, dtype: torch.dtype) -> None:
         part.to(dtype)
         back = None if part is getattr(model, "backbone", None) else torch.float32
         # Not as hooks, which torch.compile leaves out of the part's graph and compiles anew for each kind of value.
-        name = "layers" if is_strided(part) else "forward"  # which its owner calls
+        name = "layers" if is_strided(part) and not is_called(part) else "forward"  # which its owner calls
         setattr(part, name, partial(_converted, getattr(part, name), dtype, back))
 
 

@@ -157,16 +157,18 @@ def test_all_that_was_found():
     assert told == {"segments": [{**segments[0], "category": "cat"}, {**segments[1], "category": "sea"}]}
 
 
-def test_a_panoptic_map_without_a_list():
+def test_a_panoptic_map_without_a_list(tmp_path):
     ids = torch.tensor([[-1, 0, 1001]])
     metadata = Metadata(label_divisor=1000, thing_dataset_id_to_contiguous_id={7: 1}, thing_classes=["-", "cat"])
     found = [{"id": 0, "category_id": 0, "isthing": False}, {"id": 1001, "category_id": 1, "isthing": True}]
     told = describe({"panoptic_seg": (ids, None)}, metadata)["segments"]
     assert told == [one | {"category": name} for one, name in zip(found, ("class_0", "cat"))]
     infos = panoptic_annotation((ids, None), 5, "a.png", metadata)["segments_info"]
-    assert infos == panoptic_annotation((ids, found), 5, "a.png", metadata)["segments_info"]
-    assert [(one["category_id"], one["area"]) for one in infos] == [(2, 1), (7, 1)]
-    with pytest.raises(AttributeError, match="have no 'label_divisor'"):
+    assert [(one["id"], one["category_id"], one["area"]) for one in infos] == [(1, 2, 1), (1002, 7, 1)]
+    write_panoptic(tmp_path / "a.png", (ids, None))
+    with Image.open(tmp_path / "a.png") as image:
+        assert rgb_to_id(np.asarray(image)).tolist() == [[0, 1, 1002]]
+    with pytest.raises(LitepredError, match="needs metadata with label_divisor"):
         describe({"panoptic_seg": (ids, None)})
 
 

@@ -124,13 +124,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def average_precision(annotations: str, predictor: Predictor) -> COCOEvaluator:
     """Return what measures a model on COCO's annotations, by the classes and the sigmas of keypoints in its config."""
+    from ..data import Metadata
     from ..evaluation import COCOEvaluator
-    from ..resolve import class_kind
+    from ..resolve import class_kind, known_names
 
     kind, number = class_kind(predictor.cfg)
+    metadata = fitting_metadata(predictor)
+    if known_names(predictor.cfg, predictor.metadata) is None:  # they are of a data set with other classes
+        metadata = Metadata(**{**metadata.as_dict(), "thing_classes": None})
     return COCOEvaluator(
         annotations,
-        fitting_metadata(predictor),
+        metadata,
         kpt_oks_sigmas=predictor.cfg.TEST.KEYPOINT_OKS_SIGMAS,
         num_classes=number if kind == "thing_classes" else None,
     )

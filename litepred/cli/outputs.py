@@ -181,7 +181,7 @@ class ItemFiles:
 
         file_name = f"{_frame_stem(item, frame)}.png"
         if self.options.panoptic is not None:
-            write_panoptic(self.options.panoptic / file_name, outputs["panoptic_seg"][0])
+            write_panoptic(self.options.panoptic / file_name, outputs["panoptic_seg"])
         if self.options.labels is not None:
             write_labels(self.options.labels / file_name, outputs["sem_seg"])
 
@@ -296,7 +296,7 @@ class RunFiles:
         where: dict[str, Any] = {"file_name": item.name} | ({} if frame is None else {"frame": frame})
         picture = Picture(item.source, item.name, stem)
         if frame is not None:  # beside the video; of an address, which may hold a password, a name alone
-            folder = os.path.dirname(item.source) if os.path.exists(item.source) else ""
+            folder = os.path.dirname(item.source) if os.path.isfile(item.source) else ""
             picture = Picture(os.path.join(folder, file_name), file_name, stem)
         for add in self._add_to_formats:
             add(picture, outputs)

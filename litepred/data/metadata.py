@@ -206,9 +206,14 @@ def segments_of(
     """Return the segments of a panoptic map (H, W), where no list of them came those that its numbers tell.
 
     These are class · ``metadata.label_divisor`` + instance, or -1 where nothing is.
+
+    Raises:
+        LitepredError: there is neither a list nor a ``label_divisor``.
     """
     if segments is not None:
         return segments
-    divisor, things = as_metadata(metadata).label_divisor, dataset_ids(metadata)
+    divisor, things = as_metadata(metadata).get("label_divisor"), dataset_ids(metadata)
+    if not divisor:
+        raise LitepredError("panoptic_seg came without segments_info, which needs metadata with label_divisor")
     numbers = [(number, number // divisor) for number in np.unique(ids).tolist() if number != -1]
     return [{"id": number, "category_id": label, "isthing": label in things} for number, label in numbers]

@@ -120,7 +120,7 @@ class VideoReader:
             if self.is_camera:
                 expected = "is it connected, free and allowed to be used?"
             elif is_address:
-                expected = "is the address right, does the host answer, and may you see it?"
+                expected = "is the address right, and does the host answer? Download it first if it is an image"
             raise ImageError(f"{self._name} cannot be opened as a video: {expected}")
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         if number is not None:

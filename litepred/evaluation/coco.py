@@ -86,7 +86,8 @@ class COCOEvaluator:
         ids = category_ids(content["categories"], metadata)
         if num_classes is not None:
             _compare_classes(content["categories"], ids, num_classes)
-        _compare_names(content["categories"], ids, metadata)
+        if num_classes in (None, len((metadata or Metadata()).get("thing_classes") or ())):
+            _compare_names(content["categories"], ids, metadata)
         names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}
         self.metadata = Metadata(
             thing_dataset_id_to_contiguous_id=ids, thing_classes=[names.get(one, str(one)) for one in ids]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +28,7 @@ from ..predictor import Predictor, parts_of_others
 from ..resolve import ResolvedModel
 from .engines import Engine, Input, check_engine, make_engine, runs_on
 from .graph import unflatten
-from .metadata import onnx_module
+from .metadata import onnx_module, read_header
 
 __all__ = ["EngineModel", "build_engine_model"]
 
@@ -92,7 +89,7 @@ class EngineModel(InferenceModule):
                 found = {name: torch.from_numpy(value) for name, value in self.engine.run(arrays).items()}
                 answers += self.skeleton.postprocess(unflatten(found, size_hw), [inputs], [size_hw])
             except Exception as error:  # of the engine's own kinds, or of whatever finds an answer in another form
-                if isinstance(error, LitepredError) or is_out_of_memory(error):
+                if isinstance(error, (LitepredError, Warning)) or is_out_of_memory(error):
                     raise
                 reason = f"{' '.join(str(error).split()):.300}"
                 if is_out_of_memory(RuntimeError(error)):  # which ONNX Runtime tells in an exception of its own
@@ -195,9 +192,13 @@ def _exported(resolved: ResolvedModel, skeleton: MetaArch, load: Callable[[str],
     if resolved.checkpoint is None:
         option = wording("weights='model_final.pth'", "--weights model_final.pth")
         raise ConfigError(f"MODEL.WEIGHTS is empty: an engine needs trained weights, pass {option}")
-    path = _place(resolved, skeleton)
+    folder, path = _place(resolved, skeleton)
     if path.exists():
-        with suppress(CheckpointError):  # it is damaged, as by a power cut
+        try:
+            read_header(str(path))
+        except CheckpointError:
+            pass  # it is damaged, as by a power cut, and made anew
+        else:
             return load(str(path))
     cfg = resolved.cfg.clone()
     cfg.defrost()
@@ -212,20 +213,22 @@ def _exported(resolved: ResolvedModel, skeleton: MetaArch, load: Callable[[str],
                 f"the exported model cannot be kept in the cache ({error}): set LITEPRED_CACHE to a folder that "
                 "can be written"
             ) from error
-    return load(str(path))
+    loaded = load(str(path))
+    loaded.folder = folder
+    return loaded
 
 
-def _place(resolved: ResolvedModel, skeleton: MetaArch) -> Path:
-    """Return where the exported file of a model is kept: in the cache, or, for this process alone, elsewhere."""
+def _place(resolved: ResolvedModel, skeleton: MetaArch) -> tuple[tempfile.TemporaryDirectory[str] | None, Path]:
+    """Return where the exported file of a model is kept: in the cache, or in a folder that ends with the engine."""
     if others := parts_of_others(skeleton):
         warnings.warn(
             f"the model has {', '.join(others)}, which may be other code by now than when it was last exported: it is "
             "exported for this process alone; litepred export writes a file to keep",
             stacklevel=2,
         )
-        folder = tempfile.mkdtemp()
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return Path(folder) / "model.onnx"
+        with naming(Path(tempfile.gettempdir())):
+            folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        return folder, Path(folder.name) / "model.onnx"
     digest = hashlib.blake2b(digest_size=16)
     cfg = resolved.cfg.clone()
     cfg.defrost()
@@ -235,4 +238,4 @@ def _place(resolved: ResolvedModel, skeleton: MetaArch) -> Path:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         values = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(memoryview(values.view(torch.uint8).numpy()))
-    return cache_folder() / "exported" / f"{digest.hexdigest()}.onnx"
+    return None, cache_folder() / "exported" / f"{digest.hexdigest()}.onnx"

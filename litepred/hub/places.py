@@ -109,8 +109,8 @@ def from_hub(address: str) -> ModelPlace:
         names, away = _names(api, repo, revision)
         try:
             chosen = _choose(address, path, names)
-        except CheckpointError:
-            if away is None:
+        except CheckpointError as error:
+            if away is None or isinstance(error, _SeveralFilesError):
                 raise
             has = ", ".join(names[:20]) or "nothing"
             raise CheckpointError(f"{address} cannot be had: {reason(away)}; of it the cache has {has}") from away
@@ -184,9 +184,14 @@ def _choose(address: str, path: str, names: list[str]) -> tuple[str | None, str 
     return (weights, None) if not config and suffix in _ALONE else (config or None, weights)
 
 
+class _SeveralFilesError(CheckpointError):
+    """Files are there, and none of them is the usual one."""
+
+
 def _one(address: str, what: str, names: list[str], suffixes: tuple[str, ...]) -> str:
     found = [name for name in names if PurePosixPath(name).suffix.lower() in suffixes]
     usual = [name for usual in _USUAL for name in found if PurePosixPath(name).name == usual]
     if len(found) > 1 and not usual:
-        raise CheckpointError(f"{address} has several {what}, {', '.join(found)}: add the path of one to the address")
+        told = f"{address} has several {what}, {', '.join(found)}"
+        raise _SeveralFilesError(f"{told}: add the path of one to the address")
     return (usual or found or [""])[0]

@@ -174,10 +174,9 @@ def semantic_logits(head: nn.Module, features: Mapping[str, Tensor]) -> RawOutpu
     """
     if not is_strided(head):
         return {"sem_seg": head(features, None)[0]}
-    is_changed = head._forward_hooks or head._forward_pre_hooks or "forward" in head.__dict__
-    if not is_changed or torch.compiler.is_compiling():
+    if not is_called(head) or torch.compiler.is_compiling():
         return {"sem_seg": head.layers(features).float()}
-    return {"sem_seg": head(features, None)[0], "sem_seg_is_padded": True}
+    return {"sem_seg": head(features, None)[0].float(), "sem_seg_is_padded": True}
 
 
 def enlarged_logits(head: nn.Module, raw: RawOutputs, batched_inputs: Inputs, image_sizes: Sizes) -> list[Tensor]:
@@ -206,3 +205,8 @@ def padded_logits(head: nn.Module, raw: RawOutputs, logits: Tensor) -> Tensor:
 def is_strided(head: nn.Module) -> TypeGuard[StridedHead]:
     """Whether the logits of a head are its `StridedHead.layers`, enlarged."""
     return type(head).forward is StridedHead.forward
+
+
+def is_called(head: nn.Module) -> bool:
+    """Whether somebody has put hooks or another ``forward`` on a head, so that it has to be called itself."""
+    return bool(head._forward_hooks or head._forward_pre_hooks or "forward" in head.__dict__)

@@ -80,7 +80,8 @@ def panoptic_annotation(
 
     Args:
         panoptic_seg: segment ids (H, W), 0 being nothing, and a dict for each segment with ``id``, ``isthing`` and
-            ``category_id``; without that list the numbers are class · ``metadata.label_divisor`` + instance, or -1.
+            ``category_id``. Without that list the numbers are class · ``metadata.label_divisor`` + instance, or -1 for
+            nothing, and become larger by one, here as in `write_panoptic`.
         image_id: id of the image.
         file_name: name of the PNG.
         metadata: gives the categories their ids; see `panoptic_categories`.
@@ -96,13 +97,13 @@ def panoptic_annotation(
     import cv2
 
     ids, segments = found_in(panoptic_seg, "panoptic_seg")
-    array = as_numpy(ids)
+    array, shift = as_numpy(ids), int(segments is None)
     infos = []
     for segment in segments_of(array, segments, metadata):
         inside = array == segment["id"]
         kind = "thing" if segment["isthing"] else "stuff"
         info = {
-            "id": int(segment["id"]),
+            "id": int(segment["id"]) + shift,
             "category_id": _category_id(as_metadata(metadata), kind, int(segment["category_id"])),
             "isthing": kind == "thing",
             "area": int(np.count_nonzero(inside)),
@@ -121,8 +122,9 @@ def write_panoptic(path: str | os.PathLike[str], ids: Tensor | np.ndarray | tupl
         ValueError: an id is negative or has more than 24 bits.
     """
     found = found_in(ids, "panoptic_seg")
-    found = found[0] if isinstance(found, tuple) else found
-    picture = Image.fromarray(id_to_rgb(torch.as_tensor(found).cpu().numpy()))
+    found, segments = found if isinstance(found, tuple) else (found, ())
+    numbers = torch.as_tensor(found).cpu().numpy() + (segments is None)
+    picture = Image.fromarray(id_to_rgb(numbers))
     with whole_file(path) as file:
         picture.save(file, format="PNG")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
 
 import numpy as np
@@ -35,8 +35,9 @@ def class_color(metadata: Metadata, index: int, kind: str = "thing") -> RGB:
     The data set's colours are ``thing_colors`` and ``stuff_colors`` of its metadata, RGB from 0 to 255 or what `to_rgb`
     reads; ``kind`` is "thing" or "stuff".
     """
-    colors = as_list(metadata.get(f"{kind}_colors"))
-    if 0 <= index < len(colors):
+    colors = metadata.get(f"{kind}_colors")
+    colors = colors if isinstance(colors, Mapping) else dict(enumerate(as_list(colors)))
+    if index in colors:
         color = colors[index]
         if isinstance(color, str) or (max(color) <= 1 and not all(isinstance(part, Integral) for part in color)):
             return to_rgb(color)

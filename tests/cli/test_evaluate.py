@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 from golden_answers import ASSETS
 from PIL import Image
 
+from litepred import MetadataCatalog, get_cfg
 from litepred.cli import evaluate, main
 
 pytest.importorskip("pycocotools")
@@ -69,6 +71,20 @@ def test_without_pycocotools(monkeypatch, capsys):
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["evaluate", "--images", str(ANNOTATED), *FILES]) == 1
     assert "pip install 'litepred[coco]'" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_a_data_set_with_other_classes_are_not_held_against_the_categories(tmp_path):
+    """As of a model that was trained anew on few classes, whose config still names COCO."""
+    cfg = get_cfg()
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = 3
+    predictor = SimpleNamespace(cfg=cfg, metadata=MetadataCatalog.get("coco_2017_val"))
+    names = ("bicycle", "car", "person")
+    content = json.loads((ANNOTATED / "instances.json").read_text())
+    content["categories"] = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
+    content["annotations"] = [{**one, "category_id": 1} for one in content["annotations"]]
+    (tmp_path / "few.json").write_text(json.dumps(content))
+    assert evaluate.average_precision(str(tmp_path / "few.json"), predictor).metadata.thing_classes == [*names]
 
 
 def test_the_annotated_set_is_small():

@@ -281,7 +281,8 @@ class TestErrors:
         monkeypatch.setattr(sys, "argv", list(map(str, typed)))
         assert example.main() == 1
         assert (
-            f"left out: {str(page)!r}: ONNX Runtime cannot run the model on it (no memory)" in capsys.readouterr().err
+            f"left out: {str(page)!r}: ONNX Runtime cannot run the model on it (no memory for it)"
+            in capsys.readouterr().err
         )
         assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8")) == []
 

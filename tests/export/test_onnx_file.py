@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -174,6 +175,22 @@ class TestRefused:
         monkeypatch.setattr(onnx_file, "_traced", lambda *_: pytest.fail("it is traced"))
         with pytest.raises(error, match=told):
             export_onnx(predictor_of(family), tmp_path / "model.onnx", **options)
+
+    def test_a_semantic_head_with_a_hook(self, tmp_path):
+        predictor = predictor_of("Semantic FPN")
+        hook = predictor.model.sem_seg_head.register_forward_hook(lambda *_: None)
+        with pytest.raises(ConfigError, match="the semantic head has hooks or another forward"):
+            export_onnx(predictor, tmp_path / "model.onnx")
+        hook.remove()
+
+    def test_a_class_that_is_switched_off(self):
+        logits = torch.tensor([[[[0.5]], [[-torch.inf]]]])
+        graph = SimpleNamespace(model=None, raw=lambda image: {"sem_seg": logits})
+        graph.model = SimpleNamespace(proposal_generator=graph)
+        for found, fits in ((logits, True), (torch.zeros(1, 2, 1, 1), False)):
+            engine = SimpleNamespace(run=lambda arrays, found=found: {"sem_seg": found.numpy()})
+            with nullcontext() if fits else pytest.raises(LitepredError, match=r"sem_seg differ .* by inf"):
+                assert onnx_file._compare(graph, engine, torch.zeros(3, 8, 9), half=True)[0] == {"sem_seg": 0}
 
     def test_operators_of_another_version_than_was_asked_for(self, retinanet, tmp_path, monkeypatch):
         monkeypatch.setattr(torch.export, "export", lambda *_, **__: None)
