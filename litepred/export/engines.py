@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterable, Mapping
@@ -54,9 +55,11 @@ class OnnxRuntime:
         outputs: the names of what it returns.
         device: where it computes: the CPU, with a warning, where ONNX Runtime cannot use another one after all.
         precision: "float32": the types are the file's own.
+        folder: where the file is, if that is to be removed with this object.
     """
 
     precision = "float32"
+    folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __init__(self, path: str | os.PathLike[str], device: str = "cpu", threads: int | None = None) -> None:
         onnxruntime = package("onnxruntime", "the engine 'onnxruntime'", "'litepred[onnx]'", ConfigError)
@@ -101,9 +104,11 @@ class OpenVino:
         outputs: the names of what it returns.
         device: "cpu".
         precision: that in use; a warning says so where it is not the one asked for.
+        folder: where the file is, if that is to be removed with this object.
     """
 
     device = "cpu"
+    folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from pathlib import Path
@@ -413,3 +414,7 @@ class TestExportedIntoTheCache:
             assert len(predictor(np.zeros((40, 50, 3), np.uint8))["instances"]) == 0
         assert len(set(exports)) == 2
         assert not [path for path in exports if tmp_path in path.parents]
+        assert [path.exists() for path in exports] == [False, True]
+        del predictor
+        gc.collect()
+        assert not exports[1].parent.exists()
