@@ -266,8 +266,10 @@ class RunFiles:
                         add_picture = stack.enter_context(video_file(paths[".mp4"], reader.fps, one.frame.shape[:2]))
                     if "instances" in outputs:
                         found = outputs["instances"].to("cpu")
-                        behind = self.own.draw(one.frame, {**outputs, "instances": found[:0]}, 1)  # stuff, if any
-                        drawn = visualizer.draw_instance_predictions(behind[:, :, ::-1], found)
+                        frame = one.frame
+                        if "panoptic_seg" in outputs:  # whose stuff is behind the instances
+                            frame = self.own.draw(frame, {**outputs, "instances": found[:0]}, 1)
+                        drawn = visualizer.draw_instance_predictions(frame[:, :, ::-1], found)
                         picture = drawn.get_image()[:, :, ::-1]
                     else:
                         picture = self.own.draw(one.frame, outputs, 1)

@@ -368,7 +368,6 @@ def test_a_cache_that_cannot_be_written(cfg, weights, tmp_path, monkeypatch, no_
         Predictor(cfg, weights=weights, engine="onnxruntime")
 
 
-@META_ARCH_REGISTRY.register()
 class RCNNOfSomebody(GeneralizedRCNN):
     """Not litepred's, though all is inherited."""
 
@@ -403,8 +402,10 @@ class TestExportedIntoTheCache:
             Predictor(cfg, weights=weights, engine="onnxruntime")
         assert len(exports) == 2
 
-    def test_parts_of_others(self, cfg, weights, exports, tmp_path):
+    def test_parts_of_others(self, cfg, weights, exports, tmp_path, monkeypatch):
         """Their code may be another one by now, which neither config nor weights tell."""
+        components = {**META_ARCH_REGISTRY._components, "RCNNOfSomebody": RCNNOfSomebody}
+        monkeypatch.setattr(META_ARCH_REGISTRY, "_components", components)
         own = cfg.clone()
         own.MODEL.META_ARCHITECTURE = "RCNNOfSomebody"
         match = "the model has RCNNOfSomebody, which .*: it is exported for this process alone"
