@@ -59,7 +59,7 @@ _BOX = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [10, 10, 50, 40], "are
         ("retinanet", {"file_name": "damaged.png"}, [], "damaged.png"),
         ("retinanet", {}, ["--size", "64", "64"], "is resized to 800 × 1000, but the file is to take 64 × 64 alone"),
         ("four classes", {"height": 12, "width": 15}, [], "the annotations say 12 × 15 (height × width): correct them"),
-        ("four classes", {}, [], "the model finds masks, but an annotation of the image 0 has None as its segmentation"),
+        ("four classes", {}, [], "finds masks, but an annotation of the image 0 has None as its segmentation"),
         ("semantic", {}, [], "measured on instances, but this model finds sem_seg"),
     ],
 )
