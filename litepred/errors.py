@@ -24,7 +24,7 @@ __all__ = [
     "is_out_of_memory",
     "number",
     "package",
-    "plain",
+    "scalar",
     "score",
     "switch",
     "whole_number",
@@ -122,7 +122,7 @@ def package(name: str, user: str, install: str, error: type[LitepredError] | Non
         raise (error or LitepredError)(f"{user} needs {reason}: pip install {install}") from cause
 
 
-def plain(value: Any) -> Any:
+def scalar(value: Any) -> Any:
     """Return a value as Python has it, where it came as the one number of an array or tensor."""
     with suppress(ValueError, RuntimeError):  # it has several elements
         return value.item() if hasattr(value, "item") else value
@@ -135,7 +135,7 @@ def whole_number(name: str, value: Any, least: int | None = 1) -> int:
     Raises:
         ConfigError: when it is not a whole number, or below ``least``.
     """
-    found = plain(value)
+    found = scalar(value)
     if not isinstance(found, int) or (least is not None and found < least):
         range_of_it = "" if least is None else f", {least} or more"
         raise ConfigError(f"{name} is {found!r:.100}: expected a whole number{range_of_it}")
@@ -148,7 +148,7 @@ def number(name: str, value: Any) -> float:
     Raises:
         ConfigError: when it is not a number, or NaN.
     """
-    found = plain(value)
+    found = scalar(value)
     if not isinstance(found, (int, float)) or found != found:
         raise ConfigError(f"{name} is {found!r:.100}: expected a number")
     return found
@@ -160,7 +160,7 @@ def score(name: str, value: Any) -> float:
     Raises:
         ConfigError: when it is not a number from 0 to 1.
     """
-    found = plain(value)
+    found = scalar(value)
     if not isinstance(found, (int, float)) or not 0 <= found <= 1:
         raise ConfigError(f"{name} is {found!r:.100}: expected a number from 0 to 1")
     return found

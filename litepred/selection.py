@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .data import Metadata, as_list, as_metadata
-from .errors import ConfigError, plain, score, wording
+from .errors import ConfigError, scalar, score, wording
 from .layers import batched_nms
 from .structures import Instances
 
@@ -103,7 +103,7 @@ class Selection:
             threshold = None
         elif threshold is not None:
             threshold = score("threshold", threshold)
-        max_detections, classes = plain(max_detections), plain(classes)
+        max_detections, classes = scalar(max_detections), scalar(classes)
         if max_detections is not None and (type(max_detections) is not int or max_detections < 0):
             raise ConfigError(f"max_detections is {max_detections!r}: expected a whole number, 0 or more")
         kept = None
@@ -198,7 +198,7 @@ def class_number(
         ConfigError: the model has no such class; ``option`` is what the message calls its place, and ``number``
             how many classes there are, where the metadata have no names.
     """
-    given = plain(given)
+    given = scalar(given)
     known_names = as_list(as_metadata(metadata).get("thing_classes"))
     names = [normalize("NFC", name) for name in known_names]  # macOS writes others
     text = normalize("NFC", str(given).strip())

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .data import bands_for_array, image_to_array
-from .errors import ConfigError, ImageError, LitepredError, package, plain
+from .errors import ConfigError, ImageError, LitepredError, package, scalar
 from .structures import (
     Boxes,
     Instances,
@@ -75,7 +75,7 @@ def predict_tiled(
         height = width = 0
     if min(height, width) < 32 or isinstance(tile, bool):
         raise ConfigError(f"tile is {tile!r}: expected a side in pixels, 32 or more, or (height, width)")
-    sides, overlap = (height, width), plain(overlap)
+    sides, overlap = (height, width), scalar(overlap)
     if not isinstance(overlap, (int, float)) or not 0 <= overlap <= 0.9:
         raise ConfigError(f"overlap is {overlap!r}: expected a share of the tile from 0 to 0.9")
     size_hw, read = open_windows(image, len(predictor.cfg.MODEL.PIXEL_MEAN), predictor.input_format)

@@ -53,7 +53,8 @@ def add_options(parser: CommandParser) -> None:
     add(parser, "images IMAGE", "image, folder or pattern; default: the example page", nargs="*")
     model = parser.add_argument_group("the models")
     add(model, "--weights FILE", "checkpoint of those that do not have theirs with them; A's,B's if they differ")
-    add(model, "--ways WAYS", f"how both are run, or A's,B's, out of {', '.join(WAYS)}", type=ways)
+    told = f"how both are run, or A's,B's, out of {', '.join(WAYS)}"
+    add(model, "--ways WAYS", told, type=ways, action="extend")
     add_class_names(model)
     add(model, "--device DEVICE", "cpu, cuda or the like, instead of the config's MODEL.DEVICE")
     counts = parser.add_argument_group("what counts")

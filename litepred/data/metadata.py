@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError, LitepredError, plain
+from ..errors import ConfigError, LitepredError, scalar
 from .datasets import BUILTIN_NAMES, builtin_facts
 
 __all__ = [
@@ -169,13 +169,15 @@ def _plain(name: Any) -> Any:
     """Return a name or number as Python has it, where it came as NumPy's or torch's, as bytes or of an enumeration."""
     if isinstance(name, Enum):
         name = name.value
-    name = plain(name)
+    name = scalar(name)
     return name.decode(errors="replace") if isinstance(name, bytes) else name
 
 
 def as_list(values: Any) -> list[Any]:
     """Return values, which may have come as an array, tensor or column of a table, as a list: none for ``None``."""
-    return [] if values is None else values.tolist() if hasattr(values, "tolist") else [*values]
+    if values is None or isinstance(values, list):
+        return values or []
+    return values.tolist() if hasattr(values, "tolist") else [*values]
 
 
 def _bare(value: Any) -> Any:
@@ -197,7 +199,7 @@ def dataset_ids(metadata: Metadata | None, kind: str = "thing") -> dict[int, int
     This is the inverse of ``thing_dataset_id_to_contiguous_id``; ``kind`` is "thing" or "stuff".
     """
     known = as_metadata(metadata).get(f"{kind}_dataset_id_to_contiguous_id")
-    return {} if known is None else {plain(label): plain(dataset_id) for dataset_id, label in known.items()}
+    return {} if known is None else {scalar(label): scalar(dataset_id) for dataset_id, label in known.items()}
 
 
 def segments_of(

@@ -86,7 +86,8 @@ class COCOEvaluator:
         ids = category_ids(content["categories"], metadata)
         if num_classes is not None:
             _compare_classes(content["categories"], ids, num_classes)
-        if num_classes in (None, len((metadata or Metadata()).get("thing_classes") or ())):
+        known = (metadata or Metadata()).get("thing_classes") or ()
+        if num_classes in (None, len(known)):  # else these are names of another model's classes
             _compare_names(content["categories"], ids, metadata)
         names = {category["id"]: str(category.get("name", category["id"])) for category in content["categories"]}
         self.metadata = Metadata(
@@ -309,9 +310,9 @@ def _compare_names(categories: Sequence[Mapping[str, Any]], ids: Mapping[int, in
     if place is None or not any(theirs) or ids != category_ids(categories, None):
         return
     told = (
-        f"in the order of ids, the annotations' category {place} is {theirs[place]!r}, but the model's class {place} "
+        f"in the order of ids, the annotations' category {place} is {theirs[place]!r}, "
+        f"but the model's class {place} is {ours[place]!r}"
     )
-    told += f"is {ours[place]!r}"
     if shared == set(theirs):
         name = wording("give the predictor its class_names", "give the model's names by --class-names")
         raise LitepredError(f"{told}: list all of the model's classes as categories, in its order, or {name}")

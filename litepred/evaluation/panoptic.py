@@ -19,7 +19,7 @@ from unicodedata import normalize
 import numpy as np
 from torch import Tensor
 
-from ..data import Metadata, dataset_ids, open_image
+from ..data import Metadata, dataset_ids, open_image, segments_of
 from ..data.coco import check_unique, is_number, read_annotations
 from ..errors import LitepredError
 from ..files import as_stored
@@ -239,7 +239,7 @@ class PanopticEvaluator:
             self._seen.add(image_id)
 
     def segments(
-        self, panoptic_seg: Tensor, segments_info: Iterable[Mapping[str, Any]] | None
+        self, panoptic_seg: Tensor, segments_info: Sequence[Mapping[str, Any]] | None
     ) -> tuple[np.ndarray, list[dict[str, int]]]:
         """Return a model's ``panoptic_seg`` as `compare_segments` takes it: ids, 0 being void, and facts of segments.
 
@@ -251,16 +251,9 @@ class PanopticEvaluator:
         Raises:
             LitepredError: A class is not among the file's categories, or the metadata have no ``label_divisor``.
         """
-        ids = panoptic_seg.cpu().numpy()
-        if segments_info is None:
-            divisor = self._metadata.get("label_divisor")
-            if not divisor:
-                raise LitepredError("panoptic_seg came without segments_info, which needs metadata with label_divisor")
-            ids = ids + 1  # the copy's void is 0
-            found = [(number, (number - 1) // divisor) for number in np.unique(ids).tolist() if number != _VOID]
-            things = self._of_class["thing"]
-            segments_info = [{"id": n, "category_id": label, "isthing": label in things} for n, label in found]
-        return ids, [{"id": one["id"], "category_id": self._category(one)} for one in segments_info]
+        ids, shift = panoptic_seg.cpu().numpy(), int(segments_info is None)  # whose void is -1
+        found = segments_of(ids, segments_info, self._metadata)
+        return ids + shift, [{"id": one["id"] + shift, "category_id": self._category(one)} for one in found]
 
     def _category(self, segment: Mapping[str, Any]) -> int:
         is_thing, label = segment.get("isthing"), segment["category_id"]

@@ -195,11 +195,10 @@ def _exported(resolved: ResolvedModel, skeleton: MetaArch, load: Callable[[str],
     folder, path = _place(resolved, skeleton)
     if path.exists():
         try:
-            read_header(str(path))
-        except CheckpointError:
-            pass  # it is damaged, as by a power cut, and made anew
-        else:
             return load(str(path))
+        except CheckpointError:
+            if _is_whole(path):
+                raise
     cfg = resolved.cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
@@ -216,6 +215,15 @@ def _exported(resolved: ResolvedModel, skeleton: MetaArch, load: Callable[[str],
     loaded = load(str(path))
     loaded.folder = folder
     return loaded
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file in the cache can be read, and is not damaged, as by a power cut."""
+    try:
+        read_header(str(path))
+    except CheckpointError:
+        return False
+    return True
 
 
 def _place(resolved: ResolvedModel, skeleton: MetaArch) -> tuple[tempfile.TemporaryDirectory[str] | None, Path]:

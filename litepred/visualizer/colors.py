@@ -36,8 +36,8 @@ def class_color(metadata: Metadata, index: int, kind: str = "thing") -> RGB:
     reads; ``kind`` is "thing" or "stuff".
     """
     colors = metadata.get(f"{kind}_colors")
-    colors = colors if isinstance(colors, Mapping) else dict(enumerate(as_list(colors)))
-    if index in colors:
+    colors = colors if isinstance(colors, Mapping) else as_list(colors)
+    if index in (colors if isinstance(colors, Mapping) else range(len(colors))):
         color = colors[index]
         if isinstance(color, str) or (max(color) <= 1 and not all(isinstance(part, Integral) for part in color)):
             return to_rgb(color)

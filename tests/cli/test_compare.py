@@ -184,7 +184,7 @@ def test_two_ways_of_running_a_model(models, monkeypatch, capsys):
 
 def test_json(models, monkeypatch, capsys):
     monkeypatch.chdir(models)
-    assert compare("photos/x.png", "--ways", "exact,float32", "--threshold", "0", "--json") == 0
+    assert compare("photos/x.png", "--ways", "exact", "--ways", "float32", "--threshold", "0", "--json") == 0
     (figures,) = json.loads(capsys.readouterr().out).values()
     assert set(figures) == {"iou", "mask_iou", "score", "only_a", "only_b", "same_pixels"}
     assert len(figures["iou"]) == len(figures["score"]) > 0

@@ -15,7 +15,7 @@ from tiny_models import tiny_cfg, tiny_model
 from litepred import CheckpointError, LitepredError, Predictor, extensions
 from litepred.checkpoint import read_checkpoint
 from litepred.cli import main
-from litepred.hub.places import Address, _choose, parse
+from litepred.hub.places import Address, _choose, from_hub, parse
 from litepred.resolve import named_config
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -99,6 +99,15 @@ def test_the_cache_serves_when_the_hub_is_out_of_reach(repo, server, monkeypatch
     for address, told in (("me/others", ""), ("me/models/none.pth", ".*; of it the cache has .*tiny/config.yml")):
         with pytest.raises(CheckpointError, match=f"hf://{address} cannot be had: {told}"):
             Predictor(f"hf://{address}")
+
+
+def test_several_checkpoints_in_the_cache_are_told_as_such(repo, server, monkeypatch):
+    server.repos["me/several"] = {"a.pth": b"", "b.pth": b"", "c.yaml": b""}
+    for name in ("a.pth", "b.pth"):
+        from_hub(f"hf://me/several/{name}")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(CheckpointError, match=r"several checkpoints, a\.pth, b\.pth: add the path of one"):
+        from_hub("hf://me/several")
 
 
 def test_a_part_of_a_repository_in_the_cache_is_enough(repo, server, monkeypatch):
