@@ -15,13 +15,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data import ImageLike
 from ..default_model import example_page
 from ..errors import ConfigError, ImageError, LitepredError, package
 from ..files import whole_file
 from ..layers import DeformConv
+from ..modeling.backbone import Backbone
 from ..modeling.rcnn import MetaArch
 from ..modeling.semantic import is_called, is_strided
 from ..predictor import Predictor
@@ -123,7 +124,7 @@ def export_onnx(
     onnx = onnx_module()
     for name in ("onnxscript", "onnxruntime"):  # of which the first translates, and the second compares at the end
         package(name, "writing an ONNX file", "'litepred[onnx]'", ConfigError)
-    model = _exportable(predictor, half)
+    model = _exportable(predictor, half, size_hw)
     least = _DEFORM_OPSET if any(isinstance(part, DeformConv) for part in model.modules()) else _LEAST_OPSET
     most = onnx.defs.onnx_opset_version()
     opset = least if opset is None else opset
@@ -190,7 +191,7 @@ def graph_image(predictor: Predictor, image: ImageLike, size_hw: tuple[int, int]
     return pixels
 
 
-def _exportable(predictor: Predictor, half: bool) -> MetaArch:
+def _exportable(predictor: Predictor, half: bool, size_hw: tuple[int, int] | None) -> MetaArch:
     """Return the predictor's model, or say why it cannot be exported, before any work is done."""
     model: Any = predictor.model
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _LEAST_TORCH:
@@ -203,9 +204,15 @@ def _exportable(predictor: Predictor, half: bool) -> MetaArch:
         )
     if any(getattr(module, "box_dim", 4) == 5 for module in model.modules()):
         raise ConfigError("a model of rotated boxes cannot be exported: ONNX has no operator that suppresses them")
+    is_of_one_size = size_hw is not None or _square_size(model) > 0
     for part in model.modules():
         if reason := getattr(part, "torch_only", ""):
             raise ConfigError(f"{type(part).__name__} cannot be exported: {reason}. Run the model with torch")
+        if not is_of_one_size and (reason := getattr(part, "one_size_only", "")):
+            raise ConfigError(
+                f"{type(part).__name__} cannot be exported for images of any size: {reason}. Export it for one, "
+                "size_hw=(height, width) or --size HEIGHT WIDTH in pixels after resizing"
+            )
         if is_strided(part) and is_called(part):
             raise ConfigError("the semantic head has hooks or another forward, which a graph has not: take them off")
     if predictor.precision != "float32":
@@ -222,6 +229,12 @@ def _exportable(predictor: Predictor, half: bool) -> MetaArch:
 
 def _takes_proposals(model: MetaArch) -> bool:
     return getattr(model, "proposal_generator", model) is None
+
+
+def _square_size(model: nn.Module) -> int:
+    """Return the side of the square that a model pads its images to, 0 for none."""
+    backbone = getattr(model, "backbone", None)
+    return backbone.padding_constraints.get("square_size", 0) if isinstance(backbone, Backbone) else 0
 
 
 def _examples(bands: int) -> list[ImageLike]:

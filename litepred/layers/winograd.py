@@ -1,7 +1,9 @@
 """3×3 convolution in a third of the multiplications (Winograd's F(4×4, 3×3); Lavin and Gray 2015).
 
 The image is cut into 6 × 6 tiles that overlap by two pixels. In the transformed space a tile's convolution is a
-product, so that all tiles together are 36 matrix products, and each tile comes back as 4 × 4 pixels of the result.
+product, so that all tiles together are 36 matrix products, and each tile comes back as 4 × 4 pixels of the result. The
+transformed kernels of a layer are 36 numbers for each 9. They are kept, but for layers of so many channels that they
+would take hundreds of megabytes: these transform their kernels anew for each map.
 
 N images, C channels in, K channels out, h × w tiles.
 """
@@ -9,7 +11,7 @@ N images, C channels in, K channels out, h × w tiles.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +34,10 @@ _KERNEL = torch.tensor(  # 3 taps of a kernel to their values at the six points,
     + [[0, 0, 1]],
     dtype=torch.float64,
 )
-_KERNELS_AT_ONCE = 64
+_KERNELS = torch.kron(_KERNEL, _KERNEL)  # (36, 9)
+_CHANNELS_AT_ONCE = 64  # whose kernels are transformed
+_KEPT_KERNELS = 2**18  # of the layers that keep them transformed, at most: channels in × channels out, 38 MB
+_FRESH_KERNELS = 2**20  # transformed at once by the layers that do not
 _TRIED_PRODUCTS = 2**27  # a channel and an output at a pixel, in the convolution that is tried
 _TILE_VALUES = 2**16  # tiles × channels worked on at once: the transformed tiles stay in the processor's cache
 
@@ -52,9 +57,11 @@ class WinogradConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.activation = getattr(conv, "activation", None)
-        weight = torch.empty(36, conv.in_channels, conv.out_channels, dtype=torch.float32)  # (36, C, K)
-        for part, kernels in zip(weight.split(_KERNELS_AT_ONCE, dim=2), conv.weight.detach().split(_KERNELS_AT_ONCE)):
-            part.copy_(torch.einsum("ij,kcjm,lm->ilck", _KERNEL, kernels.double(), _KERNEL).flatten(0, 1))
+        weight = conv.weight.detach().float().permute(2, 3, 1, 0).flatten(0, 1).contiguous()  # (9, C, K)
+        if _is_kept(conv):
+            taps, weight = weight, weight.new_empty(36, *weight.shape[1:])
+            for part, of in zip(weight.split(_CHANNELS_AT_ONCE, dim=1), taps.split(_CHANNELS_AT_ONCE, dim=1)):
+                part.copy_(torch.mm(_KERNELS, of.flatten(1).double()).view_as(part))
         self.register_buffer("weight", weight)
         bias = torch.zeros(conv.out_channels, dtype=torch.float32) if conv.bias is None else conv.bias.detach()
         self.register_buffer("bias", bias)
@@ -63,10 +70,11 @@ class WinogradConv2d(nn.Module):
         """Return the plain convolution, to rounding the one that this was made from."""
         channels_in, channels_out = self.weight.shape[1:]
         conv = Conv2d(channels_in, channels_out, 3, padding=1, activation=self.activation)
-        back = torch.linalg.pinv(_KERNEL)  # (3, 6)
-        transformed = self.weight.double().unflatten(0, (6, 6))  # (6, 6, C, K)
-        kernels = torch.einsum("ji,ilck,ml->kcjm", back, transformed, back)
-        conv.weight, conv.bias = (nn.Parameter(part.float(), requires_grad=False) for part in (kernels, self.bias))
+        taps = self.weight
+        if len(taps) == 36:
+            taps = torch.einsum("tp,pck->tck", torch.linalg.pinv(_KERNELS), taps.double()).float()
+        kernels = taps.unflatten(0, (3, 3)).permute(3, 2, 0, 1).contiguous()
+        conv.weight, conv.bias = (nn.Parameter(part, requires_grad=False) for part in (kernels, self.bias))
         return conv.eval()
 
     @staticmethod
@@ -87,7 +95,7 @@ class WinogradConv2d(nn.Module):
                 "winograd",
                 f"{conv.in_channels}→{conv.out_channels}",
                 lambda: _both_ways(conv.in_channels, conv.out_channels),
-                (36 - 9) * 4 * conv.in_channels * conv.out_channels,
+                (36 - 9) * 4 * conv.in_channels * conv.out_channels if _is_kept(conv) else 0,
             )
         )
 
@@ -102,22 +110,37 @@ class WinogradConv2d(nn.Module):
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor, activation: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     x = x.permute(0, 2, 3, 1)
     n, height, width, channels = x.shape
+    outputs = weight.shape[2]
     rows, columns = -(-height // 4), -(-width // 4)
-    out = x.new_empty(n, rows, 4, columns, 4, weight.shape[2])
-    tiles = max(1, _TILE_VALUES // channels)
+    out = x.new_empty(n, rows, 4, columns, 4, outputs)
+    tiles = max(1, _TILE_VALUES // channels, outputs // 4)  # fewer would wait for the kernels
     images_at_once, rows_at_once = max(1, tiles // max(1, rows * columns)), max(1, tiles // max(1, columns))
-    for i in range(0, n, images_at_once):
-        for row in range(0, rows, rows_at_once):
-            end = min(rows, row + rows_at_once)
-            top, bottom = 4 * row - 1, 4 * end + 1
-            part = x[i : i + images_at_once, max(0, top) : min(height, bottom)]
-            edges = (1, 4 * columns + 1 - width, max(0, -top), max(0, bottom - height))
-            piece = out[i : i + images_at_once, row:end]
-            _convolve_piece(F.pad(part, (0, 0, *edges)), weight, piece)
-            piece += bias
-            if activation is not None:
-                piece.copy_(activation(piece))
+    for kernels, of in _transformed_kernels(weight):
+        for i in range(0, n, images_at_once):
+            for row in range(0, rows, rows_at_once):
+                end = min(rows, row + rows_at_once)
+                top, bottom = 4 * row - 1, 4 * end + 1
+                part = x[i : i + images_at_once, max(0, top) : min(height, bottom)]
+                edges = (1, 4 * columns + 1 - width, max(0, -top), max(0, bottom - height))
+                piece = out[i : i + images_at_once, row:end, ..., of]
+                _convolve_piece(F.pad(part, (0, 0, *edges)), kernels, piece)
+                piece += bias[of]
+                if activation is not None:
+                    piece.copy_(activation(piece))
     return out.flatten(3, 4).flatten(1, 2)[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def _transformed_kernels(weight: Tensor) -> Iterator[tuple[Tensor, slice]]:
+    """Give the kernels at the 36 points, all at once where they are kept, and those of which outputs they are."""
+    points, channels, outputs = weight.shape
+    if points == 36:
+        yield weight, slice(outputs)
+        return
+    at_once = max(1, _FRESH_KERNELS // channels)
+    for start in range(0, outputs, at_once):
+        of = slice(start, min(outputs, start + at_once))
+        taps = weight[..., of]
+        yield torch.mm(_KERNELS.float(), taps.flatten(1)).view(36, *taps.shape[1:]), of
 
 
 def _convolve_piece(x: Tensor, weight: Tensor, out: Tensor) -> None:
@@ -149,12 +172,23 @@ def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _both_ways(channels: int, outputs: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """Make a direct and a Winograd convolution of one map, large enough to be cut into pieces where there is room."""
-    conv = filled(Conv2d(channels, outputs, 3, padding=1, device="meta")).to(memory_format=torch.channels_last)
-    winograd = WinogradConv2d(conv)
+    """Make a direct and a Winograd convolution of one map, large enough to be cut into pieces where there is room.
+
+    Where kernels are transformed anew for each map, as many outputs are tried as are worked on at once, and a map as
+    large as those of images: on a small one the kernels would weigh too much.
+    """
+    conv = Conv2d(channels, outputs, 3, padding=1, device="meta")
     size = min(64, max(16, math.isqrt(_TRIED_PRODUCTS // (channels * outputs))))
+    if not _is_kept(conv):
+        conv, size = Conv2d(channels, min(outputs, _FRESH_KERNELS // channels), 3, padding=1, device="meta"), 64
+    conv = filled(conv).to(memory_format=torch.channels_last)
+    winograd = WinogradConv2d(conv)
     x = torch.ones(1, channels, size, size, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
     return lambda: conv(x), lambda: winograd(x)
+
+
+def _is_kept(conv: nn.Conv2d) -> bool:
+    return conv.in_channels * conv.out_channels <= _KEPT_KERNELS
 
 
 def _to_points(x: Sequence[Tensor], out: Sequence[Tensor] | Tensor) -> None:

@@ -243,6 +243,19 @@ class TestRefused:
             export_onnx(Predictor(cfg, weights=golden(cfg).state_dict()), tmp_path / "model.onnx")
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize("square", [0, 64])
+    def test_windows_of_one_size(self, square, tmp_path):
+        cfg = tiny_cfg("fpn", MVIT__EMBED_DIM=8, MVIT__SQUARE_PAD=square, BACKBONE__NAME="build_mvit_fpn_backbone")
+        cfg.MODEL.FPN.IN_FEATURES = ["scale2", "scale3", "scale4", "scale5"]
+        predictor = Predictor(cfg, weights=golden(cfg).state_dict())
+        onnx_file._exportable(predictor, False, (64, 96))
+        if square:
+            onnx_file._exportable(predictor, False, None)
+            return
+        with pytest.raises(ConfigError, match=r"_PooledAttention cannot be .* any size: .* or --size HEIGHT WIDTH"):
+            export_onnx(predictor, tmp_path / "model.onnx")
+        assert not list(tmp_path.iterdir())
+
     def test_what_differs_is_not_kept(self, retinanet, tmp_path, monkeypatch):
         def traced(graph, *_):
             graph.names = ("boxes", "scores", "classes")

@@ -19,7 +19,11 @@ def conv(inputs=128, outputs=130, **kwargs):
     [(0, 9, 9), (1, 1, 1), (1, 1, 50), (1, 50, 1), (1, 4, 4), (3, 5, 7), (40, 14, 14), (1, 100, 130), (2, 70, 300)],
 )
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_it_is_the_convolution(images, height, width, channels_last):
+@pytest.mark.parametrize("kept", [True, False])
+def test_it_is_the_convolution(images, height, width, channels_last, kept, monkeypatch):
+    """Kernels that are not kept are transformed for some outputs at a time, of which the last have fewer."""
+    monkeypatch.setattr("litepred.layers.winograd._KEPT_KERNELS", 128 * 130 if kept else 0)
+    monkeypatch.setattr("litepred.layers.winograd._FRESH_KERNELS", 128 * 50)
     direct = conv(activation=F.relu_)
     x = torch.randn(images, 128, height, width)
     before = x.clone()
@@ -31,8 +35,10 @@ def test_it_is_the_convolution(images, height, width, channels_last):
         assert float((fast - wanted).abs().max()) < 1e-5 * float(wanted.abs().max())
 
 
-@pytest.mark.parametrize("channels", [128, 256, 512])
-def test_its_error_is_that_of_float32_sums_times_the_growth_of_the_transform(channels):
+@pytest.mark.parametrize(
+    ("channels", "kept"), [(128, True), (256, True), (512, True), (128, False), (512, False), (1024, False)]
+)
+def test_its_error_is_that_of_float32_sums_times_the_growth_of_the_transform(channels, kept, monkeypatch):
     """The bound holds on every processor, since it is derived for the order of summing that rounds most.
 
     Summing C products one after the other rounds each partial sum by at most u = 2**-24 of it. For products of mean 0
@@ -40,6 +46,7 @@ def test_its_error_is_that_of_float32_sums_times_the_growth_of_the_transform(cha
     u² · C/6 of its own. The transforms of image and kernel round some times more, for which 4 stands. The result is a
     weighted sum of 36 such sums: its error grows with the squares of the weights.
     """
+    monkeypatch.setattr("litepred.layers.winograd._KEPT_KERNELS", channels * 256 if kept else 0)
     direct = conv(channels, 256, bias=False)
     x = torch.randn(1, channels, 40, 40).relu()
     exact = F.conv2d(x.double(), direct.weight.double(), padding=1)
@@ -90,8 +97,20 @@ def test_what_it_takes_the_place_of(layer, suits, monkeypatch):
 
 
 @pytest.mark.parametrize("gain", [0.5, 2.0])
-def test_only_where_it_is_faster(gain, monkeypatch):
-    """What is tried is a direct and a Winograd convolution of the layer's width, on one map."""
+@pytest.mark.parametrize(
+    ("channels", "tried_map", "more_bytes"),
+    [
+        (128, (1, 256, 64, 64), 27 * 4 * 128 * 256),
+        (512, (1, 256, 32, 32), 27 * 4 * 512 * 256),
+        (2048, (1, 512, 64, 64), 0),
+    ],
+)
+def test_only_where_it_is_faster(gain, channels, tried_map, more_bytes, monkeypatch):
+    """What is tried is a direct and a Winograd convolution of the layer's width, on one map.
+
+    Of a layer that does not keep its transformed kernels, and so takes no further memory, a part of the outputs is
+    tried, on a large map.
+    """
     tried = []
 
     def is_faster(kind, layer, make, more_bytes):
@@ -101,5 +120,19 @@ def test_only_where_it_is_faster(gain, monkeypatch):
         return gain > 1
 
     monkeypatch.setattr("litepred.layers.winograd.is_faster", is_faster)
-    assert WinogradConv2d.suits(conv(outputs=256)) is (gain > 1)
-    assert tried == [("winograd", f"{conv().in_channels}→256", (1, 256, 64, 64), 27 * 4 * 128 * 256)]
+    outputs = 2048 if channels == 2048 else 256
+    with torch.device("meta"):
+        layer = Conv2d(channels, outputs, 3, padding=1)
+    assert WinogradConv2d.suits(layer) is (gain > 1)
+    assert tried == [("winograd", f"{channels}→{outputs}", tried_map, more_bytes)]
+
+
+@pytest.mark.parametrize(("channels", "numbers"), [(128, 36), (2048, 9)])
+def test_the_widest_keep_the_kernels_as_they_are(channels, numbers):
+    """Transformed, those of 2,048 channels would take 604 MB; what was a plain convolution becomes that one again."""
+    layer = conv(channels, 256)
+    winograd = WinogradConv2d(layer)
+    assert winograd.weight.numel() == numbers * channels * 256
+    plain = winograd.plain_module()
+    torch.testing.assert_close(plain.weight, layer.weight, rtol=1e-5, atol=1e-7)
+    assert plain.bias.equal(layer.bias) and (channels == 128 or plain.weight.equal(layer.weight))

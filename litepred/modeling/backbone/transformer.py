@@ -137,12 +137,14 @@ class RelativeAttention(InferenceModule):
         exact: whether to compute all weights at once, as the reference does, or some at a time, so that they stay in
             the processor's cache. That is three times as fast on the CPU, where ``scaled_dot_product_attention`` gains
             half as much, since relative positions would have to be laid out for it; results are to rounding the same.
+        one_size_only: why a graph of it takes images of one size alone.
 
     Raises:
         ConfigError: when the heads cannot share the channels evenly.
     """
 
     exact = True
+    one_size_only = "it lays out windows and relative positions for the size of its map"
     rel_pos_h: Tensor
     rel_pos_w: Tensor
 
