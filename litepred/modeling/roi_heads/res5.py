@@ -5,9 +5,11 @@ N images, R regions over all images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...config import CfgNode, configurable
@@ -23,6 +25,8 @@ from .standard import Features, ROIHeads, build_pooler
 
 __all__ = ["Res5ROIHeads"]
 
+_POOLED_AT_ONCE = 2**24  # numbers, 64 MB
+
 
 @ROI_HEADS_REGISTRY.register()
 class Res5ROIHeads(ROIHeads):
@@ -35,9 +39,14 @@ class Res5ROIHeads(ROIHeads):
         box_predictor: features to detections.
         mask_head: ``None`` for no masks.
         **kwargs: see `ROIHeads`.
+
+    Attributes:
+        exact: whether the box branch computes all regions at once, as the reference does, or on the CPU some at a time:
+            a thousand take gigabytes. Results are to rounding the same.
     """
 
     dense_parts = ("res5", "box_predictor", "mask_head")
+    exact = True
 
     @configurable
     def __init__(
@@ -116,4 +125,19 @@ class Res5ROIHeads(ROIHeads):
         return self.mask_head(self._shared_roi_transform(maps, [i.pred_boxes for i in instances]), instances)
 
     def _box_features(self, features: Features, boxes: Sequence[Boxes]) -> Tensor:
-        return self._shared_roi_transform([features[name] for name in self.in_features], boxes).mean(dim=(2, 3))
+        maps = [features[name] for name in self.in_features]
+        parts = self._some_at_a_time(boxes, maps[0])
+        return torch.cat([self._shared_roi_transform(maps, some).mean(dim=(2, 3)) for some in parts])
+
+    def _some_at_a_time(self, boxes: Sequence[Boxes], features: Tensor) -> Iterator[Sequence[Boxes]]:
+        """Yield the boxes of N images, in their order, as lists for N images with as many boxes as are pooled at once."""
+        whole = self.exact or features.device.type != "cpu" or torch.compiler.is_compiling()
+        sides = getattr(self.pooler, "output_size", (1, 1))  # of a pooler of others, perhaps unknown
+        at_once = max(1, _POOLED_AT_ONCE // (features.shape[1] * math.prod(sides)))
+        if whole or sum(map(len, boxes)) <= at_once:
+            yield boxes
+            return
+        for image, of_image in enumerate(boxes):
+            for start in range(0, len(of_image), at_once):
+                some = of_image[start : start + at_once]
+                yield [some if i == image else one[:0] for i, one in enumerate(boxes)]
