@@ -130,7 +130,7 @@ class Res5ROIHeads(ROIHeads):
         return torch.cat([self._shared_roi_transform(maps, some).mean(dim=(2, 3)) for some in parts])
 
     def _some_at_a_time(self, boxes: Sequence[Boxes], features: Tensor) -> Iterator[Sequence[Boxes]]:
-        """Yield the boxes of N images, in their order, as lists for N images with as many boxes as are pooled at once."""
+        """Yield the boxes in their order, as many as are pooled at once, each time as lists of all images."""
         whole = self.exact or features.device.type != "cpu" or torch.compiler.is_compiling()
         sides = getattr(self.pooler, "output_size", (1, 1))  # of a pooler of others, perhaps unknown
         at_once = max(1, _POOLED_AT_ONCE // (features.shape[1] * math.prod(sides)))

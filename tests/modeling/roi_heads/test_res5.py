@@ -130,7 +130,7 @@ def test_regions_some_at_a_time(counts, monkeypatch):
     """By default on the CPU, where all regions at once would take gigabytes; in exact mode they stay together."""
     model = tiny_model("c4")
     heads, calls = model.roi_heads, []
-    images, features, proposals = start(model)
+    _, features, proposals = start(model)
     boxes = [one.proposal_boxes[:count] for one, count in zip(proposals, counts)]
     heads.res5.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
     wanted = heads._box_features(features, boxes)
