@@ -35,7 +35,7 @@ _KERNEL = torch.tensor(  # 3 taps of a kernel to their values at the six points,
     dtype=torch.float64,
 )
 _KERNELS = torch.kron(_KERNEL, _KERNEL)  # (36, 9)
-_CHANNELS_AT_ONCE = 64  # whose kernels are transformed
+_CHANNELS_AT_ONCE = 64  # whose kernels are transformed in double precision
 _KEPT_KERNELS = 2**18  # of the layers that keep them transformed, at most: channels in × channels out, 38 MB
 _FRESH_KERNELS = 2**20  # transformed at once by the layers that do not
 _TRIED_PRODUCTS = 2**27  # a channel and an output at a pixel, in the convolution that is tried
@@ -58,7 +58,7 @@ class WinogradConv2d(nn.Module):
         super().__init__()
         self.activation = getattr(conv, "activation", None)
         weight = conv.weight.detach().float().permute(2, 3, 1, 0).flatten(0, 1).contiguous()  # (9, C, K)
-        if _is_kept(conv):
+        if _is_kept(conv.in_channels, conv.out_channels):
             taps, weight = weight, weight.new_empty(36, *weight.shape[1:])
             for part, of in zip(weight.split(_CHANNELS_AT_ONCE, dim=1), taps.split(_CHANNELS_AT_ONCE, dim=1)):
                 part.copy_(torch.mm(_KERNELS, of.flatten(1).double()).view_as(part))
@@ -91,12 +91,7 @@ class WinogradConv2d(nn.Module):
             and (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
             and (conv.dilation, conv.groups, conv.padding_mode) == ((1, 1), 1, "zeros")
             and min(conv.in_channels, conv.out_channels) >= 128
-            and is_faster(
-                "winograd",
-                f"{conv.in_channels}→{conv.out_channels}",
-                lambda: _both_ways(conv.in_channels, conv.out_channels),
-                (36 - 9) * 4 * conv.in_channels * conv.out_channels if _is_kept(conv) else 0,
-            )
+            and _pays(conv.in_channels, conv.out_channels)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,7 +126,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, activation: Callable[[Ten
 
 
 def _transformed_kernels(weight: Tensor) -> Iterator[tuple[Tensor, slice]]:
-    """Give the kernels at the 36 points, all at once where they are kept, and those of which outputs they are."""
+    """Yield kernels at the 36 points, (36, C, K'), and of which outputs they are: of all where they are kept."""
     points, channels, outputs = weight.shape
     if points == 36:
         yield weight, slice(outputs)
@@ -171,24 +166,29 @@ def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out.to(memory_format=torch.channels_last)
 
 
+def _pays(channels: int, outputs: int) -> bool:
+    more_bytes = (36 - 9) * 4 * channels * outputs if _is_kept(channels, outputs) else 0
+    return is_faster("winograd", f"{channels}→{outputs}", lambda: _both_ways(channels, outputs), more_bytes)
+
+
 def _both_ways(channels: int, outputs: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     """Make a direct and a Winograd convolution of one map, large enough to be cut into pieces where there is room.
 
     Where kernels are transformed anew for each map, as many outputs are tried as are worked on at once, and a map as
     large as those of images: on a small one the kernels would weigh too much.
     """
-    conv = Conv2d(channels, outputs, 3, padding=1, device="meta")
     size = min(64, max(16, math.isqrt(_TRIED_PRODUCTS // (channels * outputs))))
-    if not _is_kept(conv):
-        conv, size = Conv2d(channels, min(outputs, _FRESH_KERNELS // channels), 3, padding=1, device="meta"), 64
-    conv = filled(conv).to(memory_format=torch.channels_last)
+    if not _is_kept(channels, outputs):
+        outputs, size = min(outputs, _FRESH_KERNELS // channels), 64
+    conv = filled(Conv2d(channels, outputs, 3, padding=1, device="meta")).to(memory_format=torch.channels_last)
     winograd = WinogradConv2d(conv)
     x = torch.ones(1, channels, size, size, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
     return lambda: conv(x), lambda: winograd(x)
 
 
-def _is_kept(conv: nn.Conv2d) -> bool:
-    return conv.in_channels * conv.out_channels <= _KEPT_KERNELS
+def _is_kept(channels: int, outputs: int) -> bool:
+    """Whether a layer keeps its transformed kernels."""
+    return channels * outputs <= _KEPT_KERNELS
 
 
 def _to_points(x: Sequence[Tensor], out: Sequence[Tensor] | Tensor) -> None:

@@ -131,10 +131,11 @@ class Res5ROIHeads(ROIHeads):
 
     def _some_at_a_time(self, boxes: Sequence[Boxes], features: Tensor) -> Iterator[Sequence[Boxes]]:
         """Yield the boxes in their order, as many as are pooled at once, each time as lists of all images."""
-        whole = self.exact or features.device.type != "cpu" or torch.compiler.is_compiling()
-        sides = getattr(self.pooler, "output_size", (1, 1))  # of a pooler of others, perhaps unknown
-        at_once = max(1, _POOLED_AT_ONCE // (features.shape[1] * math.prod(sides)))
-        if whole or sum(map(len, boxes)) <= at_once:
+        total = at_once = sum(map(len, boxes))
+        is_whole = self.exact or features.device.type != "cpu" or torch.compiler.is_compiling()
+        if not is_whole and isinstance(self.pooler, ROIPooler):
+            at_once = max(1, _POOLED_AT_ONCE // (features.shape[1] * math.prod(self.pooler.output_size)))
+        if total <= at_once:
             yield boxes
             return
         for image, of_image in enumerate(boxes):

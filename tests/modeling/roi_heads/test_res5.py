@@ -140,3 +140,22 @@ def test_regions_some_at_a_time(counts, monkeypatch):
     heads.exact = False
     torch.testing.assert_close(heads._box_features(features, boxes), wanted, rtol=1e-5, atol=1e-5)
     assert sum(calls[2:]) == sum(counts) and max(calls[2:]) <= 3
+
+
+def test_a_pooler_of_others_gets_all_regions():
+    """What its ``output_size`` means, if it has one, is its own matter."""
+    model = tiny_model("c4")
+    heads, calls = model.roi_heads, []
+    _, features, proposals = start(model)
+    pool = heads.pooler
+
+    class Own(torch.nn.Module):
+        output_size = 4
+
+        def forward(self, maps, boxes):
+            calls.append(sum(map(len, boxes)))
+            return pool(maps, boxes)
+
+    heads.pooler, heads.exact = Own(), False
+    boxes = [one.proposal_boxes for one in proposals]
+    assert heads._box_features(features, boxes).shape[0] == sum(calls) == sum(map(len, boxes)) and len(calls) == 1
