@@ -355,7 +355,7 @@ def _compare(graph: ImageGraph, engine: Any, image: Tensor, half: bool) -> tuple
     """Run an image in both; returns the largest difference of each output, and how many instances there are.
 
     Raises:
-        LitepredError: when they differ by more than rounding.
+        LitepredError: when they differ by more than rounding, or the engine cannot run the file on it.
     """
     arguments = {"image": image}
     if _takes_proposals(graph.model):
@@ -364,8 +364,15 @@ def _compare(graph: ImageGraph, engine: Any, image: Tensor, half: bool) -> tuple
         arguments["proposals"] = torch.cat([corners[:, 0], corners.sum(dim=1)], dim=1)
     with torch.no_grad():
         expected = {name: value.numpy() for name, value in graph.raw(**arguments).items()}
-    found = engine.run({name: value.numpy() for name, value in arguments.items()})
     place = f"on an image of {image.shape[1]} × {image.shape[2]} pixels"
+    try:
+        found = engine.run({name: value.numpy() for name, value in arguments.items()})
+    except Exception as error:  # of the engine's own kinds
+        reason = " ".join(str(error).split())
+        raise LitepredError(
+            f"the exported model fails {place} ({reason:.300}): nothing was written. Please report this with the "
+            "model's config"
+        ) from error
     for name, value in expected.items():
         for whose, values in (("predictor", value), ("exported model", found[name])):
             # Minus infinity may be meant there, as the logits of a class that is switched off.

@@ -149,6 +149,16 @@ def test_of_one_size_and_in_half(retinanet, tmp_path):
     assert [one.dim_value for one in image.type.tensor_type.shape.dim] == [3, 160, 192]
 
 
+def as_in(path):
+    """Make what stands for tracing, which takes its time: it reads the file of a RetinaNet."""
+
+    def traced(graph, *_):
+        graph.names = ("boxes", "scores", "classes")
+        return onnx.load(path)
+
+    return traced
+
+
 class TestRefused:
     def test_no_images(self, retinanet, tmp_path):
         with pytest.raises(ConfigError, match="check has no images"):
@@ -244,24 +254,42 @@ class TestRefused:
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("square", [0, 64])
-    def test_windows_of_one_size(self, square, tmp_path):
-        cfg = tiny_cfg("fpn", MVIT__EMBED_DIM=8, MVIT__SQUARE_PAD=square, BACKBONE__NAME="build_mvit_fpn_backbone")
-        cfg.MODEL.FPN.IN_FEATURES = ["scale2", "scale3", "scale4", "scale5"]
+    @pytest.mark.parametrize(
+        ("section", "builder", "maps", "name"),
+        [
+            ("SWIN", "build_swin_fpn_backbone", "p0 p1 p2 p3", "SwinTransformer"),
+            ("MVIT", "build_mvit_fpn_backbone", "scale2 scale3 scale4 scale5", "MViT"),
+            ("VIT", "build_vit_simple_fpn_backbone", "", "ViT"),
+        ],
+    )
+    def test_windows_of_one_size(self, section, builder, maps, name, square, tmp_path):
+        keys = {"EMBED_DIM": 12, "SQUARE_PAD": square}
+        cfg = tiny_cfg("fpn", **{f"{section}__{key}": value for key, value in keys.items()}, BACKBONE__NAME=builder)
+        cfg.MODEL.FPN.IN_FEATURES = maps.split()
         predictor = Predictor(cfg, weights=golden(cfg).state_dict())
         onnx_file._exportable(predictor, False, (64, 96))
         if square:
             onnx_file._exportable(predictor, False, None)
             return
-        with pytest.raises(ConfigError, match=r"_PooledAttention cannot be .* any size: .* or --size HEIGHT WIDTH"):
+        with pytest.raises(ConfigError, match=rf"^{name} cannot be .* any size: .* or --size HEIGHT WIDTH"):
             export_onnx(predictor, tmp_path / "model.onnx")
         assert not list(tmp_path.iterdir())
 
-    def test_what_differs_is_not_kept(self, retinanet, tmp_path, monkeypatch):
-        def traced(graph, *_):
-            graph.names = ("boxes", "scores", "classes")
-            return onnx.load(retinanet[1])
+    def test_what_the_engine_cannot_run_is_not_kept(self, retinanet, tmp_path, monkeypatch):
+        def run(engine, inputs):
+            raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL :\n40 by 42")
 
-        monkeypatch.setattr(onnx_file, "_traced", traced)  # which takes its time
+        monkeypatch.setattr(onnx_file, "_traced", as_in(retinanet[1]))
+        monkeypatch.setattr(onnx_file.OnnxRuntime, "run", run)
+        told = (
+            r"fails on an image of 160 × 200 pixels \(\[ONNXRuntimeError\] : 1 : FAIL : 40 by 42\): nothing was written"
+        )
+        with pytest.raises(LitepredError, match=told):
+            export_onnx(retinanet[0], tmp_path / "model.onnx", check=IMAGES[:1])
+        assert not list(tmp_path.iterdir())
+
+    def test_what_differs_is_not_kept(self, retinanet, tmp_path, monkeypatch):
+        monkeypatch.setattr(onnx_file, "_traced", as_in(retinanet[1]))
         monkeypatch.setattr(onnx_file, "_TOLERANCES", {"boxes": 0.02, "scores": 1e-30})
         with pytest.raises(LitepredError, match=r"scores differ .* nothing was written|finds .* instances"):
             export_onnx(retinanet[0], tmp_path / "model.onnx", check=IMAGES)

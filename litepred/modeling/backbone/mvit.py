@@ -18,6 +18,7 @@ from ..build import BACKBONE_REGISTRY
 from .base import Backbone
 from .fpn import FPN, LastLevelMaxPool, fpn_from_config
 from .transformer import (
+    LAID_OUT_FOR_ONE_SIZE,
     Layer,
     Mlp,
     Pair,
@@ -157,6 +158,8 @@ class MViT(Backbone):
         ConfigError: when the heads cannot share the channels evenly, or no feature is wanted, or one that does not
             exist.
     """
+
+    one_size_only = LAID_OUT_FOR_ONE_SIZE
 
     def __init__(
         self,

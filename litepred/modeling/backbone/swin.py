@@ -19,7 +19,7 @@ from ...layers import InferenceModule, ShapeSpec
 from ..build import BACKBONE_REGISTRY
 from .base import Backbone
 from .fpn import FPN, LastLevelMaxPool, fpn_from_config
-from .transformer import Layer, Mlp, from_windows, to_windows
+from .transformer import LAID_OUT_FOR_ONE_SIZE, Layer, Mlp, from_windows, to_windows
 
 __all__ = ["SwinTransformer", "build_swin_fpn_backbone"]
 
@@ -180,6 +180,8 @@ class SwinTransformer(Backbone):
         ConfigError: when ``depths`` and ``num_heads`` have not the same length, heads do not divide a stage's channels,
             or a stage is wanted that does not exist.
     """
+
+    one_size_only = LAID_OUT_FOR_ONE_SIZE
 
     def __init__(
         self,

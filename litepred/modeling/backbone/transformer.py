@@ -20,6 +20,9 @@ __all__ = ["PatchEmbed"]
 Pair = Sequence[int]  # height and width
 Layer = Callable[..., nn.Module]  # a class of modules, or a `partial` of one
 
+# Why a graph of a backbone takes images of one size alone, as its attribute ``one_size_only`` tells the export.
+LAID_OUT_FOR_ONE_SIZE = "its windows and positions are laid out for the size of a map"
+
 # Attention's weights, queries × keys, that are computed at once: on the CPU they stay in its cache.
 _WEIGHTS_AT_ONCE, _WEIGHTS_AT_ONCE_ELSEWHERE = 2**21, 2**28
 _WEIGHTS_OF_LARGE = 2**18  # of one head; larger ones are multiplied one by one
@@ -137,14 +140,12 @@ class RelativeAttention(InferenceModule):
         exact: whether to compute all weights at once, as the reference does, or some at a time, so that they stay in
             the processor's cache. That is three times as fast on the CPU, where ``scaled_dot_product_attention`` gains
             half as much, since relative positions would have to be laid out for it; results are to rounding the same.
-        one_size_only: why a graph of it takes images of one size alone.
 
     Raises:
         ConfigError: when the heads cannot share the channels evenly.
     """
 
     exact = True
-    one_size_only = "it lays out windows and relative positions for the size of its map"
     rel_pos_h: Tensor
     rel_pos_w: Tensor
 

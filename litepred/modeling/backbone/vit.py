@@ -20,6 +20,7 @@ from ..build import BACKBONE_REGISTRY, named_shapes
 from .base import Backbone
 from .fpn import LastLevelMaxPool
 from .transformer import (
+    LAID_OUT_FOR_ONE_SIZE,
     Layer,
     Mlp,
     PatchEmbed,
@@ -130,6 +131,8 @@ class ViT(Backbone):
     Raises:
         ConfigError: when the heads cannot share the channels evenly, or a number is not a whole one above 0.
     """
+
+    one_size_only = LAID_OUT_FOR_ONE_SIZE
 
     def __init__(
         self,
