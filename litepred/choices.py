@@ -39,7 +39,7 @@ _LEAST_GAIN = {"winograd": 1.15, "linear": 1.2, "bfloat16": 1.25}
 _BYTES_WORTH_ONE = 1 << 30  # of further memory, for which it has to be once more as fast
 _ROUNDS, _LEAST_ROUNDS, _PATIENCE_MS = 7, 2, 300
 _FREE_SHARE = 0.8  # of its threads' time that a process has on a processor which no other program disturbs
-_WAYS = 2  # raised where a way computes otherwise than before, so that it is tried anew
+_WAYS = 3  # raised where a way computes otherwise than before, so that it is tried anew
 _BUSY_TRIES = 5  # how many processes try a layer anew, where each of them was disturbed
 _INSTRUCTIONS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS")
 # What /proc/cpuinfo says on x86 and ARM that stays the same, unlike the clock rate.

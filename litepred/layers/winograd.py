@@ -36,7 +36,7 @@ _KERNEL = torch.tensor(  # 3 taps of a kernel to their values at the six points,
 )
 _KERNELS = torch.kron(_KERNEL, _KERNEL)  # (36, 9)
 _CHANNELS_AT_ONCE = 64  # whose kernels are transformed in double precision
-_KEPT_KERNELS = 2**18  # of the layers that keep them transformed, at most: channels in × channels out, 38 MB
+_KEPT_KERNELS = 2**18  # channels in × channels out; layers with fewer keep their kernels transformed
 _FRESH_KERNELS = 2**20  # transformed at once by the layers that do not
 _TRIED_PRODUCTS = 2**27  # a channel and an output at a pixel, in the convolution that is tried
 _TILE_VALUES = 2**16  # tiles × channels worked on at once: the transformed tiles stay in the processor's cache
@@ -188,7 +188,7 @@ def _both_ways(channels: int, outputs: int) -> tuple[Callable[[], Tensor], Calla
 
 def _is_kept(channels: int, outputs: int) -> bool:
     """Whether a layer keeps its transformed kernels."""
-    return channels * outputs <= _KEPT_KERNELS
+    return channels * outputs < _KEPT_KERNELS
 
 
 def _to_points(x: Sequence[Tensor], out: Sequence[Tensor] | Tensor) -> None:

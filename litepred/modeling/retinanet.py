@@ -184,10 +184,14 @@ class RetinaNet(DenseDetector):
         logits, deltas, *more = self._transpose_dense_predictions(
             predictions, [self.num_classes, 4, *self.more_numbers]
         )
-        return [
-            self.inference_single_image(anchors, self._scores(i, logits, *more), [level[i] for level in deltas], size)
-            for i, size in enumerate(images.image_sizes)
-        ]
+        del predictions
+        found = []
+        for i, size in enumerate(images.image_sizes):
+            scores = self._scores(i, logits, *more)
+            if i == len(images.image_sizes) - 1:
+                logits = []  # they take as much memory as the scores, and nobody reads them again
+            found.append(self.inference_single_image(anchors, scores, [level[i] for level in deltas], size))
+        return found
 
     def _scores(self, image: int, logits: Sequence[Tensor]) -> list[Tensor]:
         """Return the scores (B, K) of each level of an image, by its logits among (N, B, K)."""

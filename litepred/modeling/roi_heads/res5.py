@@ -5,8 +5,7 @@ N images, R regions over all images.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,8 +24,6 @@ from .standard import Features, ROIHeads, build_pooler
 
 __all__ = ["Res5ROIHeads"]
 
-_POOLED_AT_ONCE = 2**24  # numbers, 64 MB
-
 
 @ROI_HEADS_REGISTRY.register()
 class Res5ROIHeads(ROIHeads):
@@ -39,14 +36,9 @@ class Res5ROIHeads(ROIHeads):
         box_predictor: features to detections.
         mask_head: ``None`` for no masks.
         **kwargs: see `ROIHeads`.
-
-    Attributes:
-        exact: whether the box branch computes all regions at once, as the reference does, or on the CPU some at a time:
-            a thousand take gigabytes. Results are to rounding the same.
     """
 
     dense_parts = ("res5", "box_predictor", "mask_head")
-    exact = True
 
     @configurable
     def __init__(
@@ -126,19 +118,5 @@ class Res5ROIHeads(ROIHeads):
 
     def _box_features(self, features: Features, boxes: Sequence[Boxes]) -> Tensor:
         maps = [features[name] for name in self.in_features]
-        parts = self._some_at_a_time(boxes, maps[0])
+        parts = self._some_at_a_time(boxes, maps[0], self.pooler)
         return torch.cat([self._shared_roi_transform(maps, some).mean(dim=(2, 3)) for some in parts])
-
-    def _some_at_a_time(self, boxes: Sequence[Boxes], features: Tensor) -> Iterator[Sequence[Boxes]]:
-        """Yield the boxes in their order, as many as are pooled at once, each time as lists of all images."""
-        total = at_once = sum(map(len, boxes))
-        is_whole = self.exact or features.device.type != "cpu" or torch.compiler.is_compiling()
-        if not is_whole and isinstance(self.pooler, ROIPooler):
-            at_once = max(1, _POOLED_AT_ONCE // (features.shape[1] * math.prod(self.pooler.output_size)))
-        if total <= at_once:
-            yield boxes
-            return
-        for image, of_image in enumerate(boxes):
-            for start in range(0, len(of_image), at_once):
-                some = of_image[start : start + at_once]
-                yield [some if i == image else one[:0] for i, one in enumerate(boxes)]

@@ -6,9 +6,11 @@ N images, R regions over all images.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from ...config import CfgNode, configurable
@@ -18,14 +20,16 @@ from ...structures import Boxes, ImageList, Instances
 from ..build import ROI_HEADS_REGISTRY, build_box_head, build_keypoint_head, build_mask_head, named_shapes
 from ..poolers import ROIPooler
 from ..rpn import Proposals
+from .box_head import FastRCNNConvFCHead
 from .fast_rcnn import FastRCNNOutputLayers
 from .keypoint_head import BaseKeypointRCNNHead
 from .mask_head import BaseMaskRCNNHead
 
 __all__ = ["ROIHeads", "StandardROIHeads"]
 
-Features = Mapping[str, Tensor]
+_POOLED_AT_ONCE = 2**24  # numbers, 64 MB
 
+Features = Mapping[str, Tensor]
 
 AnyProposals = Sequence[Instances] | Proposals
 
@@ -54,9 +58,12 @@ class ROIHeads(InferenceModule):
 
     Attributes:
         dense_parts: names of the submodules that convolve or multiply matrices, if there are any; see `optimize`.
+        exact: whether the box branch computes all regions at once, as the reference does, or on the CPU some at a time:
+            a thousand with many channels take gigabytes. Results are to rounding the same.
     """
 
     dense_parts: tuple[str, ...] = ("box_head", "box_predictor", "mask_head", "keypoint_head")
+    exact = True
     box_predictor: FastRCNNOutputLayers
 
     @configurable
@@ -99,6 +106,20 @@ class ROIHeads(InferenceModule):
     def _box_features(self, features: Features, boxes: Sequence[Boxes]) -> Tensor:
         """Return what ``box_predictor`` reads of R boxes, which come image by image: (R, D)."""
         raise NotImplementedError
+
+    def _some_at_a_time(self, boxes: Sequence[Boxes], features: Tensor, pooler: nn.Module) -> Iterator[Sequence[Boxes]]:
+        """Yield the boxes in their order, as many as are pooled at once, each time as lists of all images."""
+        total = at_once = sum(map(len, boxes))
+        is_whole = self.exact or features.device.type != "cpu" or torch.compiler.is_compiling()
+        if not is_whole and isinstance(pooler, ROIPooler):
+            at_once = max(1, _POOLED_AT_ONCE // (features.shape[1] * math.prod(pooler.output_size)))
+        if total <= at_once:
+            yield boxes
+            return
+        for image, of_image in enumerate(boxes):
+            for start in range(0, len(of_image), at_once):
+                some = of_image[start : start + at_once]
+                yield [some if i == image else one[:0] for i, one in enumerate(boxes)]
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -187,7 +208,11 @@ class StandardROIHeads(ROIHeads):
         return self._forward_keypoint(features, self._forward_mask(features, instances))
 
     def _box_features(self, features: Features, boxes: Sequence[Boxes]) -> Tensor:
-        return self.box_head(self.box_pooler([features[name] for name in self.box_in_features], boxes))
+        maps = [features[name] for name in self.box_in_features]
+        if not isinstance(self.box_head, FastRCNNConvFCHead):  # what one of others returns is its own matter
+            return self.box_head(self.box_pooler(maps, boxes))
+        parts = self._some_at_a_time(boxes, maps[0], self.box_pooler)
+        return torch.cat([self.box_head(self.box_pooler(maps, some)) for some in parts])
 
     def _forward_mask(self, features: Features, instances: list[Instances]) -> list[Instances]:
         if not self.mask_on:

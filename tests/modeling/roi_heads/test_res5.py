@@ -125,23 +125,6 @@ def test_misfits(changes, message):
         build_model(tiny_cfg("c4", **changes))
 
 
-@pytest.mark.parametrize("counts", [(0, 0), (0, 7), (7, 0), (5, 9)])
-def test_regions_some_at_a_time(counts, monkeypatch):
-    """By default on the CPU, where all regions at once would take gigabytes; in exact mode they stay together."""
-    model = tiny_model("c4")
-    heads, calls = model.roi_heads, []
-    _, features, proposals = start(model)
-    boxes = [one.proposal_boxes[:count] for one, count in zip(proposals, counts)]
-    heads.res5.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
-    wanted = heads._box_features(features, boxes)
-    monkeypatch.setattr("litepred.modeling.roi_heads.res5._POOLED_AT_ONCE", 3 * features["res4"].shape[1] * 4 * 4)
-    assert heads.pooler.output_size == (4, 4)
-    assert heads._box_features(features, boxes).equal(wanted) and calls == 2 * [sum(counts)]
-    heads.exact = False
-    torch.testing.assert_close(heads._box_features(features, boxes), wanted, rtol=1e-5, atol=1e-5)
-    assert sum(calls[2:]) == sum(counts) and max(calls[2:]) <= 3
-
-
 def test_a_pooler_of_others_gets_all_regions():
     """What its ``output_size`` means, if it has one, is its own matter."""
     model = tiny_model("c4")

@@ -222,3 +222,29 @@ def test_a_mask_head_without_a_pooler_reads_the_maps():
     assert list(model.roi_heads.mask_head.shapes) == names
     model([{"image": tiny_image()}])
     assert [list(maps) for maps in seen] == [names]
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (0, 7), (7, 0), (5, 9)])
+@pytest.mark.parametrize(("family", "part", "name"), [("c4", "res5", "res4"), ("fpn", "box_head", "p2")])
+def test_regions_some_at_a_time(family, part, name, counts, monkeypatch):
+    """By default on the CPU, where all regions at once may take gigabytes; in exact mode they stay together."""
+    model = tiny_model(family)
+    heads, calls = model.roi_heads, []
+    _, features, (proposals, _) = start(model)
+    boxes = [one.proposal_boxes[:count] for one, count in zip(proposals, counts)]
+    getattr(heads, part).register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
+    wanted = heads._box_features(features, boxes)
+    monkeypatch.setattr("litepred.modeling.roi_heads.standard._POOLED_AT_ONCE", 3 * features[name].shape[1] * 4 * 4)
+    assert heads._box_features(features, boxes).equal(wanted) and calls == 2 * [sum(counts)]
+    heads.exact = False
+    torch.testing.assert_close(heads._box_features(features, boxes), wanted, rtol=1e-5, atol=1e-5)
+    assert sum(calls[2:]) == sum(counts) and max(calls[2:]) <= 3
+
+
+def test_a_box_head_of_others_gets_all_regions(monkeypatch):
+    """What it returns is its own matter."""
+    heads = tiny_model().roi_heads
+    monkeypatch.setattr("litepred.modeling.roi_heads.standard._POOLED_AT_ONCE", 1)
+    heads.box_head, heads.exact = nn.Flatten(), False
+    maps = {name: torch.zeros(1, 16, 16, 16) for name in heads.box_in_features}
+    assert len(heads._box_features(maps, [Boxes(torch.ones(9, 4))])) == 9
