@@ -36,7 +36,6 @@ _VARIABLE = "LITEPRED_CHOICES"
 # How many times as fast the other way has to be: 3×3 convolutions by Winograd's transform, matrix products as
 # convolutions of 1×1, and bfloat16, which loses digits, for precision="auto".
 _LEAST_GAIN = {"winograd": 1.15, "linear": 1.2, "bfloat16": 1.25}
-_BYTES_WORTH_ONE = 1 << 30  # of further memory, for which it has to be once more as fast
 _ROUNDS, _LEAST_ROUNDS, _PATIENCE_MS = 7, 2, 300
 _FREE_SHARE = 0.8  # of its threads' time that a process has on a processor which no other program disturbs
 _WAYS = 3  # raised where a way computes otherwise than before, so that it is tried anew
@@ -57,7 +56,7 @@ class Timing(NamedTuple):
     Attributes:
         usual_ms: how long torch's own way took, in milliseconds: the least of several tries.
         other_ms: how long the other way took.
-        taken: whether the other way is taken: it gains more than it costs in memory or digits.
+        taken: whether the other way is taken: it gains more than it costs in digits.
         busy_tries: how many processes have tried it while other programs took much of the processor; 0 once it was
             tried without such a disturbance.
     """
@@ -73,16 +72,13 @@ class Timing(NamedTuple):
         return not 0 < self.busy_tries < _BUSY_TRIES
 
 
-def is_faster(
-    kind: str, layer: str, make: Callable[[], tuple[Callable[[], Any], Callable[[], Any]]], more_bytes: int = 0
-) -> bool:
+def is_faster(kind: str, layer: str, make: Callable[[], tuple[Callable[[], Any], Callable[[], Any]]]) -> bool:
     """Decide whether to compute a layer in the other way than torch's own.
 
     Args:
         kind: "winograd", "linear" or "bfloat16".
         layer: what tells layers of one kind apart, such as ``256→256``. Each is measured once.
         make: makes the two ways, the usual one first, when they have to be measured.
-        more_bytes: how much more memory the other way takes for as long as the model lives.
 
     Raises:
         ConfigError: ``LITEPRED_CHOICES`` cannot be read.
@@ -99,8 +95,7 @@ def is_faster(
                 if choice.is_settled:
                     _measured.setdefault((place, known), choice)
             if (place, name) not in _measured:
-                least_gain = _LEAST_GAIN[kind] + more_bytes / _BYTES_WORTH_ONE
-                _measured[place, name] = _measure(least_gain, *make(), before.get(name))
+                _measured[place, name] = _measure(_LEAST_GAIN[kind], *make(), before.get(name))
                 _write(place)
         return _measured[place, name].taken
 

@@ -92,11 +92,6 @@ def test_one_try_without_disturbance_is_enough(monkeypatch):
     assert choices.choices()["winograd 8→8"].busy_tries == 0
 
 
-@pytest.mark.parametrize(("more_bytes", "faster"), [(0, True), (1 << 28, True), (3 << 30, False)])
-def test_memory_has_to_be_worth_it(more_bytes, faster):
-    assert is_faster("winograd", "8→8", sleeping(0.02, 0.01)[0], more_bytes) is faster
-
-
 def test_slow_layers_are_tried_less_often():
     make, tried = sleeping(0.11, 0.11)
     assert not is_faster("winograd", "8→8", make)

@@ -1,9 +1,8 @@
 """3×3 convolution in a third of the multiplications (Winograd's F(4×4, 3×3); Lavin and Gray 2015).
 
 The image is cut into 6 × 6 tiles that overlap by two pixels. In the transformed space a tile's convolution is a
-product, so that all tiles together are 36 matrix products, and each tile comes back as 4 × 4 pixels of the result. The
-transformed kernels of a layer are 36 numbers for each 9. They are kept, but for layers of so many channels that they
-would take hundreds of megabytes: these transform their kernels anew for each map.
+product, so that all tiles together are 36 matrix products, and each tile comes back as 4 × 4 pixels of the result. A
+layer transforms its kernels anew for each map: that costs little, and kept they would take four times the memory.
 
 N images, C channels in, K channels out, h × w tiles.
 """
@@ -34,11 +33,8 @@ _KERNEL = torch.tensor(  # 3 taps of a kernel to their values at the six points,
     + [[0, 0, 1]],
     dtype=torch.float64,
 )
-_KERNELS = torch.kron(_KERNEL, _KERNEL)  # (36, 9)
-_CHANNELS_AT_ONCE = 64  # whose kernels are transformed in double precision
-_KEPT_KERNELS = 2**18  # channels in × channels out; layers with fewer keep their kernels transformed
-_FRESH_KERNELS = 2**20  # transformed at once by the layers that do not
-_TRIED_PRODUCTS = 2**27  # a channel and an output at a pixel, in the convolution that is tried
+_KERNELS = torch.kron(_KERNEL, _KERNEL).float()  # (36, 9)
+_KERNELS_AT_ONCE = 2**20  # that are transformed, of 9 numbers to 36: 151 MB
 _TILE_VALUES = 2**16  # tiles × channels worked on at once: the transformed tiles stay in the processor's cache
 
 
@@ -58,22 +54,15 @@ class WinogradConv2d(nn.Module):
         super().__init__()
         self.activation = getattr(conv, "activation", None)
         weight = conv.weight.detach().float().permute(2, 3, 1, 0).flatten(0, 1).contiguous()  # (9, C, K)
-        if _is_kept(conv.in_channels, conv.out_channels):
-            taps, weight = weight, weight.new_empty(36, *weight.shape[1:])
-            for part, of in zip(weight.split(_CHANNELS_AT_ONCE, dim=1), taps.split(_CHANNELS_AT_ONCE, dim=1)):
-                part.copy_(torch.mm(_KERNELS, of.flatten(1).double()).view_as(part))
         self.register_buffer("weight", weight)
         bias = torch.zeros(conv.out_channels, dtype=torch.float32) if conv.bias is None else conv.bias.detach()
         self.register_buffer("bias", bias)
 
     def plain_module(self) -> Conv2d:
-        """Return the plain convolution, to rounding the one that this was made from."""
+        """Return the plain convolution that this was made from."""
         channels_in, channels_out = self.weight.shape[1:]
         conv = Conv2d(channels_in, channels_out, 3, padding=1, activation=self.activation)
-        taps = self.weight
-        if len(taps) == 36:
-            taps = torch.einsum("tp,pck->tck", torch.linalg.pinv(_KERNELS), taps.double()).float()
-        kernels = taps.unflatten(0, (3, 3)).permute(3, 2, 0, 1).contiguous()
+        kernels = self.weight.unflatten(0, (3, 3)).permute(3, 2, 0, 1).contiguous()
         conv.weight, conv.bias = (nn.Parameter(part, requires_grad=False) for part in (kernels, self.bias))
         return conv.eval()
 
@@ -126,16 +115,13 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, activation: Callable[[Ten
 
 
 def _transformed_kernels(weight: Tensor) -> Iterator[tuple[Tensor, slice]]:
-    """Yield kernels at the 36 points, (36, C, K'), and of which outputs they are: of all where they are kept."""
-    points, channels, outputs = weight.shape
-    if points == 36:
-        yield weight, slice(outputs)
-        return
-    at_once = max(1, _FRESH_KERNELS // channels)
+    """Yield kernels (9, C, K) at the 36 points, as (36, C, K'), and of which outputs they are."""
+    channels, outputs = weight.shape[1:]
+    at_once = max(1, _KERNELS_AT_ONCE // channels)
     for start in range(0, outputs, at_once):
         of = slice(start, min(outputs, start + at_once))
         taps = weight[..., of]
-        yield torch.mm(_KERNELS.float(), taps.flatten(1)).view(36, *taps.shape[1:]), of
+        yield torch.mm(_KERNELS, taps.flatten(1)).view(36, *taps.shape[1:]), of
 
 
 def _convolve_piece(x: Tensor, weight: Tensor, out: Tensor) -> None:
@@ -167,28 +153,19 @@ def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _pays(channels: int, outputs: int) -> bool:
-    more_bytes = (36 - 9) * 4 * channels * outputs if _is_kept(channels, outputs) else 0
-    return is_faster("winograd", f"{channels}→{outputs}", lambda: _both_ways(channels, outputs), more_bytes)
+    return is_faster("winograd", f"{channels}→{outputs}", lambda: _both_ways(channels, outputs))
 
 
 def _both_ways(channels: int, outputs: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    """Make a direct and a Winograd convolution of one map, large enough to be cut into pieces where there is room.
+    """Make a direct and a Winograd convolution of one map, as large as those of images, and to part of the outputs.
 
-    Where kernels are transformed anew for each map, as many outputs are tried as are worked on at once, and a map as
-    large as those of images: on a small one the kernels would weigh too much.
+    On a small map the kernels would weigh too much. All outputs of the widest layers would take seconds.
     """
-    size = min(64, max(16, math.isqrt(_TRIED_PRODUCTS // (channels * outputs))))
-    if not _is_kept(channels, outputs):
-        outputs, size = min(outputs, _FRESH_KERNELS // channels), 64
+    outputs = min(outputs, max(1, _KERNELS_AT_ONCE // channels))
     conv = filled(Conv2d(channels, outputs, 3, padding=1, device="meta")).to(memory_format=torch.channels_last)
     winograd = WinogradConv2d(conv)
-    x = torch.ones(1, channels, size, size, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
+    x = torch.ones(1, channels, 64, 64, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
     return lambda: conv(x), lambda: winograd(x)
-
-
-def _is_kept(channels: int, outputs: int) -> bool:
-    """Whether a layer keeps its transformed kernels."""
-    return channels * outputs < _KEPT_KERNELS
 
 
 def _to_points(x: Sequence[Tensor], out: Sequence[Tensor] | Tensor) -> None:
