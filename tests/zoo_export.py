@@ -36,8 +36,9 @@ def small_cfg(name: str) -> Any:
     cfg.MODEL.DEVICE = "cpu"
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 256, 320
     cfg.TEST.DETECTIONS_PER_IMAGE = 20  # for each of which DensePose's heads compute as long as for a small image
-    if "LVIS" in name:  # with random weights half of the regions pass the threshold of each of 1,203 classes
-        cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 50
+    # With random weights all regions or none pass the threshold of each class: few regions, and a low threshold.
+    cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 50
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0001
     if "DeepLab" in name:
         cfg.INPUT.CROP.ENABLED = False  # it takes whole crops of 512 × 1,024 otherwise, as it was trained on
     if "_h_" in name or "_l_" in name:
