@@ -249,7 +249,7 @@ class TestBatch:
     @pytest.mark.parametrize(("batch_size", "expected"), [(None, 1), (3, 3)])
     def test_as_many_tiles_run_together(self, batch_size, expected, page_predictor, monkeypatch):
         together = []
-        monkeypatch.setattr(Predictor, "run", lambda self, inputs, **_: together.append(len(inputs)) or nothing(inputs))
+        monkeypatch.setattr(page_predictor, "run", lambda inputs, **_: together.append(len(inputs)) or nothing(inputs))
 
         def nothing(inputs):
             empty = {
