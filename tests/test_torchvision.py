@@ -105,13 +105,15 @@ def test_batches_answer_as_one_by_one():
         )
 
 
-def test_a_file_by_name_of_its_config(tmp_path):
+def test_a_file_by_name_of_its_config(tmp_path, monkeypatch):
+    """With random weights the rounding of some mixtures of the ways to compute layers moves an instance too far."""
+    monkeypatch.setenv("LITEPRED_CHOICES", "usual")
     model = golden_model("maskrcnn_resnet50_fpn")
     torch.save(model.state_dict(), tmp_path / "model.pth")
     cfg = model_zoo.get_config("torchvision/maskrcnn_resnet50_fpn")
     cfg.merge_from_list(["MODEL.RESNETS.NORM", "BN", "INPUT.MIN_SIZE_TEST", 192, "INPUT.MAX_SIZE_TEST", 300])
     cfg.merge_from_list(["MODEL.RPN.POST_NMS_TOPK_TEST", 60, "TEST.DETECTIONS_PER_IMAGE", 25])
-    predictor = Predictor(cfg, weights=tmp_path / "model.pth", device="cpu", exact=True)  # the name is what is tested
+    predictor = Predictor(cfg, weights=tmp_path / "model.pth", device="cpu")
     assert differences(predictor(image("coffee")), answer_of_torchvision(model, image("coffee"))) == []
     assert predictor.metadata.thing_classes[:2] == ["person", "bicycle"]
     assert predictor.metadata.thing_classes[89] == "toothbrush"
