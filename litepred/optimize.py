@@ -31,6 +31,7 @@ from .structures import Instances
 
 __all__ = ["is_fast", "optimize"]
 
+_ROWS_AT_ONCE = 64  # of a matrix whose columns are brought to another order: it may be most of a model's memory
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -265,8 +266,8 @@ def _flatten_channels_last(head: nn.Module) -> None:
     if type(head) is not FastRCNNConvFCHead or not head.fc_names or not isinstance(head.flatten, nn.Flatten):
         return
     first: Any = getattr(head, head.fc_names[0])
-    weight = first.weight.unflatten(1, (head.flattened_channels, -1)).transpose(1, 2).flatten(1)  # (D, S·S·C)
-    first.weight = _constant(weight)
+    for rows in first.weight.data.split(_ROWS_AT_ONCE):  # (D', C·S·S), to (D', S·S·C) where they are
+        rows.copy_(rows.unflatten(1, (head.flattened_channels, -1)).transpose(1, 2).flatten(1))
     head.add_module("flatten", _FlattenChannelsLast())
 
 

@@ -244,7 +244,8 @@ class Predictor:
         self.aug = ResizeShortestEdge(short_edge, self.cfg.INPUT.MAX_SIZE_TEST, last_is_alpha=exact)
         if checkpoint:
             state, option = named_for(self.model, checkpoint), wording("infer_num_classes=True", "--infer-num-classes")
-            load_into(self.model, state, source=checkpoint.name, counts_follow=option)
+            read_here = bool(checkpoint.format)  # and not the state dict of a user, who may go on with it
+            load_into(self.model, state, source=checkpoint.name, counts_follow=option, adopt=read_here)
         elif self.engine == "torch":
             warnings.warn(
                 "MODEL.WEIGHTS is empty: the model keeps its random weights and its answers mean nothing. Pass "

@@ -1,4 +1,4 @@
-"""Loading keeps one copy of the model, plus at most what it reads."""
+"""Loading keeps one copy of the weights, plus one of the file where that is a pickle of arrays."""
 
 from __future__ import annotations
 
@@ -46,4 +46,4 @@ def test_peak_while_loading(checkpointer, suffix, kind):
     command = [sys.executable, "-c", LOAD, str(file), NAME, kind]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     peak, weights = map(int, done.stdout.split())
-    assert peak <= 1.3 * (file.stat().st_size + weights)
+    assert peak <= 1.5 * weights + (file.stat().st_size if suffix == ".pkl" else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ __all__ = ["LoadReport", "check_state_dict", "load_into", "refuse_optimized"]
 _FROM_CONFIG = ("pixel_mean", "pixel_std")
 _COUNTER = "num_batches_tracked"
 _SHAPES_SHOWN = 40
+_ALIGNMENT = 64  # bytes, of all that torch allocates on a CPU: how sums are rounded may depend on it
 _UNUSED_ENDINGS = (*_FROM_CONFIG, _COUNTER, "fed_loss_cls_weights")
 
 
@@ -81,6 +83,7 @@ def load_into(
     strict: bool = True,
     source: str = "the checkpoint",
     counts_follow: str = "",
+    adopt: bool = False,
 ) -> LoadReport:
     """Copy a state dict into a model, cast to the model's types (float16 to float32), and return how they differ.
 
@@ -96,6 +99,8 @@ def load_into(
         counts_follow: how a user of the caller asks for the checkpoint's numbers of classes, such as
             ``infer_num_classes=True``. The error names it where nothing but these numbers differs. It then leaves out
             the advice about ``strict``, which such a caller does not have.
+        adopt: let the model keep tensors of ``state`` in place of its own, where nothing needs to be cast or moved, so
+            that they are in memory once. The caller must not use ``state`` afterwards.
 
     Raises:
         CheckpointError: ``strict`` is true and the state dict does not fit, and the message says what likely happened;
@@ -103,7 +108,7 @@ def load_into(
     """
     refuse_optimized(model)
     check_state_dict(state, source)
-    targets = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
+    targets = {key: value for key, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
     for key, target in targets.items():
         if key in state and key not in _FROM_CONFIG and target.dtype.is_floating_point > state[key].is_floating_point():
             raise CheckpointError(
@@ -133,12 +138,19 @@ def load_into(
             alone = counts and not report.missing and not backbone_differs(checkpoint_shapes, model_shapes)
             advice = f"\nTo take the number of classes from the checkpoint, pass {counts_follow}." if alone else ""
         raise CheckpointError(f"{source} does not fit the model; nothing was loaded.\n{misfit}{advice}")
+    replaceable = {id(tensor) for tensor in itertools.chain(model.parameters(), model.buffers())} if adopt else set()
+    adopted: set[int] = set()
     with torch.no_grad():
         for key, target in targets.items():
             if key in defaults:
                 target.fill_(defaults[key])
             elif key in state and key not in _FROM_CONFIG and state[key].shape == target.shape:
-                target.copy_(state[key])
+                value = state[key].detach()
+                if id(target) in replaceable and value.data_ptr() not in adopted and _can_replace(value, target):
+                    target.data = value
+                    adopted.add(value.data_ptr())
+                else:
+                    target.copy_(value)
     if misfit:
         warning = f"fits the model only in part: what fits was loaded, and predictions will be wrong.\n{misfit}"
     elif report.unexpected:
@@ -149,6 +161,15 @@ def load_into(
     if warning:
         warnings.warn(f"{source} {warning}", UserWarning, stacklevel=2)
     return report
+
+
+def _can_replace(value: Tensor, target: Tensor) -> bool:
+    """Whether a tensor is like another and as well placed in memory as one that torch has made."""
+    return (
+        (value.dtype, value.device, value.stride()) == (target.dtype, target.device, target.stride())
+        and value.nbytes == value.untyped_storage().nbytes()
+        and value.data_ptr() % _ALIGNMENT == 0
+    )
 
 
 def _is_unused(key: str) -> bool:

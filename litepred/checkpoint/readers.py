@@ -50,6 +50,7 @@ _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _TEXT_PICKLE = re.compile(rb"c[\w.]+\r?\n[\w.]+\r?\n|\(([dl]p\d|d[VS]|S['\"]|V)|[}\]][q(.]")
 _LOCAL_QUERY = re.compile(r"((dl|raw|download)=\w*|matching_heuristics=False)(&|$)")
 _LARGE = 1 << 20  # bytes: what is larger gets memory that goes back to the system as soon as it is free
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
 _logger = logging.getLogger(__name__)
 _SAFETENSORS = {  # element types by their names in the format
     **{f"I{bits}": getattr(torch, f"int{bits}") for bits in (8, 16, 32, 64)},
@@ -304,7 +305,7 @@ def _read_safetensors(file: Path, numbers: bool) -> tuple[dict[str, Any], dict[s
 
 def _exactly(stream: BinaryIO, size: int) -> bytearray | mmap.mmap:
     """Read so many bytes, or fail: the file is read rather than mapped, so that it may be cut short meanwhile."""
-    data = bytearray(size) if size < _LARGE else mmap.mmap(-1, size)
+    data = bytearray(size) if size < _LARGE else mmap.mmap(-1, size, **_PRIVATE)
     if stream.readinto(data) < size:  # type: ignore[attr-defined]
         raise EOFError(f"it ends before {size:,} bytes that it had were read")
     return data

@@ -34,7 +34,7 @@ _KERNEL = torch.tensor(  # 3 taps of a kernel to their values at the six points,
     dtype=torch.float64,
 )
 _KERNELS = torch.kron(_KERNEL, _KERNEL).float()  # (36, 9)
-_KERNELS_AT_ONCE = 2**20  # that are transformed, of 9 numbers to 36: 151 MB
+_KERNELS_AT_ONCE = 2**19  # that are transformed, of 9 numbers to 36: 75 MB
 _TILE_VALUES = 2**16  # tiles × channels worked on at once: the transformed tiles stay in the processor's cache
 
 
@@ -97,17 +97,19 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, activation: Callable[[Ten
     outputs = weight.shape[2]
     rows, columns = -(-height // 4), -(-width // 4)
     out = x.new_empty(n, rows, 4, columns, 4, outputs)
-    tiles = max(1, _TILE_VALUES // channels, outputs // 4)  # fewer would wait for the kernels
-    images_at_once, rows_at_once = max(1, tiles // max(1, rows * columns)), max(1, tiles // max(1, columns))
-    for kernels, of in _transformed_kernels(weight):
-        for i in range(0, n, images_at_once):
-            for row in range(0, rows, rows_at_once):
-                end = min(rows, row + rows_at_once)
-                top, bottom = 4 * row - 1, 4 * end + 1
-                part = x[i : i + images_at_once, max(0, top) : min(height, bottom)]
-                edges = (1, 4 * columns + 1 - width, max(0, -top), max(0, bottom - height))
+    at_once = max(1, _TILE_VALUES // channels, min(outputs // 4, 256))  # with fewer tiles, they wait for the kernels
+    images_at_once, rows_at_once = max(1, at_once // max(1, rows * columns)), max(1, at_once // max(1, columns))
+    all_kernels = list(_transformed_kernels(weight)) if weight[0].numel() <= _KERNELS_AT_ONCE else None
+    for i in range(0, n, images_at_once):
+        for row in range(0, rows, rows_at_once):
+            end = min(rows, row + rows_at_once)
+            top, bottom = 4 * row - 1, 4 * end + 1
+            part = x[i : i + images_at_once, max(0, top) : min(height, bottom)]
+            edges = (1, 4 * columns + 1 - width, max(0, -top), max(0, bottom - height))
+            tiles = _transformed_tiles(F.pad(part, (0, 0, *edges)))
+            for kernels, of in all_kernels or _transformed_kernels(weight):
                 piece = out[i : i + images_at_once, row:end, ..., of]
-                _convolve_piece(F.pad(part, (0, 0, *edges)), kernels, piece)
+                _multiply(tiles, kernels, piece)
                 piece += bias[of]
                 if activation is not None:
                     piece.copy_(activation(piece))
@@ -124,16 +126,22 @@ def _transformed_kernels(weight: Tensor) -> Iterator[tuple[Tensor, slice]]:
         yield torch.mm(_KERNELS, taps.flatten(1)).view(36, *taps.shape[1:]), of
 
 
-def _convolve_piece(x: Tensor, weight: Tensor, out: Tensor) -> None:
-    """Convolve padded ``x`` (N, 4·h + 2, 4·w + 2, C) into ``out`` (N, h, 4, w, 4, K)."""
+def _transformed_tiles(x: Tensor) -> Tensor:
+    """Return the tiles of padded ``x`` (N, 4·h + 2, 4·w + 2, C) at the 36 points, as (6, 6, N, h, w, C)."""
     n, height, width, channels = x.shape
-    h, w, k = height // 4, width // 4, out.shape[-1]
+    h, w = height // 4, width // 4
     by_column = x.new_empty(6, n, height, w, channels)
     _to_points([x[:, :, j : j + 4 * w - 3 : 4] for j in range(6)], by_column)
     tiles = x.new_empty(6, 6, n, h, w, channels)
     _to_points([by_column[:, :, j : j + 4 * h - 3 : 4] for j in range(6)], tiles)
-    products = torch.bmm(tiles.view(36, -1, channels), weight).view(6, 6, n, h, w, k)
-    by_row = x.new_empty(4, 6, n, h, w, k)
+    return tiles
+
+
+def _multiply(tiles: Tensor, kernels: Tensor, out: Tensor) -> None:
+    """Multiply tiles (6, 6, N, h, w, C) by kernels (36, C, K), and turn that into ``out`` (N, h, 4, w, 4, K)."""
+    shape = *tiles.shape[:-1], kernels.shape[2]
+    products = torch.bmm(tiles.view(36, -1, tiles.shape[-1]), kernels).view(shape)
+    by_row = tiles.new_empty(4, *shape[1:])
     _from_points(products, by_row)
     _from_points(by_row.unbind(1), out.permute(4, 2, 0, 1, 3, 5).unbind(0))
 

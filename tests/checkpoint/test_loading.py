@@ -72,6 +72,45 @@ def test_all_that_fits_is_loaded_but_the_pixel_mean() -> None:
         assert torch.equal(tensor, torch.full_like(tensor, 100 if key == "pixel_mean" else 2)), key
 
 
+def test_tensors_are_copied_unless_they_may_be_adopted() -> None:
+    state, places = {"weight": torch.rand(4, 16), "bias": torch.rand(4)}, {}
+    for adopt in (False, True):
+        model = nn.Linear(16, 4)
+        load_into(model, state, adopt=adopt)
+        assert torch.equal(model.weight, state["weight"]) and torch.equal(model.bias, state["bias"])
+        places[adopt] = model.weight.data_ptr() == state["weight"].data_ptr()
+    assert places == {False: False, True: True}
+
+
+@pytest.mark.parametrize(
+    ("value", "is_adopted"),
+    [
+        (torch.rand(4, 16), True),
+        (torch.rand(4, 16, dtype=torch.float64), False),  # has to be cast
+        (torch.rand(16, 4).T, False),  # lies in another order
+        (torch.rand(8, 16)[:4], False),  # a part of what others may hold
+        (torch.rand(4 * 16 + 1)[1:].view(4, 16), False),  # not placed as torch places a tensor of its own
+        (torch.frombuffer(bytearray(4 * 4 * 16 + 8)[4:260], dtype=torch.float32).view(4, 16), None),  # as it comes
+    ],
+)
+def test_what_a_model_can_adopt(value: Tensor, is_adopted: bool | None) -> None:
+    model = nn.Linear(16, 4, bias=False)
+    parameter = model.weight
+    load_into(model, {"weight": value}, adopt=True)
+    assert torch.equal(model.weight, value.float())
+    assert model.weight is parameter
+    assert model.weight.is_contiguous()
+    assert model.weight.data_ptr() % 64 == 0
+    assert is_adopted is None or is_adopted == (model.weight.data_ptr() == value.data_ptr())
+
+
+def test_two_weights_of_one_tensor_do_not_become_one() -> None:
+    model, shared = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)), torch.rand(4, 4)
+    load_into(model, {"0.weight": shared, "1.weight": shared}, adopt=True)
+    model[0].weight.data.zero_()
+    assert model[1].weight.data.any()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_float_types_are_cast(dtype: torch.dtype) -> None:
     model = nn.Linear(2, 2)
