@@ -275,12 +275,11 @@ def main() -> None:
     for key in arguments.rows:
         rows = measure_row(key, arguments)
         show(rows)
-        everything += rows
+        everything += [{"row": key, **one} for one in rows]
     target = result_file(arguments.output, hardware)
     if target.exists():  # rows that were not measured now stay
-        measured = {(row["model"], row["to"]) for row in everything}
         with target.open(newline="") as file:
-            everything = [r for r in csv.DictReader(file) if (r["model"], r["to"]) not in measured] + everything
+            everything = [r for r in csv.DictReader(file) if r["row"] not in arguments.rows] + everything
     partial = target.with_suffix(".part")
     with partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, everything[0].keys())
