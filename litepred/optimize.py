@@ -124,7 +124,7 @@ def _convolve_in_both() -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     conv = filled(nn.Conv2d(256, 256, 3, padding=1, device="meta")).to(memory_format=torch.channels_last)
     reduced = copy.deepcopy(conv).bfloat16()
     usual = WinogradConv2d(conv) if WinogradConv2d.suits(conv) else conv
-    x = torch.ones(1, 256, 64, 64, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
+    x = torch.ones(1, 256, 64, 64, dtype=torch.float32, device="cpu").contiguous(memory_format=torch.channels_last)
     x_reduced = x.bfloat16()
     return lambda: usual(x), lambda: reduced(x_reduced)
 

@@ -29,7 +29,7 @@ from .environment import prepare_process
 from .errors import CheckpointError, ConfigError, ImageError, absent, wording
 from .modeling import GeneralizedRCNN, build_model, without_random_init
 from .optimize import compiling, optimize
-from .resolve import ConfigLike, ResolvedModel, WeightsLike, class_kind, resolve_model, torchvision_config
+from .resolve import ConfigLike, ResolvedModel, WeightsLike, class_kind, plain_state, resolve_model, torchvision_config
 from .selection import Choice, Selection, Way
 from .structures import Boxes, Instances, Origin, Outputs, set_origin
 from .tta import GeneralizedRCNNWithTTA
@@ -271,7 +271,7 @@ class Predictor:
         Raises:
             CheckpointError: when the file cannot be read, or belongs to another model.
         """
-        state = weights if isinstance(weights, Mapping) else read_checkpoint(weights).model
+        state = plain_state(weights) if isinstance(weights, Mapping) else read_checkpoint(weights).model
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(torchvision_config(state), weights=state, device=device, **kwargs)
@@ -288,17 +288,17 @@ class Predictor:
             for height, width in tqdm(sizes, desc="compiling the model", unit="size", disable=hidden):
                 inputs: Any = self.prepare(np.zeros((height, width, len(self.cfg.MODEL.PIXEL_MEAN)), np.uint8))
                 size = (inputs["image"].shape[1], inputs["image"].shape[2])
-                whole = torch.tensor([[0, 0, size[1], size[0]]], dtype=torch.float32)
+                whole = torch.tensor([[0, 0, size[1], size[0]]], dtype=torch.float32, device="cpu")
                 if getattr(self.model, "proposal_generator", self) is None:
-                    logits = torch.zeros(1)
+                    logits = whole.new_zeros(1)
                     inputs["proposals"] = Instances(size, proposal_boxes=Boxes(whole), objectness_logits=logits)
                 self.run([inputs])
                 if not isinstance(self.model, GeneralizedRCNN):
                     continue
                 for number in (1, 3, 20):  # compiled code tells none, one, few and many apart
                     given = Instances(size, pred_boxes=Boxes((whole / 2).repeat(number, 1)))
-                    given.scores = torch.ones(number, dtype=torch.float32)
-                    given.pred_classes = torch.zeros(number, dtype=torch.int64)
+                    given.scores = whole.new_ones(number)
+                    given.pred_classes = whole.new_zeros(number, dtype=torch.int64)
                     with torch.no_grad():
                         GeneralizedRCNN.inference(self.model, [inputs], [given], do_postprocess=False)
 

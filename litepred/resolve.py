@@ -33,6 +33,7 @@ __all__ = [
     "embedded_config",
     "known_names",
     "named_config",
+    "plain_state",
     "resolve_model",
     "set_class_counts",
     "torchvision_config",
@@ -91,10 +92,7 @@ def resolve_model(
     frozen = cfg.is_frozen()
     cfg.defrost()
     if isinstance(weights, Mapping):
-        check_state_dict(weights, "the state dict")
-        shorter = unwrapping(weights)
-        plain = {shorter(name) or "": value for name, value in weights.items()}
-        checkpoint = Checkpoint(plain, name="the state dict")
+        checkpoint = Checkpoint(plain_state(weights), name="the state dict")
         cfg.MODEL.WEIGHTS = ""
     elif isinstance(weights, (str, os.PathLike)):
         cfg.MODEL.WEIGHTS = os.fspath(weights)
@@ -116,6 +114,17 @@ def resolve_model(
         class_names = place.class_names
     is_exported = checkpoint is not None and extensions.model_file_reader(checkpoint.name) is not None
     return ResolvedModel(cfg, checkpoint, class_metadata(cfg, class_names), is_exported)
+
+
+def plain_state(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict without what `unwrapping` takes off its names.
+
+    Raises:
+        CheckpointError: it holds something else than weights, or several models.
+    """
+    check_state_dict(weights, "the state dict")
+    shorter = unwrapping(weights)
+    return {shorter(name) or "": value for name, value in weights.items()}
 
 
 def set_class_counts(cfg: CfgNode, checkpoint: Checkpoint) -> None:

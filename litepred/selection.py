@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from typing import TYPE_CHECKING, Any, TypedDict
 from unicodedata import normalize
 
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .data import Metadata, as_list, as_metadata
+from .data.metadata import bare_name
 from .errors import ConfigError, scalar, score, wording
 from .layers import batched_nms
 from .structures import Instances
@@ -108,7 +110,7 @@ class Selection:
             raise ConfigError(f"max_detections is {max_detections!r}: expected a whole number, 0 or more")
         kept = None
         if classes is not None:
-            given = [classes] if isinstance(classes, (str, int)) else classes
+            given = classes if isinstance(classes, Iterable) and not isinstance(classes, str) else [classes]
             kept = frozenset(class_number(one, metadata, "classes", num_classes) for one in given)
         return cls(threshold, by_class, kept, bool(agnostic_nms), max_detections)
 
@@ -198,7 +200,7 @@ def class_number(
         ConfigError: the model has no such class; ``option`` is what the message calls its place, and ``number``
             how many classes there are, where the metadata have no names.
     """
-    given = scalar(given)
+    given = str(bare_name(given)) if isinstance(given, Enum) else scalar(given)  # by which class_names call it
     known_names = as_list(as_metadata(metadata).get("thing_classes"))
     names = [normalize("NFC", name) for name in known_names]  # macOS writes others
     text = normalize("NFC", str(given).strip())

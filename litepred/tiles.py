@@ -201,9 +201,9 @@ class _Pieces:
             raise ConfigError(f"tile came, but {', '.join(other) or 'rotated boxes'} are not joined: leave it out")
         x, y = tile[:2]
         fields = {name: value for name, value in found.get_fields().items() if name != "pred_masks"}
-        fields["pred_boxes"] = Boxes(found.pred_boxes.tensor + torch.tensor([x, y, x, y]))
+        fields["pred_boxes"] = Boxes(found.pred_boxes.tensor + found.pred_boxes.tensor.new_tensor([x, y, x, y]))
         if "pred_keypoints" in fields:
-            fields["pred_keypoints"] = fields["pred_keypoints"] + torch.tensor([x, y, 0])
+            fields["pred_keypoints"] = fields["pred_keypoints"] + fields["pred_keypoints"].new_tensor([x, y, 0])
         part = Instances(self.size_hw, **fields)
         set_origin(part, origin_of(found))
         self.tiles.append(tile)
@@ -252,8 +252,8 @@ class _Pieces:
         height, width = self.size_hw
         cut = []
         for (x0, y0, x1, y1), part in zip(self.tiles, self.parts):
-            edges = torch.tensor([x0 or -width, y0 or -height, x1, y1], dtype=torch.float32)
-            edges[2:] += torch.tensor([width * (x1 == width), height * (y1 == height)])  # out of reach
+            edges = part.pred_boxes.tensor.new_tensor([x0 or -width, y0 or -height, x1, y1])
+            edges[2:] += edges.new_tensor([width * (x1 == width), height * (y1 == height)])  # out of reach
             near = max(2.0, _EDGE * max(x1 - x0, y1 - y0))
             cut.append(((part.pred_boxes.tensor - edges).abs() <= near).any(dim=1))
         return torch.cat(cut)
@@ -290,7 +290,7 @@ class _Pieces:
                 f"bitmaps of {len(masks)} instances on {self.size_hw[0]} × {self.size_hw[1]} pixels take too much "
                 "memory: build the predictor with mask_format='rle' or 'polygon'"
             )
-        bitmaps = torch.zeros(len(masks), *self.size_hw, dtype=torch.bool)
+        bitmaps = torch.zeros(len(masks), *self.size_hw, dtype=torch.bool, device="cpu")
         for bitmap, mask in zip(bitmaps.numpy(), masks):
             (x, y), (height, width) = mask.corner, mask.window.shape
             bitmap[y : y + height, x : x + width] = mask.window
@@ -300,7 +300,7 @@ class _Pieces:
 def _agree(one: Instances, other: Instances, shared: Sequence[int], cut: Tensor, other_cut: Tensor) -> Tensor:
     """Tell which instances of two tiles are the same object, (N, K) bool, from the window that both tiles see."""
     whole, other_whole = one.pred_boxes, other.pred_boxes
-    low, high = torch.tensor(shared[:2]), torch.tensor(shared[2:])
+    low, high = (whole.tensor.new_tensor(corner) for corner in (shared[:2], shared[2:]))
 
     def within(boxes: Boxes) -> Boxes:
         corners = torch.maximum(torch.minimum(boxes.tensor.view(-1, 2, 2), high), low)

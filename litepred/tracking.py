@@ -62,11 +62,11 @@ class Tracker:
         detections.data = {"row": np.arange(len(found))}
         times = {"timestamp": time_s} if self._takes_times and time_s is not None else {}
         tracked = self._update(detections, **times)
-        ids = torch.full((len(found),), -1, dtype=torch.int64)
+        ids = np.full(len(found), -1, np.int64)
         if len(tracked):
-            ids[torch.as_tensor(tracked.data["row"])] = torch.as_tensor(tracked.tracker_id, dtype=torch.int64)
+            ids[tracked.data["row"]] = tracked.tracker_id
         named = found[:]
-        named.track_ids = ids.to(found.scores.device)
+        named.track_ids = torch.from_numpy(ids).to(found.scores.device)
         return {**outputs, "instances": named}
 
 

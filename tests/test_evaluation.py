@@ -19,9 +19,9 @@ from PIL import Image
 from litepred.data import Metadata, MetadataCatalog
 from litepred.errors import LitepredError
 from litepred.evaluation import COCOEvaluator, PanopticEvaluator, category_ids, compare_segments, panoptic_quality
-from litepred.evaluation.coco import _rotated_ious
+from litepred.evaluation.coco import _rotated_ious, _runs
 from litepred.results import rgb_to_id
-from litepred.structures import Boxes, Instances, RotatedBoxes, polygons_to_bitmask
+from litepred.structures import Boxes, Instances, RotatedBoxes, mask_to_rle, polygons_to_bitmask
 
 pytest.importorskip("pycocotools")
 ANNOTATED = ASSETS / "annotated"
@@ -384,6 +384,10 @@ POLYGON = [1, 2, 30, 2, 30, 40]
         *([POLYGON, later] for later in (7, "x", None, [[1, 2]], [1, 2, 3, math.nan, 5, 6])),
         *({"size": list(size), "counts": "PPYo1"} for size in (SIZE[::-1], (*SIZE, 1), "x")),
         *({"size": list(SIZE), "counts": runs} for runs in (None, 7, ["x"], [540 * 420 + 1, -1], [540], [math.nan])),
+        *(
+            {"size": list(SIZE), "counts": text}
+            for text in ("", "0", "PPYo1", "é", "\ud800", "o", "o" * 99 + "0", "Rn1")
+        ),
     ],
 )
 def test_annotations_without_masks_are_told_at_the_first_predicted_mask(segmentation, tmp_path):
@@ -403,6 +407,7 @@ def test_annotations_without_masks_are_told_at_the_first_predicted_mask(segmenta
         [POLYGON, [1, 2, 3, 4]],
         {"size": list(SIZE), "counts": [540 * 420]},
         {"size": list(SIZE), "counts": [9, 9, 540 * 420 - 18]},
+        mask_to_rle(polygons_to_bitmask([POLYGON], *SIZE)),
     ],
 )
 def test_masks_that_pycocotools_draws(segmentation, tmp_path):
@@ -412,6 +417,15 @@ def test_masks_that_pycocotools_draws(segmentation, tmp_path):
         evaluator = COCOEvaluator(written(tmp_path, annotations=[first, *CONTENT["annotations"][1:], elsewhere]))
     evaluator.process([{"image_id": 1}], [answer(1)])
     assert evaluator.evaluate()["segm"]["AP"] > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9, 7), (3000, 2000)])
+@pytest.mark.parametrize("density", [0.0, 1e-5, 0.01, 0.5, 1.0])
+def test_run_lengths_of_text(density, size):
+    mask = np.random.default_rng(0).random(size) < density
+    pixels = np.concatenate([[False], mask.T.ravel(), [not mask[-1, -1]]])  # runs begin with one of background
+    expected = np.diff(np.flatnonzero(np.diff(pixels)), prepend=0).tolist()
+    assert _runs(mask_to_rle(mask)["counts"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -501,6 +515,13 @@ def test_counts(annotated, truth, found, guess, expected):
     counts = {7: np.zeros(4), 8: np.zeros(4)}
     compare_segments(row(annotated), truth, row(found), guess, counts)
     assert {key: tuple(one) for key, one in counts.items() if any(one)} == expected
+
+
+@pytest.mark.parametrize("area", [0, 1, 900])
+def test_areas_are_those_of_the_picture(area):
+    counts = {7: np.zeros(4)}
+    compare_segments(row("1111"), [{"id": 1, "category_id": 7, "area": area}], row("222."), segments((2, 7)), counts)
+    assert tuple(counts[7]) == (0.75, 1, 0, 0)
 
 
 def test_quality():
@@ -626,6 +647,10 @@ PANOPTIC = json.loads((ANNOTATED / "panoptic.json").read_text())
         ({"segments_info": [7]}, "the image 1 has the segment 7: expected a dict"),
         ({"segments_info": [{"id": [1], "category_id": 1}]}, r"the segment \{'id': \[1\].*expected a dict with an id"),
         ({"segments_info": [{"id": 1, "category_id": 1, "area": "9"}]}, "the segment .*expected a dict with an id"),
+        (
+            {"segments_info": [{"id": 5, "category_id": 1}] * 2},
+            "the image 1 has 2 segments with the id 5: expected one",
+        ),
         ({"segments_info": None}, "an annotation whose segments_info is None: expected a list"),
         ({"file_name": 7}, "an annotation whose file_name is 7: expected a text"),
     ],

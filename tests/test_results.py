@@ -338,6 +338,8 @@ IDS = [np.int64(7), np.array(7), torch.tensor(7), np.uint8(7), torch.tensor([7])
 def test_ids_of_numpy_and_torch(image_id, tmp_path):
     write_coco(tmp_path / "a.json", [(image_id, detections())])
     assert [one["image_id"] for one in json.loads((tmp_path / "a.json").read_text())] == [7, 7]
+    write_csv(tmp_path / "a.csv", [(image_id, detections())])
+    assert [line[:2] for line in (tmp_path / "a.csv").read_text().splitlines()[1:]] == ["7,", "7,"]
     write_json(tmp_path / "b.json", {"id": np.int64(7), "path": tmp_path, "box": np.ones(2, np.float32)})
     assert json.loads((tmp_path / "b.json").read_text()) == {"id": 7, "path": str(tmp_path), "box": [1, 1]}
     seg = torch.zeros(4, 4, dtype=torch.int32), []

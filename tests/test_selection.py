@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from enum import Enum
 
 import numpy as np
 import pytest
@@ -10,8 +11,21 @@ import torch
 from tiny_models import golden, tiny_cfg, tiny_image
 
 from litepred import ConfigError, Predictor
+from litepred.data import Metadata
 from litepred.selection import Selection, class_number
 from litepred.structures import Boxes, Instances
+
+
+class Kind(Enum):
+    FIRST = "cat"
+    SECOND = "dog"
+    OTHER = "ant"
+
+
+class Size(Enum):
+    SMALL = 1
+    LARGE = 2
+
 
 FAMILIES = ["fpn", "c4", "cascade", "retinanet", "panoptic", "rotated"]
 
@@ -158,6 +172,8 @@ def test_numbers_of_numpy_and_torch(predictor, number):
         ({"classes": ["cat", "ca"]}, "classes has 'ca'"),
         ({"classes": [3]}, "classes has 3, which is no class of this model: it has cat, dog, cow, or 0 to 2"),
         ({"classes": [-1]}, "classes has -1"),
+        ({"classes": 1.0}, r"classes has 1\.0, which is no class of this model"),
+        ({"classes": Kind.OTHER}, "classes has 'ant', which is no class of this model"),
         ({"max_detections": -1}, "max_detections is -1: expected a whole number, 0 or more"),
         ({"max_detections": 2.0}, "max_detections is 2.0"),
         ({"threshold": np.float32(2)}, r"threshold is 2\.0: expected a number from 0 to 1"),
@@ -187,6 +203,14 @@ def test_classes_without_names():
     assert class_number("7", None) == class_number(7, None) == 7
     with pytest.raises(ConfigError, match="its classes are not known: name them with class_names, or give"):
         class_number("cat", None)
+
+
+def test_members_of_an_enumeration():
+    assert class_number(Kind.SECOND, Metadata(thing_classes=Kind)) == 1
+    assert class_number(Kind.SECOND, Metadata(thing_classes=["cat", "dog"])) == 1
+    assert class_number(Size.SMALL, Metadata(thing_classes=Size)) == 0
+    assert Selection.of(Metadata(thing_classes=Kind), classes=Kind.SECOND).classes == {1}
+    assert Selection.of(Metadata(thing_classes=Kind), classes=Kind).classes == {0, 1, 2}
 
 
 def test_apply_on_none():

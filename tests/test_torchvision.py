@@ -129,6 +129,12 @@ def test_classes_of_a_fine_tuned_model_are_not_cocos(tmp_path):
         Predictor.from_torchvision(tmp_path / "model.pth", class_names=["a", "b"])
 
 
+def test_names_of_a_wrapped_model():
+    state = golden_model("fasterrcnn_resnet50_fpn fine-tuned").state_dict()
+    wrapped = {f"module._orig_mod.{name}": value for name, value in state.items()}
+    assert Predictor.from_torchvision(wrapped, device="cpu").cfg.MODEL.ROI_HEADS.NUM_CLASSES == 3
+
+
 def test_names_of_older_files():
     """Files of torchvision before 0.14 have fewer levels in their names."""
     state = golden_model("fasterrcnn_resnet50_fpn").state_dict()

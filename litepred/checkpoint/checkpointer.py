@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -150,7 +150,7 @@ class DetectionCheckpointer:
             data = self._load_file(str(file))
             is_entry = not self._choice or chosen in data  # else the names have to begin with it
             found = unwrapped(find_state(data, chosen), chosen, own, is_entry)
-            tensors = {key: torch.as_tensor(value) for key, value in found.model.items()}
+            tensors = _as_tensors(found.model)
             if found.author == CAFFE2 and found.matching_heuristics and not any("." in name for name in tensors):
                 tensors = from_caffe2(tensors)  # unless this class's `_load_file` has done so
             heuristics = heuristics or found.matching_heuristics
@@ -176,7 +176,7 @@ class DetectionCheckpointer:
         It returns how they fit. `load` calls it where a subclass overrides it, which may change what this one gets.
         """
         loading, strict = self._loading
-        tensors = {key: torch.as_tensor(value) for key, value in checkpoint["model"].items()}
+        tensors = _as_tensors(checkpoint["model"])
         heuristics = bool(checkpoint.get(HEURISTICS))
         self._load(replace(loading, model=tensors, matching_heuristics=heuristics), strict)
         return self.last_report
@@ -249,3 +249,11 @@ def _refuse_checkpointables(names: Iterable[str] | None) -> None:
             f"checkpointables are {', '.join(map(repr, given))}: expected none, since only the model is loaded and "
             "saved. Leave them out"
         )
+
+
+def _as_tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return tensors as they are, and arrays as tensors on the CPU."""
+    return {
+        name: value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
+        for name, value in values.items()
+    }

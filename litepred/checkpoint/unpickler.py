@@ -341,7 +341,7 @@ def stored_tensor(buffer: bytearray | mmap.mmap, dtype: torch.dtype, numel: int)
     size = numel * dtype.itemsize
     if not 0 <= size <= len(buffer):
         raise pickle.UnpicklingError(f"a tensor of {size:,} bytes where there are {len(buffer):,}")
-    return torch.frombuffer(buffer, dtype=dtype, count=numel) if numel else torch.empty(0, dtype=dtype)
+    return torch.frombuffer(buffer, dtype=dtype, count=numel) if numel else torch.empty(0, dtype=dtype, device="cpu")
 
 
 def load_legacy(stream: BinaryIO) -> Any:
@@ -359,7 +359,7 @@ def load_legacy(stream: BinaryIO) -> Any:
         left -= numel * dtype.itemsize
         if left < 0 or numel < 0:
             raise pickle.UnpicklingError("it announces more numbers than there are")
-        numbers[key] = torch.empty(numel, dtype=dtype)
+        numbers[key] = torch.empty(numel, dtype=dtype, device="cpu")
         return numbers[key]
 
     # The tensors come before the numbers that they are made of, which fill the storages afterwards.

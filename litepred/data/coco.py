@@ -15,7 +15,16 @@ from typing import Any
 from ..errors import LitepredError, package, wording
 from .metadata import MetadataCatalog
 
-__all__ = ["check_known", "check_references", "check_unique", "is_number", "load_coco_json", "read_annotations"]
+__all__ = [
+    "check_known",
+    "check_references",
+    "check_unique",
+    "is_listed",
+    "is_number",
+    "load_coco_json",
+    "read_annotations",
+    "tell_elsewhere",
+]
 
 # By a key that an annotation has: a key that tells its kind of file from the other, and who takes such a file.
 _OTHER_FILES = {
@@ -86,10 +95,10 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
         if len({isinstance(one, str) for one in ids}) > 1:
             raise LitepredError(f"{name} has numbers and texts as ids of its {kind}: write them all as numbers")
     for one in images.values():
-        if not isinstance(one["file_name"], str):
+        if not isinstance(one.get("file_name", ""), str):  # LVIS's images have none
             raise LitepredError(f"{name} has an image whose file_name is {one['file_name']!r:.100}: expected a text")
     for told, values in (
-        ("images of one file", [one["file_name"] for one in images.values()]),
+        ("images of one file", [one["file_name"] for one in images.values() if "file_name" in one]),
         ("categories of one name", [one["name"] for one in content["categories"] if "name" in one]),
     ):
         shared = next((one for one, number in Counter(map(str, values)).items() if number > 1), None)
@@ -100,10 +109,7 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
     for one in content["annotations"]:
         who = f"the annotation {one['id']!r} of {name} has the"
         check_known(one["category_id"], categories, f"{who} category_id")
-        if _hashable(one["image_id"], f"{who} image_id") not in images:
-            if str(one["image_id"]) in texts:
-                check_known(one["image_id"], images, f"{who} image_id")
-            counts["elsewhere"] += 1
+        counts["elsewhere"] += not is_listed(one["image_id"], images, texts, f"{who} image_id")
         box = one["bbox"]
         if not isinstance(box, list) or len(box) not in (4, 5) or not all(map(is_number, box)):
             raise LitepredError(f"{who} bbox {box!r:.100}: expected x, y, width, height, and an angle of rotated boxes")
@@ -111,32 +117,42 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
             raise LitepredError(f"{who} bbox {box!r:.100}: expected finite numbers, and no width or height below 0")
         if not is_number(one["area"]) or not one["area"] >= 0:
             raise LitepredError(f"{who} area {one['area']!r:.100}: expected a number of pixels, 0 or more")
-        if one["iscrowd"] not in (0, 1):
+        if one.get("iscrowd", 0) not in (0, 1):  # LVIS has no crowds
             raise LitepredError(f"{who} iscrowd {one['iscrowd']!r:.100}: expected 0 or 1")
         image = images.get(one["image_id"], {})
         sides = [side if is_number(side := image.get(key)) else math.inf for key in ("width", "height")]
         counts["empty"] += not (box[2] and box[3])
         counts["outside"] += len(box) == 4 and any(box[i] < -1 or box[i] + box[i + 2] > sides[i] + 1 for i in range(2))
         counts["fractions"] += max(box) <= 1
-        counts["crowds"] += bool(one["iscrowd"])
+        counts["crowds"] += bool(one.get("iscrowd"))
     _tell(counts, len(content["annotations"]), name)
 
 
 def _tell(counts: Mapping[str, int], number: int, name: str) -> None:
-    told = f"{counts['elsewhere']} of {number} annotations of {name} are of images that it does not list"
-    if number and counts["elsewhere"] == number:
-        raise LitepredError(f"{told}: do the image_ids belong to another file?")
+    tell_elsewhere(counts["elsewhere"], number, name, stacklevel=6)
     if number and counts["fractions"] == number:
         raise LitepredError(f"no box of {name} is larger than a pixel: expected x, y, width, height in pixels")
     boxes = f"of {number} annotations of {name} have a bbox"
     for message, matters in (
-        (f"{told}, and do not count", counts["elsewhere"]),
         (f"{counts['empty']} {boxes} without area, in which nothing can be found", counts["empty"]),
         (f"{counts['outside']} {boxes} that leaves its image: is it x, y, width, height?", counts["outside"]),
         (f"{name} has no annotation that counts, but for crowds: no AP can be computed", counts["crowds"] == number),
     ):
         if matters:
             warnings.warn(message, stacklevel=5)
+
+
+def tell_elsewhere(elsewhere: int, number: int, name: str, stacklevel: int) -> None:
+    """Tell of the annotations of a file, ``elsewhere`` of a ``number``, whose images it does not list.
+
+    Raises:
+        LitepredError: those are all.
+    """
+    told = f"{elsewhere} of {number} annotations of {name} are of images that it does not list"
+    if elsewhere and elsewhere == number:
+        raise LitepredError(f"{told}: do the image_ids belong to another file?")
+    if elsewhere:
+        warnings.warn(f"{told}, and do not count", stacklevel=stacklevel)
 
 
 def check_unique(records: Iterable[Mapping[str, Any]], key: str, kind: str, name: str) -> None:
@@ -162,6 +178,19 @@ def check_known(value: Any, ids: Collection[Any], who: str) -> None:
     """
     if _hashable(value, who) not in ids:
         raise LitepredError(f"{who} {value!r}, {_not_among(value, ids)}")
+
+
+def is_listed(image_id: Any, images: Collection[Any], texts: Collection[str], who: str) -> bool:
+    """Tell whether an annotation's image is among a file's ``images``; ``texts`` are their ids as texts.
+
+    Raises:
+        LitepredError: it is no id, or the id of one of them but for its type; ``who`` is how the message begins.
+    """
+    if _hashable(image_id, who) in images:
+        return True
+    if str(image_id) in texts:
+        check_known(image_id, images, who)
+    return False
 
 
 def is_number(value: Any) -> bool:
@@ -190,7 +219,8 @@ def load_coco_json(
 ) -> list[dict[str, Any]]:
     """Read a file in COCO's format, with ``images``, ``annotations`` and ``categories``.
 
-    Polygons of less than three points are dropped, and so is an annotation that has no others; a warning counts them.
+    Polygons of less than three points are dropped, and so is an annotation that has no others, or whose image is not
+    listed; warnings count them.
     Run lengths are compressed, which needs pycocotools.
 
     Args:
@@ -224,14 +254,14 @@ def load_coco_json(
             for image in sorted(content["images"], key=itemgetter("id"))
         }
         check_unique(content["images"], "id", "images", name)
+        check_unique(categories, "id", "categories", name)
         check_unique([one for one in content.get("annotations", ()) if "id" in one], "id", "annotations", name)
         texts = set(map(str, records))
-        dropped = 0
+        dropped = elsewhere = 0
         for annotation in content.get("annotations", ()):
             who = f"an annotation of {name}"
-            if annotation["image_id"] not in records:
-                if str(annotation["image_id"]) in texts:
-                    check_known(annotation["image_id"], records, f"{who} has image_id")
+            if not is_listed(annotation["image_id"], records, texts, f"{who} has image_id"):
+                elsewhere += 1
                 continue
             if "bbox" in annotation and not annotation["bbox"]:
                 raise LitepredError(f"{who} has the bbox {annotation['bbox']!r}: expected x, y, width, height")
@@ -246,11 +276,12 @@ def load_coco_json(
                 check_known(category, number_of, f"{who} is of the category")
                 kept["category_id"] = number_of[category]
             records[annotation["image_id"]]["annotations"].append(kept)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError) as error:
         raise LitepredError(
             f"{name} is not a data set in COCO's format ({type(error).__name__}: {error}): expected "
             "JSON with images, annotations and categories"
         ) from error
+    tell_elsewhere(elsewhere, len(content.get("annotations", ())), name, stacklevel=3)
     if dropped:
         warnings.warn(f"{dropped} annotations of {name} have no polygon of three points or more: dropped", stacklevel=2)
     if dataset_name is not None:

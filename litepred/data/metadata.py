@@ -22,6 +22,7 @@ __all__ = [
     "as_list",
     "as_metadata",
     "as_names",
+    "bare_name",
     "class_name",
     "dataset_ids",
     "segments_of",
@@ -159,13 +160,13 @@ def as_names(names: Any, what: str) -> list[str]:
     if isinstance(names, list) and all(type(name) is str for name in names):
         return names
     names = list(names)
-    bare = [_plain(name) for name in names]
+    bare = [bare_name(name) for name in names]
     if not all(isinstance(name, (str, Number)) and name == name for name in bare):
         raise ConfigError(f"{what} is {names!r:.100}: expected a text or a number for each class")
     return [str(name) for name in bare]
 
 
-def _plain(name: Any) -> Any:
+def bare_name(name: Any) -> Any:
     """Return a name or number as Python has it, where it came as NumPy's or torch's, as bytes or of an enumeration."""
     if isinstance(name, Enum):
         name = name.value

@@ -65,11 +65,11 @@ class PolygonMasks:
 
     def nonempty(self) -> Tensor:
         """Return an (N,) bool tensor: whether an instance has any polygon."""
-        return torch.tensor([len(one) > 0 for one in self.polygons], dtype=torch.bool)
+        return torch.tensor([len(one) > 0 for one in self.polygons], dtype=torch.bool, device="cpu")
 
     def area(self) -> Tensor:
         """Return each instance's summed polygon areas, (N,) float64, in square pixels (overlaps count twice)."""
-        return torch.tensor([sum(map(polygon_area, one)) for one in self.polygons], dtype=torch.float64)
+        return torch.tensor([sum(map(polygon_area, one)) for one in self.polygons], dtype=torch.float64, device="cpu")
 
     def get_bounding_boxes(self) -> Boxes:
         """Return the tight boxes; x2, y2 are at least 0, and without polygons the box is (inf, inf, 0, 0)."""

@@ -22,6 +22,7 @@ from ..data import read_image as _read_image
 from ..data.datasets import BUILTIN_NAMES
 from ..data.metadata import Catalog
 from ..errors import ImageError, LitepredError
+from ..evaluation.panoptic import check_segments
 from ..structures import BoxMode
 from .builtin import MetadataCatalog, get_lvis_instances_meta
 from .files import PathManager
@@ -157,19 +158,26 @@ def load_coco_panoptic_json(
     """
     path = PathManager.get_local_path(json_file)
     content = coco.read_annotations(path, {"annotations": ("image_id", "file_name", "segments_info")})
+    told = os.fspath(json_file)
+    coco.check_unique(content["annotations"], "image_id", "annotations", told)
+    check_segments(content["annotations"])
     things, stuff = (meta[f"{kind}_dataset_id_to_contiguous_id"] for kind in ("thing", "stuff"))
     number_of, records = {**stuff, **things}, []
     for annotation in content["annotations"]:
         unknown = {segment["category_id"] for segment in annotation["segments_info"]} - number_of.keys()
         if unknown:
             raise LitepredError(
-                f"{os.fspath(json_file)} has segments of the category {min(unknown)}, which the metadata do not number"
+                f"{told} has segments of the category {next(iter(unknown))!r}, which the metadata do not number"
             )
+        try:
+            image_id = int(annotation["image_id"])
+        except (ValueError, OverflowError) as error:
+            raise LitepredError(f"{told} has the image_id {annotation['image_id']!r}: expected a number") from error
         name = os.path.join(image_dir, os.path.splitext(annotation["file_name"])[0])
         records.append(
             {
                 "file_name": f"{name}.jpg",
-                "image_id": int(annotation["image_id"]),
+                "image_id": image_id,
                 "pan_seg_file_name": os.path.join(gt_dir, annotation["file_name"]),
                 "segments_info": [
                     {**one, "category_id": number_of[one["category_id"]], "isthing": one["category_id"] in things}
@@ -274,6 +282,15 @@ def load_lvis_json(
             "annotations": ("image_id", "bbox", "category_id", "segmentation"),
         },
     )
+    told = os.fspath(json_file)
+    coco.check_unique(content["images"], "id", "images", told)
+    coco.check_unique([one for one in content["annotations"] if "id" in one], "id", "annotations", told)
+    for image in content["images"]:
+        if not isinstance(image["coco_url"], str) or "/" not in image["coco_url"]:
+            raise LitepredError(
+                f"{told} has an image whose coco_url is {image['coco_url']!r:.100}: expected an address that ends in "
+                "the image's folder and name, such as …/val2017/000000397133.jpg"
+            )
     facts = get_lvis_instances_meta(dataset_name) if dataset_name is not None else {}
     if dataset_name is not None:
         MetadataCatalog.get(dataset_name).set(**facts)
@@ -292,19 +309,29 @@ def load_lvis_json(
         }
         for image in sorted(content["images"], key=itemgetter("id"))
     }
-    texts = set(map(str, records))
+    texts, who, elsewhere = set(map(str, records)), f"an annotation of {told}", 0
     for one in content["annotations"]:
-        who = f"an annotation of {os.fspath(json_file)}"
-        if one["image_id"] not in records:
-            if str(one["image_id"]) in texts:
-                coco.check_known(one["image_id"], records, f"{who} has image_id")
+        if not coco.is_listed(one["image_id"], records, texts, f"{who} has image_id"):
+            elsewhere += 1
             continue
+        shape = one["segmentation"]
+        if not isinstance(shape, list) or not shape or not all(map(_is_polygon, shape)):
+            raise LitepredError(
+                f"{who} has the segmentation {shape!r:.100}: expected one or more polygons of three points or more"
+            )
         if number_of is not None:
             coco.check_known(one["category_id"], number_of, f"{who} is of the category")
+        elif not coco.is_number(one["category_id"]):
+            raise LitepredError(f"{who} is of the category {one['category_id']!r:.100}: expected a number")
         number = one["category_id"] - 1 if number_of is None else number_of[one["category_id"]]
         kept = {key: one[key] for key in ("bbox", "segmentation", *(extra_annotation_keys or ()))}
         records[one["image_id"]]["annotations"].append({**kept, "bbox_mode": BoxMode.XYWH_ABS, "category_id": number})
+    coco.tell_elsewhere(elsewhere, len(content["annotations"]), told, stacklevel=3)
     return list(records.values())
+
+
+def _is_polygon(points: Any) -> bool:
+    return isinstance(points, list) and len(points) >= 6 and len(points) % 2 == 0
 
 
 def register_lvis_instances(

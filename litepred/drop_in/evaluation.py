@@ -235,7 +235,7 @@ class COCOEvaluator(DatasetEvaluator):
         for one, output in zip(inputs, outputs):
             self._measure.reset()
             self._measure.process([one], [output])
-            found = _with_categories(self._measure.predictions, self._number_of)
+            found = with_categories(self._measure.predictions, self._number_of)
             self._predictions.append({"image_id": one["image_id"], "instances": found})
 
     def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, Any]:
@@ -255,7 +255,7 @@ class COCOEvaluator(DatasetEvaluator):
     def _eval_predictions(self, predictions: Sequence[Mapping[str, Any]], img_ids: Sequence[Any] | None = None) -> None:
         """Write predictions, which are such as ``_predictions``, where they are wanted, and measure them."""
         id_of = {number: one for one, number in self._number_of.items()}
-        found = _with_categories([entry for one in predictions for entry in one["instances"]], id_of)
+        found = with_categories([entry for one in predictions for entry in one["instances"]], id_of)
         if self._output_dir is not None:
             write_json(make_folder(self._output_dir) / "coco_instances_results.json", found)
         if not self._do_evaluation:
@@ -282,7 +282,7 @@ def save_predictions(folder: str | os.PathLike[str], predictions: Sequence[Mappi
         torch.save(predictions, file)
 
 
-def _with_categories(entries: Sequence[Mapping[str, Any]], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
+def with_categories(entries: Sequence[Mapping[str, Any]], numbers: Mapping[int, int]) -> list[dict[str, Any]]:
     """Return entries with the category that each has in ``numbers``."""
     unknown = next((one["category_id"] for one in entries if one["category_id"] not in numbers), None)
     if unknown is not None:

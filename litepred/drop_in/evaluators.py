@@ -18,16 +18,24 @@ import numpy as np
 import torch
 
 from ..data import open_image
+from ..data.coco import check_references, is_number, read_annotations
 from ..errors import LitepredError, package
+from ..evaluation.coco import check_masks, check_output, tasks_of
 from ..files import make_folder, whole_file
 from ..results import instances_to_coco_json, write_json
+from ..results.files import plain_id
 from ..structures import mask_to_rle
 from .builtin import MetadataCatalog
 from .datasets import DatasetCatalog
-from .evaluation import DatasetEvaluator, save_predictions
+from .evaluation import DatasetEvaluator, save_predictions, with_categories
 from .files import PathManager
 
 _BOUNDARY_OF_DIAGONAL = 0.02  # how thick a boundary is
+_LVIS_RECORDS = {
+    "images": ("id",),
+    "categories": ("id",),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area"),
+}
 _LVIS_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
 
 _logger = logging.getLogger("detectron2.evaluation")
@@ -190,7 +198,7 @@ class LVISEvaluator(DatasetEvaluator):
         max_dets_per_image: how many instances of an image count, by default 300.
 
     Raises:
-        LitepredError: the package is missing.
+        LitepredError: the package is missing, or the file cannot be read, is none of LVIS's or contradicts itself.
     """
 
     def __init__(
@@ -206,8 +214,9 @@ class LVISEvaluator(DatasetEvaluator):
         self._distributed, self._output_dir = distributed, output_dir
         self._max_dets_per_image = 300 if max_dets_per_image is None else max_dets_per_image
         self._metadata = MetadataCatalog.get(dataset_name)
-        self._lvis_api = _lvis().LVIS(PathManager.get_local_path(self._metadata.json_file))
+        self._lvis_api = _lvis_of(PathManager.get_local_path(self._metadata.json_file))
         self._do_evaluation = bool(self._lvis_api.anns)  # the annotations of test sets are not public
+        self._masks_checked = False
         self.reset()
 
     def reset(self) -> None:
@@ -218,13 +227,16 @@ class LVISEvaluator(DatasetEvaluator):
         """Take in a model's ``instances`` for inputs that have an ``image_id``.
 
         Raises:
-            LitepredError: an output has none.
+            LitepredError: an output has none, or the annotations lack the image or masks, or say another size.
         """
         for one, output in zip(inputs, outputs):
-            if "instances" not in output:
-                raise LitepredError(f"LVIS's precision is measured on instances, but this model finds {list(output)}")
-            found = instances_to_coco_json(output["instances"], one["image_id"])
-            self._predictions.append({"image_id": one["image_id"], "instances": found})
+            image_id = plain_id(one["image_id"])
+            check_output(output, image_id, self._lvis_api.imgs)
+            found = instances_to_coco_json(output["instances"], image_id)
+            if not self._masks_checked and "segm" in tasks_of(found, self._tasks):
+                check_masks(self._lvis_api.anns.values(), self._lvis_api.imgs)
+                self._masks_checked = True
+            self._predictions.append({"image_id": image_id, "instances": found})
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return the figures of each task, 0 to 100: ``AP``, ``AP50``, ``AP75``, and those by size and frequency.
@@ -238,9 +250,9 @@ class LVISEvaluator(DatasetEvaluator):
         found = deepcopy([entry for one in self._predictions for entry in one["instances"]])
         tasks = self._tasks or ("bbox", "segm")[: 2 if any("segmentation" in one for one in found) else 1]
         numbers = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        id_of = numbers and {number: one for one, number in numbers.items()}
-        for one in found:
-            one["category_id"] = id_of[one["category_id"]] if id_of else one["category_id"] + 1  # LVIS counts from 1
+        id_of = {number: one for one, number in (numbers or {}).items()}
+        # LVIS counts from 1
+        found = with_categories(found, id_of or {one["category_id"]: one["category_id"] + 1 for one in found})
         if self._output_dir is not None:
             write_json(make_folder(self._output_dir) / "lvis_instances_results.json", found)
         return {task: self._measure(found, task) for task in sorted(tasks)} if self._do_evaluation else {}
@@ -257,6 +269,24 @@ class LVISEvaluator(DatasetEvaluator):
         measured.run()
         figures = measured.get_results()
         return {name: float(figures[name] * 100) for name in _LVIS_METRICS}
+
+
+def _lvis_of(path: str) -> Any:
+    """Return a file's annotations as the package's ``LVIS``, numbered from 1: it takes a 0 for one that was missed."""
+    content = read_annotations(path, _LVIS_RECORDS, ("annotations",))
+    annotations = content.setdefault("annotations", [])
+    if annotations:
+        check_references(content, repr(path))
+        for one in content["categories"]:
+            if not is_number(one["id"]) or one.get("frequency") not in ("r", "c", "f"):
+                raise LitepredError(
+                    f"{path!r} has the category {one!r:.100}: expected a number as its id, and 'r', 'c' or 'f' as its "
+                    "frequency"
+                )
+    none: dict[str, Any] = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    content["images"] = [none | one for one in content["images"]]
+    content["annotations"] = [{**one, "id": number} for number, one in enumerate(annotations, 1)]
+    return type("LVIS", (_lvis().LVIS,), {"_load_json": lambda self, content: content})(content)
 
 
 def _lvis() -> Any:

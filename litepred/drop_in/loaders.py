@@ -188,9 +188,9 @@ class DatasetMapper:
         labels = record.pop("sem_seg_file_name", None)
         inputs = AugInput(image, sem_seg=None if labels is None else read_image(labels, "L")[:, :, 0])
         self.augmentations(inputs)
-        record["image"] = torch.as_tensor(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        record["image"] = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
         if inputs.sem_seg is not None:
-            record["sem_seg"] = torch.as_tensor(inputs.sem_seg.astype(np.int64))
+            record["sem_seg"] = torch.from_numpy(inputs.sem_seg.astype(np.int64))
         record.pop("annotations", None)
         return record
 

@@ -27,7 +27,7 @@ from ..results import instances_to_coco_json
 from ..results.files import plain_id
 from ..structures import BoxMode
 
-__all__ = ["COCOEvaluator", "category_ids", "figures_of", "measure", "tasks_of"]
+__all__ = ["COCOEvaluator", "category_ids", "check_masks", "check_output", "figures_of", "measure", "tasks_of"]
 
 _BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _METRICS = {"bbox": _BOX_METRICS, "segm": _BOX_METRICS, "keypoints": ("AP", "AP50", "AP75", "APm", "APl")}
@@ -110,19 +110,7 @@ class COCOEvaluator:
         """
         for one, output in zip(inputs, outputs):
             image_id = plain_id(one["image_id"])
-            if image_id not in self.coco.imgs:
-                raise LitepredError(f"the annotations have no image {image_id!r}")
-            if "instances" not in output:
-                raise LitepredError(
-                    f"average precision is measured on instances, but this model finds {', '.join(output)}"
-                )
-            record = self.coco.imgs[image_id]
-            size_hw, told_hw = output["instances"].image_size, (record.get("height"), record.get("width"))
-            if None not in told_hw and tuple(size_hw) != told_hw:
-                raise LitepredError(
-                    f"the image {record['file_name']!r} has {size_hw[0]} × {size_hw[1]} pixels, but the "
-                    f"annotations say {told_hw[0]!r} × {told_hw[1]!r} (height × width): correct them"
-                )
+            check_output(output, image_id, self.coco.imgs)
             try:
                 found = instances_to_coco_json(output["instances"], image_id, metadata=self.metadata)
             except ValueError as error:
@@ -132,21 +120,12 @@ class COCOEvaluator:
                 ) from error
             wanted = tasks_of(found, self._tasks)
             if not self._masks_checked and "segm" in wanted:
-                self._check_masks()
+                check_masks(self.coco.anns.values(), self.coco.imgs)
+                self._masks_checked = True
             if not self._keypoints_checked and "keypoints" in wanted:
                 self._check_keypoints(len(found[0]["keypoints"]))
             self.predictions += found
             self._images.add(image_id)
-
-    def _check_masks(self) -> None:
-        for one in self.coco.anns.values():
-            shape, image = one.get("segmentation"), self.coco.imgs.get(one["image_id"])
-            if image is not None and not _is_mask(shape, size := [image.get("height"), image.get("width")]):
-                raise LitepredError(
-                    f"the model finds masks, but an annotation of the image {one['image_id']!r} has {shape!r:.100} as "
-                    f"its segmentation: expected polygons or run lengths that fit the image's height and width, {size}"
-                )
-        self._masks_checked = True
 
     def _check_keypoints(self, length: int) -> None:
         for one in self.coco.anns.values():
@@ -179,6 +158,40 @@ class COCOEvaluator:
             task: figures_of(measure(self.coco, self.predictions, task, img_ids, self._sigmas), task, names)
             for task in tasks_of(self.predictions, self._tasks)
         }
+
+
+def check_output(output: Mapping[str, Any], image_id: Any, images: Mapping[Any, Mapping[str, Any]]) -> None:
+    """Check that what a model found in an image can be measured on annotations, whose ``images`` are records by id.
+
+    Raises:
+        LitepredError: There are no instances, or the annotations lack the image or say another size.
+    """
+    if image_id not in images:
+        raise LitepredError(f"the annotations have no image {image_id!r}")
+    if "instances" not in output:
+        raise LitepredError(f"average precision is measured on instances, but this model finds {', '.join(output)}")
+    record = images[image_id]
+    size_hw, told_hw = output["instances"].image_size, (record.get("height"), record.get("width"))
+    if None not in told_hw and tuple(size_hw) != told_hw:
+        raise LitepredError(
+            f"the image {record.get('file_name', image_id)!r} has {size_hw[0]} × {size_hw[1]} pixels, but the "
+            f"annotations say {told_hw[0]!r} × {told_hw[1]!r} (height × width): correct them"
+        )
+
+
+def check_masks(annotations: Iterable[Mapping[str, Any]], images: Mapping[Any, Mapping[str, Any]]) -> None:
+    """Check that pycocotools can draw the segmentations of annotations of these ``images``, which are records by id.
+
+    Raises:
+        LitepredError: It cannot draw one.
+    """
+    for one in annotations:
+        shape, image = one.get("segmentation"), images.get(one["image_id"])
+        if image is not None and not _is_mask(shape, size := [image.get("height"), image.get("width")]):
+            raise LitepredError(
+                f"the model finds masks, but an annotation of the image {one['image_id']!r} has {shape!r:.100} as "
+                f"its segmentation: expected polygons or run lengths that fit the image's height and width, {size}"
+            )
 
 
 def tasks_of(predictions: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None = None) -> list[str]:
@@ -275,8 +288,8 @@ def _rotated_ious(measured: Any, image_id: int | str, category_id: int) -> Any:
     if not found or not annotated:
         return []
     found = sorted(found, key=lambda one: -one["score"])[: measured.params.maxDets[-1]]
-    boxes = [torch.tensor([_centred(one["bbox"]) for one in some], dtype=torch.float32) for some in (found, annotated)]
-    return pairwise_iou_rotated(*boxes).numpy()
+    boxes = ([_centred(one["bbox"]) for one in some] for some in (found, annotated))
+    return pairwise_iou_rotated(*(torch.tensor(some, dtype=torch.float32, device="cpu") for some in boxes)).numpy()
 
 
 def _centred(box: Sequence[float]) -> Sequence[float]:
@@ -324,13 +337,35 @@ def _is_mask(shape: Any, size: list[Any]) -> bool:
     if not all(map(is_number, size)):
         return False
     if isinstance(shape, dict):
-        runs: Any = shape.get("counts")
+        counts: Any = shape.get("counts")
+        runs = _runs(counts) if isinstance(counts, str) else counts
         are_numbers = isinstance(runs, list) and all(is_number(run) and run >= 0 and run % 1 == 0 for run in runs)
-        return shape.get("size") == size and (isinstance(runs, str) or (are_numbers and sum(runs) == size[0] * size[1]))
+        return shape.get("size") == size and are_numbers and sum(runs) == size[0] * size[1]
     if not isinstance(shape, list) or not shape or not all(isinstance(one, list) for one in shape):
         return False
     # It allocates by the length of edges, and waits for ever for runs that end before their image does.
     return len(shape[0]) > 4 and all(is_number(one) and abs(one) <= 10 * max(size) for some in shape for one in some)
+
+
+def _runs(text: str) -> list[int]:
+    """Return the lengths of runs that COCO's text stands for; none where it is no such text.
+
+    A character has five bits, the lowest first, and a sixth that says whether the number goes on; the last of a number
+    has its sign. From the fourth run on, a number is the difference to the run before the last one.
+    """
+    codes = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - 48
+    if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] > 31:
+        return []
+    ends = np.flatnonzero(codes < 32)
+    lengths = np.diff(ends, prepend=-1)
+    if lengths.max() > 7:  # more than 32 bits, which no run has
+        return []
+    starts = ends - lengths + 1
+    bits = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
+    runs = np.add.reduceat((codes & 31) << bits, starts) - (codes[ends] // 16 << 5 * lengths)
+    for turn in (runs[1::2], runs[2::2]):
+        turn[:] = turn.cumsum()
+    return runs.tolist()
 
 
 def category_ids(categories: Sequence[Mapping[str, Any]], metadata: Metadata | None = None) -> dict[int, int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -20,13 +20,13 @@ import numpy as np
 from torch import Tensor
 
 from ..data import Metadata, dataset_ids, open_image, segments_of
-from ..data.coco import check_unique, is_number, read_annotations
+from ..data.coco import check_unique, is_number, read_annotations, tell_elsewhere
 from ..errors import LitepredError
 from ..files import as_stored
 from ..results import rgb_to_id
 from ..results.files import plain_id
 
-__all__ = ["PanopticEvaluator", "compare_segments", "panoptic_quality"]
+__all__ = ["PanopticEvaluator", "check_segments", "compare_segments", "panoptic_quality"]
 
 _PANOPTIC_RECORDS = {
     "images": ("id", "file_name"),
@@ -46,7 +46,8 @@ def compare_segments(
     """Add the segments of one image to the counts of the categories, which `panoptic_quality` takes.
 
     The annotation's and the prediction's segments are ids (H, W), 0 being void, and a dict for each with ``id`` and
-    ``category_id``; those of the annotation may have ``iscrowd`` and ``area``.
+    ``category_id``; those of the annotation may have ``iscrowd``. Areas are counted in the ids, as an annotation's
+    ``area`` may be that of polygons.
 
     Raises:
         LitepredError: The sizes differ, the annotation has none of its segments in its ids, or the prediction has an id
@@ -79,7 +80,7 @@ def compare_segments(
         if one not in truth or other not in guess or truth[one].get("iscrowd"):
             continue
         category = truth[one]["category_id"]
-        union = truth[one].get("area", truth_area[one]) + guess_area[other] - area - shared[_VOID, other]
+        union = truth_area[one] + guess_area[other] - area - shared[_VOID, other]
         if guess[other]["category_id"] == category and area > union / 2:
             counts[category][:2] += area / union, 1
             met.add(one)
@@ -117,6 +118,41 @@ def panoptic_quality(counts: Mapping[int, np.ndarray], things: Iterable[int]) ->
             means = np.stack([iou / whole, iou / np.maximum(matched, 1), matched / whole], axis=1).mean(axis=0) * 100
         results.update((name + suffix, float(mean)) for name, mean in zip(("PQ", "SQ", "RQ"), means))
     return results
+
+
+def check_segments(
+    annotations: Collection[Mapping[str, Any]],
+    known: Collection[Any] | None = None,
+    images: Iterable[Mapping[str, Any]] = (),
+) -> None:
+    """Check the annotations and images of a panoptic file, whose categories have the ids ``known``; ``None`` for any.
+
+    Raises:
+        LitepredError: A name is no text, an annotation has no list of segments, a segment has no id or no category that
+            is known, or two of one annotation have the same id.
+    """
+    for kind, records, key, type_ in (
+        ("image", images, "file_name", str),
+        ("annotation", annotations, "file_name", str),
+        ("annotation", annotations, "segments_info", list),
+    ):
+        for one in records:
+            if not isinstance(one[key], type_):
+                raise LitepredError(
+                    f"the panoptic annotations have an {kind} whose {key} is {one[key]!r:.100}: expected a "
+                    f"{'text' if type_ is str else 'list'}"
+                )
+    for one in annotations:
+        who = f"the panoptic annotation of the image {one['image_id']!r}"
+        for segment in one["segments_info"]:
+            number = segment.get("category_id") if isinstance(segment, dict) else None
+            is_known = isinstance(number, (int, str)) and (known is None or number in known)
+            if not is_known or not is_number(segment.get("id")) or not is_number(segment.get("area", 0)):
+                raise LitepredError(
+                    f"{who} has the segment {segment!r:.100}: expected a dict with an id, and a category_id that is "
+                    "among the categories"
+                )
+        check_unique(one["segments_info"], "id", "segments", who)
 
 
 class PanopticEvaluator:
@@ -158,37 +194,12 @@ class PanopticEvaluator:
             if not self.images:
                 raise LitepredError(f"{told}: do the image_ids belong to another file?")
             warnings.warn(f"{told}, and do not count", stacklevel=2)
-        if elsewhere := len(self._annotations) - len(self.images):
-            told = f"{elsewhere} of {len(self._annotations)} annotations of {str(path)!r}"
-            warnings.warn(f"{told} are of images that it does not list", stacklevel=2)
+        tell_elsewhere(len(self._annotations) - len(self.images), len(self._annotations), repr(str(path)), stacklevel=3)
         self._categories = content["categories"]
-        self._check_segments()
+        check_segments(content["annotations"], {one["id"] for one in self._categories}, self.images)
         self._metadata = metadata or Metadata()
         self._of_class = {kind: self._class_map(self._metadata, kind) for kind in ("thing", "stuff")}
         self.reset()
-
-    def _check_segments(self) -> None:
-        known, annotations = {one["id"] for one in self._categories}, self._annotations.values()
-        for kind, records, key, type_ in (
-            ("image", self.images, "file_name", str),
-            ("annotation", annotations, "file_name", str),
-            ("annotation", annotations, "segments_info", list),
-        ):
-            for one in records:
-                if not isinstance(one[key], type_):
-                    raise LitepredError(
-                        f"the panoptic annotations have an {kind} whose {key} is {one[key]!r:.100}: expected a "
-                        f"{'text' if type_ is str else 'list'}"
-                    )
-        for image_id, one in self._annotations.items():
-            for segment in one["segments_info"]:
-                number = segment.get("category_id") if isinstance(segment, dict) else None
-                is_known = isinstance(number, (int, str)) and number in known
-                if not is_known or not is_number(segment.get("id")) or not is_number(segment.get("area", 0)):
-                    raise LitepredError(
-                        f"the panoptic annotation of the image {image_id!r} has the segment {segment!r:.100}: expected "
-                        "a dict with an id, and a category_id that is among the categories"
-                    )
 
     def _class_map(self, metadata: Metadata, kind: str) -> dict[int, int]:
         ids = {one["id"] for one in self._categories}

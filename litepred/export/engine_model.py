@@ -181,7 +181,7 @@ def _skeleton(cfg: Any) -> MetaArch:
     if not isinstance(model, MetaArch):
         raise ConfigError(f"{type(model).__name__} has no postprocess(): expected a model of litepred's")
     for name, values in (("pixel_mean", cfg.MODEL.PIXEL_MEAN), ("pixel_std", cfg.MODEL.PIXEL_STD)):
-        setattr(model, name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1))
+        setattr(model, name, torch.tensor(values, dtype=torch.float32, device="cpu").view(-1, 1, 1))
     return model
 
 

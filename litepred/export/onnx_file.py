@@ -256,7 +256,7 @@ def _traced(graph: ImageGraph, predictor: Predictor, size_hw: tuple[int, int] | 
     model = graph.model
     height, width = size_hw or _TRACED_SIZE
     generator = torch.Generator().manual_seed(0)
-    image = torch.randint(0, 256, (len(model.pixel_mean), height, width), generator=generator)
+    image = torch.randint(0, 256, (len(model.pixel_mean), height, width), generator=generator, device="cpu")
     image = image.to(torch.float32 if model.resizes_itself else torch.uint8)
     arguments: dict[str, Tensor] = {"image": image}
     dynamic: dict[str, Any] = {"image": None}
@@ -264,7 +264,7 @@ def _traced(graph: ImageGraph, predictor: Predictor, size_hw: tuple[int, int] | 
         side = {1: torch.export.Dim("height", min=_LEAST_TRACED), 2: torch.export.Dim("width", min=_LEAST_TRACED)}
         dynamic = {"image": side}
     if _takes_proposals(model):
-        arguments["proposals"] = torch.tensor([[4.0, 4, 60, 50], [8, 16, 90, 70], [0, 0, width, height]])
+        arguments["proposals"] = torch.tensor([[4.0, 4, 60, 50], [8, 16, 90, 70], [0, 0, width, height]], device="cpu")
         dynamic["proposals"] = {0: torch.export.Dim("number", min=2)}
     with torch.no_grad():
         graph.names = tuple(graph.raw(**arguments))
@@ -360,7 +360,8 @@ def _compare(graph: ImageGraph, engine: Any, image: Tensor, half: bool) -> tuple
     arguments = {"image": image}
     if _takes_proposals(graph.model):
         height, width = image.shape[1:]
-        corners = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([width, height]) / 2
+        corners = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(0), device="cpu")
+        corners *= corners.new_tensor([width, height]) / 2
         arguments["proposals"] = torch.cat([corners[:, 0], corners.sum(dim=1)], dim=1)
     with torch.no_grad():
         expected = {name: value.numpy() for name, value in graph.raw(**arguments).items()}

@@ -59,5 +59,5 @@ def _convolutions_are_faster() -> bool:
 
 def _both_ways() -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     linear = filled(nn.Linear(1024, 1024, device="meta"))
-    x = torch.ones(512, 1024, dtype=torch.float32)
+    x = torch.ones(512, 1024, dtype=torch.float32, device="cpu")
     return lambda: linear(x), lambda: _convolve(x, linear.weight, linear.bias)

@@ -30,7 +30,8 @@ def pairwise_iou_rotated(boxes1: Any, boxes2: Any) -> Tensor:
 
     Both may be tensors (N, 5) or `RotatedBoxes`.
     """
-    first, second = (torch.as_tensor(getattr(boxes, "tensor", boxes)).float() for boxes in (boxes1, boxes2))
+    given = (getattr(boxes, "tensor", boxes) for boxes in (boxes1, boxes2))
+    first, second = ((one if isinstance(one, Tensor) else torch.as_tensor(one, device="cpu")).float() for one in given)
     return _pairwise_iou(first, second, 0.0)
 
 

@@ -32,6 +32,7 @@ _KERNEL = torch.tensor(  # 3 taps of a kernel to their values at the six points,
     ]
     + [[0, 0, 1]],
     dtype=torch.float64,
+    device="cpu",
 )
 _KERNELS = torch.kron(_KERNEL, _KERNEL).float()  # (36, 9)
 _KERNELS_AT_ONCE = 2**19  # that are transformed, of 9 numbers to 36: 75 MB
@@ -55,7 +56,7 @@ class WinogradConv2d(nn.Module):
         self.activation = getattr(conv, "activation", None)
         weight = conv.weight.detach().float().permute(2, 3, 1, 0).flatten(0, 1).contiguous()  # (9, C, K)
         self.register_buffer("weight", weight)
-        bias = torch.zeros(conv.out_channels, dtype=torch.float32) if conv.bias is None else conv.bias.detach()
+        bias = weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
         self.register_buffer("bias", bias)
 
     def plain_module(self) -> Conv2d:
@@ -172,7 +173,7 @@ def _both_ways(channels: int, outputs: int) -> tuple[Callable[[], Tensor], Calla
     outputs = min(outputs, max(1, _KERNELS_AT_ONCE // channels))
     conv = filled(Conv2d(channels, outputs, 3, padding=1, device="meta")).to(memory_format=torch.channels_last)
     winograd = WinogradConv2d(conv)
-    x = torch.ones(1, channels, 64, 64, dtype=torch.float32).contiguous(memory_format=torch.channels_last)
+    x = torch.ones(1, channels, 64, 64, dtype=torch.float32, device="cpu").contiguous(memory_format=torch.channels_last)
     return lambda: conv(x), lambda: winograd(x)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import CfgNode, configurable
-from ..errors import ConfigError, number
+from ..errors import ConfigError, number, scalar
 from ..layers import InferenceModule, ShapeSpec
 from ..structures import Boxes, boxes_of
 from .build import ANCHOR_GENERATOR_REGISTRY
@@ -67,7 +67,11 @@ def _per_level(values: PerLevel, levels: int, name: str, above: float = 0.0) -> 
         lists = [lists]
     if len(lists) == 1:
         lists = lists * levels
-    values_are_valid = all(one and all(value is not None and value > above for value in one) for one in lists)
+    values_are_valid = all(
+        isinstance(value, (int, float)) and value > above
+        for one in lists
+        for value in (map(scalar, one) if isinstance(one, (list, tuple)) and one else [None])
+    )
     if len(lists) != levels or not values_are_valid:
         raise ConfigError(
             f"MODEL.ANCHOR_GENERATOR.{name} is {values!r} for {levels} feature maps: "

@@ -6,12 +6,12 @@ R reference boxes, k boxes predicted for each.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, scalar
 
 __all__ = ["Box2BoxTransform", "Box2BoxTransformLinear", "Box2BoxTransformRotated"]
 
@@ -29,9 +29,10 @@ class Box2BoxTransform:
     box_dim = 4  # numbers that describe a box
 
     def __init__(self, weights: Sequence[float], scale_clamp: float = _LARGEST_LOG_SCALE) -> None:
-        self.weights = tuple(float(w) for w in weights or ())
-        if len(self.weights) != self.box_dim or not all(self.weights):
+        listed = list(map(scalar, weights)) if isinstance(weights, Iterable) else []
+        if len(listed) != self.box_dim or not all(isinstance(one, (int, float)) and one for one in listed):
             raise ConfigError(f"BBOX_REG_WEIGHTS are {weights}: expected {self.box_dim} numbers, none of them 0")
+        self.weights = tuple(map(float, listed))
         self.scale_clamp = scale_clamp
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -89,7 +89,7 @@ def named_shapes(shapes: Shapes, names: Sequence[str], config_key: str) -> list[
     Raises:
         ConfigError: when there is no such map, or none is named.
     """
-    if not isinstance(names, (list, tuple)) or not names or any(name not in shapes for name in names):
+    if not isinstance(names, (list, tuple)) or not names or any(name not in list(shapes) for name in names):
         raise ConfigError(f"{config_key} is {names!r}: expected one or more of {list(shapes)}")
     return [shapes[name] for name in names]
 
@@ -106,7 +106,7 @@ def build_model(cfg: CfgNode) -> nn.Module:
     if not isinstance(cfg, Mapping):
         raise ConfigError(f"{type(cfg).__name__} is not a config: expected a CfgNode, as get_cfg() makes it")
     device = resolve_device(cfg.MODEL.DEVICE)
-    with _float32_by_default():
+    with _float32_by_default(), _cpu_by_default(device):
         return META_ARCH_REGISTRY.build(cfg).to(device).requires_grad_(False)
 
 
@@ -130,6 +130,12 @@ def _float32_by_default() -> Iterator[None]:
             before = _defaults.pop()
             if not _defaults:
                 torch.set_default_dtype(before)
+
+
+def _cpu_by_default(device: torch.device) -> AbstractContextManager[Any]:
+    """Let new tensors be on the CPU, whatever another library has set, unless the model is for the meta device."""
+    is_settled = device.type == "meta" or torch.empty(0).device.type == "cpu"
+    return nullcontext() if is_settled else torch.device("cpu")
 
 
 def build_skeleton(cfg: CfgNode) -> nn.Module:

@@ -99,7 +99,8 @@ def point_sample_fine_grained_features(
     for i, points in enumerate(in_image.split([len(of_image) for of_image in boxes])):
         maps = []
         for feature, scale in zip(features_list, feature_scales):
-            size_xy = torch.stack([torch.as_tensor(side) for side in feature.shape[:-3:-1]]).float() / scale  # pixels
+            sides = [torch.as_tensor(side, device="cpu") for side in feature.shape[:-3:-1]]
+            size_xy = torch.stack(sides).float() / scale  # pixels
             grid = points[None] / size_xy.to(feature.device)
             maps.append(point_sample(feature[i][None], grid, align_corners=False)[0].transpose(1, 0))
         sampled.append(torch.cat(maps, dim=1))

@@ -139,6 +139,7 @@ class ROIPooler(InferenceModule):
         pooled = torch.empty(
             (rois.shape[0], features[0].shape[1], *self.output_size),
             dtype=features[0].dtype,
+            device=rois.device,
             memory_format=torch.channels_last if channels_last else torch.contiguous_format,
         ).zero_()
         for i, (feature, scale) in enumerate(zip(features, self.scales)):

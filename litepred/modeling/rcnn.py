@@ -5,7 +5,7 @@ N images, C channels, H × W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import CfgNode, configurable
-from ..errors import ConfigError, ImageError, LitepredError
+from ..errors import ConfigError, ImageError, LitepredError, scalar
 from ..layers import InferenceModule
 from ..structures import ImageList, Instances
 from .backbone import Backbone
@@ -71,17 +71,16 @@ class MetaArch(InferenceModule):
         **ignored: Any,
     ) -> None:
         super().__init__()
-        mean, deviation = np.asarray(pixel_mean, float), np.asarray(pixel_std, float)
-        as_many = mean.ndim == deviation.ndim == 1 and len(mean) == len(deviation)
-        if not (as_many and np.isfinite(mean).all() and np.isfinite(deviation).all() and deviation.all()):
+        mean, deviation = _floats(pixel_mean), _floats(pixel_std)
+        if not (len(mean) == len(deviation) and np.isfinite([mean, deviation]).all() and deviation.all()):
             raise ConfigError(
                 f"MODEL.PIXEL_MEAN is {pixel_mean} and MODEL.PIXEL_STD is {pixel_std}: expected finite numbers, one "
                 "per channel in both, and none of the deviations 0"
             )
         self.backbone = backbone
         self.input_format = input_format
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(deviation).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -209,6 +208,12 @@ class MetaArch(InferenceModule):
         mask_format = getattr(self, "mask_format", None)  # of a model that finds masks
         requests = [{"mask_format": mask_format, **inputs} for inputs in batched_inputs]
         return self._postprocess(raw["instances"], requests, image_sizes)
+
+
+def _floats(values: Any) -> np.ndarray:
+    """Return numbers in the float32 that images have, whole ones too; NaN in the place of what is no number."""
+    listed = list(map(scalar, values)) if isinstance(values, Iterable) else [None]
+    return np.array([one if isinstance(one, (int, float)) else np.nan for one in listed], np.float32)
 
 
 def _checked_image(index: int, inputs: Any, channels: int) -> Tensor:

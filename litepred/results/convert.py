@@ -118,7 +118,7 @@ def upright(instances: Instances) -> torch.Tensor:
     boxes = instances.pred_boxes.tensor
     if boxes.shape[1] == 4:
         return boxes
-    corners = torch.as_tensor(BoxMode.convert(boxes, BoxMode.XYWHA_ABS, BoxMode.XYXY_ABS))
+    corners = BoxMode.convert(boxes, BoxMode.XYWHA_ABS, BoxMode.XYXY_ABS)
     return Boxes(corners).clipped(instances.image_size).tensor
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Metadata
-from ..errors import package
+from ..errors import LitepredError, package
 from ..files import own_name
 from ..structures import Instances, Outputs
 from .geojson import geojson
@@ -200,7 +200,10 @@ def _pictures(results: Results) -> Iterator[tuple[Picture, Instances | Outputs]]
     uses: Counter[str] = Counter()
     names: set[str] = set()
     for path, found in pairs(results, "'photo.jpg'"):
-        source = os.fspath(path)
+        try:
+            source = os.fsdecode(path)
+        except TypeError as error:
+            raise LitepredError(f"{path!r:.60} came where an image's path belongs, such as 'photo.jpg'") from error
         name = os.path.basename(source)
         yield Picture(source, source if name in names else name, own_name(Path(name).stem, uses)), found
         names.add(name)

@@ -281,7 +281,7 @@ def csv_rows(
             raise LitepredError("CSV has no column for the angle of a rotated box: write JSON, or COCO's format")
         category = row.get("category_id", ""), row.get("category", "")
         score = row.get("score", row.get("objectness_logit", ""))
-        values = (file, "" if frame is None else frame, *category, score, *row["box"])
+        values = (plain_id(file), "" if frame is None else frame, *category, score, *row["box"])
         yield dict(zip(CSV_COLUMNS, values)) | ({"track_id": row["track_id"]} if "track_id" in row else {})
 
 

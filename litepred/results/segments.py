@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from ..data import Metadata, as_list, as_metadata, class_name, dataset_ids, segments_of
 from ..files import whole_file
 from ..structures import Outputs
-from ..structures.boxes import as_numpy
+from ..structures.boxes import as_numpy, as_tensor
 from .files import plain_id
 from .instances import category_id, found_in
 
@@ -123,7 +122,7 @@ def write_panoptic(path: str | os.PathLike[str], ids: Tensor | np.ndarray | tupl
     """
     found = found_in(ids, "panoptic_seg")
     found, segments = found if isinstance(found, tuple) else (found, ())
-    numbers = torch.as_tensor(found).cpu().numpy() + (segments is None)
+    numbers = as_tensor(found).cpu().numpy() + (segments is None)
     picture = Image.fromarray(id_to_rgb(numbers))
     with whole_file(path) as file:
         picture.save(file, format="PNG")
@@ -138,7 +137,7 @@ def write_labels(path: str | os.PathLike[str], sem_seg: Tensor | np.ndarray | Ou
         WriteError: the file cannot be written.
         ValueError: for another shape, or labels that 16 bits do not hold.
     """
-    labels = torch.as_tensor(found_in(sem_seg, "sem_seg"))
+    labels = as_tensor(found_in(sem_seg, "sem_seg"))
     labels = labels.max(dim=0).indices if labels.ndim == 3 else labels
     if labels.ndim != 2 or labels.is_floating_point():
         raise ValueError(

@@ -79,7 +79,7 @@ class BoxMode(IntEnum):
                     f"a box came as a {type(box).__name__} of length {len(box)}: expected 4 or 5 numbers "
                     "(pass many boxes as an ndarray or tensor)"
                 )
-            return type(box)(_convert(torch.tensor(box), source, target).tolist())
+            return type(box)(_convert(torch.tensor(box, device="cpu"), source, target).tolist())
         if isinstance(box, np.ndarray):
             return _convert(torch.from_numpy(np.array(box, order="C")), source, target).numpy()
         return _convert(box, source, target)
@@ -117,6 +117,11 @@ def as_numpy(values: Any) -> np.ndarray:
         values = values.detach().cpu()
         return (values.float() if values.dtype in (torch.bfloat16, torch.float16) else values).numpy()
     return np.asarray(values)
+
+
+def as_tensor(values: Any) -> Tensor:
+    """Return a tensor as it is, and what an array or a sequence holds as one on the CPU."""
+    return values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
 
 
 def as_index(item: Any) -> Any:

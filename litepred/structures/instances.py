@@ -211,7 +211,7 @@ def set_origin(instances: Instances, origin: Origin) -> None:
 def _select(value: Any, item: Any) -> Any:
     if not isinstance(value, list) or isinstance(item, slice):
         return value[item]
-    return [value[i] for i in torch.arange(len(value))[torch.as_tensor(item, device="cpu")].tolist()]
+    return [value[i] for i in torch.arange(len(value), device="cpu")[torch.as_tensor(item, device="cpu")].tolist()]
 
 
 def _build(source: Instances, fields: dict[str, Any]) -> Instances:

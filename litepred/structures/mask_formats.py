@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import package
-from .boxes import as_numpy
+from .boxes import as_numpy, as_tensor
 from .instances import Instances
 from .masks import ROIMasks, polygons_to_bitmask
 
@@ -132,4 +132,4 @@ def instance_mask(instances: Instances, index: int) -> Tensor:
         return torch.from_numpy(decoded)
     if hasattr(masks, "polygons"):
         return torch.from_numpy(polygons_to_bitmask(masks.polygons[index], *instances.image_size))
-    return torch.as_tensor(getattr(masks, "tensor", masks)[index]).bool()
+    return as_tensor(getattr(masks, "tensor", masks)[index]).bool()

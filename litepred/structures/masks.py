@@ -69,7 +69,7 @@ class BitMasks(Rows):
         """
         polygons = getattr(polygon_masks, "polygons", polygon_masks)
         masks = [torch.from_numpy(polygons_to_bitmask(one, height, width)) for one in polygons]
-        return BitMasks(torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.bool))
+        return BitMasks(torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.bool, device="cpu"))
 
 
 class ROIMasks(Rows):

@@ -125,7 +125,7 @@ def as_masks(
         if boxes is None or len(boxes) != len(masks):
             raise ValueError(f"{len(masks)} ROIMasks came without a box for each: they need pred_boxes")
         found = [GenericMask([], height, width) for _ in range(len(masks))]
-        corners = torch.as_tensor(boxes, dtype=torch.float32)
+        corners = torch.as_tensor(boxes, dtype=torch.float32, device="cpu")
         for i, ((x, y, _, _), inside) in mask_windows(masks.tensor.detach().float().cpu(), corners, (height, width)):
             found[i].window, found[i]._polygons = _crop(x, y, inside.numpy()), None
         return found

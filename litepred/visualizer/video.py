@@ -103,9 +103,9 @@ class VideoVisualizer:
 
     def _colors(self, classes: list[int], boxes: Sequence[np.ndarray]) -> list[tuple[float, ...]]:
         """Return a colour per instance, and remember the instances."""
-        places = torch.as_tensor(np.array(boxes), dtype=torch.float32).reshape(-1, 4)  # (N, 4)
+        places = torch.from_numpy(np.array(boxes, np.float32)).reshape(-1, 4)  # (N, 4)
         known = torch.stack([track.box for track in self._tracks]) if self._tracks else places[:0]  # (T, 4)
-        same = torch.tensor([track.label for track in self._tracks])[:, None] == torch.tensor(classes)
+        same = torch.from_numpy(np.array([track.label for track in self._tracks])[:, None] == np.array(classes))
         overlaps = pairwise_iou(Boxes(known), Boxes(places)) * same  # (T, N)
         pairs = (overlaps >= _SAME).nonzero()
         best_first = pairs[overlaps[pairs[:, 0], pairs[:, 1]].argsort(descending=True, stable=True)]

@@ -151,6 +151,8 @@ def forgotten():
         ({"image_id": "3"}, "has image_id '3', which the file does not have: it has 3; write ids as numbers"),
         ({"bbox": []}, r"has the bbox \[\]: expected x, y, width, height"),
         ({"ignore": 1}, "has ignore 1: expected 0, and iscrowd of crowds"),
+        ({"image_id": 9}, "1 of 1 annotations .* that it does not list: do the image_ids belong to another file"),
+        ({"image_id": [3]}, r"has image_id \[3\]: expected a number or a text"),
     ],
 )
 def test_annotations_that_are_refused(changes, message, tmp_path, forgotten):
@@ -176,7 +178,10 @@ def test_many_annotations_of_images_that_are_not_listed(tmp_path):
     annotations = [{**CONTENT["annotations"][1], "id": number, "image_id": number} for number in range(24000)]
     (tmp_path / "set.json").write_text(json.dumps({**CONTENT, "images": images, "annotations": annotations}))
     start = time.process_time()
-    assert len(load_coco_json(tmp_path / "set.json", "")) == 4000
+    with pytest.warns(
+        UserWarning, match=r"20000 of 24000 annotations of .*set.json are of images that it does not list"
+    ):
+        assert len(load_coco_json(tmp_path / "set.json", "")) == 4000
     assert time.process_time() - start < 4
 
 
@@ -194,6 +199,20 @@ def test_run_lengths_are_compressed(tmp_path):
     assert annotation["bbox_mode"] is BoxMode.XYWH_ABS
     assert isinstance(annotation["segmentation"]["counts"], bytes)
     assert mask.area(annotation["segmentation"]) == 30
+
+
+def test_run_lengths_that_are_none(tmp_path):
+    pytest.importorskip("pycocotools.mask")
+    runs = {"size": [10, 12], "counts": [20, -3, 70]}
+    with pytest.raises(LitepredError, match="is not a data set in COCO's format"):
+        load_coco_json(one_annotation(tmp_path, segmentation=runs), "")
+
+
+def test_categories_that_share_an_id(tmp_path, forgotten):
+    content = {**CONTENT, "categories": [{"id": 4, "name": "four"}, {"id": 4, "name": "nine"}]}
+    (tmp_path / "set.json").write_text(json.dumps(content))
+    with pytest.raises(LitepredError, match="has 2 categories with the id 4: expected one of its own for each"):
+        load_coco_json(tmp_path / "set.json", "", forgotten)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"images": [{}]}', '{"images": 3}'])
@@ -330,6 +349,25 @@ def test_panoptic_records(folders, forget):
         load_coco_panoptic_json(panoptic, images, labels, {**NUMBERS, "stuff_dataset_id_to_contiguous_id": {}})
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"segments_info": [{"id": 1, "category_id": "4"}]}, "segments of the category '4', which the metadata do not"),
+        ({"segments_info": [{"id": 1}]}, "the image 5 has the segment .*expected a dict with an id, and a category_id"),
+        ({"segments_info": None}, "an annotation whose segments_info is None: expected a list"),
+        ({"file_name": 7}, "an annotation whose file_name is 7: expected a text"),
+        ({"image_id": "a"}, "has the image_id 'a': expected a number"),
+        ({"image_id": 6}, "has 2 annotations with the image_id 6: expected one of its own for each"),
+    ],
+)
+def test_panoptic_annotations_that_are_refused(changes, message, folders):
+    panoptic, _, images, labels = folders
+    (one,) = PANOPTIC["annotations"]
+    panoptic.write_text(json.dumps({"annotations": [{**one, "image_id": 6}, {**one, **changes}]}))
+    with pytest.raises(LitepredError, match=message):
+        load_coco_panoptic_json(panoptic, images, labels, NUMBERS)
+
+
 def test_instances_with_labels_of_stuff(folders, forget):
     panoptic, boxes, images, labels = folders
     for suffix in ("_separated", "_stuffonly"):
@@ -360,16 +398,46 @@ def test_records_of_lvis(tmp_path, forget, name, number):
     [
         ({"image_id": 2}, None),  # LVIS's own reader leaves out what is of images that are not listed
         ({"image_id": "1"}, "has image_id '1', which the file does not have: it has 1; write ids as numbers"),
+        ({"image_id": [1]}, r"has image_id \[1\]: expected a number or a text"),
+        ({"id": 1}, "has 2 annotations with the id 1: expected one of its own for each"),
         ({"category_id": 12}, r"is of the category 12, which the file does not have: it has 1, 2, .*; correct it"),
+        ({"segmentation": []}, r"has the segmentation \[\]: expected one or more polygons of three points or more"),
+        ({"segmentation": [[0, 0, 1, 1]]}, r"has the segmentation \[\[0, 0, 1, 1\]\]: expected one or more polygons"),
     ],
 )
-def test_ids_of_lvis_that_lead_nowhere(changes, told, tmp_path):
+def test_annotations_of_lvis_that_lead_nowhere(changes, told, tmp_path):
     image = {"id": 1, "height": 2, "width": 3, "coco_url": "http://x/val2017/a.jpg"}
-    one = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [0, 0, 1, 1], "segmentation": [], **changes}
-    (tmp_path / "lvis.json").write_text(json.dumps({"images": [image], "annotations": [one], "categories": []}))
+    one = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [0, 0, 1, 1], "segmentation": [[0, 0, 1, 0, 1, 1]]}
+    content = {"images": [image], "annotations": [one, {**one, "id": 2, **changes}], "categories": []}
+    (tmp_path / "lvis.json").write_text(json.dumps(content))
     if told is None:
-        (record,) = load_lvis_json(tmp_path / "lvis.json", "coco/", "lvis_v1_cocofied")
-        assert record["annotations"] == []
+        with pytest.warns(UserWarning, match=r"1 of 2 annotations of .*lvis.json are of images that it does not list"):
+            (record,) = load_lvis_json(tmp_path / "lvis.json", "coco/", "lvis_v1_cocofied")
+        assert len(record["annotations"]) == 1
         return
     with pytest.raises(LitepredError, match=told):
         load_lvis_json(tmp_path / "lvis.json", "coco/", "lvis_v1_cocofied")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"id": 1}, "has 2 images with the id 1: expected one of its own for each"),
+        ({"coco_url": None}, "an image whose coco_url is None: expected an address that ends in the image's folder"),
+        ({"coco_url": "a.jpg"}, "an image whose coco_url is 'a.jpg': expected an address"),
+    ],
+)
+def test_images_of_lvis_that_are_refused(changes, told, tmp_path):
+    image = {"id": 1, "height": 2, "width": 3, "coco_url": "http://x/val2017/a.jpg"}
+    content = {"images": [image, {**image, "id": 2, **changes}], "annotations": []}
+    (tmp_path / "lvis.json").write_text(json.dumps(content))
+    with pytest.raises(LitepredError, match=told):
+        load_lvis_json(tmp_path / "lvis.json", "coco/")
+
+
+def test_a_category_of_lvis_that_is_a_text(tmp_path):
+    image = {"id": 1, "height": 2, "width": 3, "coco_url": "http://x/val2017/a.jpg"}
+    one = {"image_id": 1, "category_id": "5", "bbox": [0, 0, 1, 1], "segmentation": [[0, 0, 1, 0, 1, 1]]}
+    (tmp_path / "lvis.json").write_text(json.dumps({"images": [image], "annotations": [one]}))
+    with pytest.raises(LitepredError, match="is of the category '5': expected a number"):
+        load_lvis_json(tmp_path / "lvis.json", "coco/")

@@ -217,8 +217,57 @@ class TestLVIS:
         for i in (1, 2):
             evaluator.process([{"image_id": i}], [{"instances": instances(i)}])
         assert evaluator.evaluate() == {"bbox": pytest.approx(LVIS["bbox"])}
-        with pytest.raises(LitepredError, match=r"measured on instances, but this model finds \['sem_seg'\]"):
+        with pytest.raises(LitepredError, match=r"measured on instances, but this model finds sem_seg"):
             evaluator.process([{"image_id": 1}], [{"sem_seg": None}])
+        with pytest.raises(LitepredError, match="the annotations have no image 9"):
+            evaluator.process([{"image_id": 9}], [{"instances": instances(1)}])
+        small = Instances((50, 100), **instances(1)[:0].get_fields())
+        with pytest.raises(LitepredError, match=r"the image 1 has 50 × 100 pixels, but the annotations say 100 × 100"):
+            evaluator.process([{"image_id": 1}], [{"instances": small}])
+
+    def test_an_annotation_may_have_any_id(self, name, tmp_path):
+        """The package takes the annotation 0 for one that was missed."""
+        pytest.importorskip("lvis")
+        content = json.loads((tmp_path / "lvis.json").read_text())
+        for i, one in enumerate(content["annotations"]):
+            one["id"] = i
+        (tmp_path / "lvis.json").write_text(json.dumps(content))
+        evaluator = evaluators.LVISEvaluator(name)
+        for i in (1, 2):
+            evaluator.process([{"image_id": i}], [{"instances": instances(i)}])
+        assert evaluator.evaluate()["bbox"] == pytest.approx(LVIS["bbox"])
+
+    def test_masks_that_cannot_be_drawn(self, name, tmp_path):
+        pytest.importorskip("lvis")
+        content = json.loads((tmp_path / "lvis.json").read_text())
+        content["annotations"][0]["segmentation"] = {"size": [100, 100], "counts": "0"}
+        (tmp_path / "lvis.json").write_text(json.dumps(content))
+        with pytest.raises(LitepredError, match="the model finds masks, but an annotation of the image 1 has"):
+            evaluators.LVISEvaluator(name).process([{"image_id": 1}], [{"instances": instances(1)}])
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (None, "the annotations .*lvis.json' cannot be read"),
+            ("{", "the annotations .*lvis.json' are not JSON"),
+            ({"images": [{"id": "1"}, {"id": "2"}]}, "has the image_id 1, which .*; write ids as numbers everywhere"),
+            ({"images": [{"id": 1}, {"id": 1}]}, "has 2 images with the id 1: expected one of its own for each"),
+            ({"categories": [{**one, "id": str(one["id"])} for one in CATEGORIES]}, "has the category_id 1, which the"),
+            (
+                {"categories": [{**one, "frequency": "x"} for one in CATEGORIES]},
+                "the category .*and 'r', 'c' or 'f' as",
+            ),
+            ({"images": []}, "8 of 8 annotations .* does not list: do the image_ids belong to another file"),
+        ],
+    )
+    def test_files_that_are_refused(self, name, changes, message, tmp_path):
+        path = tmp_path / "lvis.json"
+        content = json.loads(path.read_text())
+        path.unlink()
+        if changes is not None:
+            path.write_text(changes if isinstance(changes, str) else json.dumps({**content, **changes}))
+        with pytest.raises(LitepredError, match=message):
+            evaluators.LVISEvaluator(name)
 
     def test_without_its_package(self, name, monkeypatch):
         monkeypatch.setitem(sys.modules, "lvis.eval", None)

@@ -216,6 +216,12 @@ def test_as_many_channels_as_the_mean(channels):
         model([{"image": tiny_image(33, 40, 3)}])
 
 
+def test_whole_numbers_as_mean():
+    model = build_model(tiny_cfg("c4", PIXEL_MEAN=[0, 0, 0], PIXEL_STD=[1, 1, 1]))
+    image = tiny_image() / 256
+    assert torch.equal(model.preprocess_image([{"image": image}])[0], image)
+
+
 def test_mean_and_deviation_go_together():
     with pytest.raises(ConfigError, match=r"PIXEL_MEAN is \[103.*PIXEL_STD is \[1.0\]: .* one per channel in both"):
         build_model(tiny_cfg(PIXEL_STD=[1.0]))

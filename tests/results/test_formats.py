@@ -179,6 +179,7 @@ def test_classes_without_names(name, tmp_path):
     ("results", "message"),
     [
         ({"instances": found("boxes")}, "expected a list of pairs"),
+        ([(np.int64(7), found("boxes"))], r"7.* came where an image's path belongs, such as 'photo.jpg'"),
         ([("a.png", {"proposals": 1})], "a dict with proposals came: expected 'instances' in it"),
         ([("a.png", ImageError("a.png is empty"))], "leave such entries out; a.png is empty"),
         ([("a.png", Instances(SIZE, scores=torch.ones(1)))], "without pred_boxes and pred_classes came"),

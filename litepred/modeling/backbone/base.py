@@ -75,7 +75,7 @@ class StagedBackbone(Backbone):
         self._out_features = list(out_features)
         self._out_feature_channels = {name: stage.channels for name, stage in stages.items()}
         self._out_feature_strides = {name: stage.stride for name, stage in stages.items()}
-        if not out_features or not stages.keys() >= {*out_features}:
+        if not out_features or any(name not in self._stages for name in out_features):
             raise ConfigError(f"{config_key} is {self._out_features}: expected one or more of {self._stages}")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:

@@ -196,7 +196,7 @@ class MViT(Backbone):
         self.pos_embed = position_table(sides, embed_dim, pretrain_use_cls_token) if use_abs_pos else None
         self._ends = {last: f"scale{stage}" for stage, last in enumerate(last_block_indexes, start=2)}
         self._out_features = list(out_features)
-        if not out_features or not {*self._ends.values()} >= {*out_features}:
+        if not out_features or any(name not in self._ends.values() for name in out_features):
             raise ConfigError(
                 f"MODEL.MVIT.OUT_FEATURES is {self._out_features}: expected one or more of {[*self._ends.values()]}"
             )

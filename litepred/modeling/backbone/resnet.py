@@ -289,7 +289,7 @@ def resnet_of_config(
         return own
 
     stage_of = {"stem": 1, "res2": 2, "res3": 3, "res4": 4, "res5": 5}
-    last = max((stage_of.get(name, 5) for name in resnets.OUT_FEATURES or ()), default=5)
+    last = max((stage_of.get(str(name), 5) for name in resnets.OUT_FEATURES or ()), default=5)
     in_channels = whole_number("MODEL.RESNETS.STEM_OUT_CHANNELS", resnets.STEM_OUT_CHANNELS)
     out_channels = whole_number("MODEL.RESNETS.RES2_OUT_CHANNELS", resnets.RES2_OUT_CHANNELS)
     stem = stem_class(input_shape.channels or 3, in_channels, resnets.NORM)

@@ -142,7 +142,8 @@ class PointRendMaskHead(InferenceModule):
         classes = torch.cat([one.pred_classes for one in instances])
 
         def own(logits: Tensor) -> Tensor:  # of the class found, (R, 1, …)
-            return logits if logits.shape[1] == 1 else logits[torch.arange(len(logits)), classes][:, None]
+            rows = torch.arange(len(logits), device=logits.device)
+            return logits if logits.shape[1] == 1 else logits[rows, classes][:, None]
 
         def predict(points: Tensor) -> Tensor:
             fine = self._at_points(features, self.point_in_features, boxes, points)
