@@ -517,11 +517,18 @@ def test_counts(annotated, truth, found, guess, expected):
     assert {key: tuple(one) for key, one in counts.items() if any(one)} == expected
 
 
-@pytest.mark.parametrize("area", [0, 1, 900])
-def test_areas_are_those_of_the_picture(area):
+def test_areas_are_those_that_the_annotation_tells():
+    """As panopticapi has it: the areas of some files are those of polygons."""
     counts = {7: np.zeros(4)}
-    compare_segments(row("1111"), [{"id": 1, "category_id": 7, "area": area}], row("222."), segments((2, 7)), counts)
-    assert tuple(counts[7]) == (0.75, 1, 0, 0)
+    compare_segments(row("1111"), [{"id": 1, "category_id": 7, "area": 5}], row("222."), segments((2, 7)), counts)
+    assert tuple(counts[7]) == (0.6, 1, 0, 0)
+
+
+@pytest.mark.parametrize("area", [0, 1, -4])
+def test_an_area_that_the_picture_contradicts_is_refused(area):
+    truth = [{"id": 1, "category_id": 7, "area": area}]
+    with pytest.raises(LitepredError, match=rf"tell {area} pixels as the area of the segment 1, which has 4 in its"):
+        compare_segments(row("1111"), truth, row("2222"), segments((2, 7)), {7: np.zeros(4)})
 
 
 def test_quality():

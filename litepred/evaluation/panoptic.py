@@ -46,8 +46,7 @@ def compare_segments(
     """Add the segments of one image to the counts of the categories, which `panoptic_quality` takes.
 
     The annotation's and the prediction's segments are ids (H, W), 0 being void, and a dict for each with ``id`` and
-    ``category_id``; those of the annotation may have ``iscrowd``. Areas are counted in the ids, as an annotation's
-    ``area`` may be that of polygons.
+    ``category_id``; those of the annotation may have ``iscrowd`` and ``area``, which is taken where it is told.
 
     Raises:
         LitepredError: The sizes differ, the annotation has none of its segments in its ids, or the prediction has an id
@@ -80,7 +79,13 @@ def compare_segments(
         if one not in truth or other not in guess or truth[one].get("iscrowd"):
             continue
         category = truth[one]["category_id"]
-        union = truth_area[one] + guess_area[other] - area - shared[_VOID, other]
+        told = truth[one].get("area", truth_area[one])
+        if told < area:
+            raise LitepredError(
+                f"the annotations tell {told} pixels as the area of the segment {one}, which has {truth_area[one]} in "
+                "its PNG: were the PNGs made larger later? Correct the areas, or leave them out"
+            )
+        union = told + guess_area[other] - area - shared[_VOID, other]
         if guess[other]["category_id"] == category and area > union / 2:
             counts[category][:2] += area / union, 1
             met.add(one)
