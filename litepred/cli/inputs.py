@@ -76,7 +76,8 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
 
 def _matching(pattern: str) -> list[str]:
     """Return the files that match a pattern, in either form of Unicode, sorted."""
-    folder, parts = pattern, list[str]()
+    folder = pattern
+    parts: list[str] = []
     while folder != os.path.dirname(folder) and not os.path.isdir(folder):
         folder, part = os.path.split(folder)
         parts.insert(0, part)
