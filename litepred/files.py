@@ -87,22 +87,18 @@ def camera_number(source: Any) -> int | None:
 def as_stored(path: str) -> str:
     """Return a path in the Unicode forms in which the disk has its names: macOS writes others than people type.
 
-    Where there is no such file or folder, the path comes back as it is.
+    What follows the last folder that is there stays as it is.
     """
     if os.path.exists(path) or not isinstance(path, str):
         return path
-    found = ""
-    for part in Path(path).parts:
-        if not os.path.exists(os.path.join(found, part)):
-            try:
-                names = os.listdir(found or ".")
-            except OSError:
-                return path
-            part = next((one for one in names if normalize("NFC", one) == normalize("NFC", part)), "")
-        if not part:
-            return path
-        found = os.path.join(found, part)
-    return found
+    folder, name = os.path.split(path)
+    if folder == path:
+        return path
+    slash, stored = path[len(folder) : len(path) - len(name)], as_stored(folder)
+    with suppress(OSError, ValueError):  # the second of names with a zero in them
+        names = os.listdir(stored or ".")
+        name = next((one for one in names if normalize("NFC", one) == normalize("NFC", name)), name)
+    return f"{stored}{slash}{name}"
 
 
 def cache_folder() -> Path:

@@ -573,20 +573,30 @@ class Predictor:
             A `StreamedFrame` per frame, in order.
 
         Raises:
-            ImageError: when ``source`` cannot be opened as a video; or, at the first frame, when it has none.
+            ImageError: when ``source`` cannot be opened as a video, or the model takes other images than colour and
+                gray; or, at the first frame, when it has none.
         """
         self._split(way)
         reader = source if isinstance(source, VideoReader) else VideoReader(source)
+        channels = len(self.cfg.MODEL.PIXEL_MEAN)
+        if channels not in (1, 3):
+            reader.close()
+            raise ImageError(
+                f"{reader.name} is a video, whose frames have 3 channels, but the model takes {channels}: give it "
+                f"images of {channels} bands"
+            )
         frames = self._stream(reader, batch_size, **way)
         return extensions.satellite("track")(frames, track, reader.fps) if track else frames
 
     def _stream(self, reader: VideoReader, batch_size: int | None, **way: Unpack[Way]) -> Iterator[StreamedFrame]:
         waiting: deque[tuple[int, float, np.ndarray]] = deque()
+        is_gray = len(self.cfg.MODEL.PIXEL_MEAN) == 1
 
         def frames() -> Iterator[np.ndarray]:
             for one in reader:
                 waiting.append(one)
-                yield one[2]
+                # gray as of an image file
+                yield image_to_array(Image.fromarray(one[2][:, :, ::-1]), channels=1) if is_gray else one[2]
 
         with reader:
             one_by_one = (self(frame, **way) for frame in frames())

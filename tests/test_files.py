@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from full_disk import disk_with_room_for
 from PIL import Image
 
 from litepred.errors import LitepredError, WriteError
-from litepred.files import check_targets, is_address, whole_file
+from litepred.files import as_stored, check_targets, is_address, whole_file
 
 
 @pytest.mark.parametrize(
@@ -182,3 +183,30 @@ def test_targets_of_their_own(sources, targets, folder):
 def test_targets_that_are_refused(sources, targets, message, folder):
     with pytest.raises(LitepredError, match=message):
         check_targets(sources, targets)
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("", ""),
+        ("é", "é"),
+        ("é/", "é/"),
+        ("./é//ü.png", "./é//ü.png"),
+        ("é/ö/ü.png", "é/"),  # of what is not there, the forms stay
+        ("é/**/ü*.png", "é/"),
+        ("ö/é", ""),
+        ("https://é/é", ""),
+        ("é\0/é", ""),
+        ("C:\\é", ""),
+    ],
+)
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("is_absolute", [False, True])
+def test_names_as_the_disk_has_them(typed, stored, form, other, is_absolute, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / normalize(form, "é")
+    folder.mkdir()
+    (folder / normalize(form, "ü.png")).touch()
+    before = f"{tmp_path}/" if is_absolute else ""
+    expected = normalize(form, stored) + normalize(other, typed.removeprefix(stored))
+    assert as_stored(before + normalize(other, typed)) == before + expected

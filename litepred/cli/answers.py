@@ -73,7 +73,7 @@ def answers(
         if isinstance(outputs, ImageError) or image is None:  # there is one with every answer
             yield item, outputs  # type: ignore[misc]
         else:
-            yield item, _answer(files, item, image, outputs, elapsed_s)
+            yield item, _answer(files, item, image, predictor.input_format, outputs, elapsed_s)
         start = time.perf_counter()
 
 
@@ -84,10 +84,12 @@ def unnamed_classes(outputs: Outputs, metadata: Metadata) -> set[str]:
     return {f"class_{label}" for label in outputs["instances"].pred_classes.unique().tolist()}
 
 
-def _answer(files: ItemFiles, item: Item, image: np.ndarray, outputs: Outputs, elapsed_s: float) -> Answer:
+def _answer(
+    files: ItemFiles, item: Item, image: np.ndarray, input_format: str, outputs: Outputs, elapsed_s: float
+) -> Answer:
     check_needs(files.options, outputs)
     told = _summary(outputs, files.metadata)
-    written = files.write(item, image, outputs)
+    written = files.write(item, image, input_format, outputs)
     return Answer(told, elapsed_s, written, outputs, unnamed_classes(outputs, files.metadata))
 
 
@@ -201,7 +203,8 @@ class _Worker:
         start = time.perf_counter()
         image = self.predictor.read(item.source)
         outputs = next(self.predictor.batch([image], self.arguments.batch_size, **self.way))
-        answer = _answer(self.files, item, image, outputs, time.perf_counter() - start)
+        order = self.predictor.input_format
+        answer = _answer(self.files, item, image, order, outputs, time.perf_counter() - start)
         return answer._replace(outputs=self._needed(outputs))
 
     def _needed(self, outputs: Outputs) -> Outputs:

@@ -7,11 +7,12 @@ import difflib
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..files import as_stored
 
-__all__ = ["LISTS", "CommandParser", "add", "add_old_name", "kind_advice", "positive", "score"]
+__all__ = ["LISTS", "CommandParser", "add", "add_old_name", "kind_advice", "positive", "score", "target"]
 
 # What other programs call a command, and what it is here.
 _COMMANDS = (
@@ -60,7 +61,8 @@ _KINDS = {  # what is no image, by its ending
 }
 
 LISTS = ("--ways", "--classes", "--class-names", "--format")  # options that take several values
-_PATHS = ("DIR", "FILE", "IMAGE", "IN", "MODEL", "YAML")  # what --help calls the name of something on the disk
+# What --help calls the name of something on the disk.
+_PATHS = ("DIR", "FILE", "IMAGE", "IN", "MODEL", "OUT", "OUT.onnx", "YAML")
 
 
 def kind_advice(name: str) -> str:
@@ -227,3 +229,10 @@ def score(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not a score: expected a number from 0 to 1")
     return value
+
+
+def target(text: str) -> Path:
+    """Read the path of a file or folder to write."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("'-' came, but nothing is written to standard output: expected a name")
+    return Path(as_stored(text))

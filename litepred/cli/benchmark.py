@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, LitepredError
 from ..files import check_targets
-from .arguments import CommandParser, add, add_old_name, positive
+from .arguments import CommandParser, add, add_old_name, positive, target
 from .common import WAYS, add_model_arguments, check_model_arguments, is_exported, make_predictor, say, table, ways
 from .doctor import chosen as chosen_layers
 from .inputs import images_or_page, missing_file
@@ -57,7 +57,7 @@ def add_options(parser: CommandParser) -> None:
     add(how, "--runs N", "measurements of each way", type=positive, default=5)
     add(how, "--threads N", "threads of the processor to use; default: one per core", type=positive)
     written = parser.add_argument_group("what is written")
-    add_old_name(written, "--csv", add(written, "--table FILE", "write the table to this CSV file, too"))
+    add_old_name(written, "--csv", add(written, "--table FILE", "write the table to this CSV file, too", type=target))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -76,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = arguments.ways or (["onnxruntime"] if is_exported(arguments.config) else ["exact", "float32"])
     if arguments.table:
         check_targets([path], [arguments.table])
-        if not Path(arguments.table).parent.is_dir():
-            raise LitepredError(f"--table is {arguments.table!r}, but there is no such folder: make it first")
+        if not arguments.table.parent.is_dir():
+            raise LitepredError(f"--table is {str(arguments.table)!r}, but there is no such folder: make it first")
     import torch
 
     from ..results import csv_table

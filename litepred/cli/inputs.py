@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from unicodedata import normalize
 
 from ..errors import ImageError
 from ..files import address_advice, as_stored, camera_number, is_video_address
@@ -59,10 +60,7 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
         elif is_video_address(name):
             found = [name]
         elif not os.path.exists(name) and glob.has_magic(name):
-            folder, pattern = os.path.split(name)
-            folder = as_stored(folder)
-            pattern = os.path.join(glob.escape(folder) if os.path.isdir(folder) else folder, pattern)
-            found = sorted(file for file in glob.glob(pattern, recursive=True) if os.path.isfile(file))
+            found = _matching(name)
             missing = f"no file matches {name!r}; the working folder is {os.getcwd()!r}"
         elif os.path.exists(name) and kind_advice(name):
             found, missing = [], f"{name!r} is no image: {kind_advice(name)}"
@@ -74,6 +72,35 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
             yield from found
         else:
             yield ImageError(missing)
+
+
+def _matching(pattern: str) -> list[str]:
+    """Return the files that match a pattern, in either form of Unicode, sorted."""
+    folder = pattern
+    parts: list[str] = []
+    while folder != os.path.dirname(folder) and not os.path.isdir(folder):
+        folder, part = os.path.split(folder)
+        parts.insert(0, part)
+    forms = [parts, *([normalize(form, part) for part in parts] for form in ("NFC", "NFD"))]
+    found = {file for index, form in enumerate(forms) if form not in forms[:index] for file in _below(folder, form)}
+    return sorted(file for file in found if os.path.isfile(file))
+
+
+def _below(folder: str, parts: list[str]) -> Iterator[str]:
+    """Yield what matches the parts of a pattern below a folder; unlike glob's, ``**`` goes into each folder once."""
+    index = parts.index("**") if "**" in parts else len(parts)
+    first = os.path.join(*parts[:index]) if index else ""
+    found = [os.path.join(folder, one) for one in glob.glob(first, root_dir=folder)] if index else [folder]
+    if index == len(parts):
+        yield from found
+        return
+    seen: set[str] = set()
+    for one in found:  # which grows, so that of several links the shortest way is taken
+        real = os.path.realpath(one)
+        if real not in seen:
+            seen.add(real)
+            yield from _below(one, parts[index + 1 :] or ["*"])
+            found += sorted(os.path.join(one, name) for name in glob.glob("*/", root_dir=one))
 
 
 def say_left_out(left_out: Sequence[str], are_patterns_taken: bool = True) -> None:

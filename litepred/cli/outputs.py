@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,7 @@ _NEEDS = {
     "panoptic": ("panoptic_seg",),
     "labels": ("sem_seg",),
 }
+_LONGEST_S = 10  # that a picture of a video stays
 
 
 @dataclass(frozen=True)
@@ -161,17 +163,19 @@ class ItemFiles:
     def __init__(self, options: argparse.Namespace, metadata: Metadata) -> None:
         self.options, self.metadata = options, metadata
 
-    def write(self, item: Item, image: np.ndarray, outputs: Outputs) -> list[Path]:
-        """Write what was found in an image; return the files of its own below the folder ``--output``."""
+    def write(self, item: Item, image: np.ndarray, input_format: str, outputs: Outputs) -> list[Path]:
+        """Write what was found in an image of `Predictor.read`; return the files of its own below ``--output``."""
         from ..results import write_json
         from ..visualizer import VisImage, scale_to_look_at
+        from ..visualizer.image import bands_to_look_at
 
         paths = item_files(self.options, item)
         for path in paths:
             if path.suffix == ".json":
                 write_json(path, self.describe(item, outputs, image.shape[:2]))
             else:
-                VisImage(self.draw(image, outputs, scale_to_look_at(image.shape[:2]))[:, :, ::-1]).save(path)
+                seen = bands_to_look_at(image, input_format)
+                VisImage(self.draw(seen, outputs, scale_to_look_at(image.shape[:2]))[:, :, ::-1]).save(path)
         self.write_maps(item, outputs)
         return paths + format_files(self.options, item)
 
@@ -257,10 +261,11 @@ class RunFiles:
         with ExitStack() as stack:
             add_entries = stack.enter_context(json_list(paths[".json"])) if ".json" in paths else None
             add_picture: Callable[[np.ndarray], object] | None = None
-            shown = 0
+            shown, is_cut = 0, False
+            most = max(1, round(_LONGEST_S * reader.fps))
 
             def add(one: StreamedFrame, outputs: Outputs) -> None:
-                nonlocal add_picture, shown
+                nonlocal add_picture, shown, is_cut
                 if ".mp4" in paths:
                     if add_picture is None:
                         add_picture = stack.enter_context(video_file(paths[".mp4"], reader.fps, one.frame.shape[:2]))
@@ -275,9 +280,16 @@ class RunFiles:
                         picture = self.own.draw(one.frame, outputs, 1)
                     # the rate of the file that is written is one: pictures stay until the next one, or are left out
                     times = max(int(reader.is_camera), round(one.time_s * reader.fps) + 1 - shown)
-                    for _ in range(times):
+                    for _ in range(min(times, most)):
                         add_picture(picture)
                     shown += times
+                    if times > most and not is_cut:
+                        is_cut = True
+                        warnings.warn(
+                            f"{item.name} has more than {_LONGEST_S} s between two frames, before {one.time_s:.1f} s: "
+                            f"there, and wherever else that is so, the drawn video shows {_LONGEST_S} s",
+                            stacklevel=2,
+                        )
                 if add_entries is not None:
                     facts = self.own.describe(item, outputs, one.frame.shape[:2])
                     add_entries([{"frame": one.index, "time_s": one.time_s, **facts}])

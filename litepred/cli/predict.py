@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, cast
 from ..errors import ImageError, LitepredError
 from ..files import check_targets
 from .answers import Answer, Workers, answers, unnamed_classes
-from .arguments import LISTS, CommandParser, add, add_old_name, positive, score
+from .arguments import LISTS, CommandParser, add, add_old_name, positive, score, target
 from .common import add_model_arguments, check_model_arguments, fitting_metadata, make_predictor, progress_bar, say
 from .inputs import IMAGE_SUFFIXES, expand, images_or_page, say_left_out
 from .outputs import Item, RunFiles, all_files, check_needs, format_files, item_files, name_items
@@ -90,15 +90,15 @@ def add_options(parser: CommandParser) -> None:
     add(choice, "--overlap SHARE", "of a tile, that its neighbour sees as well; default: 0.2", type=score)
     add(choice, "--track", "number what is found in videos, so that it is known again: litepred[track]")
     files = parser.add_argument_group("what is written")
-    add(files, "--output DIR", "folder for pictures and JSON", type=Path, default=Path("litepred-output"))
+    add(files, "--output DIR", "folder for pictures and JSON", type=target, default=Path("litepred-output"))
     pictures = argparse.BooleanOptionalAction
     add(files, "--save-images", "draw pictures; default: yes", action=pictures, default=True)
     save_json = add(files, "--save-json", "write a JSON file for each image, beside its picture")
     add_old_name(files, "--json", save_json)
-    add(files, "--coco FILE", "write all instances in COCO's results format", type=Path)
-    add(files, "--csv FILE", "write all instances as a table", type=Path)
-    add(files, "--panoptic DIR", "write segments as COCO's panoptic PNGs and panoptic.json", type=Path)
-    add(files, "--labels DIR", "write a gray PNG for each image: the class of each pixel", type=Path)
+    add(files, "--coco FILE", "write all instances in COCO's results format", type=target)
+    add(files, "--csv FILE", "write all instances as a table", type=target)
+    add(files, "--panoptic DIR", "write segments as COCO's panoptic PNGs and panoptic.json", type=target)
+    add(files, "--labels DIR", "write a gray PNG for each image: the class of each pixel", type=target)
     told = f"for other tools, each in a folder of its own in --output: {', '.join(_FORMATS)}"
     add(files, "--format NAMES", told, type=_formats, action="extend")
     told = (

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import LitepredError
 from . import convert
-from .arguments import CommandParser, add
+from .arguments import CommandParser, add, target
 
 __all__ = ["EPILOG", "add_options", "run"]
 
@@ -36,7 +36,7 @@ def add_options(parser: CommandParser) -> None:
     add(written, "--license NAME", "of the weights, as the hub calls it, such as apache-2.0")
     add(written, "--private", "make the repository private, if it is made")
     add(written, "--message TEXT", "of the commit", default="Add a model")
-    add(written, "--only-write DIR", "write the files into this folder to be looked at; push nothing", type=Path)
+    add(written, "--only-write DIR", "write the files into this folder to be looked at; push nothing", type=target)
 
 
 def run(arguments: argparse.Namespace) -> int:

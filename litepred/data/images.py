@@ -6,6 +6,7 @@ H × W pixels, C channels. Arrays are uint8, BGR as OpenCV has them, unless said
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO, TypeAlias, Union
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..errors import ImageError, wording
+from ..errors import ImageError, is_out_of_memory, wording
 from ..files import MJPEG_SUFFIXES, address_advice, as_stored
 from . import tiff
 from .decoders import IMAGE_FORMATS, ImageFile, format_of, open_image, opened
@@ -61,7 +62,7 @@ def read_image(path: ImageFile, format: str = "BGR") -> np.ndarray:
     if not isinstance(path, (str, os.PathLike)) and not hasattr(path, "read"):
         taken = wording("; image_to_array takes arrays and Pillow images", "")
         raise ImageError(f"{type(path).__name__} is no image file: expected a path, or an open binary file{taken}")
-    return _read(path, format)
+    return _read(*_named(path), format)
 
 
 def image_size(path: ImageFile) -> tuple[int, int]:
@@ -85,7 +86,7 @@ def image_size(path: ImageFile) -> tuple[int, int]:
 
 
 def _named(path: ImageFile) -> tuple[ImageFile, str]:
-    """Return a path that exists, or an open file, and what messages call it."""
+    """Return a path that exists, or an open file that can be rewound, and what messages call it."""
     if isinstance(path, (str, os.PathLike)):
         path = _existing(path)
         return path, repr(path)
@@ -93,12 +94,19 @@ def _named(path: ImageFile) -> tuple[ImageFile, str]:
         raise ImageError(
             f"{type(path).__name__} is no open file: predictor(image, tile=1024) takes a handle of rasterio, by windows"
         )
-    return path, f"the {type(path).__name__}"
+    name = f"the {type(path).__name__}"
+    if isinstance(getattr(path, "file", path), io.TextIOBase):  # tempfile has one in a wrapper
+        raise ImageError(f"{name} is open as text: open it with mode 'rb'")
+    try:
+        if not getattr(path, "seekable", lambda: True)():  # of a download, or a pipe
+            path = io.BytesIO(path.read())
+    except Exception as error:
+        raise ImageError(f"{name} {_reason(error)}") from error
+    return path, name
 
 
-def _read(path: ImageFile, format: str, bands: int = 0) -> np.ndarray:
-    """Read a file as `read_image` does, or with ``bands`` as `_as_bands` does."""
-    path, name = _named(path)
+def _read(path: ImageFile, name: str, format: str, bands: int = 0) -> np.ndarray:
+    """Read a file of `_named` as `read_image` does, or with ``bands`` as `_as_bands` does."""
     try:
         tags, several = tiff.read_tags(path)
         try:
@@ -134,7 +142,8 @@ def _read(path: ImageFile, format: str, bands: int = 0) -> np.ndarray:
     if tiff.is_preview(tags):
         told = "begins with a preview, which is taken: develop the raw image behind it into TIFF or JPEG first"
     elif several and not tiff.has_bands_in_pages(tags, bands):
-        told = f"has several {'pages' if tags else 'frames'}, and the first is taken: pass each as a Pillow image"
+        advice = wording("pass each as a Pillow image", "write them as PNGs or as a video first")
+        told = f"has several {'pages' if tags else 'frames'}, and the first is taken: {advice}"
     if told:
         warnings.warn(f"{name} {told}", stacklevel=3)
     return array
@@ -221,6 +230,10 @@ def _reason(error: Exception, source: ImageFile | None = None) -> str:
     if isinstance(error, Image.DecompressionBombError):
         advice = wording("if the file can be trusted, raise PIL.Image.MAX_IMAGE_PIXELS", "make it smaller first")
         return f"is too large ({error}): {advice}"
+    if is_out_of_memory(error):
+        return "takes more memory than is left: make it smaller first, or is it damaged?"
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # as of a place before the beginning
+        return f"cannot be read: {error.strerror or error}"
     if isinstance(source, (str, os.PathLike)) and is_video_file(source):
         advice = wording("predictor.stream(path) goes through its frames", "only litepred predict takes videos")
         return f"is a video: expected an image; {advice}"
@@ -241,8 +254,6 @@ def _reason(error: Exception, source: ImageFile | None = None) -> str:
             f"{', '.join(IMAGE_FORMATS)}. Convert it to PNG"
             + wording(", or add its format to litepred.data.IMAGE_FORMATS", "")
         )
-    if isinstance(source, io.TextIOBase):
-        return "is open as text: open it with mode 'rb'"
     is_lacked = re.search("nsupported|not supported|nknown|too large", str(error))
     advice = "save it anew as a plain PNG" if is_lacked else "is the file complete?"
     return f"cannot be read as an image ({error}): {advice}"
@@ -322,7 +333,7 @@ def _warn_if_dark(colours: np.ndarray, name: str) -> None:
     if 0 < brightest < 1 << 14:
         warnings.warn(
             f"{name} has 16 bits per sample, but none above {brightest}, and is nearly black as 8 bits: if its camera "
-            "has fewer bits, scale it to 0…255 as uint8 and pass the array",
+            "has fewer bits, scale it to 0…255 as uint8" + wording(" and pass the array", " first"),
             stacklevel=6,
         )
 
@@ -379,8 +390,8 @@ def image_to_array(image: ImageLike, channels: int = 3, format: str = "BGR") -> 
         except Exception as error:  # an image that is opened lazily is decoded here
             raise ImageError(f"{name} {_reason(error)}") from error
     elif not isinstance(image, np.ndarray) and (isinstance(image, (str, os.PathLike)) or hasattr(image, "read")):
-        name = _named(image)[1]
-        image = _read(image, pillow_format, bands)
+        file, name = _named(image)
+        image = _read(file, name, pillow_format, bands)
     if not isinstance(image, np.ndarray):
         raise ImageError(f"{type(image).__name__} is not an image: {_instead_of(image)}")
     image = np.asarray(image)  # a subclass, such as a matrix, has ways of its own

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from ..errors import ImageError
+from ..errors import ImageError, wording
 from .decoders import ImageFile, opened
 
 __all__ = [
@@ -144,7 +144,7 @@ def read_bands(source: ImageFile, tags: Mapping[int, Any], bands: int = 0) -> tu
                 array = pages[0].asarray()
                 if len(pages) > 1:
                     array, axes = np.stack([array, *(page.asarray() for page in pages[1:])], axis=2), "YXS"
-        except (ImageError, Image.DecompressionBombError):
+        except (ImageError, Image.DecompressionBombError, MemoryError):
             raise
         except Exception as error:
             advice = "convert it" if "not supported" in str(error) else "is the file complete?"
@@ -205,7 +205,8 @@ def samples_to_8_bits(values: np.ndarray, bits: int, tags: Mapping[int, Any]) ->
         kind = "float" if values.dtype.kind == "f" else f"{bits}-bit"
         raise ImageError(
             f"has {kind} pixels from {low:g} to {high:g}, and what is black and what is white in them is not known: "
-            "scale them to 0…255 as uint8 first, or pass them as an array if the model was trained on them as they are"
+            "scale them to 0…255 as uint8 first"
+            + wording(", or pass them as an array if the model was trained on them as they are", "")
         )
     if bits < 8:
         samples = values.astype(np.uint8) * np.uint8(255 // (2**bits - 1))
@@ -231,5 +232,6 @@ def colours(bands: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
         )
     told = f"{number} bands, none of which is called a colour" if kind in (0, 1) else f"colours of kind {kind}"
     raise ImageError(
-        f"is a TIFF with {told}: pass three of its bands as an array, or take a model of {number} channels"
+        f"is a TIFF with {told}: take a model of {number} channels"
+        + wording(", whose predictor.read(path) gives what draw and crops take, or pass three bands as an array", "")
     )

@@ -43,7 +43,7 @@ _MAGIC = re.compile(
     rb"G.{187}G.{187}G|.{4}G.{191}G.{191}G",  # MPEG-TS, with times (of cameras and Blu-rays) or without
     re.DOTALL,
 )
-_SOUND_SUFFIXES = (".wma", ".mka")  # whose files begin as videos of their formats do
+_SOUND_SUFFIXES = (".wma", ".mka", ".m4a", ".m4b", ".m4r", ".weba", ".3ga", ".oga", ".opus")  # begun as videos are
 _Write: TypeAlias = Callable[[np.ndarray], object]
 _PATIENCE_MS = 15_000  # for a host that does not answer
 
@@ -78,6 +78,7 @@ class VideoReader:
         is_camera: whether the source is a camera or a stream, which tells no length.
         fps: frames per second on average, as the file or the camera tells; 25 where it does not, as in the recordings
             of browsers.
+        name: what messages call the source; an address without its password.
         frame_count: how many frames the file says it has; ``None`` where it does not say, and for a camera.
 
     Raises:
@@ -95,33 +96,34 @@ class VideoReader:
             raise ImageError(f"{what} is no video: expected a file's path, or camera:0 for the first camera{frames}")
         self.is_camera = number is not None
         path: Any = source if number is None else f"camera {number}"
-        self._name: str = as_stored(os.fspath(path))
-        if number is None and Path(self._name).is_dir():
+        self.name: str = as_stored(os.fspath(path))
+        if number is None and Path(self.name).is_dir():
             raise ImageError(
-                f"{self._name!r} is a folder: expected one video, such as each of sorted(Path(folder).glob('*.mp4')); "
+                f"{self.name!r} is a folder: expected one video, such as each of sorted(Path(folder).glob('*.mp4')); "
                 "images go to predictor.batch(sorted(Path(folder).glob('*.jpg')))"
             )
         is_address = is_stream_address(source)
-        if number is None and not is_address and not Path(self._name).is_file():
+        if number is None and not is_address and not Path(self.name).is_file():
             raise ImageError(
-                f"there is no file {self._name!r}: expected a video file, or camera:0 for the first camera; the "
+                f"there is no file {self.name!r}: expected a video file, or camera:0 for the first camera; the "
                 f"working folder is {os.getcwd()!r}"
             )
         warn_if_old("cv2")
         if is_address:
             patience = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
-            self._capture: Any = cv2.VideoCapture(self._name, cv2.CAP_FFMPEG, patience)
-            self._name = without_password(self._name)
+            self._capture: Any = cv2.VideoCapture(self.name, cv2.CAP_FFMPEG, patience)
+            self.name = without_password(self.name)
         else:
             # FFmpeg takes what stands before the first colon of a relative path for a protocol
-            self._capture = cv2.VideoCapture(os.path.abspath(self._name) if number is None else number)
+            self._capture = cv2.VideoCapture(os.path.abspath(self.name) if number is None else number)
         if not self._capture.isOpened():
-            expected = "expected MP4, AVI, MOV, MKV … that is complete, in a coding that this build of OpenCV knows"
+            expected = "expected MP4, AVI, MOV, MKV … that is complete, has pictures and not sound alone, and is in a "
+            expected += "coding that this build of OpenCV knows"
             if self.is_camera:
                 expected = "is it connected, free and allowed to be used?"
             elif is_address:
                 expected = "is the address right, and does the host answer? Download it first if it is an image"
-            raise ImageError(f"{self._name} cannot be opened as a video: {expected}")
+            raise ImageError(f"{self.name} cannot be opened as a video: {expected}")
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         if number is not None:
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one of seconds ago
@@ -163,11 +165,11 @@ class VideoReader:
             index += 1
         if not index:
             advice = "is it complete, and in a coding that this build of OpenCV knows?"
-            raise ImageError(f"{self._name} has no frame that can be read: {advice}")
+            raise ImageError(f"{self.name} has no frame that can be read: {advice}")
         # Some formats tell an estimate, from the last time in the file; its first may be later than 0.
         count = self.frame_count or 0
         if max(index, time_s * self.fps + min(self.fps, count / 4)) < 0.9 * count:
-            told = f"{self._name} says that it has {self.frame_count} frames, but only {index} could be read"
+            told = f"{self.name} says that it has {self.frame_count} frames, but only {index} could be read"
             warnings.warn(f"{told}: is it complete?", stacklevel=2)
 
 

@@ -88,14 +88,18 @@ def crops(
         masked: whether each crop gets its mask as a fourth channel, 255 in the mask and 0 elsewhere.
 
     Returns:
-        For each instance (h, w, 3) uint8, BGR, or (h, w, 4), BGRA; an empty array for an empty box.
+        For each instance (h, w, 3) uint8, BGR, or (h, w, 4), BGRA; an empty array for an empty box. An array of 2, 5
+        or more bands keeps them, and a mask comes behind them.
 
     Raises:
         ImageError: ``image`` is no image, or of another size.
         LitepredError: masks are wanted, and the instances have none.
     """
     found: Instances = found_in(instances, "instances").to("cpu")
-    array = image_to_array(image)
+    bands = 3  # into which gray is repeated, and of which alpha is none
+    if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[:2] == found.image_size:
+        bands = 3 if image.shape[2] in (1, 4) else image.shape[2]
+    array = image_to_array(image, bands)
     if array.shape[:2] != found.image_size:
         raise ImageError(f"an image of {array.shape[:2]} pixels came with instances of {found.image_size}: same sizes")
     if masked and not found.has("pred_masks"):

@@ -18,12 +18,13 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from ..data import image_size, read_image
+from ..data import image_size
 from ..errors import ImageError, LitepredError
 from ..predictor import ModelInput, Predictor
 from ..results import describe, filter, instances_to_coco_json, plain
 from ..structures import Outputs
 from ..visualizer import draw
+from ..visualizer.image import bands_to_look_at
 from .batcher import Batcher
 from .limits import Limits
 from .metrics import Metrics
@@ -111,7 +112,7 @@ class Service:
         except ClientDisconnect:
             status, reason = _GONE, "the client went away"
         except ImageError as error:
-            is_too_large = isinstance(error.__cause__, Image.DecompressionBombError)
+            is_too_large = isinstance(error.__cause__, (Image.DecompressionBombError, MemoryError))
             status, reason = (413 if is_too_large else 400), str(error)
         except LitepredError as error:  # of what was asked for, this model has nothing
             status, reason = 422, str(error)
@@ -209,7 +210,8 @@ class Service:
         elif wanted.classes:
             raise RefusalError(422, f"classes came, but this model finds {', '.join(outputs)} and no instances")
         if wanted.format == "png":
-            picture = draw(read_image(Upload(data)), outputs, metadata, threshold=wanted.threshold)
+            image = bands_to_look_at(self._predictor.read(Upload(data)), self._predictor.input_format)
+            picture = draw(image, outputs, metadata, threshold=wanted.threshold)
             file = io.BytesIO()
             Image.fromarray(picture[:, :, ::-1]).save(file, "PNG", compress_level=3)
             return Response(file.getvalue(), media_type="image/png")

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from ..data import bands_for_array
 from ..errors import ImageError, LitepredError, WriteError
 from ..files import whole_file
 
-__all__ = ["SMALL_SIDE", "VisImage", "as_rgb", "scale_to_look_at"]
+__all__ = ["SMALL_SIDE", "VisImage", "as_rgb", "bands_to_look_at", "scale_to_look_at"]
 
 SMALL_SIDE = 240  # pixels of the shorter side, below which labels cover much of a picture
 
@@ -92,6 +93,25 @@ def scale_to_look_at(size_hw: tuple[int, ...]) -> int:
     """
     short, long = min(size_hw), max(size_hw)
     return max(1, min(-(-480 // short), 1600 // long)) if short < SMALL_SIDE else 1
+
+
+def bands_to_look_at(image: np.ndarray, input_format: str) -> np.ndarray:
+    """Return what is to be seen of an image (H, W, C) as `Predictor.read` gives it: uint8, gray or BGR.
+
+    Of other than one or three bands, the first three of the file are red, green and blue, and of two the first is gray.
+    Of floats the darkest and the brightest 2 % of each band become black and white.
+
+    Args:
+        image: uint8 or floats.
+        input_format: of the predictor, "BGR" or "RGB".
+    """
+    number = image.shape[2]
+    if number not in (1, 3):
+        image = bands_for_array(image, number, input_format)[:, :, [2, 1, 0] if number > 2 else [0]]
+    if image.dtype == np.uint8:
+        return image
+    low, high = np.percentile(image, (2, 98), axis=(0, 1)).astype(np.float32)
+    return ((image - low) * (255 / np.maximum(high - low, 1e-9))).clip(0, 255).astype(np.uint8)
 
 
 def as_rgb(image: ArrayLike, order: str = "RGB") -> np.ndarray:

@@ -135,6 +135,10 @@ def test_without_a_command_the_help_is_shown(capsys):
         ("benchmark", ["é.x"]),
         ("benchmark", ["--table", "é.x"]),
         ("convert", ["é.x", "out"]),
+        ("convert", ["in", "é.x"]),
+        ("predict", ["--output", "é.x", "--coco", "é.x", "--csv", "é.x", "--panoptic", "é.x", "--labels", "é.x"]),
+        ("push", ["in", "hf://a/b", "--only-write", "é.x"]),
+        ("export", ["model", "é.x"]),
         ("push", ["é.x", "hf://a/b"]),
         ("inspect", ["é.x"]),
         ("predict", ["é.x", "é.x"]),
@@ -157,4 +161,18 @@ def test_names_of_files_are_those_on_the_disk(name, typed, form, tmp_path, monke
     Path(stored).touch()
     given = vars(parser_of(name).parse_args([normalize("NFD" if form == "NFC" else "NFC", one) for one in typed]))
     values = [one for value in given.values() for one in (value if isinstance(value, list) else [value])]
-    assert values.count(stored) == typed.count("é.x")
+    assert [*map(str, values)].count(stored) == typed.count("é.x")
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        *(("predict", f"--{option}") for option in ("output", "coco", "csv", "panoptic", "labels")),
+        ("benchmark", "--table"),
+        ("push", "--only-write"),
+    ],
+)
+def test_nothing_is_written_to_standard_output(name, option, capsys):
+    with pytest.raises(SystemExit):
+        parser_of(name).parse_args([option, "-"])
+    assert f"argument {option}: '-' came, but nothing is written to standard output" in capsys.readouterr().err

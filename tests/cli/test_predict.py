@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from unicodedata import normalize
@@ -255,7 +256,7 @@ class TestInputs:
         small_page(pages / "[2]" / "a.png")
         assert list(inputs.expand(["pages/[2]/*.png", "pages/[2]"])) == ["pages/[2]/a.png"] * 2
 
-    @pytest.mark.parametrize("name", ["Größe/é.png", "Größe/*.png", "Größe"])
+    @pytest.mark.parametrize("name", ["Größe/é.png", "Größe/*.png", "Größe/é*", "Größe/**/*.png", "**/é.*", "Größe"])
     @pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
     def test_folders_and_files_in_the_other_form(self, name, form, other, pages):
         folder = pages / normalize(form, "Größe")
@@ -264,6 +265,14 @@ class TestInputs:
         assert list(inputs.expand([normalize(other, f"pages/{name}")])) == [
             f"pages/{folder.name}/{normalize(other, 'é.png')}"
         ]
+
+    @pytest.mark.skipif(os.name == "nt", reason="Windows lets few people make links")
+    @pytest.mark.parametrize("pattern", ["**/*.png", "pages/**/*.png"])
+    def test_links_to_a_folder_lead_to_its_images_once(self, pattern, pages):
+        (pages / "above").symlink_to(pages.parent)
+        (pages / "again").symlink_to(pages)
+        (pages / "same.png").symlink_to("a.png")  # an image in its own right
+        assert list(inputs.expand([pattern])) == ["pages/a.png", "pages/same.png"]
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
     def test_a_pipe_is_not_waited_for(self, pages):
@@ -330,6 +339,22 @@ class TestFiles:
         with Image.open(pages.parent / "lab" / "a.png") as picture:
             assert picture.size == (96, 64)
             assert set(np.unique(np.asarray(picture))) <= {0, 1, 2, 3}
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    @pytest.mark.parametrize("input_format", ["BGR", "RGB"])
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_pictures_of_four_bands_have_the_colours_of_the_file(self, workers, input_format, pages):
+        cfg = tiny_cfg("fpn")
+        cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, cfg.INPUT.FORMAT = [100.0] * 4, [50.0] * 4, input_format
+        cfg.INPUT.MIN_SIZE_TEST = 64
+        Path("config.yaml").write_text(cfg.dump())
+        colours = np.random.default_rng(0).integers(0, 256, (240, 240, 4), dtype=np.uint8)
+        for name in "xy":
+            Image.fromarray(colours).save(pages / f"{name}.png")
+        typed = ["pages/x.png", "pages/y.png", "--config", "config.yaml", "--threshold", "1", "--workers", workers]
+        assert main(["predict", *typed]) == 0
+        with Image.open("litepred-output/x.png") as picture:
+            np.testing.assert_array_equal(np.asarray(picture), colours[:, :, :3])
 
     def test_nothing_found_gives_valid_files(self, pages, capsys):
         options = ["--threshold", "1", "--no-save-images", "--coco", "c.json", "--csv", "c.csv"]
@@ -865,8 +890,17 @@ def test_streams_are_not_called_images(address, rest):
         image_to_array("https://h/a.png")
 
 
-def test_a_drawn_video_is_as_long_as_the_one_that_was_read(tmp_path):
-    """Where frames stay for long, so do the pictures; the file that is written has one rate."""
+@pytest.mark.parametrize(
+    ("times_s", "pictures", "told"),
+    [
+        ((0, 0.1, 0.13, 1.0, 2.0), 21, 0),
+        ((0, 10.0), 101, 0),
+        ((0, 0.1, 3600.0, 3600.1, 3601.1), 2 + 100 + 1 + 10, 1),
+        ((0, 60.0, 120.0, 120.1), 1 + 100 + 100 + 1, 1),
+    ],
+)
+def test_a_drawn_video_is_as_long_as_the_one_that_was_read(times_s, pictures, told, tmp_path):
+    """Where frames stay for long, so do the pictures, up to ten seconds; the file that is written has one rate."""
 
     class Reader:
         fps, is_camera = 10.0, False
@@ -879,10 +913,12 @@ def test_a_drawn_video_is_as_long_as_the_one_that_was_read(tmp_path):
 
     options = argparse.Namespace(save_images=True, save_json=False, output=tmp_path, masks=None, coco=None, csv=None)
     options.panoptic = options.labels = options.format = None
-    with ExitStack() as stack:
+    with ExitStack() as stack, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         files = RunFiles(options, Metadata(), stack)
         with files.video(Item("a.mp4", "a.mp4", "a", None, True), Reader()) as add:
-            for index, time_s in enumerate((0, 0.1, 0.13, 1.0, 2.0)):
+            for index, time_s in enumerate(times_s):
                 add(Frame(index, time_s), {"instances": Instances((32, 32))})
+    assert sum("a.mp4 has more than 10 s between two frames" in str(one.message) for one in caught) == told
     with VideoReader(tmp_path / "a.mp4") as reader:
-        assert len(list(reader)) == 21
+        assert len(list(reader)) == pictures

@@ -12,7 +12,7 @@ from tiny_models import tiny_cfg
 from torch.nn import functional as F
 
 from litepred import ImageError, Predictor
-from litepred.data import ResizeShortestEdge, ResizeTransform
+from litepred.data import ResizeShortestEdge, ResizeTransform, VideoReader, video_file
 
 RNG = np.random.default_rng(4)
 
@@ -77,3 +77,34 @@ def test_floats_up_to_1_for_a_model_of_255_are_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         predictor_of(3)(image * 255)
+
+
+@pytest.fixture
+def video(tmp_path):
+    with video_file(tmp_path / "a.mp4", 5, (48, 64)) as add:
+        for _ in range(3):
+            add(RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    return tmp_path / "a.mp4"
+
+
+@pytest.mark.parametrize("is_camera", [False, True])
+def test_frames_are_gray_to_a_model_of_gray(is_camera, video):
+    """As files of them would be; what comes back with the answers stays in colour."""
+    predictor = predictor_of(1)
+    reader = VideoReader(video)
+    reader.is_camera = is_camera
+    seen = list(predictor.stream(reader))
+    assert len(seen) == 3
+    for frame, _, _, outputs in seen:
+        assert frame.shape == (48, 64, 3)
+        expected = predictor(Image.fromarray(frame[:, :, ::-1]))["instances"]
+        assert torch.equal(outputs["instances"].pred_boxes.tensor, expected.pred_boxes.tensor)
+        assert len(expected)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_a_video_for_a_model_of_other_channels(channels, video):
+    with pytest.raises(
+        ImageError, match=rf"a\.mp4 is a video, .* have 3 channels, but the model takes {channels}: give"
+    ):
+        predictor_of(channels).stream(video)

@@ -10,6 +10,7 @@ import io
 import os
 import struct
 import sys
+import tempfile
 import warnings
 import zlib
 from pathlib import Path
@@ -63,6 +64,24 @@ def encoded(format: str, image: Image.Image = PLAIN, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
+
+
+class Download(io.BytesIO):
+    """It comes once."""
+
+    def seekable(self):
+        return False
+
+    def seek(self, *_):
+        raise io.UnsupportedOperation("seek")
+
+
+def failing(error: Exception, kind: type[io.BytesIO] = io.BytesIO) -> Any:
+    class Failing(kind):
+        def read(self, *_):
+            raise error
+
+    return lambda _: Failing()
 
 
 def oriented(orientation: int) -> Any:
@@ -305,6 +324,20 @@ ROWS = [
     Row("open, truncated", lambda _: io.BytesIO(JPEG[: len(JPEG) // 2]), "the BytesIO cannot be.*is the file complete"),
     Row("open, PostScript", lambda _: io.BytesIO(EPS), "the BytesIO is EPS, which is drawn by running a program"),
     Row("open as text", lambda _: io.StringIO("text"), "the StringIO is open as text: open it with mode 'rb'"),
+    Row("open as text, of any bytes", lambda f: saved("text.jpg")(f).open(encoding="latin-1"), "is open as text"),
+    Row("temporary, as text", lambda _: tempfile.NamedTemporaryFile("w+"), "is open as text"),  # noqa: SIM115
+    Row("download, PNG", lambda _: Download(encoded("PNG")), BGR),
+    Row("download, TIFF", lambda _: Download(encoded("TIFF")), BGR),
+    Row("download, WebP", lambda _: Download(encoded("WEBP", lossless=True)), BGR),
+    Row("download, text", lambda _: Download(b"<!DOCTYPE html>"), "the Download is a web page"),
+    Row(
+        "download, broken off",
+        failing(ConnectionResetError(104, "it ended"), Download),
+        "the Failing cannot be read: it ended$",
+    ),
+    Row("disk that fails", failing(PermissionError(13, "not yours")), "the Failing cannot be read: not yours$"),
+    Row("odd place", failing(OSError(22, "Invalid argument")), "cannot be read as an image.*: is the file complete"),
+    Row("too little memory", failing(MemoryError()), "the Failing takes more memory than is left: make it smaller"),
     Row("open for writing", lambda folder: (folder / "new").open("wb"), "the BufferedWriter cannot be read"),
     Row("directory", lambda folder: folder, "is a directory: expected an image file"),
     Row("missing file", lambda folder: folder / "nowhere.png", "there is no file.*working folder"),

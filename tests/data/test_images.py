@@ -13,7 +13,7 @@ from golden_answers import ASSETS
 from PIL import Image
 
 from litepred.data import image_size, image_to_array, read_image
-from litepred.errors import ImageError, LitepredError
+from litepred.errors import ImageError, LitepredError, in_words_of_commands
 
 rng = np.random.default_rng(0)
 BGR = rng.integers(0, 256, (6, 5, 3), dtype=np.uint8)
@@ -173,6 +173,32 @@ class TestReadImage:
 
     def test_errors_are_of_the_family(self):
         assert issubclass(ImageError, LitepredError)
+
+
+@pytest.mark.parametrize(
+    ("make", "in_python", "in_commands"),
+    [
+        (
+            lambda path: Image.new("L", (8, 8)).save(
+                path, "GIF", save_all=True, append_images=[Image.new("L", (8, 8), 9)]
+            ),
+            "several frames, and the first is taken: pass each as a Pillow image",
+            "several frames, and the first is taken: write them as PNGs or as a video first",
+        ),
+        (
+            lambda path: Image.fromarray(np.full((8, 8), 4095, np.uint16)).save(path, "PNG"),
+            "scale it to 0…255 as uint8 and pass the array",
+            "scale it to 0…255 as uint8 first",
+        ),
+    ],
+    ids=["frames", "dark"],
+)
+def test_warnings_in_the_words_of_who_reads_them(make, in_python, in_commands, tmp_path):
+    make(tmp_path / "file")
+    with pytest.warns(UserWarning, match=f"{in_python}$"):
+        read_image(tmp_path / "file")
+    with in_words_of_commands(), pytest.warns(UserWarning, match=f"{in_commands}$"):
+        read_image(tmp_path / "file")
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "JPEG2000", "AVIF"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import sys
@@ -15,7 +16,7 @@ from PIL import Image
 
 from litepred.data import image_size, image_to_array, read_image
 from litepred.data.tiff import read_tags
-from litepred.errors import ImageError
+from litepred.errors import ImageError, in_words_of_commands
 
 G8 = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 RGB8 = np.dstack([G8, G8[::-1], G8[:, ::-1]])
@@ -400,3 +401,34 @@ def test_jpeg_2000_of_16_bits(bands, tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.jp2"), cv2.imread(str(tmp_path / "a.jp2")))
     with open(tmp_path / "a.jp2", "rb") as file:
         assert read_image(file).min() > 150
+
+
+def test_too_little_memory_for_bands_is_told(monkeypatch):
+    tifffile = pytest.importorskip("tifffile")
+
+    def full(_):
+        raise MemoryError
+
+    monkeypatch.setattr(tifffile, "TiffFile", full)
+    with pytest.raises(ImageError, match="the BytesIO takes more memory than is left"):
+        image_to_array(io.BytesIO(tiff_of(BANDS5)), channels=5)
+
+
+@pytest.mark.parametrize(
+    ("array", "in_python", "in_commands"),
+    [
+        (
+            BANDS5,
+            r"5 channels, whose predictor\.read\(path\) gives what draw and crops take, or .* array",
+            "5 channels",
+        ),
+        (RGB8.astype(np.float32), "first, or pass them as an array if .* as they are", "as uint8 first"),
+    ],
+)
+def test_what_to_do_in_the_words_of_who_reads_it(array, in_python, in_commands):
+    pytest.importorskip("tifffile")
+    data = tiff_of(array)
+    with pytest.raises(ImageError, match=f"{in_python}$"):
+        read_image(io.BytesIO(data))
+    with in_words_of_commands(), pytest.raises(ImageError, match=f"{in_commands}$"):
+        read_image(io.BytesIO(data))

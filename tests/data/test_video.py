@@ -208,6 +208,15 @@ def test_videos_are_told_by_content(format, tmp_path):
         ("a.wma", b"0&\xb2u\x8ef\xcf\x11", False),
         ("a.wmv", b"0&\xb2u\x8ef\xcf\x11", True),
         ("a.mka", b"\x1aE\xdf\xa3", False),
+        ("a.WEBA", b"\x1aE\xdf\xa3", False),
+        ("a.m4a", b"\0\0\0\x1cftypmp42\0\0\0\0", False),
+        ("a.m4b", b"\0\0\0\x1cftypisom\0\0\0\0", False),
+        ("a.m4r", b"\0\0\0\x1cftypdash\0\0\0\0", False),
+        ("a.3ga", b"\0\0\0\x1cftyp3gp4\0\0\0\0", False),
+        *(
+            (f"a.{end}", b"OggS\0\2" + bytes(22) + b"OpusHead" + bytes(9) + b"\x01video", False)
+            for end in ("oga", "opus")
+        ),
         ("a.mp4", b"", True),  # so that what reads videos says what is wrong
         ("a.MP4", b"text", True),
         ("a.mjpeg", b"\xff\xd8\xff\xe0", True),
@@ -256,7 +265,7 @@ def test_a_size_that_cannot_be_written(tmp_path):
     [
         ("nowhere.mp4", "there is no file 'nowhere.mp4'"),
         (".", "'.' is a folder: expected one video, such as each of "),
-        ("text.mp4", "cannot be opened as a video: expected MP4"),
+        ("text.mp4", "cannot be opened as a video: expected MP4.* has pictures and not sound alone"),
         ("camera:999", "camera 999 cannot be opened as a video: is it connected"),
         ("/dev/video999", "camera 999 cannot be opened as a video: is it connected"),
         (-1, "-1 is no video: expected a file's path, or camera:0"),  # OpenCV would crash

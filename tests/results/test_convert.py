@@ -127,6 +127,16 @@ class TestCrops:
         assert np.array_equal(first, self.IMAGE[0:16, 0:14])
         assert second.shape == (20, 30, 3)
 
+    @pytest.mark.parametrize("shape", [(), (1,), (2,), (3,), (4,), (5,)])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+    def test_bands(self, shape, dtype):
+        """Gray becomes BGR and alpha goes, as ever; others stay."""
+        image = np.random.default_rng(0).integers(0, 256, (*SIZE, *shape)).astype(dtype)
+        expected = {(): np.dstack([image] * 3), (1,): np.dstack([image] * 3), (4,): image[..., :3]}.get(shape, image)
+        assert np.array_equal(crops(image, found())[0], expected[3:12, 2:10])
+        (cut, _) = crops(image, found(MASKS), masked=True)
+        assert np.array_equal(cut[..., :-1], expected[3:12, 2:10]) and (cut[..., -1] == 255).all()
+
     def test_a_rotated_box_is_cut_upright(self):
         turned = Instances(SIZE, pred_boxes=RotatedBoxes(torch.tensor([[15.0, 10, 8, 4, 90]])))
         assert [one.shape for one in crops(self.IMAGE, turned)] == [(8, 4, 3)]

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from data.test_bands import predictor_of
+from data.test_tiff import tiff_of
 from fastapi.testclient import TestClient
 from PIL import Image
 from process_worker import answer, images, tiny_predictor
@@ -146,6 +148,17 @@ def test_picture(client):
     assert (picture != images()[0][:, :, ::-1]).any()
     untouched = everything(client, format="png", threshold=1)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(untouched.content))), images()[0][:, :, ::-1])
+
+
+def test_picture_of_many_bands():
+    """Those of a file are its first three as red, green and blue."""
+    pytest.importorskip("tifffile")
+    bands = np.dstack([np.arange(i, i + 96, dtype=np.uint8).reshape(8, 12) for i in range(5)])
+    with TestClient(create_app(predictor_of(5), LIMITS)) as client:
+        response = everything(client, tiff_of(bands), format="png", threshold=1)
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(response.content))), bands[:, :, :3])
+        response = everything(client, tiff_of(bands.astype(np.float32) * 100), format="png", threshold=1)
+        assert len(np.unique(np.asarray(Image.open(io.BytesIO(response.content))))) > 80
 
 
 @pytest.fixture

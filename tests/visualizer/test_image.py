@@ -4,7 +4,7 @@ from PIL import Image
 
 from litepred.errors import ImageError, LitepredError
 from litepred.visualizer import VisImage
-from litepred.visualizer.image import as_rgb
+from litepred.visualizer.image import as_rgb, bands_to_look_at
 
 PICTURE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 
@@ -101,3 +101,36 @@ def test_as_rgb_of_no_image(shape):
 def test_as_rgb_of_many_bands(bands, shown):
     image = np.arange(bands, dtype=np.float32) * np.ones((4, 6, 1), np.float32) * 90
     np.testing.assert_array_equal(as_rgb(image), image[:, :, shown])
+
+
+BANDS = np.arange(4 * 6 * 5, dtype=np.uint8).reshape(4, 6, 5)
+SPREAD = np.linspace(0, 1, 101)[:, None, None] * np.float32(
+    [1, 10_000, 0.001, 7, 9]
+)  # 2 % of a band are two of its rows
+
+
+@pytest.mark.parametrize(
+    ("image", "input_format", "expected"),
+    [
+        (PICTURE, "BGR", PICTURE),
+        (PICTURE, "RGB", PICTURE),  # in BGR all the same
+        (PICTURE[:, :, :1], "RGB", PICTURE[:, :, :1]),
+        (BANDS[:, :, :2], "BGR", BANDS[:, :, :1]),
+        (BANDS[:, :, 1::-1], "RGB", BANDS[:, :, :1]),
+        (BANDS[:, :, :4], "BGR", BANDS[:, :, 2::-1]),
+        (BANDS[:, :, 3::-1], "RGB", BANDS[:, :, 2::-1]),
+        (BANDS, "BGR", BANDS[:, :, 2::-1]),
+        (np.zeros((4, 6, 5), np.float32), "BGR", np.zeros((4, 6, 3), np.uint8)),
+    ],
+)
+def test_what_is_seen_of_bands(image, input_format, expected):
+    seen = bands_to_look_at(image, input_format)
+    np.testing.assert_array_equal(seen, expected)
+    assert seen.dtype == np.uint8
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 5])
+def test_floats_of_any_range_are_seen(bands):
+    seen = bands_to_look_at(SPREAD[:, :, :bands] - 0.5, "BGR").astype(int)
+    assert (seen[:3] == 0).all() and (seen[99:] == 255).all()
+    assert (np.diff(seen[2:98], axis=0) > 0).all() and (abs(seen[50] - 127) <= 1).all()
