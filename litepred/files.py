@@ -33,6 +33,7 @@ __all__ = [
     "cache_folder",
     "camera_number",
     "check_targets",
+    "check_writable",
     "is_address",
     "is_stream_address",
     "is_video_address",
@@ -202,6 +203,18 @@ def check_targets(sources: Iterable[str | os.PathLike[str]], targets: Iterable[s
         written.add(where)
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Check, before the work of making a file, that `whole_file` could write it.
+
+    Raises:
+        WriteError: it could not.
+    """
+    with _begun(Path(path)) as file:
+        pass
+    with suppress(OSError):  # as in `whole_file`
+        os.unlink(file.name)
+
+
 @contextmanager
 def whole_file(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` for writing bytes, and rename it to ``path`` when the block ends.
@@ -219,11 +232,7 @@ def whole_file(path: str | os.PathLike[str], *, durable: bool = False) -> Iterat
             pass unchanged.
     """
     target = Path(path)
-    with naming(target):
-        if os.path.exists(target) and not os.path.isfile(target):  # told before the work instead of after it
-            code, kind = (errno.EISDIR, "a folder") if os.path.isdir(target) else (errno.EINVAL, "not a regular file")
-            raise OSError(code, f"it is {kind}")
-        raw = _TemporaryFile(target)
+    raw = _begun(target)
     file = io.BufferedWriter(raw)
     try:
         yield file
@@ -239,6 +248,14 @@ def whole_file(path: str | os.PathLike[str], *, durable: bool = False) -> Iterat
             file.close()
         with suppress(OSError):  # such as that of Windows while another program looks into the file
             os.unlink(raw.name)
+
+
+def _begun(target: Path) -> _TemporaryFile:
+    with naming(target):
+        if os.path.exists(target) and not os.path.isfile(target):  # told before the work instead of after it
+            code, kind = (errno.EISDIR, "a folder") if os.path.isdir(target) else (errno.EINVAL, "not a regular file")
+            raise OSError(code, f"it is {kind}")
+        return _TemporaryFile(target)
 
 
 class _TemporaryFile(io.FileIO):

@@ -37,7 +37,7 @@ from .tta import GeneralizedRCNNWithTTA
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-__all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame", "parts_of_others"]
+__all__ = ["DefaultPredictor", "ModelInput", "Predictor", "StreamedFrame", "parts_of_others", "several_images"]
 
 _Source: TypeAlias = "ImageLike | Callable[[], ImageLike]"
 _MOST_THREADS = 1024  # OpenMP takes any number, and then has no memory for the stacks
@@ -180,7 +180,8 @@ class Predictor:
             raise ConfigError(f"engine is {engine!r}: expected one of torch, {', '.join(extensions.engines())}")
         prepare_process(_TORCH_PROCESS)
         if threads is not None:
-            torch.set_num_threads(_count("threads", threads, _MOST_THREADS))
+            threads = _count("threads", threads, _MOST_THREADS)
+            torch.set_num_threads(threads)
         with _collector_paused():
             resolved = resolve_model(cfg, weights, device, class_names, infer_num_classes)
             self.engine = engine or ("onnxruntime" if resolved.is_exported else "torch")
@@ -322,7 +323,11 @@ class Predictor:
             ConfigError: when the model cannot find what is chosen, such as more than an exported file reports.
         """
         choice, tiled = self._split(way)
-        answer = self.run([self.prepare(image)], **choice)[0] if tiled is None else tiled(image)  # type: ignore[arg-type]
+        if tiled is not None:
+            return self._known([tiled(image)], image)[0]
+        (answer,) = self._run_each([self.prepare(image)], [_path(image)], choice)  # type: ignore[arg-type]
+        if isinstance(answer, ImageError):
+            raise answer
         return self._known([answer], image)[0]
 
     def _split(self, way: Way, batch_size: int | None = None) -> tuple[Choice, Callable[[Any], Outputs] | None]:
@@ -430,11 +435,7 @@ class Predictor:
 
     def _known(self, answers: list[Outputs], image: Any = None) -> list[Outputs]:
         """Let instances know the names of their classes, and where their image is, which is not kept for them."""
-        known: Any = None
-        if isinstance(image, (np.ndarray, Image.Image)):
-            known = weakref.ref(image)
-        elif isinstance(image, (str, os.PathLike)):
-            known = os.fspath(image)
+        known = weakref.ref(image) if isinstance(image, (np.ndarray, Image.Image)) else _path(image)
         origin = Origin(self.metadata.get("thing_classes") or (), known)
         for one in answers:
             if not isinstance(one, Mapping):  # of a model of somebody else's
@@ -478,8 +479,8 @@ class Predictor:
                 arguments that return it, which the thread calls. At most twice ``batch_size`` images are held at once.
             batch_size: the most images to run together. By default 4 on an accelerator and 1 on the CPU, which is as
                 busy with one image as with four.
-            return_errors: yield the `ImageError` of an image that cannot be read in the place of its answer, and go
-                on, instead of raising it.
+            return_errors: yield the `ImageError` of an image that cannot be read, or that the model does not take, in
+                the place of its answer, and go on, instead of raising it.
             **way: as `__call__` takes it, for all of the images. With ``tile`` each image is read when its turn comes,
                 and ``batch_size`` of its tiles run together.
 
@@ -487,19 +488,11 @@ class Predictor:
             A dict per image, in order.
 
         Raises:
-            ImageError: when an image cannot be read, at its turn; or when ``images`` is a single image or no iterable.
+            ImageError: when an image cannot be read or is not taken, at its turn; or when ``images`` is a single image
+                or no iterable.
             ConfigError: when ``batch_size`` is not a whole number above 0, or as `__call__` raises it.
         """
-        is_file = isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read")
-        if is_file or (isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype.kind not in "OUT"):
-            raise ImageError(
-                f"batch() got a single {type(images).__name__}: expected a list of images, such as "
-                "sorted(Path(folder).iterdir()), or call predictor(image)"
-            )
-        try:
-            source = iter(images)
-        except TypeError as error:
-            raise ImageError(f"batch() got {images!r:.100}: expected a list of images, a generator …") from error
+        source = several_images(images, "batch()")
         batch_size = self.usual_batch_size if batch_size is None else _count("batch_size", batch_size)
         choice, tiled = self._split(way, batch_size)
         if tiled is not None:
@@ -523,34 +516,48 @@ class Predictor:
         padded_size = getattr(self.model, "padded_size", lambda image: tuple(image.shape[1:]))
         with ThreadPoolExecutor(max_workers=1) as reader:
 
-            def read() -> list[Future[ModelInput]]:
-                some: list[Future[ModelInput]] = []
+            def read() -> list[tuple[Future[ModelInput], str | None]]:
+                some: list[tuple[Future[ModelInput], str | None]] = []
                 try:
                     for image in islice(images, batch_size):
-                        some.append(reader.submit(lambda one: self.prepare(one() if callable(one) else one), image))
+                        future = reader.submit(lambda one: self.prepare(one() if callable(one) else one), image)
+                        some.append((future, _path(image)))
                 except Exception as error:  # of the source itself: it comes after the answers for what was read before
-                    some.append(Future())
-                    some[-1].set_exception(error)
+                    some.append((Future(), None))
+                    some[-1][0].set_exception(error)
                 return some
 
             coming = read()
             while coming:
-                inputs, coming = coming, read()
+                some, coming = coming, read()
                 groups: dict[tuple[int, int], list[int]] = {}
-                for i, one in enumerate(inputs):
+                for i, (one, _) in enumerate(some):
                     if one.exception() is None:
                         groups.setdefault(padded_size(one.result()["image"]), []).append(i)
-                answers: dict[int, Outputs] = {}
+                answers: dict[int, Outputs | ImageError] = {}
                 for members in groups.values():
-                    answers.update(zip(members, self.run([inputs[i].result() for i in members], **choice)))
-                for i, one in enumerate(inputs):
-                    error = one.exception()
+                    inputs, paths = [some[i][0].result() for i in members], [some[i][1] for i in members]
+                    answers.update(zip(members, self._run_each(inputs, paths, choice)))
+                errors = {i: one for i, one in answers.items() if isinstance(one, ImageError)}
+                for i, (one, _) in enumerate(some):
+                    error = one.exception() or errors.get(i)
                     if isinstance(error, ImageError) and return_errors:
                         yield error
                     elif error is not None:
                         raise error
                     else:
                         yield answers.pop(i)
+
+    def _run_each(
+        self, inputs: Sequence[ModelInput], paths: Sequence[str | None], choice: Choice
+    ) -> Sequence[Outputs | ImageError]:
+        """Run the model as `run` does; an image that it refuses gets the error, which names its file, as its answer."""
+        try:
+            return self.run(inputs, **choice)
+        except ImageError as error:
+            if len(inputs) > 1:
+                return [self._run_each([one], [path], choice)[0] for one, path in zip(inputs, paths)]
+            return [error if paths[0] is None else ImageError(f"{paths[0]!r}: {error}")]
 
     def stream(
         self,
@@ -610,6 +617,29 @@ def parts_of_others(model: torch.nn.Module) -> list[str]:
     """Return the names of the classes in a model that are neither litepred's nor torch's."""
     kinds = {type(part) for part in model.modules()}
     return sorted(kind.__qualname__ for kind in kinds if not kind.__module__.startswith(_OURS))
+
+
+def several_images(images: Any, name: str) -> Iterator[Any]:
+    """Return an iterator over images that came as ``name``.
+
+    Raises:
+        ImageError: they are a single image, or no iterable.
+    """
+    is_one = isinstance(images, (str, os.PathLike, Image.Image)) or hasattr(images, "read")
+    if is_one or (isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype.kind not in "OUT"):
+        raise ImageError(
+            f"{name} got a single {type(images).__name__}: expected a list of images, such as "
+            "sorted(Path(folder).iterdir()), or [image] for one"
+        )
+    try:
+        return iter(images)
+    except TypeError as error:
+        raise ImageError(f"{name} got {images!r:.100}: expected a list of images, a generator …") from error
+
+
+def _path(image: Any) -> str | None:
+    """Return the path of an image that came as one."""
+    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
 
 
 def _check_engine(engine: str, resolved: ResolvedModel, exact: bool, compile: bool, tta: bool) -> None:

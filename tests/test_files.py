@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from unicodedata import normalize
 
@@ -13,7 +14,7 @@ from full_disk import disk_with_room_for
 from PIL import Image
 
 from litepred.errors import LitepredError, WriteError
-from litepred.files import as_stored, check_targets, is_address, whole_file
+from litepred.files import as_stored, check_targets, check_writable, is_address, whole_file
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,16 @@ def test_a_folder_is_refused_before_anything_is_written(name, tmp_path, monkeypa
     (tmp_path / "folder").mkdir()
     with pytest.raises(WriteError, match="it is a folder"), whole_file(name):
         pytest.fail("the body began")
+    with pytest.raises(WriteError, match="it is a folder"):
+        check_writable(name)
+
+
+@pytest.mark.parametrize(("name", "told"), [("a.png", None), ("b.png", None), ("none/a.png", "there is no folder")])
+def test_asking_first_leaves_all_as_it_was(name, told, tmp_path):
+    (tmp_path / "a.png").write_text("old")
+    with pytest.raises(WriteError, match=told) if told else nullcontext():
+        check_writable(tmp_path / name)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.png", "old")]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")

@@ -275,6 +275,27 @@ class TestBatch:
             else:
                 assert answer["instances"].image_size == (8, 8 + i)
 
+    @pytest.mark.parametrize("batch_size", [1, 2, 9])
+    @pytest.mark.parametrize("refused", [(), (0,), (1, 2), (0, 1, 2, 3)])
+    def test_what_the_model_refuses_is_an_error_of_that_image_alone(
+        self, page_predictor, refused, batch_size, monkeypatch
+    ):
+        def run(inputs):
+            if black := [i for i, one in enumerate(inputs) if not one["image"].any()]:
+                raise ImageError(f"input {black[0]} is black")
+            return [{"brightest": int(one["image"].max())} for one in inputs]
+
+        monkeypatch.setattr(page_predictor, "run", run)
+        images = [np.full((8, 8, 3), 0 if i in refused else 1 + i, np.uint8) for i in range(4)]
+        answers = list(page_predictor.batch(images, batch_size, return_errors=True))
+        told = [str(one) if isinstance(one, ImageError) else one["brightest"] for one in answers]
+        assert told == ["input 0 is black" if i in refused else 1 + i for i in range(4)]
+        if refused:
+            answers = page_predictor.batch(images, batch_size)
+            assert [next(answers)["brightest"] for _ in range(refused[0])] == [1 + i for i in range(refused[0])]
+            with pytest.raises(ImageError, match="input 0 is black"):
+                next(answers)
+
     @pytest.mark.parametrize("return_errors", [False, True])
     def test_an_error_that_is_not_the_images_is_raised(self, page_predictor, return_errors):
         def fail():
@@ -373,6 +394,15 @@ class TestConstruction:
         with pytest.raises(ConfigError, match=r"threads is .*: expected 1 or more.*1024 at most"):
             Predictor(threads=threads)
         assert torch.get_num_threads() == before
+
+    def test_threads_of_numpy_are_a_plain_number(self, monkeypatch):
+        found = []
+        monkeypatch.setattr(
+            Predictor, "_build", lambda self, resolved, precision, threads, exact: found.append(threads) or 1 / 0
+        )
+        with pytest.raises(ZeroDivisionError):
+            Predictor(threads=np.int64(torch.get_num_threads()))
+        assert [type(one) for one in found] == [int]
 
     @pytest.mark.parametrize("weights", [3, [], b"model.pth", torch.nn.Linear(1, 1)])
     def test_what_are_no_weights(self, weights):

@@ -201,8 +201,10 @@ class _Worker:
 
     def answer(self, item: Item) -> Answer:
         start = time.perf_counter()
-        image = self.predictor.read(item.source)
-        outputs = next(self.predictor.batch([image], self.arguments.batch_size, **self.way))
+        files = predict_files(self.predictor, [item], lambda item: item.source, self.arguments.batch_size, self.way)
+        _, image, outputs = next(files)
+        if isinstance(outputs, ImageError) or image is None:
+            raise outputs  # type: ignore[misc]
         order = self.predictor.input_format
         answer = _answer(self.files, item, image, order, outputs, time.perf_counter() - start)
         return answer._replace(outputs=self._needed(outputs))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import LitepredError
 from ..extensions import model_file_reader
-from ..files import as_stored, is_address
+from ..files import as_stored, check_writable, is_address
 from .arguments import CommandParser, add
 
 if TYPE_CHECKING:
@@ -271,6 +271,7 @@ def check_output(name: str, target: Path, suffixes: Sequence[str], force: bool) 
     if target.exists() and not (force and target.is_file()):
         advice = "choose another name" + (", or replace it with --force" if target.is_file() else "")
         raise LitepredError(f"{name} is {str(target)!r}, which is there already: {advice}")
+    check_writable(target)
 
 
 def count_types(tensors: Iterable[Tensor]) -> dict[str, int]:

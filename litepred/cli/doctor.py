@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .. import __version__
+from ..errors import LitepredError
 from .arguments import CommandParser, add
 from .common import megabytes, opencv_failure, print_json, table
 
@@ -41,6 +42,10 @@ _EXTRAS = {  # by the name of litepred's own extra
     "video": ("av",),
     "supervision": ("supervision",),
     "ray": ("ray",),
+}
+_OTHER_NAMES = {  # of packages that hold the same module
+    "opencv-python": ("opencv-python-headless",),
+    "onnxruntime": ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
 }
 _PRECISIONS = ("bfloat16", "float16")
 
@@ -91,7 +96,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _installed(name: str) -> str:
-    for one in (name, f"{name}-headless"):  # OpenCV is there in both kinds
+    for one in (name, *_OTHER_NAMES.get(name, ())):
         try:
             return metadata.version(one)
         except metadata.PackageNotFoundError:
@@ -173,8 +178,17 @@ def chosen() -> Iterator[tuple[str, str]]:
 def _caches() -> Iterator[tuple[str, str]]:
     from ..files import cache_folder
 
-    folder = cache_folder().absolute()
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    held = f"{len(files)} files, {megabytes(sum(file.stat().st_size for file in files))}"
-    standing = next(one for one in (folder, *folder.parents) if one.exists())
-    yield "downloads", f"{folder}: {held}" if os.access(standing, os.W_OK) else f"! {folder}: {held}, cannot be written"
+    try:
+        folder = cache_folder().absolute()
+    except LitepredError as error:
+        yield "downloads", f"! {error}"
+        return
+    sizes = []
+    for path, _, names in os.walk(folder):  # which passes over what may not be entered
+        for name in names:
+            with suppress(OSError):  # such as that of a temporary file which is gone by now
+                sizes.append(os.path.getsize(os.path.join(path, name)))
+    held = f"{len(sizes)} files, {megabytes(sum(sizes))}"
+    standing = next(one for one in (folder, *folder.parents) if os.path.exists(one))
+    is_written = os.access(standing, os.W_OK | os.X_OK)
+    yield "downloads", f"{folder}: {held}" if is_written else f"! {folder}: {held}, cannot be written"

@@ -75,13 +75,16 @@ def run(arguments: argparse.Namespace) -> int:
     sources = [one for one in (arguments.model, arguments.weights) if one is not None and Path(one).is_file()]
     check_targets([*sources, *calibration], [target])
     from ..export import export_onnx, quantize_onnx
-    from ..export.onnx_file import graph_image
+    from ..export.onnx_file import check_export, graph_image
     from ..predictor import Predictor
 
     predictor = make_predictor(arguments, device="cpu")
     size_hw = None if arguments.size is None else (arguments.size[0], arguments.size[1])
+    check_export(predictor, arguments.half, size_hw, arguments.opset)
     for image in calibration:
         graph_image(predictor, image, size_hw)
+    for image in arguments.check or ():
+        graph_image(predictor, image)
     evaluator = average_precision(arguments.annotations, predictor) if arguments.annotations is not None else None
     if evaluator is not None:  # first, since it is here that annotations prove to be of another kind of model
         print(f"AP before: {_figures(evaluator, predictor, Path(arguments.calibrate))}")

@@ -172,11 +172,13 @@ def predict_files(
     batch_size: int | None,
     way: Way | None = None,
 ) -> Iterator[tuple[T, np.ndarray | None, Outputs | ImageError]]:
-    """Run a model on image files, going on after those that cannot be read; no more than two batches are held at once.
+    """Run a model on image files, going on after those that cannot be read or that it does not take.
+
+    No more than two batches are held at once.
 
     Yields:
         In order: the item; its image, (H, W, C) uint8 as the model's channels want it, BGR where they are three; and
-        what the model returns. For a file that cannot be read ``None`` and the error.
+        what the model returns. In the place of that, for a file that failed, the error, which names it.
     """
     images: deque[np.ndarray | None] = deque()  # those read so far of the items that are still to be yielded
 
@@ -191,4 +193,7 @@ def predict_files(
     items, to_read = itertools.tee(items)
     readings = (partial(read, item) for item in to_read)
     for outputs, item in zip(predictor.batch(readings, batch_size, return_errors=True, **(way or {})), items):
-        yield item, images.popleft(), outputs
+        image = images.popleft()
+        if isinstance(outputs, ImageError) and image is not None:  # which the model got without its name
+            outputs = ImageError(f"{os.fspath(path_of(item))!r}: {outputs}")
+        yield item, image, outputs

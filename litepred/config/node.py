@@ -7,7 +7,7 @@ import copy
 import functools
 import os
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +20,7 @@ from .safe_yaml import parse_yaml, read_yaml_with_base
 from .trees import dotted_items, nested
 from .upgrade import RENAMED, upgrade
 
-__all__ = ["CN", "CfgNode", "get_cfg", "read_defaults", "unknown_settings"]
+__all__ = ["CN", "CfgNode", "get_cfg", "read_defaults", "unknown_settings", "without_others"]
 
 _LEAF_TYPES = (tuple, list, str, int, float, bool, type(None))
 _MAX_LITERAL_LENGTH = 10_000  # longer text could exhaust the stack of Python's parser
@@ -242,10 +242,7 @@ def unknown_settings(cfg: CfgNode) -> list[str]:
     strange = dict(dotted_items(cfg)).keys() - dict(dotted_items(read_defaults())).keys()
     if not strange:  # as nearly always
         return []
-    whole = get_cfg()
-    for add in extensions.config_functions(strange):
-        add(whole)
-    known = dict(dotted_items(whole))
+    known = dict(dotted_items(_whole(strange)))
     return [
         f"the config has a key {key}, which nothing reads. {_advice(key, [*known])}"
         for key in sorted(strange - known.keys())
@@ -253,6 +250,34 @@ def unknown_settings(cfg: CfgNode) -> list[str]:
         and isinstance(known.get(key.rpartition(".")[0]), dict)
         and not isinstance(dict(dotted_items(cfg))[key], dict)
     ]
+
+
+def without_others(cfg: CfgNode) -> tuple[CfgNode, list[str]]:
+    """Return a copy of a config that `get_cfg` merges, and the keys that are left out of it for that.
+
+    They are neither Detectron2's nor in a section that was announced.
+    """
+    cfg = cfg.clone()
+    left_out: list[str] = []
+
+    def prune(section: CfgNode, known: CfgNode, prefix: str) -> None:
+        for key, value in list(section.items()):
+            if key not in known and not known.is_new_allowed():
+                left_out.append(f"{prefix}{key}")
+                del section[key]
+            elif _is_section(value) and _is_section(known.get(key)):
+                prune(value, known[key], f"{prefix}{key}.")
+
+    prune(cfg, _whole(dict(dotted_items(cfg))), "")
+    return cfg, left_out
+
+
+def _whole(keys: Container[str]) -> CfgNode:
+    """Return a new config, with the announced sections that are among some dotted keys."""
+    whole = get_cfg()
+    for add in extensions.config_functions(keys):
+        add(whole)
+    return whole
 
 
 def _unknown_key(full_key: str, known: list[str]) -> UnknownKeyError:

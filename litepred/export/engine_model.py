@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor
 
 from .. import __version__
+from ..config.node import without_others
 from ..errors import CheckpointError, ConfigError, ImageError, LitepredError, WriteError, is_out_of_memory, wording
-from ..files import cache_folder, make_folder, naming
+from ..files import cache_folder, check_writable, make_folder, naming
 from ..layers import InferenceModule
 from ..modeling import GeneralizedRCNN
 from ..modeling.build import build_skeleton
@@ -193,7 +195,7 @@ def _exported(resolved: ResolvedModel, skeleton: MetaArch, load: Callable[[str],
         option = wording("weights='model_final.pth'", "--weights model_final.pth")
         raise ConfigError(f"MODEL.WEIGHTS is empty: an engine needs trained weights, pass {option}")
     folder, path = _place(resolved, skeleton)
-    if path.exists():
+    if os.path.exists(path):  # unlike Path.exists(), never an error of its own
         try:
             return load(str(path))
         except CheckpointError:
@@ -203,11 +205,14 @@ def _exported(resolved: ResolvedModel, skeleton: MetaArch, load: Callable[[str],
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
     try:
-        with naming(path), tempfile.TemporaryFile(dir=make_folder(path.parent)):
-            pass  # told before the work, which takes half a minute
-        export_onnx(Predictor(cfg, weights=None if cfg.MODEL.WEIGHTS else resolved.checkpoint.model), path)
+        make_folder(path.parent)
+        check_writable(path)  # told before the work, which takes half a minute
+        predictor = Predictor(cfg, weights=None if cfg.MODEL.WEIGHTS else resolved.checkpoint.model)
+        predictor.cfg, _ = without_others(cfg)  # nobody reads the config in this file
+        export_onnx(predictor, path)
     except WriteError as error:
-        if not path.is_file():  # as on Windows, where another process has put it there and reads it
+        # On Windows another process may have put it there and be reading it.
+        if not (os.path.isfile(path) and _is_whole(path)):
             raise WriteError(
                 f"the exported model cannot be kept in the cache ({error}): set LITEPRED_CACHE to a folder that "
                 "can be written"

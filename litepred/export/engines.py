@@ -6,8 +6,10 @@ import os
 import tempfile
 import threading
 import warnings
+import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -42,7 +44,45 @@ class Input(NamedTuple):
         return self.kind == other.kind and same_rank and all(None in pair or pair[0] == pair[1] for pair in sides)
 
 
-class OnnxRuntime:
+_engines: weakref.WeakSet[_Made] = weakref.WeakSet()
+_of_parents: list[dict[str, Any]] = []
+
+
+def _keep_those_of_the_parent() -> None:
+    """Never let a forked process let go of its parent's engines: OpenVINO ends it as it looks for their threads."""
+    global _first_runs
+    _first_runs = threading.Lock()
+    _of_parents.extend(dict(vars(one)) for one in _engines)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_keep_those_of_the_parent)
+
+
+class _Made:
+    """What the engines have in common: where they are unpickled, and in a forked process, they are made anew."""
+
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    _made_of: dict[str, Any]
+    _process: int
+
+    def _is_made(self, **made_of: Any) -> None:
+        self._made_of, self._process = made_of, os.getpid()
+        _engines.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._made_of), ()
+
+    def _be_of_this_process(self) -> None:
+        """Compute with one thread from now on if this process is a fork, to which no others have come along."""
+        if self._process == os.getpid():
+            return
+        with _first_runs:
+            if self._process != os.getpid():
+                type(self).__init__(self, **{**self._made_of, "threads": 1})
+
+
+class OnnxRuntime(_Made):
     """ONNX Runtime, on the CPU or on CUDA. Threads may share it, and it can be pickled while its file stays.
 
     Args:
@@ -59,7 +99,6 @@ class OnnxRuntime:
     """
 
     precision = "float32"
-    folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __init__(self, path: str | os.PathLike[str], device: str = "cpu", threads: int | None = None) -> None:
         onnxruntime = package("onnxruntime", "the engine 'onnxruntime'", "'litepred[onnx]'", ConfigError)
@@ -80,17 +119,18 @@ class OnnxRuntime:
         if kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             device = _cpu_instead_of(device, "ONNX Runtime cannot load its part for CUDA, which needs CUDA and cuDNN")
         self.device = device
-        self._made_of = (os.path.abspath(path), device, threads)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return OnnxRuntime, self._made_of
+        self._made_of, self._process = (
+            {"path": os.path.abspath(path), "device": device, "threads": threads},
+            os.getpid(),
+        )
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Compute all outputs for one image."""
+        self._be_of_this_process()
         return dict(zip(self.outputs, self._session.run(self.outputs, dict(inputs))))
 
 
-class OpenVino:
+class OpenVino(_Made):
     """Intel's OpenVINO on the CPU. Threads may share it, and it can be pickled while its file stays.
 
     Args:
@@ -108,7 +148,6 @@ class OpenVino:
     """
 
     device = "cpu"
-    folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __init__(
         self,
@@ -145,13 +184,11 @@ class OpenVino:
                 "says so",
                 stacklevel=2,
             )
-        self._made_of = (os.path.abspath(path), threads, self.precision)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return OpenVino, self._made_of
+        self._is_made(path=os.path.abspath(path), threads=threads, precision=self.precision)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Compute all outputs for one image."""
+        self._be_of_this_process()
         with self._lock:
             with nullcontext() if self._has_run else _first_runs:
                 found = self._request.infer(dict(inputs))

@@ -11,9 +11,11 @@ from .. import __version__
 from ..checkpoint import Checkpoint
 from ..checkpoint.bundle import CONFIG, bundle_texts
 from ..config import CfgNode
+from ..config.node import without_others
 from ..errors import CheckpointError, ConfigError, package
+from ..files import check_writable
 
-__all__ = ["EXPORTED_BY", "RESIZING", "header_texts", "onnx_module", "read_header", "read_onnx"]
+__all__ = ["EXPORTED_BY", "RESIZING", "check_target", "header_texts", "onnx_module", "read_header", "read_onnx"]
 
 RESIZING = "litepred.resizing"  # a JSON dict, for programs that have no litepred
 EXPORTED_BY = "litepred.version"
@@ -23,9 +25,21 @@ _MOST_TEXT = 10_000_000  # bytes of metadata
 _MOST_BYTES = 2**31  # what protobuf holds, and so a file without external data
 
 
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Check, before any work is done, that a file could be written, and opened again by its name.
+
+    Raises:
+        ConfigError: its name does not end in .onnx.
+        WriteError: it could not be written.
+    """
+    if not os.fspath(path).endswith(".onnx"):
+        raise ConfigError(f"the file is {os.fspath(path)!r}: expected a name that ends in .onnx")
+    check_writable(path)
+
+
 def header_texts(cfg: CfgNode, class_names: Sequence[str] | None) -> dict[str, str]:
     """Return the metadata of a model's file: config, class names, how images are resized, and litepred's version."""
-    cfg = cfg.clone()
+    cfg, _ = without_others(cfg)  # which the file could not be opened with
     cfg.defrost()
     cfg.MODEL.WEIGHTS = ""
     resizing = {"short_edge": cfg.INPUT.MIN_SIZE_TEST, "long_edge_at_most": cfg.INPUT.MAX_SIZE_TEST}

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..config.node import without_others
 from ..data import ImageLike
 from ..default_model import example_page
 from ..errors import ConfigError, ImageError, LitepredError, package
@@ -25,13 +26,13 @@ from ..layers import DeformConv
 from ..modeling.backbone import Backbone
 from ..modeling.rcnn import MetaArch
 from ..modeling.semantic import is_called, is_strided
-from ..predictor import Predictor
+from ..predictor import Predictor, parts_of_others, several_images
 from ..resolve import known_names
 from .engines import OnnxRuntime
 from .graph import ImageGraph, plain_model
-from .metadata import header_texts, onnx_module
+from .metadata import check_target, header_texts, onnx_module
 
-__all__ = ["ExportReport", "export_onnx", "graph_image"]
+__all__ = ["ExportReport", "check_export", "export_onnx", "graph_image"]
 
 _LEAST_TORCH = (2, 14)
 _LEAST_OPSET, _DEFORM_OPSET = 18, 19  # which torch's exporter writes, and in which deformable convolutions came
@@ -112,24 +113,15 @@ def export_onnx(
 
     Raises:
         ConfigError: when this model cannot be exported, or an argument makes no sense.
-        ImageError: when an image to compare on cannot be read, or is of floats that the file does not take.
+        ImageError: when an image to compare on cannot be read, or is of floats that the file does not take; or when
+            ``check`` is a single image.
         LitepredError: when the file's answers differ from the predictor's. Nothing is written then.
         WriteError: when the file cannot be written.
     """
     started = time.perf_counter()
-    if not isinstance(predictor, Predictor):
-        raise ConfigError(f"{type(predictor).__name__} is no predictor: expected a Predictor, as Predictor(config) is")
-    if not os.fspath(path).endswith(".onnx"):
-        raise ConfigError(f"the file is {os.fspath(path)!r}: expected a name that ends in .onnx")
-    onnx = onnx_module()
-    for name in ("onnxscript", "onnxruntime"):  # of which the first translates, and the second compares at the end
-        package(name, "writing an ONNX file", "'litepred[onnx]'", ConfigError)
-    model = _exportable(predictor, half, size_hw)
-    least = _DEFORM_OPSET if any(isinstance(part, DeformConv) for part in model.modules()) else _LEAST_OPSET
-    most = onnx.defs.onnx_opset_version()
-    opset = least if opset is None else opset
-    if not least <= opset <= most:
-        raise ConfigError(f"opset (--opset) is {opset}: expected {least} to {most} for this model, or leave it out")
+    check_target(path)
+    opset = check_export(predictor, half, size_hw, opset)
+    model: MetaArch = predictor.model
     bands = len(model.pixel_mean)
     if size_hw is not None and not model.resizes_itself:  # which may bring what it has resized to another size again
         graph_image(predictor, np.zeros((*size_hw, bands), np.uint8), size_hw)
@@ -137,7 +129,8 @@ def export_onnx(
         model = copy.deepcopy(model).cpu()
     graph = ImageGraph(cast(MetaArch, plain_model(model))).eval()
     reference = ImageGraph(model)
-    images = [graph_image(predictor, image) for image in (_examples(bands) if check is None else check)]
+    examples = _examples(bands) if check is None else several_images(check, "check")
+    images = [graph_image(predictor, image) for image in examples]
     if size_hw is not None:
         images = [_resized(image, size_hw) for image in images]
     if not images:
@@ -145,7 +138,7 @@ def export_onnx(
     proto = _traced(graph, predictor, size_hw, opset)
     _tidy(proto.graph)
     if half:
-        _store_in_half(proto, onnx)
+        _store_in_half(proto, onnx_module())
     for key, text in header_texts(predictor.cfg, known_names(predictor.cfg, predictor.metadata)).items():
         proto.metadata_props.add(key=key, value=text)
     with whole_file(path) as file:
@@ -165,6 +158,32 @@ def export_onnx(
         num_bytes,
         time.perf_counter() - started,
     )
+
+
+def check_export(predictor: Predictor, half: bool, size_hw: tuple[int, int] | None, opset: int | None) -> int:
+    """Check, before any work is done, that `export_onnx` can export a predictor's model; return the opset to write.
+
+    Raises:
+        ConfigError: it cannot, or a package is missing.
+    """
+    if not isinstance(predictor, Predictor):
+        raise ConfigError(f"{type(predictor).__name__} is no predictor: expected a Predictor, as Predictor(config) is")
+    onnx = onnx_module()
+    for name in ("onnxscript", "onnxruntime"):  # of which the first translates, and the second compares at the end
+        package(name, "writing an ONNX file", "'litepred[onnx]'", ConfigError)
+    model = _exportable(predictor, half, size_hw)
+    own_keys, others = without_others(predictor.cfg)[1], parts_of_others(model)
+    if own_keys and others:
+        raise ConfigError(
+            f"the config has {own_keys[0]}, which {others[0]} may read, and which no file can name: announce it with "
+            "litepred.extensions.announce(config_sections=…), in a module that is imported before the file is opened"
+        )
+    least = _DEFORM_OPSET if any(isinstance(part, DeformConv) for part in model.modules()) else _LEAST_OPSET
+    most = onnx.defs.onnx_opset_version()
+    opset = least if opset is None else opset
+    if not least <= opset <= most:
+        raise ConfigError(f"opset (--opset) is {opset}: expected {least} to {most} for this model, or leave it out")
+    return opset
 
 
 def graph_image(predictor: Predictor, image: ImageLike, size_hw: tuple[int, int] | None = None) -> Tensor:

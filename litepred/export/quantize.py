@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import shutil
 import statistics
 import tempfile
 import time
@@ -18,9 +19,9 @@ from ..choices import has_vnni
 from ..data import ImageLike
 from ..errors import ConfigError, LitepredError, package
 from ..files import whole_file
-from ..predictor import Predictor
+from ..predictor import Predictor, several_images
 from ..structures import Instances, pairwise_iou
-from .metadata import onnx_module, read_onnx
+from .metadata import check_target, onnx_module, read_onnx
 
 __all__ = ["QuantizationReport", "quantize_onnx"]
 
@@ -78,18 +79,20 @@ def quantize_onnx(
 
     Args:
         source: the file in float.
-        target: the file to write, whole or not at all; it runs wherever ``source`` does.
+        target: the file to write, whole or not at all, whose name ends in .onnx; it runs wherever ``source`` does.
         images: some ten to a hundred, of the kind that the model will see. All of them are read twice.
 
     Raises:
-        ConfigError: there is no image, the weights are in float16, or ONNX Runtime is missing or cannot quantise the
-            file.
+        ConfigError: there is no image, the weights are in float16, ``target`` has another ending, or ONNX Runtime is
+            missing or cannot quantise the file.
+        ImageError: an image cannot be read, or ``images`` is a single one.
         CheckpointError: ``source`` is no file of litepred's.
         WriteError: ``target`` cannot be written.
     """
     started = time.perf_counter()
+    check_target(target)
     quantization = package("onnxruntime.quantization", "quantising", "'litepred[onnx]'", ConfigError)
-    images = list(images)
+    images = list(several_images(images, "images"))
     if not images:
         raise ConfigError("there are no images to calibrate on: pass some ten of the kind that the model will see")
     exact = Predictor(str(source))
@@ -112,12 +115,13 @@ def quantize_onnx(
             return None if inputs is None else exact.model.arrays(inputs, inputs["image"])
 
     with tempfile.TemporaryDirectory() as folder, whole_file(target) as file:
-        written = Path(folder) / "model.onnx"
+        copied, written = Path(folder) / "source.onnx", Path(folder) / "model.onnx"
         disabled = logging.root.manager.disable
         logging.disable(max(disabled, logging.WARNING))  # it advises a preparation that the exporter has done
         try:
+            shutil.copyfile(source, copied)  # beside which it writes, over whatever is there
             quantization.quantize_static(
-                str(source),
+                copied,
                 written,
                 Reader(),
                 quant_format=quantization.QuantFormat.QDQ,

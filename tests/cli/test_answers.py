@@ -17,11 +17,11 @@ from PIL import Image
 from tiny_models import tiny_cfg, tiny_model
 
 from litepred.cli import main
-from litepred.cli.answers import Workers
+from litepred.cli.answers import Workers, _Worker
 from litepred.cli.arguments import CommandParser
 from litepred.cli.outputs import name_items
 from litepred.cli.predict import add_options
-from litepred.errors import LitepredError
+from litepred.errors import ImageError, LitepredError
 
 PAGE = ASSETS / "page_layout" / "skimage_page.png"
 
@@ -135,3 +135,15 @@ def test_a_process_that_is_killed(scans):
         with pytest.raises(LitepredError, match="a process of --workers ended before its work was done"):
             list(workers.answers(items))
     assert not multiprocessing.active_children()
+
+
+def test_what_the_model_of_a_process_refuses_is_told_with_its_file(scans, monkeypatch):
+    worker = _Worker(parsed("scans", "--output", "out"), {}, torch.get_num_threads())
+
+    def refuse(inputs):
+        raise ImageError("too wide")
+
+    monkeypatch.setattr(worker.predictor, "run", refuse)
+    (item,) = name_items(["scans/0.png"])
+    with pytest.raises(ImageError, match=r"^'scans.0\.png': too wide$"):
+        worker.answer(item)

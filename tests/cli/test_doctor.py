@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import PIL
@@ -108,3 +109,47 @@ def test_opencv_that_cannot_be_loaded(capsys, monkeypatch, unloadable_opencv):
     assert "OpenCV cannot be loaded (libGL.so.1: cannot open shared object file)" in line
     assert "libgl1 libglib2.0-0" in line and "opencv-python-headless" in line
     assert told["versions"]["PyYAML"] and told["codecs"]["images"] and "videos" not in told["codecs"]
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"])
+def test_onnx_runtime_is_there_by_any_of_its_names(name, monkeypatch):
+    def version(asked: str) -> str:
+        if asked != name:
+            raise doctor.metadata.PackageNotFoundError(asked)
+        return "1.27.0"
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    assert (doctor._installed("onnxruntime"), doctor._installed("onnx")) == ("1.27.0", "")
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root may enter all folders, and Windows has none")
+def test_a_cache_that_may_not_be_entered(capsys, cache):
+    (cache / "host").mkdir(parents=True)
+    for folder in (cache / "host", cache):
+        folder.chmod(0)
+    try:
+        told = facts(capsys, status=1)["caches"]["downloads"]
+    finally:
+        for folder in (cache, cache / "host"):
+            folder.chmod(0o700)
+    assert told == f"! {cache}: 0 files, 0.0 MB, cannot be written"
+
+
+def test_what_goes_away_meanwhile_is_not_counted(capsys, cache, monkeypatch):
+    cache.mkdir()
+    for name in ("a.pth", "b.tmp"):
+        (cache / name).write_bytes(bytes(1_000_000))
+    size = os.path.getsize
+    monkeypatch.setattr(os.path, "getsize", lambda path: gone(path) if path.endswith(".tmp") else size(path))
+    assert facts(capsys)["caches"] == {"downloads": f"{cache}: 1 files, 1.0 MB"}
+
+
+def gone(path: str) -> int:
+    raise FileNotFoundError(path)
+
+
+def test_no_place_for_a_cache(capsys, monkeypatch):
+    monkeypatch.delenv("LITEPRED_CACHE")
+    monkeypatch.setenv("LITEPRED_CHOICES", "winograd=yes,linear=yes,bfloat16=yes")
+    monkeypatch.setattr("pathlib.Path.expanduser", lambda self: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert facts(capsys, status=1)["caches"]["downloads"].startswith("! there is no folder for downloads (no home): ")

@@ -10,7 +10,7 @@ import pytest
 from exported_families import IMAGES
 from tiny_models import golden, tiny_cfg
 
-from litepred import LitepredError, Predictor
+from litepred import LitepredError, Predictor, WriteError
 from litepred.cli import main
 
 PAGE = Path(__file__).parent.parent.parent / "weights" / "example_page.png"
@@ -77,9 +77,43 @@ def test_images_and_annotations_are_held_against_the_model_before_it_is_exported
     images, categories = [{"id": 0, "file_name": "0.png", **record}], [{"id": i} for i in range(4)]
     Path("boxes.json").write_text(json.dumps({"images": images, "annotations": [_BOX], "categories": categories}))
     typed = ["export", "config.yaml", "out.onnx", "--int8", "--calibrate", "images", "--annotations", "boxes.json"]
+    monkeypatch.setattr("litepred.export.onnx_file.check_export", lambda *_: None)  # which has tests of its own
     monkeypatch.setattr("litepred.export.export_onnx", lambda *_, **__: pytest.fail("it is exported"))
     assert main([*typed, *options]) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--opset", "3"], "opset (--opset) is 3: expected 18 to"),
+        (["--check", "images/damaged.png"], "damaged.png"),
+        (["--check", "images/0.png"], "cannot write 'out.onnx': Read-only file system"),
+    ],
+)
+def test_what_cannot_be_exported_is_told_before_anything_is_measured(options, told, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pycocotools")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("litepred.export.onnx_file._LEAST_TORCH", (0,))
+    monkeypatch.setattr("litepred.cli.export.average_precision", lambda *_: pytest.fail("it is measured"))
+    if "Read-only" in told:
+        monkeypatch.setattr("litepred.cli.common.check_writable", read_only)
+    Path("config.yaml").write_text(tiny_cfg("retinanet").dump())
+    Path("images").mkdir()
+    cv2.imwrite("images/0.png", IMAGES[0])
+    Path("images/damaged.png").write_bytes(Path("images/0.png").read_bytes()[:200])
+    Path("boxes.json").write_text(
+        json.dumps({"images": [{"id": 0, "file_name": "0.png"}], "annotations": [], "categories": [{"id": 1}]})
+    )
+    typed = ["export", "config.yaml", "out.onnx", "--int8", "--calibrate", "images", "--annotations", "boxes.json"]
+    assert main([*typed, *options]) == 1
+    assert told in capsys.readouterr().err
+
+
+def read_only(path):
+    raise WriteError(f"cannot write {str(path)!r}: Read-only file system")
 
 
 @pytest.mark.long

@@ -10,6 +10,7 @@ import yaml
 
 import litepred.config as config_package
 from litepred.config import CN, CfgNode, get_cfg
+from litepred.config.node import without_others
 from litepred.errors import ConfigError
 
 
@@ -376,3 +377,27 @@ def test_no_way_to_run_a_python_file(tmp_path):
                 attempt()
     assert not mark.exists()
     assert cfg == get_cfg()
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out"),
+    [
+        ({}, []),
+        ({"MINE": 1}, ["MINE"]),
+        ({"MODEL": {"MINE": {"A": 1, "B": {"C": 2}}, "DEVICE": "cpu"}}, ["MODEL.MINE"]),
+        ({"MODEL": {"RPN": {"MINE": 1}}, "MINE": {}}, ["MODEL.RPN.MINE", "MINE"]),
+        ({"MODEL": {"SWIN": {"EMBED_DIM": 24}}}, []),
+        ({"MODEL": {"SWIN": {"EMBED_DIM": 24, "MINE": 1}}}, ["MODEL.SWIN.MINE"]),
+    ],
+)
+def test_what_is_left_out_so_that_a_config_can_be_merged(changes, left_out):
+    cfg = get_cfg()
+    cfg.set_new_allowed(True)
+    cfg.merge_from_other_cfg(changes)
+    cfg.freeze()
+    before = cfg.clone()
+    rest, found = without_others(cfg)
+    assert (found, cfg) == (left_out, before)
+    again = get_cfg()
+    again.merge_from_other_cfg(rest)
+    assert again == rest

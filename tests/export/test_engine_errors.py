@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import gc
+import re
 import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from exported_families import FAMILIES, IMAGES, MORE_FAMILIES, predictor_of
 from tiny_models import golden, tiny_cfg
 
-from litepred import CheckpointError, ConfigError, DetectionCheckpointer, ImageError, LitepredError, Predictor
+from litepred import CfgNode, CheckpointError, ConfigError, DetectionCheckpointer, ImageError, LitepredError, Predictor
 from litepred.checkpoint import read_checkpoint
 from litepred.cli import main
+from litepred.cli.inputs import predict_files
+from litepred.config.node import without_others
 from litepred.default_model import default_config
 from litepred.errors import WriteError
 from litepred.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
@@ -91,16 +95,43 @@ def test_without_mistakes_it_runs(model):
     assert predictor.metadata.thing_classes == ["a", "b", "c"]
 
 
-def test_a_file_of_a_fixed_size(model, tmp_path, capsys):
+@pytest.fixture
+def fixed(model, tmp_path):
+    """A file in the form of one that was exported for images of 800 × 1000 pixels after resizing."""
     proto = onnx.load(model)
     for i, side in enumerate((800, 1000), 1):
         proto.graph.input[0].type.tensor_type.shape.dim[i].dim_value = side
     onnx.save(proto, tmp_path / "fixed.onnx")
-    predictor = Predictor(tmp_path / "fixed.onnx")
+    return tmp_path / "fixed.onnx"
+
+
+def test_a_file_of_a_fixed_size(fixed):
+    predictor = Predictor(fixed)
     assert len(predictor(np.zeros((80, 100, 3), np.uint8))["instances"]) == 0
     match = r"800 × 800 pixels .* after resizing, but the model was exported for 800 × 1000 alone: export it without"
     with pytest.raises(ImageError, match=match):
         predictor(np.zeros((80, 80, 3), np.uint8))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_an_image_that_the_file_does_not_take_is_an_error_of_its_own(fixed, tmp_path, batch_size):
+    predictor = Predictor(fixed)
+    for i, width in enumerate((100, 80, 100)):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((80, width, 3), np.uint8))
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    told = rf"^{re.escape(repr(str(paths[1])))}: the image has 800 × 800 pixels"
+    for answers in (
+        list(predictor.batch(paths, batch_size, return_errors=True)),
+        [answer for *_, answer in predict_files(predictor, paths, str, batch_size)],
+    ):
+        assert [isinstance(one, ImageError) for one in answers] == [False, True, False]
+        assert re.search(told, str(answers[1]))
+    answers = predictor.batch(paths, batch_size)
+    assert len(next(answers)["instances"]) == 0
+    with pytest.raises(ImageError, match=told):
+        next(answers)
+    with pytest.raises(ImageError, match=told):
+        predictor(paths[1])
 
 
 class TestWeights:
@@ -361,10 +392,11 @@ def test_an_image_of_another_type_than_the_graph_takes(retinanet):
         model([{"image": torch.zeros(3, 64, 80)}])
 
 
-def test_a_cache_that_cannot_be_written(cfg, weights, tmp_path, monkeypatch, no_export):
+@pytest.mark.parametrize("name", ["file", "x" * 300])  # the second is too long, of which Path.exists() makes an error
+def test_a_cache_that_cannot_be_written(cfg, weights, tmp_path, monkeypatch, no_export, name):
     (tmp_path / "file").touch()
-    monkeypatch.setenv("LITEPRED_CACHE", str(tmp_path / "file"))
-    with pytest.raises(WriteError, match=r"cannot be kept in .*file.exported.*LITEPRED_CACHE"):
+    monkeypatch.setenv("LITEPRED_CACHE", str(tmp_path / name))
+    with pytest.raises(WriteError, match=rf"cannot be kept in .*{name}.exported.*LITEPRED_CACHE"):
         Predictor(cfg, weights=weights, engine="onnxruntime")
 
 
@@ -377,7 +409,12 @@ def exports(model, tmp_path, monkeypatch):
     """The paths to which models were exported; each got the file that finds nothing."""
     made: list[Path] = []
     monkeypatch.setenv("LITEPRED_CACHE", str(tmp_path))
-    monkeypatch.setattr(onnx_file, "export_onnx", lambda _, path, **__: made.append(Path(shutil.copy(model, path))))
+
+    def export(predictor, path):
+        assert without_others(predictor.cfg)[1] == []
+        made.append(Path(shutil.copy(model, path)))
+
+    monkeypatch.setattr(onnx_file, "export_onnx", export)
     return made
 
 
@@ -402,12 +439,23 @@ class TestExportedIntoTheCache:
             Predictor(cfg, weights=weights, engine="onnxruntime")
         assert len(exports) == 2
 
+    def test_what_cannot_be_made_anew(self, cfg, weights, exports, monkeypatch):
+        Predictor(cfg, weights=weights, engine="onnxruntime")
+        exports[0].write_bytes(b"")
+
+        def refuse(path):
+            raise WriteError(f"cannot write {str(path)!r}: Read-only file system")
+
+        monkeypatch.setattr(engine_model, "check_writable", refuse)
+        with pytest.raises(WriteError, match=r"kept in the cache \(.*Read-only file system\): set LITEPRED_CACHE to"):
+            Predictor(cfg, weights=weights, engine="onnxruntime")
+
     def test_parts_of_others(self, cfg, weights, exports, tmp_path, monkeypatch):
         """Their code may be another one by now, which neither config nor weights tell."""
         components = {**META_ARCH_REGISTRY._components, "RCNNOfSomebody": RCNNOfSomebody}
         monkeypatch.setattr(META_ARCH_REGISTRY, "_components", components)
         own = cfg.clone()
-        own.MODEL.META_ARCHITECTURE = "RCNNOfSomebody"
+        own.MODEL.META_ARCHITECTURE, own.MY_TRAINING = "RCNNOfSomebody", CfgNode({"LR": 0.1})
         match = "the model has RCNNOfSomebody, which .*: it is exported for this process alone"
         for _ in range(2):
             with pytest.warns(UserWarning, match=match):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pickle
 import sys
 import threading
@@ -116,3 +117,38 @@ def test_the_precision_that_openvino_takes(asked, used, told, tmp_path, monkeypa
         engine = make_engine("openvino", path, "cpu", 1, asked)
     assert engine.precision == used
     assert pickle.loads(pickle.dumps(engine)).precision == used  # without another warning
+
+
+def run_twice(made, queue):
+    """Run an engine of the parent, and another one that is made here, after the first is let go of."""
+    image = {"image": np.full((3, 200, 200), 7, np.uint8)}
+    first = made[0].run(image)["mean"].item()
+    path = made.pop()._made_of["path"]
+    queue.put([first, make_engine("openvino", path, "cpu", 1, "float32").run(image)["mean"].item()])
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there are no forks here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_process_that_was_forked_while_another_thread_computes(engine):
+    pytest.importorskip("openvino")
+    stop = threading.Event()
+    image = {"image": np.zeros((3, 2000, 2000), np.uint8)}
+
+    def compute():
+        while not stop.is_set():
+            engine.run(image)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(compute)
+        context = multiprocessing.get_context("fork")
+        queue = context.Queue()
+        process = context.Process(target=run_twice, args=([engine], queue), daemon=True)
+        try:
+            process.start()
+            assert queue.get(timeout=60) == [7, 7]
+            process.join(60)
+            assert process.exitcode == 0
+        finally:
+            stop.set()
+            process.kill()
+        running.result()

@@ -13,7 +13,7 @@ import torch
 from exported_families import IMAGES, MORE_FAMILIES, assert_the_same, check_family, predictor_of
 from tiny_models import golden, tiny_cfg
 
-from litepred import ConfigError, ImageError, LitepredError, Predictor, extensions, model_zoo
+from litepred import CfgNode, ConfigError, ImageError, LitepredError, Predictor, WriteError, extensions, model_zoo
 from litepred.layers import Conv2d, WinogradConv2d
 from litepred.resolve import resolve_model
 from litepred.structures import Boxes, Instances
@@ -100,6 +100,18 @@ def test_the_version_of_the_operators_by_default(family, opset, tmp_path, monkey
     assert found == [opset]
 
 
+def as_in(path, names=("boxes", "scores", "classes")):
+    """Make what stands for tracing, which takes its time: it reads the file of a RetinaNet."""
+
+    def traced(graph, *_):
+        graph.names = names
+        model = onnx.load(path)
+        del model.metadata_props[:]
+        return model
+
+    return traced
+
+
 @pytest.mark.parametrize(
     ("family", "changes", "data_set", "number"),
     [
@@ -112,13 +124,7 @@ def test_the_version_of_the_operators_by_default(family, opset, tmp_path, monkey
 def test_the_names_in_a_file_are_those_that_it_is_opened_with(
     family, changes, data_set, number, retinanet, tmp_path, monkeypatch
 ):
-    def traced(graph, *_):
-        graph.names = ()
-        model = onnx.load(retinanet[1])
-        del model.metadata_props[:]
-        return model
-
-    monkeypatch.setattr(onnx_file, "_traced", traced)  # which takes its time
+    monkeypatch.setattr(onnx_file, "_traced", as_in(retinanet[1], names=()))
     monkeypatch.setattr(onnx_file, "_compare", lambda *_: ({}, 0))
     cfg = tiny_cfg(family, **changes)
     cfg.DATASETS.TEST = (data_set,)
@@ -149,14 +155,42 @@ def test_of_one_size_and_in_half(retinanet, tmp_path):
     assert [one.dim_value for one in image.type.tensor_type.shape.dim] == [3, 160, 192]
 
 
-def as_in(path):
-    """Make what stands for tracing, which takes its time: it reads the file of a RetinaNet."""
+def own_settings(others):
+    """A predictor whose config has keys of its user's, and a part of somebody else that may read them."""
+    cfg = tiny_cfg("retinanet")
+    cfg.MODEL.RETINANET.MINE = 1
+    cfg.MY_TRAINING = CfgNode({"LR": 0.1, "STEPS": [1, 2]})
+    cfg.MODEL.SWIN = CfgNode({"MINE": 1})  # which has a section of this name
+    with pytest.warns(UserWarning, match=r"a key MODEL\.\w+\.MINE, which nothing reads"):
+        predictor = Predictor(cfg, weights=golden(cfg).state_dict())
+    if others:
+        predictor.model.mine = PartOfSomebody()
+    return predictor
 
-    def traced(graph, *_):
-        graph.names = ("boxes", "scores", "classes")
-        return onnx.load(path)
 
-    return traced
+class PartOfSomebody(torch.nn.Module):
+    """Not litepred's."""
+
+
+def test_settings_that_nothing_reads_are_not_in_the_file(retinanet, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "_traced", as_in(retinanet[1], names=()))
+    monkeypatch.setattr(onnx_file, "_compare", lambda *_: ({}, 0))
+    predictor = own_settings(others=False)
+    export_onnx(predictor, tmp_path / "model.onnx", check=IMAGES[:1])
+    cfg = Predictor(tmp_path / "model.onnx").cfg
+    assert "MY_TRAINING" in predictor.cfg and "MY_TRAINING" not in cfg
+    assert "MINE" not in cfg.MODEL.RETINANET and "MINE" not in cfg.MODEL.SWIN
+
+
+def test_settings_that_somebodys_part_may_read_have_to_be_announced(tmp_path, monkeypatch):
+    match = r"^the config has \S+, which PartOfSomebody may read, .* announce it with litepred\.extensions\.announce"
+    monkeypatch.setattr(onnx_file, "_traced", lambda *_: 1 / 0)
+    predictor = own_settings(others=True)
+    with pytest.raises(ConfigError, match=match):
+        export_onnx(predictor, tmp_path / "model.onnx")
+    monkeypatch.setattr(onnx_file, "without_others", lambda cfg: (cfg, []))  # as if they were
+    with pytest.raises(ZeroDivisionError):
+        export_onnx(predictor, tmp_path / "model.onnx", check=IMAGES[:1])
 
 
 class TestRefused:
@@ -179,12 +213,19 @@ class TestRefused:
                 ImageError,
                 "120 × 150 .* has floats, .* uint8 alone",
             ),
+            ("RetinaNet", {"check": "photo.jpg"}, ImageError, "check got a single str: expected a list of images"),
+            ("RetinaNet", {"check": IMAGES[0]}, ImageError, "check got a single ndarray: expected a list of images"),
         ],
     )
     def test_before_any_work(self, family, options, error, told, tmp_path, monkeypatch):
         monkeypatch.setattr(onnx_file, "_traced", lambda *_: pytest.fail("it is traced"))
         with pytest.raises(error, match=told):
             export_onnx(predictor_of(family), tmp_path / "model.onnx", **options)
+
+    def test_what_cannot_be_written(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(onnx_file, "_traced", lambda *_: pytest.fail("it is traced"))
+        with pytest.raises(WriteError, match="there is no folder"):
+            export_onnx(predictor_of("RetinaNet"), tmp_path / "none" / "model.onnx")
 
     def test_a_semantic_head_with_a_hook(self, tmp_path):
         predictor = predictor_of("Semantic FPN")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 from exported_families import IMAGES
 
-from litepred import CheckpointError, ConfigError, Predictor
+from litepred import CheckpointError, ConfigError, ImageError, Predictor, WriteError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -13,8 +16,11 @@ from litepred.export import onnx_file, quantize, quantize_onnx  # noqa: E402
 
 
 def test_it_is_smaller_and_finds_nearly_the_same(retinanet, tmp_path):
-    _, path = retinanet
+    path = Path(shutil.copy(retinanet[1], tmp_path / "float.onnx"))
+    beside = tmp_path / "float-inferred.onnx"  # which ONNX Runtime writes and deletes
+    beside.write_text("of the user")
     report = quantize_onnx(path, tmp_path / "int8.onnx", IMAGES)
+    assert beside.read_text() == "of the user"
     assert (report.images, report.num_bytes) == (3, (tmp_path / "int8.onnx").stat().st_size)
     assert report.num_bytes < 0.7 * path.stat().st_size
     assert report.kept >= 0.5 * report.instances > 0  # of random weights; those of the default model are all kept
@@ -24,12 +30,28 @@ def test_it_is_smaller_and_finds_nearly_the_same(retinanet, tmp_path):
     assert {"QuantizeLinear", "DequantizeLinear"} <= quantized
     assert "instances (score 0.5 or more) are kept" in str(report)
     assert len(Predictor(tmp_path / "int8.onnx")(IMAGES[0])["instances"])
-    assert [one.name for one in tmp_path.iterdir()] == ["int8.onnx"]
+    assert {one.name for one in tmp_path.iterdir()} == {"float.onnx", "float-inferred.onnx", "int8.onnx"}
 
 
 def test_nothing_to_calibrate_on(retinanet, tmp_path):
     with pytest.raises(ConfigError, match="no images to calibrate on"):
         quantize_onnx(retinanet[1], tmp_path / "int8.onnx", [])
+
+
+@pytest.mark.parametrize(
+    ("target", "images", "error", "told"),
+    [
+        ("int8.onnx", "pages", ImageError, "images got a single str: expected a list of images"),
+        ("int8.onnx", Path("pages"), ImageError, r"images got a single \w*Path: expected a list of images"),
+        ("int8.onnx", IMAGES[0], ImageError, "images got a single ndarray: expected a list of images"),
+        ("int8.bin", IMAGES, ConfigError, r"int8\.bin': expected a name that ends in \.onnx"),
+        ("none/int8.onnx", IMAGES, WriteError, "there is no folder"),
+    ],
+)
+def test_refused_before_any_work(target, images, error, told, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantize, "Predictor", lambda *_: pytest.fail("the model is loaded"))
+    with pytest.raises(error, match=told):
+        quantize_onnx(tmp_path / "model.onnx", tmp_path / target, images)
 
 
 def test_no_exported_file(tmp_path):
