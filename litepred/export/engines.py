@@ -44,23 +44,30 @@ class Input(NamedTuple):
         return self.kind == other.kind and same_rank and all(None in pair or pair[0] == pair[1] for pair in sides)
 
 
-_engines: weakref.WeakSet[_Made] = weakref.WeakSet()
-_of_parents: list[dict[str, Any]] = []
+_engines: weakref.WeakSet[_EngineBase] = weakref.WeakSet()  # of this process
+_of_parents: list[dict[str, Any]] = []  # what engines of the processes that this one was forked from hold
 
 
-def _keep_those_of_the_parent() -> None:
-    """Never let a forked process let go of its parent's engines: OpenVINO ends it as it looks for their threads."""
+def _keep_engines_of_the_parent() -> None:
+    """Keep the parent's engines for as long as this forked process lives.
+
+    To free one of OpenVINO's would end the process, since OpenVINO looks for threads that only the parent has.
+    """
     global _first_runs
     _first_runs = threading.Lock()
     _of_parents.extend(dict(vars(one)) for one in _engines)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_keep_those_of_the_parent)
+    os.register_at_fork(after_in_child=_keep_engines_of_the_parent)
 
 
-class _Made:
-    """What the engines have in common: where they are unpickled, and in a forked process, they are made anew."""
+class _EngineBase:
+    """What both engines do: load their file again when they are unpickled, and in a process that was forked.
+
+    Attributes:
+        folder: where the file is, if that is to be removed with this object.
+    """
 
     folder: tempfile.TemporaryDirectory[str] | None = None
     _made_of: dict[str, Any]
@@ -74,7 +81,7 @@ class _Made:
         return partial(type(self), **self._made_of), ()
 
     def _be_of_this_process(self) -> None:
-        """Compute with one thread from now on if this process is a fork, to which no others have come along."""
+        """Load the file again, for one thread, if this process was forked: the engine's threads are in the parent."""
         if self._process == os.getpid():
             return
         with _first_runs:
@@ -82,7 +89,7 @@ class _Made:
                 type(self).__init__(self, **{**self._made_of, "threads": 1})
 
 
-class OnnxRuntime(_Made):
+class OnnxRuntime(_EngineBase):
     """ONNX Runtime, on the CPU or on CUDA. Threads may share it, and it can be pickled while its file stays.
 
     Args:
@@ -119,10 +126,7 @@ class OnnxRuntime(_Made):
         if kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             device = _cpu_instead_of(device, "ONNX Runtime cannot load its part for CUDA, which needs CUDA and cuDNN")
         self.device = device
-        self._made_of, self._process = (
-            {"path": os.path.abspath(path), "device": device, "threads": threads},
-            os.getpid(),
-        )
+        self._is_made(path=os.path.abspath(path), device=device, threads=threads)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Compute all outputs for one image."""
@@ -130,7 +134,7 @@ class OnnxRuntime(_Made):
         return dict(zip(self.outputs, self._session.run(self.outputs, dict(inputs))))
 
 
-class OpenVino(_Made):
+class OpenVino(_EngineBase):
     """Intel's OpenVINO on the CPU. Threads may share it, and it can be pickled while its file stays.
 
     Args:
