@@ -92,14 +92,22 @@ def as_stored(path: str) -> str:
     """
     if os.path.exists(path) or not isinstance(path, str):
         return path
-    folder, name = os.path.split(path)
-    if folder == path:
-        return path
-    slash, stored = path[len(folder) : len(path) - len(name)], as_stored(folder)
-    with suppress(OSError, ValueError):  # the second of names with a zero in them
-        names = os.listdir(stored or ".")
-        name = next((one for one in names if normalize("NFC", one) == normalize("NFC", name)), name)
-    return f"{stored}{slash}{name}"
+    found = ""
+    slashes = "/\\" if os.name == "nt" else "/"
+    parts = re.findall(rf"[^{re.escape(slashes)}]*[{re.escape(slashes)}]*", path)
+    for i, part in enumerate(parts):
+        if not os.path.exists(found + part):
+            name = part.rstrip(slashes)
+            try:
+                names = os.listdir(found or ".")
+            except (OSError, ValueError):  # the second of names with a zero in them
+                names = []
+            stored = next((one for one in names if normalize("NFC", one) == normalize("NFC", name)), "")
+            if not stored:
+                return found + "".join(parts[i:])
+            part = stored + part[len(name) :]
+        found += part
+    return found
 
 
 def cache_folder() -> Path:

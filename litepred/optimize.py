@@ -76,8 +76,9 @@ def optimize(model: nn.Module, precision: str = "float32", compile: bool = False
     on_cpu = device.type == "cpu"
     if on_cpu and precision == "float32":
         _replace(model, _faster_layer)
+    ordered: set[int] = set()  # the weights that are in channels-last order, of which heads may share one
     for module in model.modules():
-        _flatten_channels_last(module)
+        _flatten_channels_last(module, ordered)
         if hasattr(module, "exact"):
             module.exact = False  # type: ignore[assignment]
         if isinstance(module, nn.Conv2d):
@@ -261,12 +262,14 @@ class _FlattenChannelsLast(nn.Module):
         return x.permute(0, 2, 3, 1).flatten(1)
 
 
-def _flatten_channels_last(head: nn.Module) -> None:
+def _flatten_channels_last(head: nn.Module, ordered: set[int]) -> None:
     """Order the inputs of a box head's first fully connected layer as a channels-last map has them."""
     if type(head) is not FastRCNNConvFCHead or not head.fc_names or not isinstance(head.flatten, nn.Flatten):
         return
     first: Any = getattr(head, head.fc_names[0])
-    for rows in first.weight.data.split(_ROWS_AT_ONCE):  # (D', C·S·S), to (D', S·S·C) where they are
+    of_this = () if id(first.weight) in ordered else first.weight.data.split(_ROWS_AT_ONCE)
+    ordered.add(id(first.weight))
+    for rows in of_this:  # (D', C·S·S), to (D', S·S·C) where they are
         rows.copy_(rows.unflatten(1, (head.flattened_channels, -1)).transpose(1, 2).flatten(1))
     head.add_module("flatten", _FlattenChannelsLast())
 

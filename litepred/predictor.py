@@ -245,8 +245,9 @@ class Predictor:
         self.aug = ResizeShortestEdge(short_edge, self.cfg.INPUT.MAX_SIZE_TEST, last_is_alpha=exact)
         if checkpoint:
             state, option = named_for(self.model, checkpoint), wording("infer_num_classes=True", "--infer-num-classes")
-            read_here = bool(checkpoint.format)  # and not the state dict of a user, who may go on with it
-            load_into(self.model, state, source=checkpoint.name, counts_follow=option, adopt=read_here)
+            # not the state dict of a user, who may go on with it, nor where other code may hold views of the weights
+            adopt = bool(checkpoint.format) and not parts_of_others(self.model)
+            load_into(self.model, state, source=checkpoint.name, counts_follow=option, adopt=adopt)
         elif self.engine == "torch":
             warnings.warn(
                 "MODEL.WEIGHTS is empty: the model keeps its random weights and its answers mean nothing. Pass "
@@ -327,7 +328,10 @@ class Predictor:
             return self._known([tiled(image)], image)[0]
         (answer,) = self._run_each([self.prepare(image)], [_path(image)], choice)  # type: ignore[arg-type]
         if isinstance(answer, ImageError):
-            raise answer
+            try:
+                raise answer
+            finally:
+                del answer  # whose traceback would hold it, and the image, until the garbage is collected
         return self._known([answer], image)[0]
 
     def _split(self, way: Way, batch_size: int | None = None) -> tuple[Choice, Callable[[Any], Outputs] | None]:
@@ -557,7 +561,11 @@ class Predictor:
         except ImageError as error:
             if len(inputs) > 1:
                 return [self._run_each([one], [path], choice)[0] for one, path in zip(inputs, paths)]
-            return [error if paths[0] is None else ImageError(f"{paths[0]!r}: {error}")]
+            if paths[0] is None:
+                return [error]
+            named = ImageError(f"{paths[0]!r}: {error}")
+            named.__cause__ = error
+            return [named]
 
     def stream(
         self,

@@ -200,7 +200,9 @@ def class_number(
         ConfigError: the model has no such class; ``option`` is what the message calls its place, and ``number``
             how many classes there are, where the metadata have no names.
     """
-    given = str(bare_name(given)) if isinstance(given, Enum) else scalar(given)  # by which class_names call it
+    given = (
+        str(bare_name(given)) if isinstance(given, Enum) else scalar(given)
+    )  # the name that it has among class_names
     known_names = as_list(as_metadata(metadata).get("thing_classes"))
     names = [normalize("NFC", name) for name in known_names]  # macOS writes others
     text = normalize("NFC", str(given).strip())

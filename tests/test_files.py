@@ -196,6 +196,11 @@ def test_targets_that_are_refused(sources, targets, message, folder):
         check_targets(sources, targets)
 
 
+def test_a_long_text_is_left_as_it_is():
+    """Such as an image in base64, which somebody passes for its path."""
+    assert as_stored("9j/4" * 50_000) == "9j/4" * 50_000
+
+
 @pytest.mark.parametrize(
     ("typed", "stored"),
     [

@@ -15,9 +15,10 @@ from torch.overrides import TorchFunctionMode
 
 from litepred import Boxes, ConfigError, Instances, Predictor, build_model, model_zoo, pairwise_iou
 from litepred import optimize as optimize_module
-from litepred.layers import WinogradConv2d, get_norm, paste_masks_in_image
+from litepred.layers import ShapeSpec, WinogradConv2d, get_norm, paste_masks_in_image
 from litepred.layers.paste import paste_masks_in_windows
 from litepred.modeling import without_random_init
+from litepred.modeling.roi_heads import FastRCNNConvFCHead
 from litepred.optimize import optimize
 from litepred.structures import instance_mask
 
@@ -113,6 +114,19 @@ def test_the_rpn_predicts_in_float32(precision, fast_everywhere):
     scale = float(wanted.abs().max())
     assert float((found - wanted).abs().max()) < 1e-5 * scale
     assert float((wanted.to(x.dtype).float() - wanted).abs().max()) > 1e-4 * scale  # what rounding would do
+
+
+def test_box_heads_that_share_a_weight():
+    shape = ShapeSpec(channels=3, height=4, width=5)
+    heads = torch.nn.ModuleList(FastRCNNConvFCHead(shape, conv_dims=[], fc_dims=[6]) for _ in range(2)).eval()
+    heads[1].fc1 = heads[0].fc1
+    heads.append(FastRCNNConvFCHead(shape, conv_dims=[], fc_dims=[6]))
+    heads[2].fc1.weight = heads[0].fc1.weight
+    x = torch.rand(7, 3, 4, 5)
+    before = [head(x) for head in heads]
+    optimize(heads)
+    for head, wanted in zip(heads, before):
+        torch.testing.assert_close(head(x.contiguous(memory_format=torch.channels_last)), wanted)
 
 
 @pytest.mark.parametrize("norm", ["BN", "SyncBN", "FrozenBN", "LN", ""])

@@ -108,7 +108,8 @@ def load_into(
     """
     refuse_optimized(model)
     check_state_dict(state, source)
-    targets = {key: value for key, value in model.state_dict(keep_vars=True).items() if isinstance(value, Tensor)}
+    known = model.state_dict(keep_vars=True) if adopt else model.state_dict()
+    targets = {key: value for key, value in known.items() if isinstance(value, Tensor)}
     for key, target in targets.items():
         if key in state and key not in _FROM_CONFIG and target.dtype.is_floating_point > state[key].is_floating_point():
             raise CheckpointError(

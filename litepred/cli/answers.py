@@ -65,7 +65,8 @@ def answers(
     """Predict on images, one after another, and write the files of each.
 
     Yields:
-        In order: the item, and what became of it, or the error of a file that cannot be read.
+        In order: the item, and what became of it, or the error of a file that cannot be read or that the
+        model does not take.
     """
     start = time.perf_counter()
     for item, image, outputs in predict_files(predictor, items, lambda item: item.source, batch_size, way):

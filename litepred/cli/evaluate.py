@@ -116,8 +116,9 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(_tables(results)))
     if missed:
         say(
-            f"error: {len(missed)} of {len(images)} images could not be read: to average precision they are images "
-            f"in which nothing was found, and panoptic quality leaves them out. The first: {missed[0]}"
+            f"error: {len(missed)} of {len(images)} images could not be read, or are not such as the model takes: to "
+            "average precision they are images in which nothing was found, and panoptic quality leaves them out. The "
+            f"first: {missed[0]}"
         )
     return 1 if missed else 0
 

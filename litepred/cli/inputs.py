@@ -177,8 +177,8 @@ def predict_files(
     No more than two batches are held at once.
 
     Yields:
-        In order: the item; its image, (H, W, C) uint8 as the model's channels want it, BGR where they are three; and
-        what the model returns. In the place of that, for a file that failed, the error, which names it.
+        In order: the item; its image as `Predictor.read` gives it, or ``None`` where it cannot be read; and what the
+        model returns, or the error, which names the file.
     """
     images: deque[np.ndarray | None] = deque()  # those read so far of the items that are still to be yielded
 

@@ -236,7 +236,7 @@ class _Run:
         self.unnamed: set[str] = set()  # classes that were found and have no names
 
     def report(self, error: ImageError) -> None:
-        """Count a file that cannot be read, and say why."""
+        """Count a file that cannot be read or is not taken by the model, and say why."""
         self.failed += 1
         self.bar.write(f"litepred: error: {error}", file=sys.stderr)
 

@@ -129,6 +129,11 @@ def check_references(content: Mapping[str, Any], name: str) -> None:
 
 
 def _tell(counts: Mapping[str, int], number: int, name: str) -> None:
+    if number and counts["elsewhere"] == number:
+        raise LitepredError(
+            f"{number} of {number} annotations of {name} are of images that it does not list: do the image_ids belong "
+            "to another file?"
+        )
     tell_elsewhere(counts["elsewhere"], number, name, stacklevel=6)
     if number and counts["fractions"] == number:
         raise LitepredError(f"no box of {name} is larger than a pixel: expected x, y, width, height in pixels")
@@ -143,16 +148,10 @@ def _tell(counts: Mapping[str, int], number: int, name: str) -> None:
 
 
 def tell_elsewhere(elsewhere: int, number: int, name: str, stacklevel: int) -> None:
-    """Tell of the annotations of a file, ``elsewhere`` of a ``number``, whose images it does not list.
-
-    Raises:
-        LitepredError: those are all.
-    """
-    told = f"{elsewhere} of {number} annotations of {name} are of images that it does not list"
-    if elsewhere and elsewhere == number:
-        raise LitepredError(f"{told}: do the image_ids belong to another file?")
+    """Tell of the annotations of a file, ``elsewhere`` of a ``number``, whose images it does not list."""
     if elsewhere:
-        warnings.warn(f"{told}, and do not count", stacklevel=stacklevel)
+        told = f"{elsewhere} of {number} annotations of {name} are of images that it does not list, and do not count"
+        warnings.warn(told, stacklevel=stacklevel)
 
 
 def check_unique(records: Iterable[Mapping[str, Any]], key: str, kind: str, name: str) -> None:

@@ -286,7 +286,11 @@ def _lvis_of(path: str) -> Any:
     none: dict[str, Any] = {"neg_category_ids": [], "not_exhaustive_category_ids": []}
     content["images"] = [none | one for one in content["images"]]
     content["annotations"] = [{**one, "id": number} for number, one in enumerate(annotations, 1)]
-    return type("LVIS", (_lvis().LVIS,), {"_load_json": lambda self, content: content})(content)
+    kind = _lvis().LVIS
+    annotated = kind.__new__(kind)  # which otherwise reads a file itself
+    annotated.logger, annotated.dataset = logging.getLogger(kind.__module__), content
+    annotated._create_index()
+    return annotated
 
 
 def _lvis() -> Any:

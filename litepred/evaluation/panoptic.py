@@ -49,8 +49,8 @@ def compare_segments(
     ``category_id``; those of the annotation may have ``iscrowd`` and ``area``, which is taken where it is told.
 
     Raises:
-        LitepredError: The sizes differ, the annotation has none of its segments in its ids, or the prediction has an id
-            or category that is not described.
+        LitepredError: The sizes differ, the annotation has none of its segments in its ids or a segment with less area
+            than there, or the prediction has an id or category that is not described.
     """
     if annotated.shape != found.shape:
         raise LitepredError(f"the annotation has {annotated.shape} pixels, but the prediction {found.shape}")
@@ -80,7 +80,7 @@ def compare_segments(
             continue
         category = truth[one]["category_id"]
         told = truth[one].get("area", truth_area[one])
-        if told < area:
+        if not told >= area:  # as NaN is neither
             raise LitepredError(
                 f"the annotations tell {told} pixels as the area of the segment {one}, which has {truth_area[one]} in "
                 "its PNG: were the PNGs made larger later? Correct the areas, or leave them out"
@@ -153,9 +153,10 @@ def check_segments(
             number = segment.get("category_id") if isinstance(segment, dict) else None
             is_known = isinstance(number, (int, str)) and (known is None or number in known)
             if not is_known or not is_number(segment.get("id")) or not is_number(segment.get("area", 0)):
+                among = "" if known is None else " that is among the categories"
                 raise LitepredError(
-                    f"{who} has the segment {segment!r:.100}: expected a dict with an id, and a category_id that is "
-                    "among the categories"
+                    f"{who} has the segment {segment!r:.100}: expected a dict with an id, a category_id{among}, and a "
+                    "number where it has an area"
                 )
         check_unique(one["segments_info"], "id", "segments", who)
 

@@ -9,6 +9,7 @@ N images, C channels in, K channels out, h × w tiles.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -99,16 +100,19 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor, activation: Callable[[Ten
     rows, columns = -(-height // 4), -(-width // 4)
     out = x.new_empty(n, rows, 4, columns, 4, outputs)
     at_once = max(1, _TILE_VALUES // channels, min(outputs // 4, 256))  # with fewer tiles, they wait for the kernels
-    images_at_once, rows_at_once = max(1, at_once // max(1, rows * columns)), max(1, at_once // max(1, columns))
-    all_kernels = list(_transformed_kernels(weight)) if weight[0].numel() <= _KERNELS_AT_ONCE else None
-    for i in range(0, n, images_at_once):
-        for row in range(0, rows, rows_at_once):
+    images_at_once = max(1, at_once // max(1, rows * columns))
+    rows_at_once = -(-rows // max(1, round(rows * columns / at_once))) or 1  # alike in all pieces of a map
+    pieces = list(itertools.product(range(0, n, images_at_once), range(0, rows, rows_at_once)))
+    parts = -(-weight[0].numel() // _KERNELS_AT_ONCE)
+    # Either each part of the kernels is transformed once, or each piece of the map is.
+    for kernels_alone in ([part] for part in _transformed_kernels(weight)) if len(pieces) > parts else [None]:
+        for i, row in pieces:
             end = min(rows, row + rows_at_once)
             top, bottom = 4 * row - 1, 4 * end + 1
             part = x[i : i + images_at_once, max(0, top) : min(height, bottom)]
             edges = (1, 4 * columns + 1 - width, max(0, -top), max(0, bottom - height))
             tiles = _transformed_tiles(F.pad(part, (0, 0, *edges)))
-            for kernels, of in all_kernels or _transformed_kernels(weight):
+            for kernels, of in kernels_alone or _transformed_kernels(weight):
                 piece = out[i : i + images_at_once, row:end, ..., of]
                 _multiply(tiles, kernels, piece)
                 piece += bias[of]

@@ -104,6 +104,16 @@ def test_what_a_model_can_adopt(value: Tensor, is_adopted: bool | None) -> None:
     assert is_adopted is None or is_adopted == (model.weight.data_ptr() == value.data_ptr())
 
 
+def test_a_model_whose_state_dict_takes_no_keywords() -> None:
+    class Own(nn.Linear):
+        def state_dict(self) -> dict[str, Tensor]:  # type: ignore[override]
+            return super().state_dict()
+
+    model, weight = Own(4, 4, bias=False), torch.rand(4, 4)
+    load_into(model, {"weight": weight})
+    assert torch.equal(model.weight, weight)
+
+
 def test_two_weights_of_one_tensor_do_not_become_one() -> None:
     model, shared = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)), torch.rand(4, 4)
     load_into(model, {"0.weight": shared, "1.weight": shared}, adopt=True)

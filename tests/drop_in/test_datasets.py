@@ -151,7 +151,6 @@ def forgotten():
         ({"image_id": "3"}, "has image_id '3', which the file does not have: it has 3; write ids as numbers"),
         ({"bbox": []}, r"has the bbox \[\]: expected x, y, width, height"),
         ({"ignore": 1}, "has ignore 1: expected 0, and iscrowd of crowds"),
-        ({"image_id": 9}, "1 of 1 annotations .* that it does not list: do the image_ids belong to another file"),
         ({"image_id": [3]}, r"has image_id \[3\]: expected a number or a text"),
     ],
 )
@@ -199,6 +198,13 @@ def test_run_lengths_are_compressed(tmp_path):
     assert annotation["bbox_mode"] is BoxMode.XYWH_ABS
     assert isinstance(annotation["segmentation"]["counts"], bytes)
     assert mask.area(annotation["segmentation"]) == 30
+
+
+def test_annotations_of_other_images_alone(tmp_path):
+    """As in Detectron2: the records have no annotations, and the log says so."""
+    with pytest.warns(UserWarning, match="1 of 1 annotations of .*one.json are of images that it does not list"):
+        records = load_coco_json(one_annotation(tmp_path, image_id=9), "")
+    assert [one["annotations"] for one in records] == [[]]
 
 
 def test_run_lengths_that_are_none(tmp_path):
@@ -353,7 +359,7 @@ def test_panoptic_records(folders, forget):
     ("changes", "message"),
     [
         ({"segments_info": [{"id": 1, "category_id": "4"}]}, "segments of the category '4', which the metadata do not"),
-        ({"segments_info": [{"id": 1}]}, "the image 5 has the segment .*expected a dict with an id, and a category_id"),
+        ({"segments_info": [{"id": 1}]}, "the image 5 has the segment .*expected a dict with an id, a category_id, and a"),
         ({"segments_info": None}, "an annotation whose segments_info is None: expected a list"),
         ({"file_name": 7}, "an annotation whose file_name is 7: expected a text"),
         ({"image_id": "a"}, "has the image_id 'a': expected a number"),
