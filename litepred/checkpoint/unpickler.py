@@ -8,6 +8,7 @@ sees it. A pickle may also repeat parts of itself; how much it may build that wa
 from __future__ import annotations
 
 import io
+import math
 import mmap
 import pickle
 import re
@@ -25,6 +26,7 @@ from ..errors import CheckpointError
 
 __all__ = ["LATIN1", "NESTED_FILE", "Unpickler", "known_name", "load_legacy", "load_pickle", "stored_tensor"]
 
+_MOST_AXES = 64  # of an array of NumPy
 _PLAIN_DTYPE = re.compile(r"[biufcSU]\d{1,9}")
 LATIN1 = {"latin1", "latin-1", "iso-8859-1"}
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
@@ -58,13 +60,17 @@ class _DType:
 def _fill(array: np.ndarray[Any, Any], state: Any) -> None:
     """Give an array that was just made its state, after a look at every part of it."""
     *_, shape, dtype, fortran, raw = state
-    if not isinstance(dtype, _DType) or not all(type(size) is int and size >= 0 for size in shape):
+    is_shape = isinstance(shape, (tuple, list)) and len(shape) <= _MOST_AXES
+    if not isinstance(dtype, _DType) or not is_shape or not all(type(size) is int and size >= 0 for size in shape):
         raise pickle.UnpicklingError("an array's description is malformed")
     if array.size:  # its memory would be freed, and parts of it may be in use
         raise pickle.UnpicklingError("an array is filled twice")
     # Resolve first: for an array of Python objects `raw` is a list, and the type is what the message should name.
     resolved = dtype.resolve()
-    checked: Any = (1, tuple(shape), resolved, bool(fortran), _as_bytes(raw))
+    numbers = _as_bytes(raw)
+    if math.prod(shape) * resolved.itemsize != len(numbers):  # which NumPy may call a want of memory
+        raise pickle.UnpicklingError(f"an array has {len(numbers):,} bytes, which its shape and type do not have")
+    checked: Any = (1, tuple(shape), resolved, bool(fortran), numbers)
     array.__setstate__(checked)
 
 

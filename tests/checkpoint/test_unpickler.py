@@ -138,6 +138,22 @@ def test_the_memory_of_an_array_is_not_freed_while_parts_of_it_are_in_use() -> N
         load_pickle(io.BytesIO(array + view + b"."))
 
 
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (b"J\xff\xff\xff\x7fJ\xff\xff\xff\x7f\x86", "has 48 bytes, which its shape and type do not have"),
+        (b"K\x02K\x02\x86", "has 48 bytes, which its shape and type do not have"),
+        (b"U\x02\x02\x03", "an array's description is malformed"),  # the bytes of a text would pass for numbers
+        (b"(" + 65 * b"K\x01" + b"t", "an array's description is malformed"),
+    ],
+)
+def test_shapes_that_are_not_those_of_the_bytes(shape: bytes, message: str) -> None:
+    data = pickle.dumps(np.ones((2, 3)), 2)
+    assert data.count(b"K\x02K\x03\x86") == 1
+    with pytest.raises(pickle.UnpicklingError, match=message):
+        load_pickle(io.BytesIO(data.replace(b"K\x02K\x03\x86", shape)))
+
+
 @pytest.mark.parametrize("core", [b"numpy._core", b"numpy.core"])
 def test_arrays_of_either_numpy(core: bytes) -> None:
     data = pickle.dumps(np.arange(3.0), 2)

@@ -359,7 +359,10 @@ def test_panoptic_records(folders, forget):
     ("changes", "message"),
     [
         ({"segments_info": [{"id": 1, "category_id": "4"}]}, "segments of the category '4', which the metadata do not"),
-        ({"segments_info": [{"id": 1}]}, "the image 5 has the segment .*expected a dict with an id, a category_id, and a"),
+        (
+            {"segments_info": [{"id": 1}]},
+            "the image 5 has the segment .*expected a dict with an id, a category_id, and a",
+        ),
         ({"segments_info": None}, "an annotation whose segments_info is None: expected a list"),
         ({"file_name": 7}, "an annotation whose file_name is 7: expected a text"),
         ({"image_id": "a"}, "has the image_id 'a': expected a number"),
