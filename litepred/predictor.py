@@ -406,6 +406,8 @@ class Predictor:
             tensor = tensor.pin_memory()
         return {"image": tensor, "height": array.shape[0], "width": array.shape[1]}
 
+    _model_input = prepare  # its name before it was public, by which scripts still call it
+
     @torch.no_grad()
     def run(self, inputs: Sequence[ModelInput], **choice: Unpack[Choice]) -> list[Outputs]:
         """Run the model on what `prepare` returned, all in one batch, and return what it finds in each image.

@@ -176,6 +176,10 @@ class TestInput:
             assert "instances" in page_predictor(image)
 
 
+def test_what_prepares_an_image_has_its_former_name_too():
+    assert Predictor._model_input is Predictor.prepare
+
+
 class TestBatch:
     @pytest.mark.parametrize("images", [[], (), iter(())])
     def test_nothing(self, page_predictor, images):
