@@ -110,7 +110,8 @@ class Selection:
             raise ConfigError(f"max_detections is {max_detections!r}: expected a whole number, 0 or more")
         kept = None
         if classes is not None:
-            given = classes if isinstance(classes, Iterable) and not isinstance(classes, str) else [classes]
+            given = scalar(classes)
+            given = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
             kept = frozenset(class_number(one, metadata, "classes", num_classes) for one in given)
         return cls(threshold, by_class, kept, bool(agnostic_nms), max_detections)
 
@@ -200,9 +201,8 @@ def class_number(
         ConfigError: the model has no such class; ``option`` is what the message calls its place, and ``number``
             how many classes there are, where the metadata have no names.
     """
-    given = (
-        str(bare_name(given)) if isinstance(given, Enum) else scalar(given)
-    )  # the name that it has among class_names
+    # A member of an enumeration goes by the name that `as_names` gives it among the class names.
+    given = str(bare_name(given)) if isinstance(given, Enum) else scalar(given)
     known_names = as_list(as_metadata(metadata).get("thing_classes"))
     names = [normalize("NFC", name) for name in known_names]  # macOS writes others
     text = normalize("NFC", str(given).strip())

@@ -216,3 +216,8 @@ def test_members_of_an_enumeration():
 def test_apply_on_none():
     none = Instances((5, 5), pred_boxes=Boxes(torch.zeros(0, 4)), scores=torch.zeros(0), pred_classes=torch.zeros(0))
     assert len(Selection(0.5, {0: 0.1}, frozenset([1]), True, 3).apply(none)) == 0
+
+
+@pytest.mark.parametrize("classes", [1, np.int64(1), np.array(1), torch.tensor(1), torch.tensor([1]), [np.int64(1)]])
+def test_a_class_by_its_number_alone(classes):
+    assert Selection.of({}, classes=classes, num_classes=3).classes == frozenset({1})
