@@ -45,16 +45,34 @@ def weights(cfg):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, cfg):
-    """A file in the form of an exported Faster R-CNN, which finds nothing."""
+    """A file in the form of an exported Faster R-CNN, which finds what is darker than black: nothing.
+
+    It uses its image, and its outputs' shapes come from what the image holds, as in a file that was exported: where a
+    graph is the same for every image, some versions of OpenVINO drop the input and give the outputs other names.
+    """
     make, types = onnx.helper, onnx.TensorProto
-    outputs = {"boxes": np.zeros((0, 4), np.float32), "scores": np.zeros(0, np.float32), "classes": np.zeros(0, int)}
     kinds = {"boxes": types.FLOAT, "scores": types.FLOAT, "classes": types.INT64}
+    shapes = {"boxes": ["number", 4], "scores": ["number"], "classes": ["number"]}
+    constants = {"flat": [-1], "first": [0], "last": [1], "four": [1, 4]}
     graph = make.make_graph(
-        [make.make_node("Identity", [f"no_{name}"], [name]) for name in outputs],
+        [
+            make.make_node("Reshape", ["image", "flat"], ["row"]),
+            make.make_node("Cast", ["row"], ["pixels"], to=types.FLOAT),
+            make.make_node("Less", ["pixels", "black"], ["is_darker"]),
+            make.make_node("NonZero", ["is_darker"], ["darker"]),
+            make.make_node("Squeeze", ["darker", "first"], ["classes"]),
+            make.make_node("Gather", ["pixels", "classes"], ["values"]),
+            make.make_node("Unsqueeze", ["values", "last"], ["column"]),
+            make.make_node("Expand", ["column", "four"], ["boxes"]),
+            make.make_node("Identity", ["values"], ["scores"], "scores"),
+        ],
         "nothing",
         [make.make_tensor_value_info("image", types.UINT8, [3, "height", "width"])],
-        [make.make_tensor_value_info(name, kinds[name], values.shape) for name, values in outputs.items()],
-        [onnx.numpy_helper.from_array(values, f"no_{name}") for name, values in outputs.items()],
+        [make.make_tensor_value_info(name, kind, shapes[name]) for name, kind in kinds.items()],
+        [
+            onnx.numpy_helper.from_array(np.zeros((), np.float32), "black"),
+            *(onnx.numpy_helper.from_array(np.array(value), name) for name, value in constants.items()),
+        ],
     )
     proto = make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=10)
     for key, text in header_texts(cfg, ["a", "b", "c"]).items():
@@ -237,7 +255,7 @@ class TestEngines:
 
 
 def renamed(proto):
-    proto.graph.input[0].name = "picture"
+    proto.graph.input[0].name = proto.graph.node[0].input[0] = "picture"
 
 
 def of_floats(proto):
@@ -249,11 +267,14 @@ def of_four_channels(proto):
 
 
 def with_another_input(proto):
-    proto.graph.input.append(onnx.helper.make_tensor_value_info("proposals", onnx.TensorProto.FLOAT, ["number", 4]))
+    make, kind = onnx.helper, onnx.TensorProto.FLOAT
+    proto.graph.input.append(make.make_tensor_value_info("proposals", kind, ["given", 4]))
+    proto.graph.node.append(make.make_node("Identity", ["proposals"], ["same"]))
+    proto.graph.output.append(make.make_tensor_value_info("same", kind, ["given", 4]))
 
 
 def without_scores(proto):
-    del proto.graph.output[1], proto.graph.node[1]
+    del proto.graph.output[1], proto.graph.node[-1]
 
 
 def of_masks(proto):
@@ -263,7 +284,8 @@ def of_masks(proto):
 
 
 def with_more_scores_than_boxes(proto):
-    proto.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.zeros(1, np.float32), "no_scores"))
+    """The score of the first pixel comes, too, which has no box."""
+    proto.graph.node[-1].CopyFrom(onnx.helper.make_node("Slice", ["pixels", "first", "last", "first"], ["scores"]))
     proto.graph.output[1].type.tensor_type.shape.dim[0].dim_param = "more"
 
 
