@@ -593,7 +593,7 @@ class Predictor:
             ImageError: when ``source`` cannot be opened as a video, or the model takes other images than colour and
                 gray; or, at the first frame, when it has none.
         """
-        self._split(way)
+        way = {**way, **self._split(way)[0]}
         reader = source if isinstance(source, VideoReader) else VideoReader(source)
         channels = len(self.cfg.MODEL.PIXEL_MEAN)
         if channels not in (1, 3):

@@ -248,6 +248,14 @@ def test_plain_json(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_keys_of_numpy(tmp_path):
+    counts = dict(zip(*np.unique([7, 7, 9], return_counts=True)))
+    write_json(tmp_path / "a.json", [counts, {torch.tensor(1): {np.str_("b"): np.bool_(True)}}])
+    assert json.loads((tmp_path / "a.json").read_text()) == [{"7": 2, "9": 1}, {"1": {"b": True}}]
+    with pytest.raises(LitepredError, match=r"\(1, 2\) is no key that JSON has"):
+        write_json(tmp_path / "a.json", {(1, 2): 3})
+
+
 # pictures of numbers
 
 
@@ -255,6 +263,17 @@ def test_plain_json(tmp_path):
 def test_ids_and_colours(ids):
     ids = np.array(ids)
     assert np.array_equal(rgb_to_id(id_to_rgb(ids)), ids)
+    assert np.array_equal(rgb_to_id(torch.as_tensor(id_to_rgb(torch.as_tensor(ids)))), ids)
+
+
+@pytest.mark.parametrize("steps", [1, -1])
+@pytest.mark.parametrize("order", ["<i4", ">i4"])
+@pytest.mark.parametrize("write", [write_labels, write_panoptic])
+def test_ids_of_any_array(write, order, steps, tmp_path):
+    ids = np.arange(12, dtype=order).reshape(3, 4)
+    write(tmp_path / "a.png", ids[::steps, ::steps])
+    write(tmp_path / "b.png", torch.tensor(np.ascontiguousarray(ids[::steps, ::steps], np.int32)))
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_colours_are_cocos():

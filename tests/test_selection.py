@@ -11,7 +11,7 @@ import torch
 from tiny_models import golden, tiny_cfg, tiny_image
 
 from litepred import ConfigError, Predictor
-from litepred.data import Metadata
+from litepred.data import Metadata, video_file
 from litepred.selection import Selection, class_number
 from litepred.structures import Boxes, Instances
 
@@ -77,11 +77,17 @@ def test_as_a_model_with_such_limits(predictor, threshold, most):
     assert_same(found, expected)
 
 
-def test_classes_of_an_iterator_count_for_every_image(predictor):
+def test_classes_of_an_iterator_count_for_every_image(predictor, tmp_path):
     expected = predictor(image(), threshold=0.0, classes=["cat", "dog"])
     assert len(expected["instances"])
     for found in predictor.batch([image(), image()], threshold=0.0, classes=map(str.strip, ["cat", " dog"])):
         assert_same(found, expected)
+    with video_file(tmp_path / "film.mp4", 10, image().shape[:2]) as add_frame:
+        for _ in range(2):
+            add_frame(image())
+    chosen = iter(["cat", "dog"])
+    found = [one.outputs for one in predictor.stream(tmp_path / "film.mp4", threshold=0.0, classes=chosen)]
+    assert [len(one["instances"]) > 0 for one in found] == [True, True]
 
 
 @pytest.mark.parametrize("chosen", [["dog"], [1], ["cat", 2], []])

@@ -129,7 +129,13 @@ class Workers:
         affinity = getattr(os, "sched_getaffinity", None)
         cores = len(affinity(0)) if affinity else os.cpu_count() or 1
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-        self._pool = ProcessPoolExecutor(count, context, _begin, (arguments, way, max(1, cores // count)))
+        try:
+            self._pool = ProcessPoolExecutor(count, context, _begin, (arguments, way, max(1, cores // count)))
+        except OSError as error:  # where /dev/shm is missing
+            raise LitepredError(
+                f"--workers {count} needs memory that processes share, which this machine does not give "
+                f"({error.strerror or error}): leave it out"
+            ) from error
         try:
             # One process loads the model before the others start: it alone speaks of it, and fills the caches.
             self.metadata: Metadata = _result(self._submit(_load))

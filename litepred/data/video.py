@@ -5,6 +5,7 @@ H × W pixels. Frames are (H, W, 3) uint8 arrays in BGR order.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -12,12 +13,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import ImageError, LitepredError
+from ..errors import ConfigError, ImageError, LitepredError, WriteError, number
 from ..files import (
     MJPEG_SUFFIXES,
     VIDEO_SUFFIXES,
@@ -88,22 +88,22 @@ class VideoReader:
     def __init__(self, source: str | os.PathLike[str] | int) -> None:
         import cv2
 
-        number = camera_number(source)
-        if not (isinstance(source, (str, os.PathLike)) if number is None else 0 <= number < 1000):
+        camera = camera_number(source)
+        if not (isinstance(source, (str, os.PathLike)) if camera is None else 0 <= camera < 1000):
             text = f"{source!r:.100}"
             what = type(source).__name__ if "\n" in text else text  # an array's is of many lines
             frames = "" if isinstance(source, int) else "; predictor.batch(images) goes through images"
             raise ImageError(f"{what} is no video: expected a file's path, or camera:0 for the first camera{frames}")
-        self.is_camera = number is not None
-        path: Any = source if number is None else f"camera {number}"
+        self.is_camera = camera is not None
+        path: Any = source if camera is None else f"camera {camera}"
         self.name: str = as_stored(os.fspath(path))
-        if number is None and Path(self.name).is_dir():
+        if camera is None and os.path.isdir(self.name):  # unlike Path.is_dir(), never an error of its own
             raise ImageError(
                 f"{self.name!r} is a folder: expected one video, such as each of sorted(Path(folder).glob('*.mp4')); "
                 "images go to predictor.batch(sorted(Path(folder).glob('*.jpg')))"
             )
         is_address = is_stream_address(source)
-        if number is None and not is_address and not Path(self.name).is_file():
+        if camera is None and not is_address and not os.path.isfile(self.name):
             raise ImageError(
                 f"there is no file {self.name!r}: expected a video file, or camera:0 for the first camera; the "
                 f"working folder is {os.getcwd()!r}"
@@ -114,8 +114,7 @@ class VideoReader:
             self._capture: Any = cv2.VideoCapture(self.name, cv2.CAP_FFMPEG, patience)
             self.name = without_password(self.name)
         else:
-            # FFmpeg takes what stands before the first colon of a relative path for a protocol
-            self._capture = cv2.VideoCapture(os.path.abspath(self.name) if number is None else number)
+            self._capture = cv2.VideoCapture(_readable(self.name) if camera is None else camera)
         if not self._capture.isOpened():
             expected = "expected MP4, AVI, MOV, MKV … that is complete, has pictures and not sound alone, and is in a "
             expected += "coding that this build of OpenCV knows"
@@ -125,7 +124,7 @@ class VideoReader:
                 expected = "is the address right, and does the host answer? Download it first if it is an image"
             raise ImageError(f"{self.name} cannot be opened as a video: {expected}")
         self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        if number is not None:
+        if camera is not None:
             self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one of seconds ago
         fps, count = self._capture.get(cv2.CAP_PROP_FPS), self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.is_camera |= is_address and count < 1
@@ -151,26 +150,53 @@ class VideoReader:
         import cv2
 
         index, start = 0, time.perf_counter()  # time.time() goes by steps of 16 ms on Windows
-        first_s = time_s = 0.0
+        first_s = time_s = latest_s = 0.0
         while (frame := self._capture.read()[1]) is not None:
             if self.is_camera:
                 time_s = time.perf_counter() - start
             else:
                 told_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 first_s = told_s if index == 0 else first_s
-                # some files tell no times, or not of each frame
                 passed_s = round(told_s - first_s, 6)
-                time_s = passed_s if passed_s > time_s else time_s + 1 / self.fps if index else 0.0
+                if passed_s > latest_s:
+                    latest_s, time_s = passed_s, max(passed_s, time_s + 0.001)
+                elif index:  # some files tell no times, or not of each frame, or one of them twice
+                    time_s += 1 / self.fps
             yield index, time_s, frame
             index += 1
         if not index:
             advice = "is it complete, and in a coding that this build of OpenCV knows?"
             raise ImageError(f"{self.name} has no frame that can be read: {advice}")
+        if self.is_camera:
+            told = f"{self.name} gave its last frame after {time_s:.0f} s"
+            warnings.warn(f"{told}: if that is not its end, is it still connected?", stacklevel=2)
         # Some formats tell an estimate, from the last time in the file; its first may be later than 0.
         count = self.frame_count or 0
         if max(index, time_s * self.fps + min(self.fps, count / 4)) < 0.9 * count:
-            told = f"{self.name} says that it has {self.frame_count} frames, but only {index} could be read"
-            warnings.warn(f"{told}: is it complete?", stacklevel=2)
+            told = f"{self.name} says that it has {self.frame_count} frames, but only {index} could be read: "
+            told += "is it complete? One that was trimmed may count what it no longer shows"
+            warnings.warn(told, stacklevel=2)
+
+
+def _readable(name: str) -> str:
+    """Return the path by which OpenCV opens a file; raise an ImageError where it has none, or may not be read."""
+    _check_text(name)
+    try:
+        with open(name, "rb"):
+            pass
+    except OSError as error:
+        raise ImageError(f"{name!r} cannot be read: {error.strerror or error}") from error
+    return os.path.abspath(name)  # FFmpeg takes what stands before the first colon of a relative path for a protocol
+
+
+def _check_text(path: str | os.PathLike[str]) -> None:
+    """Refuse a path whose bytes are no UTF-8, at which OpenCV would end the process."""
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError as error:
+        raise ImageError(
+            f"{os.fspath(path)!r} cannot be the path of a video, for its bytes are no text in UTF-8: rename it"
+        ) from error
 
 
 @contextmanager
@@ -189,11 +215,15 @@ def video_file(
         size_hw: (height, width) of all frames in pixels.
 
     Raises:
+        ConfigError: ``fps`` is no number above 0.
         LitepredError: such a file cannot be written there, or not all of it could be.
         ImageError: a frame is of another size.
         WriteError: the folder cannot be written.
     """
-    added = False
+    fps, added = number("fps", fps), False
+    if not 0 < fps < math.inf:
+        raise ConfigError(f"fps is {fps}: expected frames per second, above 0")
+    _check_text(path)
     height, width = (side // 2 * 2 for side in size_hw)
 
     def add(frame: np.ndarray) -> None:
@@ -228,25 +258,29 @@ def writes_h264() -> bool:
 
 
 @contextmanager
-def _h264(name: str, fps: float, size_hw: tuple[int, int], _shown: str) -> Iterator[_Write]:
+def _h264(name: str, fps: float, size_hw: tuple[int, int], shown: str) -> Iterator[_Write]:
     import av
 
-    with av.open(name, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width = (side // 2 * 2 for side in size_hw)
-        stream.pix_fmt, stream.options = "yuv420p", {"preset": "veryfast", "crf": "18"}
+    try:
+        with av.open(name, "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+            stream.height, stream.width = (side // 2 * 2 for side in size_hw)
+            stream.pix_fmt, stream.options = "yuv420p", {"preset": "veryfast", "crf": "18"}
 
-        def write(frame: np.ndarray) -> None:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+            def write(frame: np.ndarray) -> None:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
 
-        yield write
-        container.mux(stream.encode())
+            yield write
+            container.mux(stream.encode())
+    except av.error.FFmpegError as error:  # it names the temporary file
+        raise WriteError(f"{shown!r} cannot be written whole: {error.strerror}") from error
 
 
 @contextmanager
 def _mpeg4(name: str, fps: float, size_hw: tuple[int, int], shown: str) -> Iterator[_Write]:
     import cv2
 
+    fps = round(fps, 3 if fps < 65 else 2 if fps < 655 else 1)  # a number of 16 bits by a power of ten
     writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), fps, (size_hw[1] // 2 * 2, size_hw[0] // 2 * 2))
     try:
         if not writer.isOpened():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..data import ImageLike, Metadata, class_name, image_to_array
-from ..errors import ImageError, LitepredError, package
+from ..errors import ImageError, LitepredError, package, whole_number
 from ..selection import Selection
 from ..structures import Boxes, BoxMode, Instances, Outputs, SegmentInfo, instance_mask
 from ..structures.boxes import as_numpy
@@ -92,6 +92,7 @@ def crops(
         or more bands keeps them, and a mask comes behind them.
 
     Raises:
+        ConfigError: ``padding`` is no whole number.
         ImageError: ``image`` is no image, or of another size.
         LitepredError: masks are wanted, and the instances have none.
     """
@@ -105,7 +106,7 @@ def crops(
     if masked and not found.has("pred_masks"):
         raise LitepredError("masked=True came, but the instances have no pred_masks: leave it out")
     cut = []
-    corners = upright(found)
+    corners, padding = upright(found), whole_number("padding", padding, least=None)
     low = (corners[:, :2].floor().long() - padding).clamp(min=0)
     high = corners[:, 2:].ceil().long() + padding
     for i, (x0, y0, x1, y1) in enumerate(torch.cat([low, high], dim=1).tolist()):

@@ -40,6 +40,22 @@ def plain(value: Any) -> Any:
     )
 
 
+def _json(content: Any) -> str:
+    try:
+        return json.dumps(content, default=plain)
+    except TypeError:  # a key is NumPy's or torch's
+        return json.dumps(_with_plain_keys(content), default=plain)
+
+
+def _with_plain_keys(content: Any) -> Any:
+    if isinstance(content, dict):
+        found = {plain(key): _with_plain_keys(value) for key, value in content.items()}
+        if wrong := [key for key in found if not (key is None or isinstance(key, (str, int, float)))]:
+            raise LitepredError(f"{wrong[0]!r:.100} is no key that JSON has: expected a text or a number")
+        return found
+    return [_with_plain_keys(one) for one in content] if isinstance(content, (list, tuple)) else content
+
+
 def plain_id(value: Any) -> Any:
     """Return the id of one image as Python has it, also out of the list or tensor that a loader of batches makes of it.
 
@@ -74,14 +90,14 @@ def json_list(path: str | os.PathLike[str], key: str = "", rest: Mapping[str, An
         def extend(entries: Iterable[Any]) -> None:
             nonlocal separator
             for entry in entries:
-                file.write((separator + json.dumps(entry, default=plain)).encode())
+                file.write((separator + _json(entry)).encode())
                 separator = ",\n"
 
         file.write(f"{{{json.dumps(key)}: [".encode() if key else b"[")
         yield extend
         file.write(b"\n]")
         for other, value in (rest or {}).items():
-            file.write(f",\n{json.dumps(other)}: {json.dumps(value, default=plain)}".encode())
+            file.write(f",\n{json.dumps(other)}: {_json(value)}".encode())
         file.write(b"}\n" if key else b"\n")
 
 
@@ -108,4 +124,4 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         WriteError: the file cannot be written.
     """
     with whole_file(path) as file:
-        file.write(f"{json.dumps(content, default=plain)}\n".encode())
+        file.write(f"{_json(content)}\n".encode())

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..data import Metadata
 from ..errors import LitepredError, package
-from ..files import own_name
+from ..files import as_stored, own_name
 from ..structures import Instances, Outputs
 from .geojson import geojson
 from .instances import found_in, pairs
@@ -201,7 +201,7 @@ def _pictures(results: Results) -> Iterator[tuple[Picture, Instances | Outputs]]
     names: set[str] = set()
     for path, found in pairs(results, "'photo.jpg'"):
         try:
-            source = os.fsdecode(path)
+            source = as_stored(os.fsdecode(path))
         except TypeError as error:
             raise LitepredError(f"{path!r:.60} came where an image's path belongs, such as 'photo.jpg'") from error
         name = os.path.basename(source)

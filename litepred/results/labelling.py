@@ -11,10 +11,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
@@ -118,7 +118,7 @@ def cvat(path: str | os.PathLike[str], metadata: Metadata | None, masks: bool) -
     attributes: dict[str, None] = {"score": None}
 
     # The labels stand first in the file, and all of them are known last where the classes have no names.
-    with whole_file(path) as file, TemporaryFile(dir=Path(path).parent) as body:
+    with whole_file(path) as file, _without_a_name(Path(path).parent) as body:
 
         def add(picture: Picture, instances: Instances | Outputs) -> None:
             nonlocal count
@@ -157,6 +157,17 @@ def cvat(path: str | os.PathLike[str], metadata: Metadata | None, masks: bool) -
             body.seek(0)
             shutil.copyfileobj(body, file)
         file.write(b"</annotations>\n")
+
+
+@contextmanager
+def _without_a_name(folder: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file; on closing it says nothing of a full disk, which has been told when it was written."""
+    file = TemporaryFile(dir=folder)  # noqa: SIM115
+    try:
+        yield file
+    finally:
+        with suppress(OSError):
+            file.close()
 
 
 def _cvat_place(thing: Thing) -> dict[str, Any]:

@@ -30,21 +30,22 @@ _MAX_ID = (1 << 24) - 1
 _MANY = 1000  # where the ids of stuff begin when the number of thing classes is not known
 
 
-def id_to_rgb(ids: np.ndarray) -> np.ndarray:
+def id_to_rgb(ids: np.ndarray | Tensor) -> np.ndarray:
     """Turn segment ids (H, W) into colours (H, W, 3) uint8 RGB: id = R + 256 G + 65536 B (COCO panoptic).
 
     Raises:
         ValueError: an id is negative or has more than 24 bits.
     """
+    ids = as_numpy(ids)
     if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) <= _MAX_ID:
         raise ValueError(f"segment ids go from {ids.min()} to {ids.max()}: a colour holds 0 to {_MAX_ID}")
     ids = ids.astype(np.uint32)
     return np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
 
 
-def rgb_to_id(image: np.ndarray) -> np.ndarray:
+def rgb_to_id(image: np.ndarray | Tensor) -> np.ndarray:
     """Read colours (H, W, 3) uint8 RGB as segment ids (H, W) int32."""
-    image = image.astype(np.int32)
+    image = as_numpy(image).astype(np.int32)
     return image[..., 0] + (image[..., 1] << 8) + (image[..., 2] << 16)
 
 

@@ -89,7 +89,8 @@ def create_app(
     app.state.service = service
     app.include_router(_router)
     if host_names is not None:
-        app.add_middleware(_KnownHosts, names={"localhost", *host_names})
+        given = [host_names] if isinstance(host_names, str) else host_names
+        app.add_middleware(_KnownHosts, names={"localhost", *(name.lower() for name in given)})
     app.add_middleware(_SafeHeaders)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

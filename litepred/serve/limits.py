@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from ..errors import ConfigError
+from ..errors import ConfigError, scalar
 
 __all__ = ["Limits"]
 
@@ -35,7 +35,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
+            value = scalar(getattr(self, field.name))
+            object.__setattr__(self, field.name, value)  # as Python has it
             counts = field.name != "timeout"
             fits = isinstance(value, int if counts else (int, float)) and not isinstance(value, bool) and value > 0
             if not fits and not (field.name == "batch_size" and value is None):

@@ -121,6 +121,8 @@ def as_numpy(values: Any) -> np.ndarray:
 
 def as_tensor(values: Any) -> Tensor:
     """Return a tensor as it is, and what an array or a sequence holds as one on the CPU."""
+    if isinstance(values, np.ndarray):  # torch takes no array whose steps go backwards, nor big-endian numbers
+        values = np.asarray(values, values.dtype.newbyteorder("="), order="C")
     return values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from golden_answers import ASSETS
 from PIL import Image
 from tiny_models import tiny_cfg, tiny_model
 
-from litepred.cli import main
+from litepred.cli import answers, main
 from litepred.cli.answers import Workers, _Worker
 from litepred.cli.arguments import CommandParser
 from litepred.cli.outputs import name_items
@@ -101,6 +102,18 @@ def test_a_model_that_cannot_be_loaded_is_told_once(scans, capsys):
     assert "m.pth" in told
     assert "--infer-num-classes" in told
     assert not multiprocessing.active_children()
+
+
+def test_no_memory_that_processes_share(scans, monkeypatch, capsys):
+    """As where there is no /dev/shm."""
+
+    def without(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(answers, "ProcessPoolExecutor", without)
+    assert main(["predict", "scans/0.png", "--workers", "2"]) == 1
+    told = "--workers 2 needs memory that processes share, which this machine does not give (Function not implemented)"
+    assert f"litepred: error: {told}: leave it out" in capsys.readouterr().err
 
 
 def test_large_images_by_tiles(scans, one_thread):

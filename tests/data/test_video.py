@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 import threading
@@ -15,10 +16,39 @@ from unicodedata import normalize
 import cv2
 import numpy as np
 import pytest
+import torch
+from full_disk import disk_with_room_for
 
 from litepred.data import VideoReader, video_file
 from litepred.data.video import camera_number, is_video_address, is_video_file
-from litepred.errors import ImageError, LitepredError
+from litepred.errors import ConfigError, ImageError, LitepredError, WriteError
+
+
+class Capture:
+    """What OpenCV reads: frames at the times that ``of`` was called with, in seconds."""
+
+    def __init__(self, *arguments):
+        self.times, self.arguments = list(self.told), arguments
+        self.time_s = 0.0
+
+    @classmethod
+    def of(cls, *times, fps=25.0, frames=0):
+        return type(
+            "Capture", (cls,), {"told": times, "facts": {cv2.CAP_PROP_FPS: fps, cv2.CAP_PROP_FRAME_COUNT: frames}}
+        )
+
+    isOpened = staticmethod(lambda: True)
+    set = staticmethod(lambda *_: True)
+    release = staticmethod(lambda: None)
+
+    def get(self, key):
+        return self.time_s * 1000 if key == cv2.CAP_PROP_POS_MSEC else self.facts.get(key, 0.0)
+
+    def read(self):
+        if not self.times:
+            return False, None
+        self.time_s = self.times.pop(0)
+        return True, np.zeros((4, 6, 3), np.uint8)
 
 
 def write(path, count: int, size_hw=(48, 64), fps: float = 10.0) -> None:
@@ -150,6 +180,60 @@ def test_times_are_those_of_the_file(name, codec, start_ms, tmp_path):
         assert [time_s for _, time_s, _ in reader] == pytest.approx([one / 1000 for one in times_ms], abs=0.002)
 
 
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([0, 0.033, 0.066, 0.1], [0, 0.033, 0.066, 0.1]),
+        ([5, 5.5, 6], [0, 0.5, 1]),  # the first is shown at once
+        ([0, 0, 0], [0, 0.04, 0.08]),  # no times
+        ([0, 0.033, 0.033, 0.067, 0.1, 0.133], [0, 0.033, 0.073, 0.074, 0.1, 0.133]),  # one twice, and then the file's
+        ([0, 0.033, 0, 0.067, 0.1], [0, 0.033, 0.073, 0.074, 0.1]),  # one without
+        ([0, 0.5, 1, 0, 0.5], [0, 0.5, 1, 1.04, 1.08]),  # two films, one behind the other
+    ],
+)
+def test_times_that_repeat_or_are_missing(told, expected, tmp_path, monkeypatch):
+    (tmp_path / "a.webm").touch()
+    monkeypatch.setattr(cv2, "VideoCapture", Capture.of(*told))
+    assert [time_s for _, time_s, _ in VideoReader(tmp_path / "a.webm")] == pytest.approx(expected)
+
+
+def test_a_camera_that_is_unplugged_is_told(monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", Capture.of(0, 0))
+    with pytest.warns(
+        UserWarning, match=r"camera 0 gave its last frame after 0 s: if that is not its end, is it still"
+    ):
+        assert len(list(VideoReader(0))) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other systems are text")
+@pytest.mark.parametrize("writer", ["PyAV", "OpenCV"])
+def test_a_name_that_is_no_text(writer, tmp_path, monkeypatch):
+    """OpenCV ends the process."""
+    if writer == "OpenCV":
+        monkeypatch.setitem(sys.modules, "av", None)
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    write(tmp_path / "a.mp4", 1)
+    os.rename(tmp_path / "a.mp4", path)
+    for refused in (lambda: VideoReader(path), lambda: write(path, 1)):
+        with pytest.raises(ImageError, match=r"caf\\udce9\.mp4' cannot be the path of a video, .* no text in UTF-8"):
+            refused()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="without such modes")
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    write(tmp_path / "a.mp4", 1)
+    monkeypatch.setattr("builtins.open", partial(forbidden, open))
+    with pytest.raises(ImageError, match=r"a\.mp4' cannot be read: Permission denied$"):
+        VideoReader(tmp_path / "a.mp4")
+
+
+def forbidden(usual, path, *arguments, **options):
+    """Root, as whom tests may run, may read every file."""
+    if str(path).endswith(".mp4"):
+        raise PermissionError(13, "Permission denied")
+    return usual(path, *arguments, **options)
+
+
 def test_a_film_that_was_turned(tmp_path):
     recorded(tmp_path / "a.mp4", range(0, 200, 40))
     content = (tmp_path / "a.mp4").read_bytes()
@@ -251,6 +335,35 @@ def test_a_disk_that_gets_full(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_disk_that_gets_full_for_pyav(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    with (
+        disk_with_room_for(20_000),
+        pytest.raises(WriteError, match=r"a\.mp4' cannot be written whole: "),
+        video_file(tmp_path / "a.mp4", 10, (480, 640)) as add_frame,
+    ):
+        for _ in range(99):
+            add_frame(noise)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), None, "10"])
+def test_rates_that_are_none(fps, tmp_path):
+    with pytest.raises(ConfigError, match="^fps is "):
+        write(tmp_path / "a.mp4", 1, fps=fps)
+
+
+@pytest.mark.parametrize("writer", ["PyAV", "OpenCV"])
+@pytest.mark.parametrize("fps", [83.333, 66.667, 999.9, np.float32(29.97), torch.tensor(7)])
+@pytest.mark.filterwarnings("ignore:.*MPEG-4 part 2")
+def test_any_rate(fps, writer, tmp_path, monkeypatch):
+    if writer == "OpenCV":
+        monkeypatch.setitem(sys.modules, "av", None)
+    write(tmp_path / "a.mp4", 3, fps=fps)
+    with VideoReader(tmp_path / "a.mp4") as reader:
+        assert reader.fps == pytest.approx(float(fps), rel=1e-4)
+
+
 def test_a_size_that_cannot_be_written(tmp_path):
     with (
         pytest.raises(LitepredError, match="cannot be written as a video of 1 × 1"),
@@ -272,6 +385,7 @@ def test_a_size_that_cannot_be_written(tmp_path):
         (2**40, "1099511627776 is no video: expected a file's path"),
         (None, "None is no video: expected a file's path"),
         (0.5, "0.5 is no video: expected a file's path"),
+        ("x" * 300 + ".mp4", r"there is no file 'x+\.mp4'"),
         (b"a.mp4", "b'a.mp4' is no video: expected a file's path"),
     ],
 )
@@ -347,20 +461,12 @@ class TestAddresses:
                 server.shutdown()
 
     def test_a_stream_is_a_camera_and_its_password_a_secret(self, monkeypatch):
-        opened = []
-
-        class Capture:
-            def __init__(self, *arguments):
-                opened.append(arguments)
-
-            isOpened = staticmethod(lambda: True)
-            set = staticmethod(lambda *_: True)
-            release = staticmethod(lambda: None)
-            get = staticmethod(lambda key: 0.0)
-            read = staticmethod(lambda: (False, None))
-
-        monkeypatch.setattr(cv2, "VideoCapture", Capture)
+        monkeypatch.setattr(cv2, "VideoCapture", Capture.of(fps=0.0))
         reader = VideoReader("rtsp://me:secret@h/live")
-        assert opened[0][0] == "rtsp://me:secret@h/live" and reader.is_camera and reader.frame_count is None
+        assert (
+            reader._capture.arguments[0] == "rtsp://me:secret@h/live"
+            and reader.is_camera
+            and reader.frame_count is None
+        )
         with pytest.raises(ImageError, match=r"^rtsp://h/live has no frame"):
             list(reader)

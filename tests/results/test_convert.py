@@ -123,7 +123,9 @@ class TestCrops:
         assert np.array_equal(second[..., :3], self.IMAGE)
 
     def test_padding_ends_at_the_image(self):
-        first, second = crops(self.IMAGE, found(), padding=4)
+        with pytest.raises(ConfigError, match=r"padding is 4\.0: expected a whole number"):
+            crops(self.IMAGE, found(), padding=4.0)
+        first, second = crops(self.IMAGE, found(), padding=np.int64(4))
         assert np.array_equal(first, self.IMAGE[0:16, 0:14])
         assert second.shape == (20, 30, 3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from unicodedata import normalize
 from xml.etree import ElementTree
 
 import numpy as np
@@ -361,6 +362,12 @@ class TestInTheWorld:
             rows, columns = np.nonzero((upright > low) & (upright < high))
             centre = np.array([columns.mean() + 0.5, rows.mean() + 0.5])
             np.testing.assert_allclose(transform[:, :2] @ centre + transform[:, 2], expected, atol=0.2)
+
+    def test_a_name_in_another_unicode_form(self, tmp_path):
+        geotiff(tmp_path / normalize("NFD", "é.tif"), SCALED)
+        write_geojson(tmp_path, [(tmp_path / normalize("NFC", "é.tif"), found("masks"))], NAMES)
+        (written,) = tmp_path.glob("*.geojson")
+        assert json.loads(written.read_text())["axes"].startswith("world coordinates")
 
     def test_what_is_written(self, tmp_path):
         geotiff(tmp_path / "a.tif", {**SCALED, 34735: keys(projected=32633)})

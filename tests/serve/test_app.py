@@ -76,9 +76,10 @@ def assert_close(rows, expected):
         ("localhost:8000", "cross-site", 403),
     ],
 )
-def test_a_service_of_known_names(predictor, host, site, status):
+@pytest.mark.parametrize("names", [["MODELS.example", "a"], "models.example"])
+def test_a_service_of_known_names(predictor, names, host, site, status):
     headers = {"host": host} | ({} if site is None else {"sec-fetch-site": site})
-    with TestClient(create_app(predictor, LIMITS, ["models.example"])) as client:
+    with TestClient(create_app(predictor, LIMITS, names)) as client:
         answer = client.post("/predict", content=PHOTO, headers=headers)
         assert answer.status_code == status
         assert status == 200 or "it answers its own machine" in answer.json()["error"]
@@ -342,6 +343,11 @@ def test_metrics_count():
 def test_limits_that_are_none(limits, told):
     with pytest.raises(ConfigError, match=re.escape(told)):
         Limits(**limits)
+
+
+def test_limits_of_numpy():
+    limits = Limits(max_pixels=np.int64(4_000_000), timeout=np.float32(0.5))
+    assert [(type(value), value) for value in (limits.max_pixels, limits.timeout)] == [(int, 4_000_000), (float, 0.5)]
 
 
 class Gate:
