@@ -22,6 +22,7 @@ from .data import Metadata, MetadataCatalog
 from .data.metadata import as_names
 from .default_model import default_config
 from .errors import ConfigError, wording
+from .files import as_stored
 from .modeling import resolve_device
 
 __all__ = [
@@ -183,7 +184,7 @@ def _read_config(config: ConfigLike | None, trained: bool) -> tuple[CfgNode, Che
     if not isinstance(config, (str, os.PathLike)):
         kind = type(config).__name__
         raise ConfigError(f"{kind} is not a config: expected a CfgNode from get_cfg(), or a YAML file's path")
-    name = os.fspath(config)
+    name = as_stored(os.fspath(config))
     if not os.path.exists(name):
         if not model_zoo.is_known(name):
             raise model_zoo.missing_config(name)

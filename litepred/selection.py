@@ -98,7 +98,7 @@ class Selection:
         """
         if threshold is None and classes is None and not agnostic_nms and max_detections is None:
             return None
-        by_class: dict[int, float] = {}
+        metadata, by_class = as_metadata(metadata), dict[int, float]()
         if isinstance(threshold, Mapping):
             numbers = {class_number(one, metadata, "threshold", num_classes): one for one in threshold}
             by_class = {number: score("threshold", threshold[one]) for number, one in numbers.items()}
@@ -135,7 +135,9 @@ class Selection:
             values = [self.limit(label, own) for label in range(model.num_classes)]  # type: ignore[arg-type]
             limits["test_score_thresh"] = values[0]
             if len(set(values)) > 1:
-                limits["test_score_thresh"] = torch.tensor(values, device=next(model.parameters()).device)
+                limits["test_score_thresh"] = torch.tensor(
+                    values, dtype=torch.float32, device=next(model.parameters()).device
+                )
         most = self.max_detections
         for name in ("test_topk_per_image", "max_detections_per_image"):
             most_of_model = getattr(model, name, None)
@@ -184,7 +186,7 @@ class Selection:
         limits = [self.limit(label, float("-inf")) for label in instances.pred_classes.tolist()]
         found = instances
         if limits and max(limits) > float("-inf"):
-            found = found[found.scores > torch.tensor(limits, device=found.scores.device)]
+            found = found[found.scores > torch.tensor(limits, dtype=torch.float32, device=found.scores.device)]
         if self.agnostic_nms and len(found):
             boxes: Tensor = found.pred_boxes.tensor.float()
             keep = batched_nms(boxes, found.scores, torch.zeros_like(found.pred_classes), nms_iou, 1)

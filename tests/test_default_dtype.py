@@ -17,7 +17,8 @@ from litepred.checkpoint import read_checkpoint
 from litepred.layers import linear, winograd
 from litepred.modeling import META_ARCH_REGISTRY, build_model
 from litepred.optimize import _convolve_in_both
-from litepred.results import write_labels
+from litepred.results import filter, write_labels
+from litepred.selection import Selection
 from litepred.structures import Boxes, Instances, instance_mask
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
@@ -58,6 +59,22 @@ def test_answers_are_the_same(family, float64_by_default):
         for one, other in zip(found, expected):
             assert one.dtype == other.dtype
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_threshold_is_the_number_that_came(dtype):
+    """In 8 bits of precision 0.6 is 0.6015625."""
+    found = Instances((9, 9), scores=torch.tensor([0.601, 0.599]), pred_classes=torch.tensor([0, 0]))
+    torch.set_default_dtype(dtype)
+    try:
+        for threshold in (0.6, {0: 0.6}):
+            assert filter(found, threshold).scores.tolist() == found.scores[:1].tolist()
+            selection = Selection.of(None, {0: 0.3, 1: 0.6}, num_classes=2)
+            limited = selection.limited(tiny_model("fpn"))
+            limits = next(part.test_score_thresh for part in limited.modules() if hasattr(part, "test_score_thresh"))
+            assert limits[:2].tolist() == torch.tensor([0.3, 0.6], dtype=torch.float32).tolist()
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("exact", [False, True])

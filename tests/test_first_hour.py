@@ -204,7 +204,7 @@ MODEL = ("--config", "config.yaml", "--weights", "model_final.pth", "--device", 
             ["--class-names has 2 names", "3 classes"],
         ),
         ("predict --class-names nothere.txt photo.png", ["--class-names is 'nothere.txt'", "no such file"]),
-        ("predict --class-names photo.png photo.png", ["expected text, a name a line"]),
+        ("predict --class-names photo.png photo.png", ["expected UTF-8 text, a name a line"]),
         (
             "predict --config config.yaml --weights model_final.pth --class-names classes.txt --classes 99 photo.png",
             ["'99', which is no class", "cat, dog, owl", "0 to 2"],

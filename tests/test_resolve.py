@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 import torch
@@ -167,3 +168,20 @@ def test_known_names(family, key, data_set, number, expected):
     cfg.DATASETS.TEST = (data_set,)
     names = known_names(cfg, class_metadata(cfg, None))
     assert names is None if expected is None else (len(names), names[0]) == (number, expected)
+
+
+@pytest.mark.parametrize(("form", "other"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_in_the_other_unicode_form(form, other, tmp_path):
+    """As of files from a Mac, whose names are typed elsewhere."""
+    home = tmp_path / normalize(form, "Größe")
+    home.mkdir()
+    cfg, model = tiny_cfg(), tiny_model("fpn")
+    torch.save({"model": model.state_dict()}, home / normalize(form, "Gewichte ü.pth"))
+    (home / normalize(form, "Grundlage ä.yaml")).write_text(cfg.dump())
+    weights = tmp_path / normalize(other, "Größe") / normalize(other, "Gewichte ü.pth")
+    text = f'_BASE_: "{normalize(other, "Grundlage ä.yaml")}"\nMODEL: {{WEIGHTS: "{weights}"}}\n'
+    (home / normalize(form, "Modell ö.yaml")).write_text(text, encoding="utf-8")
+    predictor = Predictor(tmp_path / normalize(other, "Größe") / normalize(other, "Modell ö.yaml"))
+    assert torch.equal(predictor.model.backbone.fpn_output2.weight, model.backbone.fpn_output2.weight)
+    other_model = Predictor(predictor.cfg, weights=f"{weights}?matching_heuristics=True").model
+    assert torch.equal(other_model.backbone.fpn_output2.weight, model.backbone.fpn_output2.weight)

@@ -163,7 +163,10 @@ def find_state(data: Any, chosen: str = "") -> Checkpoint:
     averages = [key for key in states if _AVERAGE.fullmatch(str(key))]
     named = [name for name in _ENTRIES if isinstance(data.get(name), Mapping)]
     entries = [chosen] if chosen in states else named or [key for key in states if key not in averages] or averages
-    if not entries and len(deep := [key for key, value in data.items() if _holds_states(value)]) == 1:
+    deep = [key for key, value in data.items() if _holds_states(value)]
+    if chosen in deep and chosen not in states:
+        entries = [chosen]
+    elif not entries:
         entries = deep
     if len(entries) > 1 and not named:
         shown = " and ".join(map(repr, map(str, entries)))

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, LitepredError, is_out_of_memory
-from ..files import is_address, read_rows
+from ..files import as_stored, is_address, read_rows
 from .bundle import Checkpoint
 from .download import download
 from .naming import CAFFE2, find_state, from_caffe2, split_query, unwrapped
@@ -206,9 +206,9 @@ def _local_file(name: str) -> tuple[Path, bool, str]:
     text, heuristics, chosen = split_query(name)
     if is_address(name):
         return download(text), heuristics, chosen
-    given = Path(name)
+    given = Path(as_stored(name))
     bare, _, query = text.partition("?")
-    for file, tail in ((given, ""), (Path(bare), query)):
+    for file, tail in ((given, ""), (Path(as_stored(bare)), query)):
         if file.is_file():
             if _LOCAL_QUERY.sub("", tail):
                 raise CheckpointError(

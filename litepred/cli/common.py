@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import re
 import sys
 import time
 import traceback
@@ -141,6 +142,8 @@ def class_names(given: str | None) -> list[str] | None:
     if given is None:
         return None
     given = as_stored(given)
+    if re.search("[\ud800-\udfff]", given):
+        raise LitepredError(f"--class-names {given!r} cannot be read: expected text in UTF-8")
     if not os.path.isfile(given):
         if given.lower().endswith((".txt", ".json", ".names")):
             check_file("--class-names", given)
@@ -155,7 +158,7 @@ def class_names(given: str | None) -> list[str] | None:
         return [str(name) for name in content]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LitepredError(
-            f"--class-names {given!r} cannot be read: expected text, a name a line, or JSON with COCO's 'categories'"
+            f"--class-names {given!r} cannot be read: expected UTF-8 text, a name a line, or JSON with 'categories'"
         ) from error
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from unicodedata import normalize
 
 from ..errors import ImageError
-from ..files import address_advice, as_stored, camera_number, is_video_address
+from ..files import address_advice, as_stored, camera_number, is_address, is_video_address
 from .arguments import kind_advice
 from .common import say
 
@@ -59,7 +59,7 @@ def expand(names: Sequence[str], left_out: list[str] | None = None) -> Iterator[
                 missing = f"the folder {name!r} cannot be read: {error.strerror or error}"
         elif is_video_address(name):
             found = [name]
-        elif not os.path.exists(name) and glob.has_magic(name):
+        elif not os.path.exists(name) and glob.has_magic(name) and not is_address(name):
             found = _matching(name)
             missing = f"no file matches {name!r}; the working folder is {os.getcwd()!r}"
         elif os.path.exists(name) and kind_advice(name):

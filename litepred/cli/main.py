@@ -68,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
 
 
+_STRICT = (("strict", "surrogateescape"), ("strict",))  # of encodings that lack letters, and of UTF-8
+
+
 @contextmanager
 def _streams() -> Iterator[None]:
     """Let any text be printed: a stream escapes letters that its encoding lacks, and a closed one swallows the text."""
@@ -77,9 +80,9 @@ def _streams() -> Iterator[None]:
             if stream is None:  # closed by the caller, or a program without a console
                 nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8", errors="replace"))
                 stack.enter_context(redirect(nowhere))
-            elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            elif isinstance(stream, io.TextIOWrapper) and stream.errors in _STRICT[stream.encoding == "utf-8"]:
+                stack.callback(stream.reconfigure, errors=stream.errors)
                 stream.reconfigure(errors="backslashreplace")
-                stack.callback(stream.reconfigure, errors="strict")
         yield
 
 

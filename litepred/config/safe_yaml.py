@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from ..errors import ConfigError, wording
-from ..files import is_address
+from ..files import as_stored, is_address
 from .expressions import numbers_of
 from .trees import merged_mappings
 
@@ -181,6 +181,7 @@ def read_yaml_with_base(path: str | os.PathLike[str]) -> dict[Any, Any]:
 def _read_chain(path: Path, chain: tuple[str, ...], budget: Iterator[int]) -> dict[Any, Any]:
     if next(budget, None) is None:
         raise ConfigError(f"{path}: more than {_MAX_FILES} files are named by _BASE_")
+    path = Path(as_stored(str(path)))
     if not os.path.isfile(path):  # Path.is_file raises where a folder may not be entered
         problem = "is not a file" if os.path.exists(path) else "does not exist"
         raise ConfigError(f"config {path} {problem}; expected the path of a YAML file")

@@ -275,6 +275,7 @@ def load_coco_json(
                 check_known(category, number_of, f"{who} is of the category")
                 kept["category_id"] = number_of[category]
             records[annotation["image_id"]]["annotations"].append(kept)
+        names = [category["name"] for category in categories] if dataset_name is not None else []
     except (OSError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError) as error:
         raise LitepredError(
             f"{name} is not a data set in COCO's format ({type(error).__name__}: {error}): expected "
@@ -284,7 +285,6 @@ def load_coco_json(
     if dropped:
         warnings.warn(f"{dropped} annotations of {name} have no polygon of three points or more: dropped", stacklevel=2)
     if dataset_name is not None:
-        names = [category["name"] for category in categories]
         MetadataCatalog.get(dataset_name).set(thing_classes=names, thing_dataset_id_to_contiguous_id=number_of)
     return list(records.values())
 
@@ -297,11 +297,11 @@ def _annotation(annotation: dict[str, Any], keys: Sequence[str]) -> dict[str, An
         segmentation = [one for one in segmentation if len(one) % 2 == 0 and len(one) >= 6]
         if not segmentation:
             return None
-    elif isinstance(segmentation, dict) and isinstance(segmentation["counts"], list):
+    elif isinstance(segmentation, dict) and segmentation and isinstance(segmentation["counts"], list):
         mask = package("pycocotools.mask", "compressing run lengths", "'litepred[coco]'")
         segmentation = mask.frPyObjects(segmentation, *segmentation["size"])
     if segmentation:
         kept["segmentation"] = segmentation
-    if "keypoints" in kept:  # COCO numbers pixels; coordinates are half a pixel further
+    if kept.get("keypoints"):  # COCO numbers pixels; coordinates are half a pixel further
         kept["keypoints"] = [value if i % 3 == 2 else value + 0.5 for i, value in enumerate(kept["keypoints"])]
     return kept

@@ -178,7 +178,7 @@ def _bits_of_jp2(source: ImageFile) -> int:
 
 def _is_deep(image: Image.Image) -> bool:
     """Tell whether an image that is not loaded yet has 16 bits per sample, of which Pillow will keep 8."""
-    tile = str(getattr(image, "tile", ""))
+    tile = str(getattr(image, "tile", "")).replace("BGR;16", "")  # which has 16 bits in all
     return ";16" in tile or "('RGB', 65535)" in tile  # the second of PPM
 
 
@@ -264,6 +264,8 @@ def _pil_to_array(image: Image.Image, format: str, name: str, bands: int = 0) ->
         raise ImageError(_IS_PROGRAM)
     tags, came_as = getattr(image, "tag_v2", {}), image.format
     is_deep = _is_deep(image)
+    if tiff.is_deep_in_planes(tags):
+        raise ImageError("is a TIFF of 16 bits with a plane for each band, which Pillow misreads: give its path")
     image.load()
     # Orientation is an extra: an image whose EXIF data are damaged is taken as it is stored.
     with contextlib.suppress(Exception):

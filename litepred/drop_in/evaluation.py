@@ -21,7 +21,7 @@ from ..config import CfgNode
 from ..data import dataset_ids
 from ..data.coco import read_annotations
 from ..errors import LitepredError
-from ..evaluation.coco import figures_of, measure, tasks_of
+from ..evaluation.coco import checked_tasks, figures_of, measure, tasks_of
 from ..files import make_folder, whole_file
 from ..results import plain, write_json
 from ..structures import BoxMode
@@ -203,7 +203,9 @@ class COCOEvaluator(DatasetEvaluator):
                 f"max_dets_per_image is {max_dets_per_image}: litepred counts 100 per image, as COCO does"
             )
         self._logger = logging.getLogger("detectron2.evaluation.coco_evaluation")
-        self._tasks = tasks if isinstance(tasks, (tuple, list)) else None  # a config, as old programs pass it, is none
+        if isinstance(tasks, CfgNode):  # as old programs pass it
+            tasks, kpt_oks_sigmas = None, kpt_oks_sigmas or tasks.TEST.KEYPOINT_OKS_SIGMAS
+        self._tasks = checked_tasks(tasks)
         self._distributed, self._output_dir, self._use_fast_impl = distributed, output_dir, False
         self._max_dets_per_image, self._kpt_oks_sigmas = _MAX_DETS, kpt_oks_sigmas
         self._cpu_device = torch.device("cpu")

@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 import torch
 
+from ..config import CfgNode
 from ..data import open_image
 from ..data.coco import check_references, is_number, read_annotations
 from ..errors import LitepredError, package
-from ..evaluation.coco import check_masks, check_output, tasks_of
+from ..evaluation.coco import check_masks, check_output, checked_tasks, tasks_of
 from ..files import make_folder, whole_file
 from ..results import instances_to_coco_json, write_json
 from ..results.files import plain_id
@@ -210,7 +211,8 @@ class LVISEvaluator(DatasetEvaluator):
         *,
         max_dets_per_image: int | None = None,
     ) -> None:
-        self._tasks = tasks if isinstance(tasks, (tuple, list)) else None  # a config, as old programs pass it, is none
+        # a config, as old programs pass it, asks for none
+        self._tasks = None if isinstance(tasks, CfgNode) else checked_tasks(tasks, ("bbox", "segm"))
         self._distributed, self._output_dir = distributed, output_dir
         self._max_dets_per_image = 300 if max_dets_per_image is None else max_dets_per_image
         self._metadata = MetadataCatalog.get(dataset_name)

@@ -27,7 +27,16 @@ from ..results import instances_to_coco_json
 from ..results.files import plain_id
 from ..structures import BoxMode
 
-__all__ = ["COCOEvaluator", "category_ids", "check_masks", "check_output", "figures_of", "measure", "tasks_of"]
+__all__ = [
+    "COCOEvaluator",
+    "category_ids",
+    "check_masks",
+    "check_output",
+    "checked_tasks",
+    "figures_of",
+    "measure",
+    "tasks_of",
+]
 
 _BOX_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 _METRICS = {"bbox": _BOX_METRICS, "segm": _BOX_METRICS, "keypoints": ("AP", "AP50", "AP75", "APm", "APl")}
@@ -75,7 +84,7 @@ class COCOEvaluator:
         tasks: Sequence[str] | None = None,
         needs_annotations: bool = True,
     ) -> None:
-        self._tasks = tasks
+        self._tasks = checked_tasks(tasks)
         content = read_annotations(annotations, _RECORDS, () if needs_annotations else ("annotations",))
         self.has_annotations = "annotations" in content
         content.setdefault("annotations", [])
@@ -188,10 +197,26 @@ def check_masks(annotations: Iterable[Mapping[str, Any]], images: Mapping[Any, M
     for one in annotations:
         shape, image = one.get("segmentation"), images.get(one["image_id"])
         if image is not None and not _is_mask(shape, size := [image.get("height"), image.get("width")]):
+            alone = wording("tasks=['bbox'] measures", "MODEL.MASK_ON: False in the config measures")
             raise LitepredError(
                 f"the model finds masks, but an annotation of the image {one['image_id']!r} has {shape!r:.100} as "
-                f"its segmentation: expected polygons or run lengths that fit the image's height and width, {size}"
+                f"its segmentation: expected polygons or run lengths that fit the image's height and width, {size}; "
+                f"{alone} boxes alone"
             )
+
+
+def checked_tasks(tasks: Any, known: Sequence[str] = ("bbox", *_FIELDS)) -> list[str] | None:
+    """Return the tasks that were asked for as a list; ``None`` where nothing came.
+
+    Raises:
+        LitepredError: One is not known.
+    """
+    if tasks is None:
+        return None
+    asked = [tasks] if isinstance(tasks, str) else list(tasks)
+    if unknown := [task for task in asked if task not in known]:
+        raise LitepredError(f"tasks has {unknown[0]!r}: expected some of {', '.join(known)}")
+    return asked
 
 
 def tasks_of(predictions: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None = None) -> list[str]:

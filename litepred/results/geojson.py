@@ -21,7 +21,7 @@ from ..errors import ImageError
 from ..files import make_folder
 from ..structures import Instances, Outputs
 from .files import write_json
-from .instances import found_in
+from .instances import found_in, metadata_of
 from .things import Add, Picture, things
 
 __all__ = ["geojson", "place_in_world", "polygons_of"]
@@ -44,7 +44,7 @@ _STORED = {  # where an upright image's x, y, of shares of the stored width and 
 @contextmanager
 def geojson(folder: str | os.PathLike[str], metadata: Metadata | None, masks: bool) -> Iterator[Add]:
     """Make the folder, and give the function that writes the file of an image."""
-    folder = make_folder(folder)
+    folder, metadata = make_folder(folder), metadata_of(metadata)
 
     def add(picture: Picture, instances: Instances | Outputs) -> None:
         transform, crs = place_in_world(picture.source, found_in(instances, "instances").image_size)

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from ..data import Metadata, class_name, dataset_ids, segments_of
+from ..data import Metadata, as_metadata, class_name, dataset_ids, segments_of
 from ..errors import ConfigError, LitepredError
 from ..structures import Instances, Outputs, instance_mask, mask_to_polygons, mask_to_rle, origin_of
 from ..structures.boxes import as_numpy
@@ -27,6 +27,7 @@ __all__ = [
     "describe",
     "found_in",
     "instances_to_coco_json",
+    "metadata_of",
     "named",
     "pairs",
     "to_coco",
@@ -75,7 +76,12 @@ def found_in(given: Any, *keys: str) -> Any:
 def named(instances: Instances, metadata: Metadata | None) -> Metadata | None:
     """Return the metadata, or where none came those that the instances of a predictor know: the names of classes."""
     names = origin_of(instances).class_names
-    return Metadata(thing_classes=names) if metadata is None and names else metadata
+    return Metadata(thing_classes=names) if metadata is None and names else metadata_of(metadata)
+
+
+def metadata_of(given: Any) -> Metadata | None:
+    """Return `as_metadata` of what came, which may be names that can be read only once; ``None`` where nothing did."""
+    return None if given is None else as_metadata(given)
 
 
 def pairs(results: Iterable[tuple[T, Any]], name: str) -> Iterator[tuple[T, Any]]:
@@ -223,6 +229,7 @@ def describe(outputs: Outputs, metadata: Metadata | None = None, mask_format: st
         LitepredError: run lengths are wanted and pycocotools is missing.
     """
     facts: dict[str, Any] = {}
+    metadata = metadata_of(metadata)
     for key in ("instances", "proposals"):
         if key in outputs:
             facts[key] = to_dicts(outputs[key], metadata, mask_format)
@@ -317,7 +324,7 @@ def write_csv(
         WriteError: the file cannot be written.
         LitepredError: ``results`` are no such pairs.
     """
-    rest = pairs(results, "'photo.jpg'")
+    rest, metadata = pairs(results, "'photo.jpg'"), metadata_of(metadata)
     first = list(islice(rest, 1))
     tracked = any(found_in(found, "instances", "proposals").has("track_ids") for _, found in first)
     with csv_table(path, TRACKED_COLUMNS if tracked else CSV_COLUMNS) as extend:

@@ -26,7 +26,7 @@ from ..data import Metadata
 from ..files import make_folder, naming, whole_file
 from ..structures import Instances, Outputs
 from .files import json_list, write_json
-from .instances import found_in
+from .instances import found_in, metadata_of
 from .things import Add, Classes, Picture, Thing, one_ring, outlines, things
 
 __all__ = ["LOCAL_FILES", "cvat", "label_studio", "labelme", "yolo"]
@@ -70,7 +70,7 @@ def yolo(folder: str | os.PathLike[str], metadata: Metadata | None, masks: bool)
 @contextmanager
 def labelme(folder: str | os.PathLike[str], metadata: Metadata | None, masks: bool) -> Iterator[Add]:
     """Write a JSON file for each image."""
-    folder = make_folder(folder)
+    folder, metadata = make_folder(folder), metadata_of(metadata)
 
     def add(picture: Picture, instances: Instances | Outputs) -> None:
         height, width = found_in(instances, "instances").image_size

@@ -16,7 +16,7 @@ from ..errors import LitepredError
 from ..structures import Instances, Outputs, instance_mask, mask_to_polygons
 from ..structures.boxes import as_numpy
 from .convert import rotated_corners, upright
-from .instances import found_in, named, to_dicts
+from .instances import found_in, metadata_of, named, to_dicts
 
 __all__ = ["Add", "Classes", "Picture", "Thing", "one_ring", "outlines", "things"]
 
@@ -73,6 +73,9 @@ class Classes:
     metadata: Metadata | None
     names: dict[int, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.metadata = metadata_of(self.metadata)
+
     def things(self, instances: Instances | Outputs, masks: bool) -> Iterator[Thing]:
         """Yield instances one by one, and note their classes."""
         known = as_metadata(named(found_in(instances, "instances"), self.metadata))
@@ -99,6 +102,7 @@ def things(instances: Instances | Outputs, metadata: Metadata | None = None, mas
         LitepredError: there are no instances, or they lack boxes or classes.
     """
     found: Instances = found_in(instances, "instances").to("cpu")
+    metadata = named(found, metadata)
     rows = to_dicts(found, metadata, mask_format="none")
     if not rows:
         return
@@ -108,7 +112,7 @@ def things(instances: Instances | Outputs, metadata: Metadata | None = None, mas
     around = upright(found).clamp(min=0)
     height, width = found.image_size
     corners = (rotated_corners(boxes) if boxes.shape[1] == 5 else boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]]).reshape(-1, 4, 2)
-    names = as_list(as_metadata(named(found, metadata)).get("keypoint_names"))
+    names = as_list(as_metadata(metadata).get("keypoint_names"))
     for i, row in enumerate(rows):
         mask = instance_mask(found, i).numpy() if masks and found.has("pred_masks") else None
         x1, y1, x2, y2 = around[i].tolist()

@@ -16,7 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 from ..errors import wording
 from .colors import RGB
@@ -173,6 +173,9 @@ def text_pixels(text: str, size: int, font: str | None = None) -> np.ndarray:
     """
     text = unicodedata.normalize("NFC", " ".join(text.splitlines()))
     face = _face_for(text, font, size)
+    if not features.check("raqm") and any(unicodedata.bidirectional(one) in ("R", "AL") for one in text):
+        advice = "install the system's library FriBiDi, which Pillow needs for it"
+        warnings.warn(f"{text!r} is written from the right, and is drawn from the left: {advice}", stacklevel=2)
     left, _, right, _ = face.getbbox(text)
     ascent, descent = face.getmetrics()
     margin = max(2, size // 5)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import Metadata
+from ..data import Metadata, as_metadata
 from ..structures import Boxes, BoxMode, Instances, pairwise_iou
 from .colors import Color, palette_color, unit
 from .image import VisImage
@@ -49,7 +49,7 @@ class VideoVisualizer:
     """
 
     def __init__(self, metadata: Metadata | None = None, instance_mode: ColorMode = ColorMode.IMAGE) -> None:
-        self.metadata = metadata or Metadata()
+        self.metadata = as_metadata(metadata)
         self.instance_mode = instance_mode
         self._tracks: list[_Track] = []
         self._numbers = count()  # of the palette's colours

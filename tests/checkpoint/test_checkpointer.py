@@ -388,6 +388,20 @@ def test_a_teacher_and_a_student_in_one_model(checkpointer, wrapper, tmp_path):
         checkpointer(one).load(tmp_path / "x.pth")
 
 
+def test_models_that_have_an_entry_each(tmp_path: Path) -> None:
+    """As of programs that train a student beside its teacher."""
+    parts = {name: {"model": nn.ModuleDict({"backbone": model(value)}).state_dict(), "epoch": 3}
+             for name, value in (("student", 1), ("teacher", 2))}  # fmt: skip
+    torch.save(parts, tmp_path / "x.pth")
+    one = nn.ModuleDict({"backbone": model()})
+    with pytest.raises(
+        CheckpointError, match=r"several models, 'student' and 'teacher': choose one with \?prefix=stud"
+    ):
+        DetectionCheckpointer(one).load(tmp_path / "x.pth")
+    DetectionCheckpointer(one).load(f"{tmp_path}/x.pth?prefix=teacher")
+    assert same(one.backbone, model(2))
+
+
 @pytest.mark.parametrize("is_address", [False, True])
 def test_a_subclass_gets_the_plain_path(is_address: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Own(DetectionCheckpointer):

@@ -83,6 +83,10 @@ def test_a_file_that_tells_whether_its_names_are_short(told: Any, expected: bool
             {"teacher": ONES, "student": TWOS},
             r"several models, 'teacher' and 'student': choose .* \?prefix=teacher after",
         ),
+        (
+            {"student": {"model": ONES, "epoch": 1}, "teacher": {"model": TWOS}},
+            r"several models, 'student' and 'teacher': choose .* \?prefix=student after",
+        ),
     ],
 )
 def test_where_there_is_no_state(data: Any, expected: str) -> None:
@@ -92,6 +96,9 @@ def test_where_there_is_no_state(data: Any, expected: str) -> None:
 
 def test_a_model_that_is_chosen() -> None:
     assert find_state({"teacher": ONES, "student": TWOS}, "student").model == TWOS
+    within = {"model": ONES, "step": 3, "teacher": {"state_dict": TWOS}}
+    assert find_state(within).model == ONES
+    assert find_state(within, "teacher").model == {"state_dict.conv.weight": TWOS["conv.weight"]}
 
 
 @pytest.mark.parametrize("entry", ["model", "state_dict", "ema"])

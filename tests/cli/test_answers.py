@@ -111,7 +111,7 @@ def test_no_memory_that_processes_share(scans, monkeypatch, capsys):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(answers, "ProcessPoolExecutor", without)
-    assert main(["predict", "scans/0.png", "--workers", "2"]) == 1
+    assert main(["predict", "scans/0.png", "scans/1.png", "--workers", "2"]) == 1
     told = "--workers 2 needs memory that processes share, which this machine does not give (Function not implemented)"
     assert f"litepred: error: {told}: leave it out" in capsys.readouterr().err
 

@@ -70,6 +70,19 @@ def test_options_stand_anywhere_between_images(typed, images):
 
 
 @pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("--csv -x.csv a.png", "-x.csv"),
+        ("--csv=-x.csv a.png", "-x.csv"),
+        ("a.png --csv --xs", "--xs"),
+    ],
+)
+def test_a_value_that_begins_with_a_dash(typed, value):
+    found = parser_of("predict").parse_args(typed.split())
+    assert (str(found.csv), found.images) == (value, ["a.png"])
+
+
+@pytest.mark.parametrize(
     ("name", "typed", "expected"),
     [
         ("export", "config.yaml --weights w.pth out.onnx", {"model": "config.yaml", "target": "out.onnx"}),

@@ -174,7 +174,11 @@ def test_half_of_large_values(value, fits, folder, capsys):
             ["model_final.pth", "out.safetensors", "--config", "config.yaml", "--class-names", "a,b"],
             "2 class names (a, b), but the config's model has 3 classes",
         ),
-        (["model_final.pth", "out.safetensors", "--class-names", "model_final.pth"], "expected text, a name a line"),
+        (
+            ["model_final.pth", "out.safetensors", "--class-names", "model_final.pth"],
+            "expected UTF-8 text, a name a line",
+        ),
+        (["model_final.pth", "out.safetensors", "--class-names", "Stra\udcdfe,b"], "expected text in UTF-8"),
         (["two_classes.pth", "out.pth", "--config", "config.yaml"], "NUM_CLASSES is 3 but the checkpoint has 2"),
     ],
 )

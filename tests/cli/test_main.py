@@ -209,16 +209,19 @@ def test_output_that_nobody_reads():
     assert process.wait() == 1
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_names_that_the_output_cannot_spell(encoding, monkeypatch):
-    """As a Windows console, or a file's name that is no text."""
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, errors="strict") for _ in range(2))
+@pytest.mark.parametrize(
+    ("encoding", "errors"),
+    [("ascii", "strict"), ("cp1252", "strict"), ("utf-8", "strict"), ("ascii", "surrogateescape")],
+)
+def test_names_that_the_output_cannot_spell(encoding, errors, monkeypatch):
+    """As a Windows console, a file's name that is no text, or ``LC_ALL=C`` without Python's UTF-8 mode."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, errors=errors) for _ in range(2))
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     monkeypatch.setattr(convert, "run", lambda given: print(given.source) or main(["inspect", "\u4e2d.pth"]))
     assert main(["convert", "\u4e2d\udcff", "b.pth"]) == 1
     for stream, text in ((out, "\u4e2d\udcff"), (err, "there is no checkpoint file \u4e2d.pth")):
-        assert stream.errors == "strict"
+        assert stream.errors == errors
         stream.seek(0)
         assert text.encode(encoding, "backslashreplace").decode(encoding) in stream.read()
 

@@ -890,6 +890,12 @@ def test_streams_are_not_called_images(address, rest):
         image_to_array("https://h/a.png")
 
 
+@pytest.mark.parametrize("address", ["https://h/a.png?size=large", "https://h/[1].png", "https://h/a.png"])
+def test_addresses_of_images_are_no_patterns(address):
+    (error,) = inputs.expand([address])
+    assert isinstance(error, ImageError) and "addresses are not opened, download the file first" in str(error)
+
+
 @pytest.mark.parametrize(
     ("times_s", "pictures", "told"),
     [

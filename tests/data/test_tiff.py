@@ -159,6 +159,17 @@ def test_bands_are_read_as_they_are(array, expected, planes, tmp_path):
         image_to_array(tmp_path / "a.tif", channels=7)
 
 
+def test_planes_of_16_bits_that_pillow_has_opened(tmp_path):
+    """Pillow reads them as if they had 8 bits."""
+    (tmp_path / "a.tif").write_bytes(tiff_of(BANDS5[:, :, :3].astype(np.uint16) * 200, planes=2, photometric=2))
+    assert image_to_array(tmp_path / "a.tif").shape[2] == 3
+    with (
+        Image.open(tmp_path / "a.tif") as image,
+        pytest.raises(ImageError, match="16 bits with a plane for each band, which Pillow misreads: give its path"),
+    ):
+        image_to_array(image)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_bands_in_pages_of_their_own(dtype, tmp_path):
     tifffile = pytest.importorskip("tifffile")

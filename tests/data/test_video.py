@@ -349,7 +349,7 @@ def test_a_disk_that_gets_full_for_pyav(tmp_path):
 
 @pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), None, "10"])
 def test_rates_that_are_none(fps, tmp_path):
-    with pytest.raises(ConfigError, match="^fps is "):
+    with pytest.raises(ConfigError, match=r"^fps is "):
         write(tmp_path / "a.mp4", 1, fps=fps)
 
 

@@ -200,6 +200,22 @@ def test_run_lengths_are_compressed(tmp_path):
     assert mask.area(annotation["segmentation"]) == 30
 
 
+@pytest.mark.parametrize(
+    "changes", [{"segmentation": {}}, {"segmentation": None}, {"keypoints": None}, {"keypoints": []}]
+)
+def test_what_an_annotation_leaves_empty(changes, tmp_path):
+    (record,) = load_coco_json(one_annotation(tmp_path, **changes), "")
+    (annotation,) = record["annotations"]
+    assert (annotation["bbox"], bool(annotation.get("segmentation"))) == ([1, 2, 3, 4], False)
+    assert not annotation.get("keypoints")
+
+
+def test_a_category_without_a_name(tmp_path, forgotten):
+    (tmp_path / "set.json").write_text(json.dumps({**CONTENT, "categories": [{"id": 4}, {"id": 9, "name": "nine"}]}))
+    with pytest.raises(LitepredError, match=r"is not a data set in COCO's format \(KeyError: 'name'\)"):
+        load_coco_json(tmp_path / "set.json", "", forgotten)
+
+
 def test_annotations_of_other_images_alone(tmp_path):
     """As in Detectron2: the records have no annotations, and the log says so."""
     with pytest.warns(UserWarning, match="1 of 1 annotations of .*one.json are of images that it does not list"):

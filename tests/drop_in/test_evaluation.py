@@ -96,6 +96,14 @@ def loader():
     return [[{"image_id": 1}], [{"image_id": 2}]]
 
 
+def test_the_sigmas_of_a_config_in_the_place_of_tasks(name):
+    cfg = litepred.get_cfg()
+    cfg.TEST.KEYPOINT_OKS_SIGMAS = [0.1, 0.2]
+    evaluator = evaluation.COCOEvaluator(name, cfg, False)
+    assert (evaluator._tasks, evaluator._kpt_oks_sigmas) == (None, [0.1, 0.2])
+    assert evaluation.COCOEvaluator(name, cfg, kpt_oks_sigmas=[0.3])._kpt_oks_sigmas == [0.3]
+
+
 def test_right_answers_are_worth_100(name, tmp_path, caplog):
     called = []
     evaluator = evaluation.COCOEvaluator(name, output_dir=tmp_path / "out")
@@ -118,6 +126,11 @@ def test_right_answers_are_worth_100(name, tmp_path, caplog):
 def test_only_the_wanted_tasks(name):
     evaluator = evaluation.COCOEvaluator(name, ("segm",))
     assert evaluation.inference_on_dataset(Oracle(), loader(), evaluator) == {}
+    for tasks in ({"segm"}, ["segm"], "segm"):
+        assert evaluation.inference_on_dataset(Oracle(), loader(), evaluation.COCOEvaluator(name, tasks)) == {}
+    for tasks in (["box"], {"bbox", "box"}, "box"):
+        with pytest.raises(litepred.LitepredError, match="tasks has 'box': expected some of bbox, segm, keypoints"):
+            evaluation.COCOEvaluator(name, tasks)
     with pytest.raises(litepred.LitepredError, match="max_dets_per_image is 300: litepred counts 100"):
         evaluation.COCOEvaluator(name, max_dets_per_image=300)
 

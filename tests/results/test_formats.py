@@ -36,7 +36,17 @@ from litepred import ImageError, LitepredError, WriteError
 from litepred.cli import predict
 from litepred.data import Metadata
 from litepred.results import FORMATS as TABLE
-from litepred.results import to_fiftyone, write_geojson, write_label_studio, write_labelme, write_yolo
+from litepred.results import (
+    describe,
+    filter,
+    to_dicts,
+    to_fiftyone,
+    write_csv,
+    write_geojson,
+    write_label_studio,
+    write_labelme,
+    write_yolo,
+)
 from litepred.results.geojson import place_in_world, polygons_of
 from litepred.results.things import things
 from litepred.structures import Boxes, Instances, ROIMasks, mask_to_polygons, mask_to_rle
@@ -394,3 +404,35 @@ def test_fiftyone_is_missing(monkeypatch):
 def test_the_command_knows_every_format():
     assert tuple(TABLE) == predict._FORMATS
     assert tuple(name for name, one in TABLE.items() if not one.whole) == predict._FOR_EACH
+
+
+NAMED = {
+    "list": lambda: ["cat", "dog", "owl"],
+    "generator": lambda: (name for name in ["cat", "dog", "owl"]),
+    "array": lambda: np.array(["cat", "dog", "owl"]),
+    "dict": lambda: {0: "cat", 1: "dog", 2: "owl"},
+}
+
+
+@pytest.mark.parametrize("names", NAMED)
+def test_names_of_any_type_hold_for_all_images(names, tmp_path):
+    instances = found("boxes")
+    instances.pred_classes = torch.tensor([2, 1, 0, 2])
+    expected = ["owl", "dog", "cat", "owl"]
+    two = [("a.png", instances), ("b.png", instances)]
+
+    assert [one["category"] for one in to_dicts(instances, NAMED[names]())] == expected
+    assert [one["category"] for one in describe({"instances": instances}, NAMED[names]())["instances"]] == expected
+    write_csv(tmp_path / "a.csv", two, NAMED[names]())
+    assert [line.split(",")[3] for line in (tmp_path / "a.csv").read_text().splitlines()[1:]] == expected * 2
+    write_labelme(tmp_path / "labelme", two, NAMED[names]())
+    write_geojson(tmp_path / "geojson", two, NAMED[names]())
+    for stem in "ab":
+        shapes = json.loads((tmp_path / "labelme" / f"{stem}.json").read_text())["shapes"]
+        features = json.loads((tmp_path / "geojson" / f"{stem}.geojson").read_text())["features"]
+        assert [one["label"] for one in shapes] == expected
+        assert [one["properties"]["category"] for one in features] == expected
+    write_yolo(tmp_path / "yolo", two, NAMED[names]())
+    assert yaml.safe_load((tmp_path / "yolo" / "data.yaml").read_text())["names"] == {0: "cat", 1: "dog", 2: "owl"}
+    kept = filter(instances, classes=["cat", "dog"], metadata=NAMED[names]())
+    assert kept.pred_classes.tolist() == [1, 0]

@@ -77,6 +77,20 @@ def test_letters_are_drawn_or_told_to_be_lacking(text):
     assert not told or not text.isascii()
 
 
+@pytest.mark.parametrize(("text", "told"), [("plain é", 0), ("כותרת", 1), ("عنوان 3", 1)])
+def test_letters_from_the_right_need_fribidi(text, told, monkeypatch):
+    monkeypatch.setattr(paint.features, "check", lambda name: False)
+    monkeypatch.setattr(paint, "_face_for", lambda text, path, size: paint._font(path, size))
+    paint.text_pixels.cache_clear()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        paint.text_pixels(text, 40)
+    assert ["is drawn from the left: install the system's library FriBiDi" in str(one.message) for one in warned] == [
+        True
+    ] * told
+    paint.text_pixels.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("text", "lacking"),
     [("", ""), ("é ü ñ Ő ţ ệ", ""), ("Żółć", ""), ("Γειά σου", ""), ("Съешь ещё", ""), ("e\u0301", ""), ("é 表", "表")],

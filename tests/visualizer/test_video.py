@@ -36,6 +36,14 @@ def colors(monkeypatch):
     return given
 
 
+@pytest.mark.parametrize("names", [np.array(["cat", "dog"]), iter(["cat", "dog"]), {0: "cat", 1: "dog"}, None])
+def test_names_in_other_types(names):
+    video = VideoVisualizer(names)
+    for _ in range(2):
+        video.draw_instance_predictions(image(), frame([LEFT], [1]))
+    assert video.metadata.get("thing_classes") == (None if names is None else ["cat", "dog"])
+
+
 def test_no_instances(colors):
     video = VideoVisualizer(Metadata())
     for _ in range(2):
