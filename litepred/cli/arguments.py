@@ -116,7 +116,7 @@ class CommandParser(argparse.ArgumentParser):
             taken = 0 if "=" in args[0] else 1 if action.nargs is None else int(action.nargs)
             if taken >= len(args):
                 self.error(f"argument {text}: expected one argument")
-            if taken == 1 and args[1].startswith("-") and text.startswith("--"):
+            if taken == 1 and args[1].startswith("-") and args[1] != "--" and text.startswith("--"):
                 is_option = args[1].partition("=")[0] in actions or actions.get(args[1][:2]) is not None
                 args[:2] = args[:2] if is_option else [f"{text}={args[1]}"]
                 taken = int(is_option)

@@ -82,6 +82,12 @@ def test_a_value_that_begins_with_a_dash(typed, value):
     assert (str(found.csv), found.images) == (value, ["a.png"])
 
 
+def test_two_dashes_are_no_value(capsys):
+    with pytest.raises(SystemExit):
+        parser_of("predict").parse_args(["--csv", "--", "a.png"])
+    assert "--csv" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "typed", "expected"),
     [

@@ -336,6 +336,7 @@ def test_a_disk_that_gets_full(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_gets_full_for_pyav(tmp_path):
+    pytest.importorskip("av")
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     with (
         disk_with_room_for(20_000),

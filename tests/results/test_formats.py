@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from full_disk import disk_with_room_for
 from labelled import (
     BOXES,
     FORMATS,
@@ -404,6 +405,13 @@ def test_fiftyone_is_missing(monkeypatch):
 def test_the_command_knows_every_format():
     assert tuple(TABLE) == predict._FORMATS
     assert tuple(name for name, one in TABLE.items() if not one.whole) == predict._FOR_EACH
+
+
+@every_format
+def test_a_full_disk(name, tmp_path):
+    with disk_with_room_for(0), pytest.raises(WriteError, match=re.escape(str(tmp_path))):
+        written(name, tmp_path, [("a.png", found("boxes"))])
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 NAMED = {
