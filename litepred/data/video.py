@@ -142,7 +142,7 @@ class VideoReader:
         self._capture.release()
 
     def __iter__(self) -> Iterator[tuple[int, float, np.ndarray]]:
-        """Read the frames; where there are far fewer than the file says, a warning says so at the end.
+        """Read the frames; a warning tells of a camera that gives no more, and of far fewer than the file says.
 
         Raises:
             ImageError: when there is not even a first one.
@@ -217,7 +217,7 @@ def video_file(
     Raises:
         ConfigError: ``fps`` is no number above 0.
         LitepredError: such a file cannot be written there, or not all of it could be.
-        ImageError: a frame is of another size.
+        ImageError: a frame is of another size, or the path's bytes are no text in UTF-8.
         WriteError: the folder cannot be written.
     """
     fps, added = number("fps", fps), False
