@@ -187,8 +187,12 @@ def find_state(data: Any, chosen: str = "") -> Checkpoint:
     elif entries and not named and entry != chosen:
         _logger.warning("Its weights are taken from %r", entry)
     if _holds_states(state):  # each under the name of its own entry, as if a module had that
-        extra |= {key: part for key, part in state.items() if not _only_arrays(part)}
         within = {key: part for key, part in state.items() if _only_arrays(part)}
+        if entry == chosen:  # of which the weights are found as those of a file are
+            plain = [key for key in within if not _AVERAGE.fullmatch(str(key))]
+            kept = [name for name in _ENTRIES if name in within][:1] or plain or within
+            within = {key: within[key] for key in kept}
+        extra |= {key: part for key, part in state.items() if key not in within}
         state = {f"{key}.{name}": value for key, part in within.items() for name, value in part.items()}
     names = [str(key) for key in state]
     has_caffe2_names = any(name.endswith("_w") for name in names) and not any("." in name for name in names)

@@ -117,9 +117,9 @@ class CommandParser(argparse.ArgumentParser):
             if taken >= len(args):
                 self.error(f"argument {text}: expected one argument")
             if taken == 1 and args[1].startswith("-") and args[1] != "--" and text.startswith("--"):
-                is_option = args[1].partition("=")[0] in actions or actions.get(args[1][:2]) is not None
+                is_option = re.fullmatch(r"-[a-zA-Z]|--[a-z][a-z-]*", args[1].partition("=")[0])  # if not a known one
                 args[:2] = args[:2] if is_option else [f"{text}={args[1]}"]
-                taken = int(is_option)
+                taken = 1 if is_option else 0
             options += args[: 1 + taken]
             del args[: 1 + taken]
         return [*options, *names, *args]

@@ -142,11 +142,11 @@ def class_names(given: str | None) -> list[str] | None:
     if given is None:
         return None
     given = as_stored(given)
-    if re.search("[\ud800-\udfff]", given):
-        raise LitepredError(f"--class-names {given!r} cannot be read: expected text in UTF-8")
     if not os.path.isfile(given):
         if given.lower().endswith((".txt", ".json", ".names")):
             check_file("--class-names", given)
+        if re.search("[\ud800-\udfff]", given):
+            raise LitepredError(f"--class-names {given!r} cannot be read: expected text in UTF-8")
         return [name.strip() for name in given.split(",")]
     try:
         text = Path(given).read_text(encoding="utf-8-sig")

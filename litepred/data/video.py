@@ -11,7 +11,8 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -159,7 +160,7 @@ class VideoReader:
                 first_s = told_s if index == 0 else first_s
                 passed_s = round(told_s - first_s, 6)
                 if passed_s > latest_s:
-                    latest_s, time_s = passed_s, max(passed_s, time_s + 0.001)
+                    latest_s, time_s = passed_s, passed_s if passed_s > time_s else time_s + 0.001
                 elif index:  # some files tell no times, or not of each frame, or one of them twice
                     time_s += 1 / self.fps
             yield index, time_s, frame
@@ -220,7 +221,7 @@ def video_file(
         ImageError: a frame is of another size, or the path's bytes are no text in UTF-8.
         WriteError: the folder cannot be written.
     """
-    fps, added = number("fps", fps), False
+    fps, added = float(fps) if isinstance(fps, (Fraction, Decimal)) else number("fps", fps), False
     if not 0 < fps < math.inf:
         raise ConfigError(f"fps is {fps}: expected frames per second, above 0")
     _check_text(path)
@@ -261,19 +262,31 @@ def writes_h264() -> bool:
 def _h264(name: str, fps: float, size_hw: tuple[int, int], shown: str) -> Iterator[_Write]:
     import av
 
+    @contextmanager
+    def naming() -> Iterator[None]:
+        try:
+            yield
+        except av.error.FFmpegError as error:  # it names the temporary file
+            raise WriteError(f"{shown!r} cannot be written whole: {error.strerror}") from error
+
+    def write(frame: np.ndarray) -> None:
+        with naming():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+
+    with naming():
+        container = av.open(name, "w", format="mp4")
     try:
-        with av.open(name, "w", format="mp4") as container:
+        with naming():
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            stream.height, stream.width = (side // 2 * 2 for side in size_hw)
-            stream.pix_fmt, stream.options = "yuv420p", {"preset": "veryfast", "crf": "18"}
-
-            def write(frame: np.ndarray) -> None:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
-
-            yield write
+        stream.height, stream.width = (side // 2 * 2 for side in size_hw)
+        stream.pix_fmt, stream.options = "yuv420p", {"preset": "veryfast", "crf": "18"}
+        yield write
+        with naming():
             container.mux(stream.encode())
-    except av.error.FFmpegError as error:  # it names the temporary file
-        raise WriteError(f"{shown!r} cannot be written whole: {error.strerror}") from error
+            container.close()
+    finally:
+        with suppress(av.error.FFmpegError):  # it was told, or the file is not wanted any more
+            container.close()
 
 
 @contextmanager

@@ -203,9 +203,10 @@ class COCOEvaluator(DatasetEvaluator):
                 f"max_dets_per_image is {max_dets_per_image}: litepred counts 100 per image, as COCO does"
             )
         self._logger = logging.getLogger("detectron2.evaluation.coco_evaluation")
-        if isinstance(tasks, CfgNode):  # as old programs pass it
-            tasks, kpt_oks_sigmas = None, kpt_oks_sigmas or tasks.TEST.KEYPOINT_OKS_SIGMAS
-        self._tasks = checked_tasks(tasks)
+        if isinstance(tasks, CfgNode):
+            kpt_oks_sigmas = kpt_oks_sigmas or tasks.TEST.KEYPOINT_OKS_SIGMAS
+        # old programs pass a config in its place, or ``distributed``
+        self._tasks = None if isinstance(tasks, (Mapping, bool)) else checked_tasks(tasks)
         self._distributed, self._output_dir, self._use_fast_impl = distributed, output_dir, False
         self._max_dets_per_image, self._kpt_oks_sigmas = _MAX_DETS, kpt_oks_sigmas
         self._cpu_device = torch.device("cpu")

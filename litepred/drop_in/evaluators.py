@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 import torch
 
-from ..config import CfgNode
 from ..data import open_image
 from ..data.coco import check_references, is_number, read_annotations
 from ..errors import LitepredError, package
@@ -211,8 +210,8 @@ class LVISEvaluator(DatasetEvaluator):
         *,
         max_dets_per_image: int | None = None,
     ) -> None:
-        # a config, as old programs pass it, asks for none
-        self._tasks = None if isinstance(tasks, CfgNode) else checked_tasks(tasks, ("bbox", "segm"))
+        # old programs pass a config in its place, or ``distributed``
+        self._tasks = None if isinstance(tasks, (Mapping, bool)) else checked_tasks(tasks, ("bbox", "segm"))
         self._distributed, self._output_dir = distributed, output_dir
         self._max_dets_per_image = 300 if max_dets_per_image is None else max_dets_per_image
         self._metadata = MetadataCatalog.get(dataset_name)

@@ -213,7 +213,7 @@ def checked_tasks(tasks: Any, known: Sequence[str] = ("bbox", *_FIELDS)) -> list
     """
     if tasks is None:
         return None
-    asked = [tasks] if isinstance(tasks, str) else list(tasks)
+    asked = list(tasks) if isinstance(tasks, Iterable) and not isinstance(tasks, str) else [tasks]
     if unknown := [task for task in asked if task not in known]:
         raise LitepredError(f"tasks has {unknown[0]!r}: expected some of {', '.join(known)}")
     return asked

@@ -174,8 +174,8 @@ def text_pixels(text: str, size: int, font: str | None = None) -> np.ndarray:
     text = unicodedata.normalize("NFC", " ".join(text.splitlines()))
     face = _face_for(text, font, size)
     if not features.check("raqm") and any(unicodedata.bidirectional(one) in ("R", "AL") for one in text):
-        advice = "install the system's library FriBiDi, which Pillow needs for it"
-        warnings.warn(f"{text!r} is written from the right, and is drawn from the left: {advice}", stacklevel=2)
+        advice = "install the system's library FriBiDi, by which Pillow sets them"
+        warnings.warn(f"letters that are written from the right are drawn from the left: {advice}", stacklevel=2)
     left, _, right, _ = face.getbbox(text)
     ascent, descent = face.getmetrics()
     margin = max(2, size // 5)

@@ -99,6 +99,10 @@ def test_a_model_that_is_chosen() -> None:
     within = {"model": ONES, "step": 3, "teacher": {"state_dict": TWOS}}
     assert find_state(within).model == ONES
     assert find_state(within, "teacher").model == {"state_dict.conv.weight": TWOS["conv.weight"]}
+    both = {"student": {"ema": ONES, "model": TWOS, "epoch": 3}, "teacher": {"ema": ONES, "net": TWOS}}
+    found = find_state(both, "student")
+    assert (found.model, found.extra["ema"]) == ({"model.conv.weight": TWOS["conv.weight"]}, ONES)
+    assert find_state(both, "teacher").model == {"net.conv.weight": TWOS["conv.weight"]}
 
 
 @pytest.mark.parametrize("entry", ["model", "state_dict", "ema"])

@@ -74,7 +74,8 @@ def test_options_stand_anywhere_between_images(typed, images):
     [
         ("--csv -x.csv a.png", "-x.csv"),
         ("--csv=-x.csv a.png", "-x.csv"),
-        ("a.png --csv --xs", "--xs"),
+        ("a.png --csv -hits.csv", "-hits.csv"),
+        ("a.png --csv=--xs", "--xs"),
     ],
 )
 def test_a_value_that_begins_with_a_dash(typed, value):
@@ -82,9 +83,10 @@ def test_a_value_that_begins_with_a_dash(typed, value):
     assert (str(found.csv), found.images) == (value, ["a.png"])
 
 
-def test_two_dashes_are_no_value(capsys):
+@pytest.mark.parametrize("typed", ["--", "--treshold", "--treshold=0.5", "-o", "--tta"])
+def test_what_looks_like_an_option_is_no_value(typed, capsys):
     with pytest.raises(SystemExit):
-        parser_of("predict").parse_args(["--csv", "--", "a.png"])
+        parser_of("predict").parse_args(["--csv", typed, "a.png"])
     assert "--csv" in capsys.readouterr().err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,13 @@ def test_force(folder):
     (folder / "out.pth").write_text("old")
     assert convert("model_final.pth", "out.pth", "--force") == 0
     assert same("out.pth", "model_final.pth")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of other systems are text")
+def test_a_file_of_names_whose_own_name_is_no_text(folder):
+    path = os.fsdecode(b"caf\xe9.txt")
+    Path(path).write_text("a\nb\nc\n")
+    assert convert("model_final.pth", "one.safetensors", "--config", "config.yaml", "--class-names", path) == 0
 
 
 def test_a_full_disk_leaves_the_old_file(folder, monkeypatch, capsys):

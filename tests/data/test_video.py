@@ -20,7 +20,7 @@ import torch
 from full_disk import disk_with_room_for
 
 from litepred.data import VideoReader, video_file
-from litepred.data.video import camera_number, is_video_address, is_video_file
+from litepred.data.video import camera_number, is_video_address, is_video_file, writes_h264
 from litepred.errors import ConfigError, ImageError, LitepredError, WriteError
 
 
@@ -184,6 +184,7 @@ def test_times_are_those_of_the_file(name, codec, start_ms, tmp_path):
     ("told", "expected"),
     [
         ([0, 0.033, 0.066, 0.1], [0, 0.033, 0.066, 0.1]),
+        ([0, 0.0005, 0.001, 0.0015], [0, 0.0005, 0.001, 0.0015]),
         ([5, 5.5, 6], [0, 0.5, 1]),  # the first is shown at once
         ([0, 0, 0], [0, 0.04, 0.08]),  # no times
         ([0, 0.033, 0.033, 0.067, 0.1, 0.133], [0, 0.033, 0.073, 0.074, 0.1, 0.133]),  # one twice, and then the file's
@@ -335,8 +336,19 @@ def test_a_disk_that_gets_full(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not writes_h264(), reason="there is no PyAV that writes H.264")
+def test_errors_of_the_block_pass_unchanged(tmp_path):
+    import av
+
+    (tmp_path / "broken.mp4").write_bytes(b"0" * 999)
+    with pytest.raises(av.error.InvalidDataError), video_file(tmp_path / "a.mp4", 10, (48, 64)) as add_frame:
+        add_frame(np.zeros((48, 64, 3), np.uint8))
+        av.open(str(tmp_path / "broken.mp4"))
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.mp4"]
+
+
+@pytest.mark.skipif(not writes_h264(), reason="there is no PyAV that writes H.264")
 def test_a_disk_that_gets_full_for_pyav(tmp_path):
-    pytest.importorskip("av")
     noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     with (
         disk_with_room_for(20_000),
@@ -355,7 +367,7 @@ def test_rates_that_are_none(fps, tmp_path):
 
 
 @pytest.mark.parametrize("writer", ["PyAV", "OpenCV"])
-@pytest.mark.parametrize("fps", [83.333, 66.667, 999.9, np.float32(29.97), torch.tensor(7)])
+@pytest.mark.parametrize("fps", [83.333, 66.667, 999.9, np.float32(29.97), torch.tensor(7), Fraction(30000, 1001)])
 @pytest.mark.filterwarnings("ignore:.*MPEG-4 part 2")
 def test_any_rate(fps, writer, tmp_path, monkeypatch):
     if writer == "OpenCV":

@@ -102,6 +102,10 @@ def test_the_sigmas_of_a_config_in_the_place_of_tasks(name):
     evaluator = evaluation.COCOEvaluator(name, cfg, False)
     assert (evaluator._tasks, evaluator._kpt_oks_sigmas) == (None, [0.1, 0.2])
     assert evaluation.COCOEvaluator(name, cfg, kpt_oks_sigmas=[0.3])._kpt_oks_sigmas == [0.3]
+    for other in (False, True, {"VERSION": 2}):  # ``distributed`` one place too early, another library's config
+        assert evaluation.COCOEvaluator(name, other)._tasks is None
+    with pytest.raises(litepred.LitepredError, match="tasks has 5: expected some of bbox, segm, keypoints"):
+        evaluation.COCOEvaluator(name, 5)
 
 
 def test_right_answers_are_worth_100(name, tmp_path, caplog):

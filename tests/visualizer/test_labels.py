@@ -77,17 +77,19 @@ def test_letters_are_drawn_or_told_to_be_lacking(text):
     assert not told or not text.isascii()
 
 
-@pytest.mark.parametrize(("text", "told"), [("plain é", 0), ("כותרת", 1), ("عنوان 3", 1)])
-def test_letters_from_the_right_need_fribidi(text, told, monkeypatch):
+@pytest.mark.parametrize(("texts", "told"), [(["plain é"], 0), (["כותרת 93%", "כותרת 94%"], 1), (["عنوان 3"], 1)])
+def test_letters_from_the_right_need_fribidi(texts, told, monkeypatch):
+    """A warning tells it once, not for each score."""
     monkeypatch.setattr(paint.features, "check", lambda name: False)
     monkeypatch.setattr(paint, "_face_for", lambda text, path, size: paint._font(path, size))
     paint.text_pixels.cache_clear()
     with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        paint.text_pixels(text, 40)
-    assert ["is drawn from the left: install the system's library FriBiDi" in str(one.message) for one in warned] == [
-        True
-    ] * told
+        warnings.simplefilter("default")
+        for text in texts:
+            paint.text_pixels(text, 40)
+    assert ["drawn from the left: install the system's library FriBiDi" in str(one.message) for one in warned] == (
+        [True] * told
+    )
     paint.text_pixels.cache_clear()
 
 
