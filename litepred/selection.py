@@ -110,8 +110,7 @@ class Selection:
             raise ConfigError(f"max_detections is {max_detections!r}: expected a whole number, 0 or more")
         kept = None
         if classes is not None:
-            given = scalar(classes)
-            given = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+            given = classes if isinstance(classes, Iterable) and not isinstance(classes, str) else [classes]
             kept = frozenset(class_number(one, metadata, "classes", num_classes) for one in given)
         return cls(threshold, by_class, kept, bool(agnostic_nms), max_detections)
 

@@ -149,7 +149,8 @@ def find_state(data: Any, chosen: str = "") -> Checkpoint:
     ``blobs``, and bare state dicts are nothing but weights. Else an entry of any name is taken if it is ``chosen``, or
     is the only one that is a state dict. A running average (``ema_state``, ``model_ema`` ...) is taken only where there
     is nothing else, as Detectron2 runs the plain weights. The log says which were taken. Where an entry has
-    state dicts in it instead of weights, their names begin with the names of these.
+    state dicts in it instead of weights, their names begin with the names of these; of one that was ``chosen``, only
+    those that a file with these entries would be read from.
 
     Files of Detectron1 and pycls are known by their entries and names; others say who made them and whether their
     names are short, in ``__author__`` and ``matching_heuristics``.
@@ -164,7 +165,7 @@ def find_state(data: Any, chosen: str = "") -> Checkpoint:
     named = [name for name in _ENTRIES if isinstance(data.get(name), Mapping)]
     entries = [chosen] if chosen in states else named or [key for key in states if key not in averages] or averages
     deep = [key for key, value in data.items() if _holds_states(value)]
-    if chosen in deep and chosen not in states:
+    if chosen in deep:
         entries = [chosen]
     elif not entries:
         entries = deep

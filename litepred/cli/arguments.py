@@ -71,6 +71,9 @@ def kind_advice(name: str) -> str:
     return next((advice for endings, advice in _KINDS.items() if suffix in endings), "")
 
 
+_DASHED_VALUE = r"-(?!(-?|[a-zA-Z]|-[a-z][a-z-]*)(=|$))"  # such as -x.csv; what looks like an option is none
+
+
 class CommandParser(argparse.ArgumentParser):
     """The parser of a command, for options that each take one value, or a known number of them.
 
@@ -116,10 +119,8 @@ class CommandParser(argparse.ArgumentParser):
             taken = 0 if "=" in args[0] else 1 if action.nargs is None else int(action.nargs)
             if taken >= len(args):
                 self.error(f"argument {text}: expected one argument")
-            if taken == 1 and args[1].startswith("-") and args[1] != "--" and text.startswith("--"):
-                is_option = re.fullmatch(r"-[a-zA-Z]|--[a-z][a-z-]*", args[1].partition("=")[0])  # if not a known one
-                args[:2] = args[:2] if is_option else [f"{text}={args[1]}"]
-                taken = 1 if is_option else 0
+            if taken == 1 and text.startswith("--") and re.match(_DASHED_VALUE, args[1]):
+                args[:2], taken = [f"{text}={args[1]}"], 0  # argparse takes no value that begins with a dash
             options += args[: 1 + taken]
             del args[: 1 + taken]
         return [*options, *names, *args]
